@@ -1,0 +1,39 @@
+# Everything happens in .venv at the repository's root, made if it is not there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	rm -rf $(DEMO)
+	$(BIN)/defectflow demo-data $(DEMO)/data --product fabric
+	$(BIN)/defectflow fit $(DEMO)/data/fabric --recipe default --out $(DEMO)/models/fabric
+	$(BIN)/defectflow evaluate $(DEMO)/models/fabric --data $(DEMO)/data/fabric --json $(DEMO)/evaluation.json
+	$(BIN)/defectflow verify $(DEMO)/models/fabric
+	$(BIN)/defectflow score $(DEMO)/models/fabric $(DEMO)/data/fabric/test --out $(DEMO)/results
+	$(BIN)/defectflow report $(DEMO)/results
+	@echo "ONNX file: $(DEMO)/models/fabric/model.onnx"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.demo: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[train]"
+	touch $@
+
+$(VENV)/.test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

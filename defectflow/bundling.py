@@ -1,0 +1,166 @@
+"""A trained detector -> the files of a bundle. The card comes last, so a folder without one is not a bundle."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import safetensors.torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectflow.dataset import Checked, Picture, Splits
+from defectflow.detector import Detector
+from defectflow.export import compare, export_graph
+from defectflow.runtime.bundle import (
+    EMBEDDINGS,
+    EXPECTED,
+    FLOW,
+    GOLDEN,
+    INDEX,
+    MODEL,
+    REFERENCE,
+    Bundle,
+    file_digest,
+)
+from defectflow.runtime.card import Card, ImageCard, PartCounts
+from defectflow.runtime.image import read_image
+from defectflow.runtime.inspector import Inspector
+from defectflow.runtime.verdict import Measurement
+from defectflow.settings import Recipe
+from defectflow.training import Run
+
+GOLDEN_PICTURES = 4
+THUMBNAIL_SIDE_PX = 192
+
+
+def write_scoring_graph(
+    folder: Path,
+    name: str,
+    detector: Detector,
+    recipe: Recipe,
+    splits: Splits,
+    runs: Sequence[Run],
+    distance_limit: float,
+    part_regex: str | None,
+) -> tuple[Bundle, list[Measurement]]:
+    """model.onnx without thresholds, checked against torch on tune pictures, and their measurements.
+
+    Raises ExportError where the two disagree. The card is complete but for calibration, and not yet on disk.
+    """
+    onnx.save(export_graph(detector), folder / MODEL)
+    digest = file_digest(folder / MODEL)
+    sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
+    card = Card(
+        name=name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        bundle_id=digest[:12],
+        image=ImageCard(
+            size_px=recipe.image.size,
+            aspect=recipe.image.aspect,
+            rectangle=detector.embedding.geometry.rectangle,
+            full_scale=recipe.image.full_scale,
+        ),
+        top_fraction=recipe.score.top_fraction,
+        distance_limit=distance_limit,
+        good_spread=0.0,
+        parts=PartCounts(**{side: len({p.part for p in pictures}) for side, pictures in sides.items()}),
+        part_regex=part_regex,
+        wanted_rate=recipe.verdict.rate,
+        wanted_guarantee=recipe.verdict.guarantee,
+        wanted_review_rate=recipe.verdict.review_rate,
+        parts_known=not splits.one_picture_per_part,
+        calibration_parts=(),
+        calibration=None,
+        recipe=recipe.model_dump(mode="json"),
+        training={
+            f"level {level}": {
+                "steps": run.step,
+                "best_step": run.best_step,
+                "tune_nats_per_dim": run.best_tune,
+            }
+            for level, run in zip(recipe.embedding.levels, runs, strict=True)
+        },
+        export_parity={},
+        versions=_versions(),
+        checksums={MODEL: digest},
+    )
+    paths = [picture.path for picture in splits.tune]
+    measured = []
+    for item in Inspector(Bundle(folder, card)).measure(paths):
+        if not isinstance(item, Measurement):  # readable a moment ago
+            raise item
+        measured.append(item)
+    spread = float(np.std([item.score for item in measured]))
+    pixels = (read_image(path, full_scale=recipe.image.full_scale) for path in paths)
+    parity = compare(detector, pixels, measured, spread)
+    card = card.model_copy(update={"good_spread": spread, "export_parity": asdict(parity)})
+    return Bundle(folder, card), measured
+
+
+def write_flow(folder: Path, detector: Detector) -> None:
+    """flow.safetensors: all that was learned; the backbone is not, and stays out."""
+    learned = {
+        name: tensor.contiguous() for name, tensor in detector.state_dict().items() if not name.startswith("embedding.")
+    }
+    safetensors.torch.save_file(learned, folder / FLOW)
+
+
+def write_golden(bundle: Bundle, pictures: Sequence[Picture], measured: Sequence[Measurement]) -> None:
+    """golden/: tune pictures from the least to the most unusual, a foreign one, and what they must give."""
+    folder = bundle.path / GOLDEN
+    folder.mkdir()
+    by_score = np.argsort([item.score for item in measured])
+    chosen = by_score[np.unique(np.linspace(0, len(by_score) - 1, GOLDEN_PICTURES).round().astype(int))]
+    full_scale = bundle.card.image.full_scale
+    golden = [read_image(pictures[int(index)].path, full_scale=full_scale) for index in chosen]
+    noise = np.random.default_rng(0).integers(0, 256, golden[0].shape, dtype=np.uint8)
+    files = []
+    for number, pixels in enumerate([*golden, noise]):
+        file = folder / f"{number}.png"
+        Image.fromarray(pixels).save(file)
+        files.append(file)
+    expected = {}
+    for file, item in zip(files, Inspector(bundle).measure(files), strict=True):
+        if not isinstance(item, Measurement):
+            raise item
+        expected[file.name] = {"score": item.score, "distance": item.distance}
+    (bundle.path / EXPECTED).write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
+
+
+def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: NDArray[np.float32]) -> None:
+    """reference/: a thumbnail of each training picture, their pooled embeddings (n, D), and who was in the fit."""
+    folder = bundle.path / REFERENCE
+    folder.mkdir()
+    thumbnails = []
+    for number, picture in enumerate(splits.train):
+        pixels = read_image(picture.path, full_scale=bundle.card.image.full_scale)
+        scale = THUMBNAIL_SIDE_PX / max(pixels.shape[:2])
+        if scale < 1:
+            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=85)
+        thumbnails.append({"file": f"{number}.jpg", "part": picture.part})
+    np.save(bundle.path / EMBEDDINGS, pooled[: len(splits.train)].astype(np.float32))
+    sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
+    fitted = {checked.pixel_digests[p.path]: side for side, pictures in sides.items() for p in pictures}
+    index = {"thumbnails": thumbnails, "fitted": fitted}
+    (bundle.path / INDEX).write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a bundle's folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("defectflow", "torch", "timm", "onnx", "onnxruntime", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

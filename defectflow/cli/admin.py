@@ -1,0 +1,41 @@
+"""For a first look: the built-in sample products, and the built-in recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectflow.cli.console import out, progress_bars
+
+
+def demo_data(
+    folder: Annotated[Path, typer.Argument(help="Where the pictures go; one subfolder per product.")],
+    product: Annotated[
+        list[str] | None, typer.Option(help="ring, fabric or board; repeatable. By default all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other parts.")] = 0,
+) -> None:
+    """Draw sample products: good parts with natural variation, and defective ones with masks."""
+    from defectflow.runtime.progress import Progress, Watch
+    from defectflow.samples import PRODUCTS, draw_product
+
+    for name in product or PRODUCTS:
+        with progress_bars() as watch:
+
+            def draw_watch(done: int, total: int, stage: str = f"draw {name}", watch: Watch = watch) -> None:
+                watch(Progress(stage, done, total))
+
+            manifest = draw_product(name, folder / name, seed=seed, progress=draw_watch)
+        out.print(f"{name}: {manifest}", markup=False, highlight=False, soft_wrap=True)
+
+
+def recipes() -> None:
+    """List the built-in recipes and where they are, to copy and change."""
+    from defectflow.settings import builtin_recipes
+
+    for name, path in builtin_recipes().items():
+        first_line = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        out.print(f"{name:10} {first_line}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"{'':10} {path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,64 @@
+"""What the commands share: one console, progress bars, and plain messages instead of stack traces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from defectflow.runtime.progress import Progress as Step
+from defectflow.runtime.progress import Watch
+
+out = Console()
+err = Console(stderr=True)
+
+PartRegex = Annotated[
+    str | None,
+    typer.Option(
+        help=r"Finds the part's name in a picture's path, e.g. '(part\d+)'. Pictures of one part stay together."
+    ),
+]
+
+
+@contextmanager
+def progress_bars() -> Iterator[Watch]:
+    """A bar per stage on the error stream, so that piped results stay clean."""
+    columns = (
+        TextColumn("{task.description:16}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=err) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def watch(step: Step) -> None:
+            if step.stage not in tasks:
+                tasks[step.stage] = bars.add_task(step.stage, total=step.total, note="")
+            bars.update(tasks[step.stage], completed=step.done, total=step.total, note=step.note)
+
+        yield watch
+
+
+def cache_folder() -> Path:
+    """Where embeddings are cached unless --cache says otherwise."""
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "defectflow" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "defectflow"
+
+
+def show_failures(failed: list[tuple[str, str]]) -> None:
+    """Unusable pictures by name, with the reason."""
+    if failed:
+        err.print(f"[yellow]{len(failed)} picture(s) could not be used:[/yellow]")
+    for name, reason in failed[:20]:
+        err.print(f"  {name}: {reason.removeprefix(f'{name}: ')}", markup=False, highlight=False)
+    if len(failed) > 20:
+        err.print(f"  and {len(failed) - 20} more")

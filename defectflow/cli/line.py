@@ -1,0 +1,149 @@
+"""For the line: score a folder, report, calibrate, verify, describe. Nothing here needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from defectflow.cli.console import PartRegex, err, out, progress_bars, show_failures
+
+DEFECTS_FOUND, SOME_FAILED = 1, 3
+BundlePath = Annotated[Path, typer.Argument(help="A bundle that fit has written.")]
+
+
+def score(
+    bundle: BundlePath,
+    pictures: Annotated[Path, typer.Argument(help="Folder, MVTec-style tree, manifest or single picture.")],
+    to: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    part_regex: PartRegex = None,
+    table: Annotated[
+        Literal["csv", "jsonl", "parquet"], typer.Option("--format", help="Form of the results' table.")
+    ] = "csv",
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also draw heat and regions on each picture.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Also write each picture's marked places as PNG.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")] = False,
+    fail_on_defect: Annotated[
+        bool, typer.Option("--fail-on-defect", help="Exit with 1 if any part is defective or invalid.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+) -> None:
+    """Judge every picture of a folder.
+
+    Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
+    """
+    from defectflow.dataset import find_pictures
+    from defectflow.runtime.inspector import Inspector
+    from defectflow.scoring import check_parquet, score_folder
+
+    if table == "parquet":
+        check_parquet()
+    inspector = Inspector(bundle, threads=threads)
+    found = find_pictures(pictures, part_regex=part_regex or inspector.card.part_regex)
+    with progress_bars() as watch:
+        tally = score_folder(
+            inspector, found, pictures, to, table=table, overlays=overlays, masks=masks, resume=resume, watch=watch
+        )
+    show_failures(list(tally.failed))
+    counts = Table(title="Verdicts")
+    for column in ("decision", "pictures", "parts"):
+        counts.add_column(column, justify="left" if column == "decision" else "right")
+    for decision in ("ok", "review", "defect", "invalid", "error"):
+        counts.add_row(decision, str(tally.pictures.get(decision, 0)), str(tally.parts.get(decision, 0)))
+    out.print(counts)
+    out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
+    if tally.failed:
+        raise typer.Exit(SOME_FAILED)
+    if fail_on_defect and (tally.parts.get("defect") or tally.parts.get("invalid")):
+        raise typer.Exit(DEFECTS_FOUND)
+
+
+def report(
+    results: Annotated[Path, typer.Argument(help="A folder that `score` has written.")],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The HTML file; by default report.html beside the results.")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about a scored folder."""
+    from defectflow.report import write_report
+
+    out.print(f"Report: {write_report(results, to)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def calibrate(
+    bundle: BundlePath,
+    false_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of good parts that may be rejected.")],
+    good: Annotated[
+        Path | None, typer.Option(help="Pictures of further good parts, none of them used in the fit.")
+    ] = None,
+    guarantee: Annotated[
+        Literal["expected", "confident"] | None, typer.Option(help="On average, or with 95% confidence.")
+    ] = None,
+    review_rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be anything but ok; by default the recipe's.")
+    ] = None,
+    part_regex: PartRegex = None,
+) -> None:
+    """Set new thresholds for a bundle, without training again."""
+    from defectflow.dataset import find_pictures
+    from defectflow.runtime.bundle import open_bundle
+    from defectflow.runtime.recalibrate import recalibrate
+
+    opened = open_bundle(bundle)
+    more: list[tuple[Path, str]] = []
+    if good is not None:
+        found = find_pictures(good, label="good", part_regex=part_regex or opened.card.part_regex)
+        more = [(picture.path, picture.part) for picture in found if picture.label == "good"]
+    with progress_bars() as watch:
+        calibrated = recalibrate(
+            opened,
+            rate=false_reject_rate,
+            guarantee=guarantee or opened.card.wanted_guarantee,
+            review_rate=max(review_rate or opened.card.wanted_review_rate, false_reject_rate),
+            more_good=more,
+            watch=watch,
+        )
+    for sentence in calibrated.card.guarantee():
+        out.print(sentence, markup=False, highlight=False)
+
+
+def verify(bundle: BundlePath) -> None:
+    """Check every file of a bundle, and that golden pictures give the recorded scores on this machine."""
+    from defectflow.runtime.bundle import open_bundle
+    from defectflow.runtime.verify import verify as run_verify
+
+    result = run_verify(open_bundle(bundle))
+    table = Table(title="Verification", show_header=False)
+    table.add_row("files with the right checksum", str(result.files))
+    table.add_row("golden pictures", str(result.pictures))
+    table.add_row("largest score difference", f"{result.largest_score_difference:.1e} of the good scores' spread")
+    table.add_row("verdict flips", str(result.flips))
+    table.add_row("borderline", str(result.borderline))
+    out.print(table)
+    if not result.passed:
+        err.print("[red]This machine does not give the recorded verdicts; do not use the bundle here.[/red]")
+        raise typer.Exit(DEFECTS_FOUND)
+
+
+def describe(bundle: BundlePath) -> None:
+    """Say what a bundle is, what it promises and what it was made from."""
+    from defectflow.runtime.bundle import open_bundle
+
+    card = open_bundle(bundle).card
+    table = Table(title=card.name, show_header=False)
+    table.add_row("made", card.created)
+    table.add_row("bundle", card.bundle_id)
+    table.add_row("calibration", card.calibration_id or "none")
+    table.add_row(
+        "parts", f"{card.parts.train} train, {card.parts.tune} tune, {len(card.calibration_parts)} calibration"
+    )
+    table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
+    table.add_row("flow", str(card.recipe["flow"]["family"]))
+    if card.calibration is not None:
+        table.add_row("threshold", f"{card.calibration.threshold.value:.4f}")
+        table.add_row("review threshold", f"{card.calibration.review.value:.4f}")
+    out.print(table)
+    for sentence in card.guarantee():
+        out.print(sentence, markup=False, highlight=False)

@@ -1,0 +1,63 @@
+"""`defectflow`: the commands, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from defectflow import __version__
+from defectflow.cli import admin, line, train
+from defectflow.cli.console import err, out
+from defectflow.errors import DefectFlowError
+
+WRONG_USE, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="defectflow",
+    help="From a folder of good parts to verdicts that can be trusted on a line.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate, line.verify, line.describe):
+    app.command()(command)
+app.command("demo-data")(admin.demo_data)
+app.command()(admin.recipes)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run a command; a known error becomes a message and exit code 2, never a stack trace."""
+    try:
+        app()
+    except DefectFlowError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(WRONG_USE)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"):
+            raise
+        err.print(
+            f"error: this command needs {error.name}, which the line's install leaves out: "
+            "pip install 'defectflow[train]'",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(WRONG_USE)
+    except KeyboardInterrupt:
+        err.print("stopped; what was done is kept: go on with --resume")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,76 @@
+"""For those who make models: fit and evaluate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectflow.cli.console import PartRegex, cache_folder, err, out, progress_bars, show_failures
+
+
+def fit(
+    good: Annotated[
+        Path, typer.Argument(help="Folder of good pictures, MVTec-style tree, or manifest (CSV, Parquet).")
+    ],
+    to: Annotated[Path, typer.Option("--out", help="Where the bundle goes, e.g. models/bracket.")],
+    recipe: Annotated[str, typer.Option(help="A built-in recipe's name, or a YAML file.")] = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set flow.layers=12. Repeatable.")
+    ] = None,
+    part_regex: PartRegex = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
+    cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+) -> None:
+    """Learn from good pictures and write a calibrated bundle with one ONNX file."""
+    from defectflow.cache import EmbeddingCache
+    from defectflow.fitting import fit as run_fit
+    from defectflow.settings import load_recipe
+    from defectflow.training import choose_device
+
+    chosen = load_recipe(recipe, settings)
+    err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
+    with progress_bars() as watch:
+        fitted = run_fit(
+            chosen,
+            good,
+            to,
+            cache=EmbeddingCache(cache or cache_folder(), cache_limit),
+            part_regex=part_regex,
+            resume=resume,
+            overwrite=overwrite,
+            watch=watch,
+        )
+    show_failures([(str(rejected.path), rejected.reason) for rejected in fitted.rejected])
+    for warning in fitted.warnings:
+        err.print(f"[yellow]note:[/yellow] {warning}", highlight=False)
+    for sentence in fitted.bundle.card.guarantee():
+        out.print(sentence, markup=False, highlight=False)
+    out.print(f"Bundle: {fitted.bundle.path}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"ONNX file: {fitted.bundle.model}", markup=False, highlight=False, soft_wrap=True)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
+    data: Annotated[Path, typer.Option(help="MVTec-style tree, its test/ folder, or a manifest with labels.")],
+    part_regex: PartRegex = None,
+    to_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
+    from defectflow.dataset import find_pictures, test_pictures
+    from defectflow.evaluation import evaluate as run_evaluate
+    from defectflow.evaluation import tables
+    from defectflow.runtime.inspector import Inspector
+
+    inspector = Inspector(bundle)
+    pictures = test_pictures(find_pictures(data, part_regex=part_regex or inspector.card.part_regex))
+    with progress_bars() as watch:
+        evaluation = run_evaluate(inspector, pictures, watch=watch)
+    for table in tables(evaluation):
+        out.print(table)
+    if to_json is not None:
+        to_json.write_text(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,106 @@
+"""Embedding, flows, score and gate in one module: what is trained, and what is exported."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import torch
+from torch import Tensor, nn
+
+from defectflow.embedding import (
+    CONDITION_WIDTH,
+    Embedding,
+    Normalisation,
+    build_embedding,
+    position_condition,
+)
+from defectflow.errors import SettingsError
+from defectflow.flows.flow import Flow, build_flow
+from defectflow.gate import Gate, pool
+from defectflow.runtime.image import read_image
+from defectflow.score import Score
+from defectflow.settings import ImageSettings, Recipe
+
+OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
+
+
+class Detector(nn.Module):
+    """uint8 pictures -> score, anomaly map, pooled embedding, gate distance and the top fraction's lowest value.
+
+    Shapes: image (N, H, W, 3) -> score (N,), map (N, h, w), embedding (N, D), distance (N,), top_floor (N,).
+    """
+
+    def __init__(self, embedding: Embedding, flows: list[Flow], score: Score) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.normalisations = nn.ModuleList(Normalisation(shape[-1]) for shape in embedding.shapes)
+        self.flows = nn.ModuleList(flows)
+        self.score = score
+        self.gate = Gate(sum(shape[-1] for shape in embedding.shapes))
+        for level, (height, width, _) in enumerate(embedding.shapes):
+            self.register_buffer(f"condition_{level}", position_condition(height, width), persistent=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        levels = self.embedding(image)
+        anomaly_map = self.score.anomaly_map([self.level_map(i, level) for i, level in enumerate(levels)])
+        score, top_floor = self.score.image_score(anomaly_map)
+        pooled = pool(levels)
+        return score, anomaly_map, pooled, self.gate(pooled), top_floor
+
+    def condition(self, level: int) -> Tensor:
+        """(h_l, w_l, K): where on the part each place of a level lies."""
+        condition: Tensor = getattr(self, f"condition_{level}")
+        return condition
+
+    def normalisation(self, level: int) -> Normalisation:
+        return cast(Normalisation, self.normalisations[level])
+
+    def flow(self, level: int) -> Flow:
+        return cast(Flow, self.flows[level])
+
+    def level_map(self, level: int, vectors: Tensor) -> Tensor:
+        """Negative log-likelihood in nats per dimension: (N, h_l, w_l, D_l) -> (N, h_l, w_l)."""
+        flow = self.flow(level)
+        return -flow.log_prob(self.normalisation(level)(vectors), self.condition(level)) / flow.width
+
+
+def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
+    """A detector with a ready backbone and untrained flows, and the weights' tensors that found no place."""
+    embedding, unused = build_embedding(recipe.image, recipe.embedding)
+    flows = [
+        build_flow(
+            recipe.flow.family,
+            shape[-1],
+            CONDITION_WIDTH,
+            layers=recipe.flow.layers,
+            hidden=recipe.flow.hidden,
+            clamp=recipe.flow.clamp,
+            seed=recipe.training.seed + level,
+        )
+        for level, shape in enumerate(embedding.shapes)
+    ]
+    height, width, _ = embedding.shapes[0]
+    score = Score(
+        levels=len(flows),
+        grid=(height, width),
+        smoothing_places=recipe.score.smoothing_px * height / recipe.image.size,
+        top_fraction=recipe.score.top_fraction,
+        inside=_inside(recipe.image, height, width),
+    )
+    return Detector(embedding, flows, score).eval(), unused
+
+
+def _inside(image: ImageSettings, height: int, width: int) -> Tensor:
+    """The region of interest's mask on the map's grid, (h, w), True where scored."""
+    if image.roi.mask is None:
+        return torch.ones(height, width, dtype=torch.bool)
+    grey = read_image(image.roi.mask)[..., 0]
+    share = cv2.resize((grey > 127).astype("float32"), (width, height), interpolation=cv2.INTER_AREA)
+    inside = torch.from_numpy(share >= 0.5)
+    if not inside.any():
+        raise SettingsError(
+            f"image.roi.mask: {image.roi.mask} leaves nothing to score at {width}x{height} places; "
+            "white (above 127) is scored, black is ignored"
+        )
+    return inside

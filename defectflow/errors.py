@@ -1,0 +1,55 @@
+"""Every error a user can meet, in one tree.
+
+    DefectFlowError
+    ├── SettingsError        a recipe, an override or an option is wrong
+    ├── DataError            a folder, tree or manifest cannot be used
+    │   └── ImageError       one picture cannot be used; the others go on
+    ├── WeightsError         backbone weights are missing or do not fit
+    ├── TrainingError        the density could not be learned
+    ├── CalibrationError     good parts cannot support the wanted rate
+    │   └── NotCalibrated    a verdict was asked of a bundle without thresholds
+    ├── ExportError          the exported graph disagrees with the trained model
+    └── BundleError          a bundle is missing, damaged or of another version
+
+A message names the file or setting, the value, the limit and the remedy.
+"""
+
+
+class DefectFlowError(Exception):
+    """Base of all errors that DefectFlow raises on purpose."""
+
+
+class SettingsError(DefectFlowError):
+    """A recipe, an override or a command-line option is wrong."""
+
+
+class DataError(DefectFlowError):
+    """A folder, tree or manifest cannot be used."""
+
+
+class ImageError(DataError):
+    """One picture cannot be used; the message starts with its name."""
+
+
+class WeightsError(DefectFlowError):
+    """Backbone weights are missing or do not fit the backbone."""
+
+
+class TrainingError(DefectFlowError):
+    """The density could not be learned."""
+
+
+class CalibrationError(DefectFlowError):
+    """The good parts at hand cannot support the wanted rate."""
+
+
+class NotCalibrated(CalibrationError):  # noqa: N818  (the state is the message)
+    """A verdict was asked of a bundle that has no thresholds yet."""
+
+
+class ExportError(DefectFlowError):
+    """The exported graph disagrees with the trained model."""
+
+
+class BundleError(DefectFlowError):
+    """A bundle is missing, damaged, or written by another version."""

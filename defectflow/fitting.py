@@ -1,0 +1,221 @@
+"""A recipe and a folder of good pictures -> a bundle. The whole story, in the order in which it happens.
+
+    find -> check -> split by part -> embed once -> learn one density per level -> freeze the score and the gate
+    -> export, compare with torch -> read calibration parts for the first time, through the graph -> bundle
+
+Nothing is fitted after calibration parts are first measured, and a bundle appears under its name only when whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectflow.bundling import checksums, write_flow, write_golden, write_reference, write_scoring_graph
+from defectflow.cache import EmbeddingCache, Levels
+from defectflow.dataset import (
+    Checked,
+    Rejected,
+    Splits,
+    check_readable,
+    exact_duplicates,
+    find_pictures,
+    fix_full_scale,
+    near_duplicates,
+    split_parts,
+)
+from defectflow.detector import Detector, build_detector
+from defectflow.errors import CalibrationError, SettingsError, TrainingError
+from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch, pooled
+from defectflow.runtime.bundle import Bundle, open_bundle, save_bundle
+from defectflow.runtime.calibration import parts_needed
+from defectflow.runtime.inspector import Inspector
+from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.runtime.recalibrate import measure_parts
+from defectflow.settings import Recipe
+from defectflow.training import Run, Vectors, choose_device, fit_normalisation, train_flow
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit has made, and what its user should know."""
+
+    bundle: Bundle
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[str, ...]
+
+
+def fit(
+    recipe: Recipe,
+    source: Path,
+    out: Path,
+    *,
+    cache: EmbeddingCache,
+    part_regex: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    watch: Watch = unwatched,
+) -> Fitted:
+    """Learn from good pictures and write a bundle to `out`, calibrated if the parts allow the wanted rate.
+
+    Raises DataError, SettingsError, WeightsError, TrainingError or ExportError. Too few parts for the wanted rate
+    is no error: the bundle is saved uncalibrated and says what is missing.
+    """
+    if out.exists() and not overwrite:
+        raise SettingsError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
+    device = choose_device(recipe.training)
+    torch.use_deterministic_algorithms(recipe.training.deterministic)
+    torch.manual_seed(recipe.training.seed)
+
+    watch(Progress("check pictures", 0, 1))
+    good = [p for p in find_pictures(source, label="good", part_regex=part_regex) if p.label == "good"]
+    checked = check_readable([picture for picture in good if picture.split != "test"])
+    verdict = recipe.verdict
+    splits = split_parts(
+        checked.readable,
+        calibration_parts=parts_needed(verdict.rate, verdict.guarantee),
+        tune_share=recipe.splits.tune,
+        seed=recipe.splits.seed,
+    )
+    if recipe.image.full_scale is None:
+        image = recipe.image.model_copy(update={"full_scale": fix_full_scale(splits, checked)})
+        recipe = recipe.model_copy(update={"image": image})
+    watch(Progress("check pictures", 1, 1, _counts(splits)))
+
+    detector, unused_weights = build_detector(recipe)
+    learned_from = [*splits.train, *splits.tune]
+    key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[p.path] for p in learned_from])
+    levels = extract(
+        detector.embedding,
+        [picture.path for picture in learned_from],
+        recipe.image.full_scale,
+        cache=cache,
+        key=key,
+        device=device,
+        watch=watch,
+    )
+    train_pictures = len(splits.train)
+    checkpoints = _checkpoints(out, key, recipe, resume)
+    runs = [
+        _learn_level(detector, index, level, train_pictures, recipe, device, checkpoints, resume, watch)
+        for index, level in enumerate(levels)
+    ]
+    detector.cpu()
+    embeddings = pooled(levels).numpy()
+    distance_limit = _freeze(detector, levels, embeddings, train_pictures, verdict.gate_margin)
+
+    folder = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    watch(Progress("export", 0, 1))
+    bundle, measured = write_scoring_graph(folder, out.name, detector, recipe, splits, runs, distance_limit, part_regex)
+    parity = bundle.card.export_parity["score"]
+    watch(Progress("export", 1, 1, f"within {parity:.0e} of the good scores' spread of torch"))
+    parts, unseen = measure_parts(
+        Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
+    )
+    write_flow(folder, detector)
+    write_golden(bundle, splits.tune, measured)
+    write_reference(bundle, splits, checked, embeddings)
+    card = bundle.card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
+    with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
+        card = card.calibrated(parts, verdict.rate, verdict.guarantee, verdict.review_rate)
+    save_bundle(folder, card)
+    if out.exists():
+        shutil.rmtree(out)
+    folder.rename(out)
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
+
+    everything = np.concatenate([embeddings, [item.embedding for item in unseen]])
+    warnings = [*splits.warnings, *_duplicate_warnings(splits, checked, everything)]
+    if unused_weights:
+        warnings.append(f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}")
+    return Fitted(open_bundle(out), checked.rejected, tuple(warnings))
+
+
+def _checkpoints(out: Path, key: str, recipe: Recipe, resume: bool) -> Path:
+    """Where this very training, by its data and settings, keeps its checkpoints."""
+    settings = recipe.model_dump_json(include={"flow", "training", "embedding"})
+    folder = out.with_name(f"{out.name}.training") / hashlib.sha256(f"{key} {settings}".encode()).hexdigest()[:16]
+    if resume and not folder.is_dir():
+        raise TrainingError(
+            f"{folder.parent}: nothing to resume for this recipe and these pictures; leave --resume out"
+        )
+    return folder
+
+
+def _learn_level(
+    detector: Detector,
+    index: int,
+    level: NDArray[np.float16],
+    train_pictures: int,
+    recipe: Recipe,
+    device: torch.device,
+    checkpoints: Path,
+    resume: bool,
+    watch: Watch,
+) -> Run:
+    """Normalisation from train, flow from train with early stopping on tune; level (n, h_l, w_l, D_l)."""
+    height, width, _ = detector.embedding.shapes[index]
+    places = detector.score.inside_at(height, width).flatten().nonzero()[:, 0].numpy()
+    train, tune = Vectors(level[:train_pictures], places), Vectors(level[train_pictures:], places)
+    fit_normalisation(detector.normalisation(index), train, recipe.embedding.normalise)
+    return train_flow(
+        detector.flow(index),
+        detector.normalisation(index),
+        detector.condition(index),
+        train,
+        tune,
+        recipe.training,
+        device=device,
+        checkpoint=checkpoints / f"level{index}.safetensors",
+        resume=resume,
+        name=f"learn level {recipe.embedding.levels[index]}",
+        watch=watch,
+    )
+
+
+@torch.no_grad()
+def _freeze(
+    detector: Detector,
+    levels: Levels,
+    embeddings: NDArray[np.float32],
+    train_pictures: int,
+    gate_margin: float,
+) -> float:
+    """The score's constants from tune parts, the gate from training parts; returns its limit, from tune parts."""
+    batches = [
+        [detector.level_map(index, level) for index, level in enumerate(level_batch(levels, row, row + BATCH_PICTURES))]
+        for row in range(train_pictures, len(embeddings), BATCH_PICTURES)
+    ]
+    detector.score.fit([torch.cat(maps) for maps in zip(*batches, strict=True)])
+    pooled_embeddings = torch.from_numpy(embeddings)
+    detector.gate.fit(pooled_embeddings[:train_pictures])
+    farthest = detector.gate(pooled_embeddings[train_pictures:]).max().item()
+    return float(farthest * (1 + gate_margin))
+
+
+def _counts(splits: Splits) -> str:
+    sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
+    return ", ".join(f"{len({p.part for p in pictures})} parts {side}" for side, pictures in sides.items())
+
+
+def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np.float32]) -> Iterator[str]:
+    """Pictures so alike across the split that they may show one part; embeddings (n, D) as splits.pictures."""
+    exact = exact_duplicates(splits, checked)
+    for first, second in exact:
+        yield f"{first.path} and {second.path} are the same picture, on two sides of the split"
+    for first, second in near_duplicates(splits, embeddings):
+        if (first, second) not in exact:
+            yield (
+                f"{first.path} and {second.path} are nearly the same picture, on two sides of the split; if they "
+                "show one part, give --part-regex, or the guarantee does not hold"
+            )

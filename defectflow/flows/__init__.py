@@ -1,0 +1,1 @@
+"""Pure density: invertible maps and base densities in torch. Knows no images and no settings."""

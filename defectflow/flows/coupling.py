@@ -1,0 +1,92 @@
+"""RealNVP's layers: affine coupling and fixed permutation; and the affine map that depends on the context alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from defectflow.flows.bijection import Bijection
+from defectflow.flows.networks import ConditionedNet, soft_clamp
+
+
+class AffineCoupling(Bijection):
+    """z_a = x_a; z_b = x_b * exp(s) + t, with (s, t) = net(x_a, context) and s softly clamped.
+
+    Shapes: x (..., D) -> z (..., D), log_det (...) = sum of s.
+    Source: Dinh et al. 2017, arXiv:1605.08803, eq. 8.
+    """
+
+    def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
+        super().__init__()
+        if width < 2:
+            raise ValueError(f"a coupling splits its vector, so it needs at least 2 values, not {width}")
+        self.kept = width // 2
+        self.clamp = clamp
+        self.net = ConditionedNet(self.kept, context_width, hidden, 2 * (width - self.kept))
+
+    def _scale_and_shift(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = self.net(kept, context).chunk(2, dim=-1)
+        return soft_clamp(raw, self.clamp), shift
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        kept, moved = x[..., : self.kept], x[..., self.kept :]
+        log_scale, shift = self._scale_and_shift(kept, context)
+        moved = moved * torch.exp(log_scale) + shift
+        return torch.cat([kept, moved], dim=-1), log_scale.sum(-1)
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        kept, moved = z[..., : self.kept], z[..., self.kept :]
+        log_scale, shift = self._scale_and_shift(kept, context)
+        moved = (moved - shift) * torch.exp(-log_scale)
+        return torch.cat([kept, moved], dim=-1), -log_scale.sum(-1)
+
+
+class Permutation(Bijection):
+    """z_i = x_{p(i)}, with p drawn once from a seed and stored with the weights.
+
+    Shapes: x (..., D) -> z (..., D), log_det (...) = 0.
+    """
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, width: int, seed: int) -> None:
+        super().__init__()
+        order = torch.randperm(width, generator=torch.Generator().manual_seed(seed))
+        self.register_buffer("order", order)
+        self.register_buffer("back", torch.argsort(order))
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return x[..., self.order], torch.zeros_like(x[..., 0])
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return z[..., self.back], torch.zeros_like(z[..., 0])
+
+
+class ContextAffine(Bijection):
+    """z = x * exp(s(c)) + t(c): a scale and shift for each value that know only the context.
+
+    Under a fixed position its scale and shift are constants, so it costs one multiplication per value on the
+    line, and it lets every place on the part have its own mean and spread before any coupling.
+    Shapes: x (..., D), context (..., K) -> z (..., D), log_det (...).
+    """
+
+    def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
+        super().__init__()
+        self.clamp = clamp
+        last = nn.Linear(hidden, 2 * width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.net = nn.Sequential(nn.Linear(context_width, hidden), nn.ReLU(), last)
+
+    def _scale_and_shift(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = self.net(context).chunk(2, dim=-1)
+        return soft_clamp(raw, self.clamp), shift
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self._scale_and_shift(context)
+        return x * torch.exp(log_scale) + shift, log_scale.sum(-1) + torch.zeros_like(x[..., 0])
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self._scale_and_shift(context)
+        return (z - shift) * torch.exp(-log_scale), torch.zeros_like(z[..., 0]) - log_scale.sum(-1)

@@ -1,0 +1,40 @@
+"""The networks inside the flows: they may be anything, since no layer ever inverts them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConditionedNet(nn.Module):
+    """Two hidden layers; the context enters the first as an added term.
+
+    h = relu(A x + C c + b); h = relu(B h + b'); y = V h + v, with V = v = 0 at first, so that a flow starts
+    as the identity.
+    Shapes: x (..., D_in), context (..., K) -> (..., D_out).
+    """
+
+    def __init__(self, width_in: int, context_width: int, width_hidden: int, width_out: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(width_in, width_hidden)
+        # Kept apart from `first`: the context of a place never changes, so an exported graph holds C c as
+        # a constant instead of computing it for every picture.
+        self.from_context = nn.Linear(context_width, width_hidden, bias=False) if context_width else None
+        self.second = nn.Linear(width_hidden, width_hidden)
+        self.last = nn.Linear(width_hidden, width_out)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        hidden = self.first(x)
+        if self.from_context is not None:
+            hidden = hidden + self.from_context(context)
+        hidden = F.relu(self.second(F.relu(hidden)))
+        out: Tensor = self.last(hidden)
+        return out
+
+
+def soft_clamp(raw: Tensor, limit: float) -> Tensor:
+    """limit * tanh(raw / limit): unbounded log-scales made training diverge."""
+    return limit * torch.tanh(raw / limit)

@@ -1,0 +1,42 @@
+"""Is this a picture of the part at all? A shrunk Gaussian over pooled embeddings, fitted on training parts."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.covariance import LedoitWolf
+from torch import Tensor, nn
+
+
+class Gate(nn.Module):
+    """distance = sqrt( mean_i ((e - mean) M)_i^2 ), the Mahalanobis distance per root dimension.
+
+    Shapes: pooled embedding e (N, D) -> distance (N,); about 1 for a training part.
+    Source: Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4 (the shrinkage).
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("matrix", torch.eye(width))
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        standard = (pooled - self.mean) @ self.matrix
+        return (standard * standard).mean(-1).sqrt()
+
+    @torch.no_grad()
+    def fit(self, pooled: Tensor) -> None:
+        """From the pooled embeddings of training pictures, (N, D)."""
+        scale = pooled.std(0) + 1e-6 * pooled.std(0).mean() + 1e-12
+        shrunk = LedoitWolf().fit(((pooled - pooled.mean(0)) / scale).double().cpu().numpy())
+        precision = torch.from_numpy(shrunk.precision_)
+        factor = torch.linalg.cholesky((precision + precision.T) / 2)  # precision = factor factor^T
+        self.mean.copy_(pooled.mean(0))
+        self.matrix.copy_(factor.to(scale) / scale[:, None])
+
+
+def pool(levels: list[Tensor]) -> Tensor:
+    """Mean over each level's places, levels side by side: (N, h_l, w_l, D_l) ... -> (N, sum of D_l)."""
+    return torch.cat([level.mean(dim=(1, 2)) for level in levels], dim=1)

@@ -1,0 +1,104 @@
+"""A bundle on disk: opened, checked, calibrated again. Never half-written, never half-trusted.
+
+model.onnx           raw pixels in, verdict out
+card.json            what it is and what it promises
+flow.safetensors     the density's weights, to go on training
+golden/              pictures, and the outputs they must give
+reference/           thumbnails and pooled embeddings of training parts
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from pydantic import ValidationError
+
+from defectflow.errors import BundleError
+from defectflow.runtime.card import FORMAT, Card
+from defectflow.runtime.graph import attach_verdict
+
+MODEL, CARD, FLOW = "model.onnx", "card.json", "flow.safetensors"
+GOLDEN, REFERENCE = "golden", "reference"
+EXPECTED, INDEX, EMBEDDINGS = (
+    f"{GOLDEN}/expected.json",
+    f"{REFERENCE}/index.json",
+    f"{REFERENCE}/embeddings.npy",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle whose model has the checksum that its card states."""
+
+    path: Path
+    card: Card
+
+    @property
+    def model(self) -> Path:
+        return self.path / MODEL
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read the card and check the model against it. Raises BundleError naming the file and the remedy."""
+    card_file = path / CARD
+    if not card_file.is_file():
+        raise BundleError(f"{path}: no bundle here (it has no {CARD}); make one with: defectflow fit GOOD --out {path}")
+    try:
+        card = Card.model_validate_json(card_file.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError, OSError) as error:
+        raise BundleError(
+            f"{card_file}: cannot be read as a card of format {FORMAT}; it is damaged or of another version of "
+            f"DefectFlow. Copy the bundle again, or fit again. ({str(error).splitlines()[0]})"
+        ) from error
+    if card.format != FORMAT:
+        raise BundleError(f"{card_file}: has format {card.format}, this DefectFlow reads {FORMAT}; update one of them")
+    check_file(path, MODEL, card)
+    return Bundle(path, card)
+
+
+def check_file(bundle: Path, name: str, card: Card) -> None:
+    """Raises BundleError where a file is missing or not the one that the card describes."""
+    file = bundle / name
+    if not file.is_file():
+        raise BundleError(f"{file}: is missing; copy the bundle again")
+    found = file_digest(file)
+    if found != card.checksums.get(name):
+        raise BundleError(
+            f"{file}: is damaged or was altered (SHA-256 {found[:12]}..., the card says "
+            f"{card.checksums.get(name, 'nothing')[:12]}...); copy the bundle again"
+        )
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def save_bundle(path: Path, card: Card) -> Bundle:
+    """Put the card's thresholds, if it has any, into the model, and save both. Returns the bundle as it is now.
+
+    The other files' checksums stay as the card has them, so damage to them is not covered up.
+    """
+    model = onnx.load(path / MODEL)
+    if card.calibration is not None:
+        model = attach_verdict(model, card.judge(), card.distance_limit)
+    next_model, next_card = path / f"{MODEL}.partial", path / f"{CARD}.partial"
+    onnx.save(model, next_model)
+    card = card.model_copy(update={"checksums": {**card.checksums, MODEL: file_digest(next_model)}})
+    next_card.write_text(card.to_json(), encoding="utf-8")
+    next_model.replace(path / MODEL)
+    next_card.replace(path / CARD)
+    return Bundle(path, card)
+
+
+def fitted_digests(bundle: Bundle) -> dict[str, str]:
+    """Digest of a picture's pixels -> the side of the fit (train, tune, calibration) that it stood on."""
+    check_file(bundle.path, INDEX, bundle.card)
+    index = json.loads((bundle.path / INDEX).read_text(encoding="utf-8"))
+    digests: dict[str, str] = index["fitted"]
+    return digests

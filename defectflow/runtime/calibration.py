@@ -1,0 +1,227 @@
+"""Good scores -> threshold and guarantee; score -> p-value. The statistics that the product promises.
+
+One score per good part (the largest over its pictures) goes in. With n parts and rate a,
+k = n + 1 - floor(a (n + 1)) scores must lie at or below the threshold. Then a new good part, exchangeable
+with the calibration parts, exceeds it with probability at most (n + 1 - k) / (n + 1) <= a, and the realised
+rate of a given calibration is Beta(n + 1 - k, k) distributed.
+
+Source: Vovk, Gammerman, Shafer 2005 (split conformal); Vovk 2012, arXiv:1209.2673 (the Beta law).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from defectflow.errors import CalibrationError
+
+Guarantee = Literal["expected", "confident"]
+CONFIDENCE = 0.95
+TOLERANCE = 1e-3
+"""Differences up to this many standard deviations of the good scores are numerical, not evidence."""
+LIMITS = (
+    "It covers good parts made and pictured like the calibration parts; it says nothing about defects that are missed."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A cut between scores, and what it promises about good parts."""
+
+    value: float
+    """Scores above it are on the wrong side."""
+    rank: int
+    """k: how many of the n calibration scores lie at or below it."""
+    expected_rate: float
+    """(n + 1 - k) / (n + 1): the average share of good parts above it is at most this."""
+    confident_rate: float
+    """With 95% confidence in this calibration sample, the share of good parts above it is at most this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a bundle knows about good parts. Scores are dimensionless; higher is worse."""
+
+    scores: tuple[float, ...]
+    """One per calibration part that passed the gate, ascending."""
+    gated: int
+    """Calibration parts that the invalid gate refused; each counts as a score of +infinity."""
+    rate: float
+    guarantee: Guarantee
+    review_rate: float
+    threshold: Threshold
+    review: Threshold
+    pixel_threshold: float
+    """At most `rate` of good parts show any map value above it, by the same rule."""
+    parts_known: bool
+    """False where every picture was counted as a part of its own."""
+    pictures: int
+
+    @property
+    def parts(self) -> int:
+        return len(self.scores) + self.gated
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the finite good scores: the unit of all tolerances."""
+        return float(np.std(self.scores))
+
+    def p_value(self, score: float) -> float:
+        """(1 + #{s_i >= score}) / (n + 1). Small: few good parts look this unusual."""
+        at_least = len(self.scores) - int(np.searchsorted(self.scores, score, side="left"))
+        return (1 + at_least + self.gated) / (self.parts + 1)
+
+    def sentences(self) -> list[str]:
+        """The guarantee in plain words, with its limits."""
+        unit = "parts" if self.parts_known else "pictures"
+        said = [
+            f"Calibrated on {self.parts} good {unit}.",
+            f"On average at most {self.threshold.expected_rate:.2%} of good {unit} are called defective or invalid.",
+            f"With {CONFIDENCE:.0%} confidence in this calibration it is at most {self.threshold.confident_rate:.2%}.",
+            f"On average at most {self.review.expected_rate:.2%} of good {unit} are called anything but ok.",
+            LIMITS,
+        ]
+        if self.parts_known:
+            said.insert(
+                -1,
+                "A part's worst picture decides. The promise is exact for parts pictured as often as "
+                "the calibration parts, and conservative for each single picture.",
+            )
+        else:
+            said.insert(
+                -1,
+                "Every picture was counted as a part of its own; the guarantee fails if several "
+                "pictures show the same part.",
+            )
+        return said
+
+
+def calibrate(
+    good_scores: Sequence[float],
+    good_peaks: Sequence[float],
+    *,
+    rate: float,
+    guarantee: Guarantee,
+    review_rate: float,
+    parts_known: bool = True,
+    pictures: int | None = None,
+) -> Calibration:
+    """Good scores, one per part, -> thresholds.
+
+    `good_scores` holds the largest score of each calibration part (+infinity if the gate refused it) and
+    `good_peaks` the largest value of its anomaly maps; both of length n, in the same order.
+    Raises CalibrationError if n parts cannot support the rate, with the number needed.
+    """
+    scores, peaks = np.sort(np.asarray(good_scores, float)), np.sort(np.asarray(good_peaks, float))
+    if np.isnan(scores).any() or np.isnan(peaks).any():
+        raise CalibrationError(f"{int(np.isnan(scores).sum())} calibration scores are not numbers; fit again.")
+    finite = scores[np.isfinite(scores)]
+    return Calibration(
+        scores=tuple(finite.tolist()),
+        gated=len(scores) - len(finite),
+        rate=rate,
+        guarantee=guarantee,
+        review_rate=review_rate,
+        threshold=_threshold(scores, rate, guarantee),
+        review=_threshold(scores, review_rate, guarantee),
+        pixel_threshold=_threshold(peaks, rate, guarantee).value,
+        parts_known=parts_known,
+        pictures=len(scores) if pictures is None else pictures,
+    )
+
+
+def parts_needed(rate: float, guarantee: Guarantee) -> int:
+    """The smallest number of good parts that supports a rate: 19 (expected) or 59 (confident) for 5%."""
+    if guarantee == "expected":
+        return math.ceil(1 / _exact(rate)) - 1
+    return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-rate))
+
+
+def lowest_rate(parts: int, guarantee: Guarantee) -> float:
+    """The lowest rate that so many good parts support; 1 where there is none."""
+    if parts == 0:
+        return 1.0
+    return 1 / (parts + 1) if guarantee == "expected" else 1 - (1 - CONFIDENCE) ** (1 / parts)
+
+
+def rank_for(parts: int, rate: float, guarantee: Guarantee) -> int:
+    """k, the number of calibration scores that must lie at or below the threshold; k > parts: unsupported."""
+    expected = parts + 1 - math.floor(_exact(rate) * (parts + 1))
+    if guarantee == "expected":
+        return expected
+    # The confident rank is never below the expected one by more than rounding, so search upwards from 1.
+    return next((k for k in range(1, parts + 1) if _beta_cdf(rate, parts, k) >= CONFIDENCE), parts + 1)
+
+
+def part_scores(parts: Iterable[str], scores: Iterable[float]) -> dict[str, float]:
+    """The largest score over each part's pictures, in order of first appearance."""
+    worst: dict[str, float] = {}
+    for part, score in zip(parts, scores, strict=True):
+        worst[part] = max(worst.get(part, -math.inf), score)
+    return worst
+
+
+def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Threshold:
+    """Ascending scores, possibly ending in +infinity -> the midpoint of the k-th and (k+1)-th smallest."""
+    n = len(scores)
+    k = rank_for(n, rate, guarantee)
+    if k > n:
+        needed = parts_needed(rate, guarantee)
+        raise CalibrationError(
+            f"{n} good parts cannot support a false-reject rate of {rate:g} ({guarantee}); "
+            f"add {needed - n} more, or accept {lowest_rate(n, guarantee):.3g}."
+        )
+    if not math.isfinite(scores[k - 1]):
+        gated = int(np.isinf(scores).sum())
+        raise CalibrationError(
+            f"{gated} of {n} calibration parts do not look like the training parts (invalid), more than a "
+            f"false-reject rate of {rate:g} allows; remove pictures that do not show the part, or fit again "
+            "with parts like these."
+        )
+    above = scores[k] if k < n else math.inf
+    if math.isfinite(above):
+        value = (scores[k - 1] + above) / 2
+    else:
+        # Just above the largest: by the numerical tolerance, so that the part itself passes on any machine.
+        value = scores[k - 1] + max(TOLERANCE * float(np.std(scores[np.isfinite(scores)])), 1e-6)
+    return Threshold(
+        value=float(value),
+        rank=k,
+        expected_rate=(n + 1 - k) / (n + 1),
+        confident_rate=_confident_rate(n, k),
+    )
+
+
+def _confident_rate(n: int, k: int) -> float:
+    """The 95% quantile of Beta(n + 1 - k, k), by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _beta_cdf(middle, n, k) >= CONFIDENCE else (middle, high)
+    return high
+
+
+def _beta_cdf(rate: float, n: int, k: int) -> float:
+    """P(Beta(n + 1 - k, k) <= rate) = P(Binomial(n, rate) > n - k)."""
+    if rate <= 0 or rate >= 1:
+        return float(rate >= 1)
+    log_pmf = (
+        math.lgamma(n + 1)
+        - math.lgamma(j + 1)
+        - math.lgamma(n - j + 1)
+        + j * math.log(rate)
+        + (n - j) * math.log1p(-rate)
+        for j in range(n - k + 1)
+    )
+    return 1.0 - math.fsum(math.exp(term) for term in log_pmf)
+
+
+def _exact(rate: float) -> Fraction:
+    """0.05 as 1/20: in binary floating point, 0.29 * 100 is just below 29 and would lose a part."""
+    return Fraction(Decimal(repr(rate)))

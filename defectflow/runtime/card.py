@@ -1,0 +1,180 @@
+"""card.json: what a bundle is, what it promises and what it was made from. Plain data, validated on reading."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from defectflow.errors import NotCalibrated
+from defectflow.runtime.calibration import LIMITS, Calibration, Guarantee, Threshold, calibrate, lowest_rate
+from defectflow.runtime.geometry import Aspect, Geometry
+
+FORMAT = 1
+"""Raised whenever a bundle written now could not be read by an older release."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageCard(_Part):
+    """How a picture on disk becomes the graph's input, and where the graph's square lies on it."""
+
+    size_px: int
+    aspect: Aspect
+    rectangle: tuple[int, int, int, int] | None
+    full_scale: int | None
+    """The 16-bit value that means white; null: the model was fitted on 8-bit pictures."""
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.aspect, self.rectangle)
+
+
+class PartCounts(_Part):
+    """How many good parts stood on each side."""
+
+    train: int
+    tune: int
+    calibration: int
+
+
+class ThresholdCard(_Part):
+    value: float
+    rank: int
+    expected_rate: float
+    confident_rate: float
+
+
+class CalibrationPart(_Part):
+    """One good part's place in the calibration table: its worst picture."""
+
+    part: str
+    score: float | None
+    """None where the gate refused a picture of it: +infinity, which JSON does not have."""
+    peak: float
+    """Largest value of its anomaly maps."""
+    pictures: int
+
+
+class CalibrationCard(_Part):
+    """The thresholds, what they promise, and the rule that made them."""
+
+    rate: float
+    guarantee: Literal["expected", "confident"]
+    review_rate: float
+    threshold: ThresholdCard
+    review: ThresholdCard
+    pixel_threshold: float
+
+
+class Card(_Part):
+    """The whole bundle in one page."""
+
+    format: int = FORMAT
+    name: str
+    created: str
+    """UTC, ISO 8601."""
+    bundle_id: str
+    """Twelve hex digits of the scoring graph: equal ids give equal scores."""
+    image: ImageCard
+    top_fraction: float
+    distance_limit: float
+    good_spread: float
+    """Standard deviation of good scores: over calibration parts, or over tune parts while uncalibrated."""
+    parts: PartCounts
+    part_regex: str | None
+    wanted_rate: float
+    wanted_guarantee: Literal["expected", "confident"]
+    wanted_review_rate: float
+    parts_known: bool
+    """False where every picture was counted as a part of its own."""
+    calibration_parts: tuple[CalibrationPart, ...]
+    calibration: CalibrationCard | None
+    """None: uncalibrated; there are scores, but no verdicts."""
+    recipe: dict[str, Any]
+    """The resolved recipe. Opaque here: the line never reads it."""
+    training: dict[str, Any]
+    """Per level: steps taken, nats per dimension on train and tune parts. Opaque here."""
+    export_parity: dict[str, float]
+    """ONNX Runtime against torch on tune pictures, in standard deviations of the good scores."""
+    versions: dict[str, str]
+    checksums: dict[str, str]
+    """File in the bundle -> SHA-256."""
+
+    @property
+    def calibration_id(self) -> str | None:
+        """Twelve hex digits that change whenever any calibrated number does."""
+        if self.calibration is None:
+            return None
+        numbers = [part.model_dump_json() for part in self.calibration_parts]
+        numbers.append(self.calibration.model_dump_json())
+        return hashlib.sha256("\n".join(numbers).encode()).hexdigest()[:12]
+
+    def judge(self) -> Calibration:
+        """The calibration as numbers to judge with. Raises NotCalibrated."""
+        if self.calibration is None:
+            raise NotCalibrated("\n".join([f"{self.name} is uncalibrated.", *self.guarantee()]))
+        finite = sorted(part.score for part in self.calibration_parts if part.score is not None)
+        return Calibration(
+            scores=tuple(finite),
+            gated=len(self.calibration_parts) - len(finite),
+            rate=self.calibration.rate,
+            guarantee=self.calibration.guarantee,
+            review_rate=self.calibration.review_rate,
+            threshold=Threshold(**self.calibration.threshold.model_dump()),
+            review=Threshold(**self.calibration.review.model_dump()),
+            pixel_threshold=self.calibration.pixel_threshold,
+            parts_known=self.parts_known,
+            pictures=sum(part.pictures for part in self.calibration_parts),
+        )
+
+    def calibrated(
+        self, parts: tuple[CalibrationPart, ...], rate: float, guarantee: Guarantee, review_rate: float
+    ) -> Card:
+        """A card with thresholds from these parts. Raises CalibrationError where they are too few."""
+        result = calibrate(
+            [math.inf if part.score is None else part.score for part in parts],
+            [part.peak for part in parts],
+            rate=rate,
+            guarantee=guarantee,
+            review_rate=review_rate,
+        )
+        calibration = CalibrationCard(
+            rate=rate,
+            guarantee=guarantee,
+            review_rate=review_rate,
+            threshold=ThresholdCard(**asdict(result.threshold)),
+            review=ThresholdCard(**asdict(result.review)),
+            pixel_threshold=result.pixel_threshold,
+        )
+        return self.model_copy(
+            update={
+                "calibration_parts": parts,
+                "calibration": calibration,
+                "good_spread": result.spread,
+            }
+        )
+
+    def guarantee(self) -> list[str]:
+        """What the bundle promises, in words; for an uncalibrated one, what is missing and how to finish."""
+        if self.calibration is not None:
+            return self.judge().sentences()
+        parts = len(self.calibration_parts)
+        floor = lowest_rate(parts, self.wanted_guarantee)
+        return [
+            f"Uncalibrated: {parts} calibration parts cannot support a false-reject rate of "
+            f"{self.wanted_rate:g} ({self.wanted_guarantee}). There are scores, but no verdicts.",
+            f"The lowest rate that these parts support is {math.ceil(floor * 1e4) / 1e4:g}: "
+            f"defectflow calibrate BUNDLE --false-reject-rate {math.ceil(floor * 1e4) / 1e4:g}",
+            "Or add pictures of further good parts: defectflow calibrate BUNDLE --good DIR",
+            LIMITS,
+        ]
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,132 @@
+"""Calibration -> nodes at the end of the ONNX graph, so that a lone file goes from pixels to a verdict.
+
+The scoring graph that `fit` exports never changes. Its verdict nodes, all named `verdict_...`, are taken off
+and put on again at each calibration; this needs onnx, not torch, so it works on the line.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from defectflow.runtime.calibration import Calibration
+
+PREFIX = "verdict_"
+SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
+VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
+THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
+
+# Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
+# +infinity; `invalid` comes before `defect` before `review`. Only what is not ok gets a mask, and where no
+# place passes the pixel threshold it is the map's top fraction.
+_VERDICT = """
+verdict (float[N] score) => (int64[N] decision) {
+    verdict_gated = Greater (distance, verdict_distance_limit)
+    verdict_score = Where (verdict_gated, verdict_infinity, score)
+    verdict_column = Unsqueeze (verdict_score, verdict_axis_1)
+    verdict_at_least = GreaterOrEqual (verdict_good_scores, verdict_column)
+    verdict_counted = Cast <to = 1> (verdict_at_least)
+    verdict_count = ReduceSum <keepdims = 0> (verdict_counted, verdict_axis_1)
+    verdict_rank = Add (verdict_count, verdict_one)
+    p_value = Div (verdict_rank, verdict_parts_and_one)
+
+    verdict_is_defect = Greater (score, threshold)
+    verdict_is_review = Greater (score, review_threshold)
+    verdict_mild = Where (verdict_is_review, verdict_review, verdict_ok)
+    verdict_graded = Where (verdict_is_defect, verdict_defect, verdict_mild)
+    decision = Where (verdict_gated, verdict_invalid, verdict_graded)
+
+    verdict_over = Greater (anomaly_map, pixel_threshold)
+    verdict_over_number = Cast <to = 1> (verdict_over)
+    verdict_any_number = ReduceMax <keepdims = 1> (verdict_over_number, verdict_axes_1_2)
+    verdict_any = Cast <to = 9> (verdict_any_number)
+    verdict_floor = Unsqueeze (top_floor, verdict_axes_1_2)
+    verdict_top = GreaterOrEqual (anomaly_map, verdict_floor)
+    verdict_none = Not (verdict_any)
+    verdict_instead = And (verdict_top, verdict_none)
+    verdict_chosen = Or (verdict_over, verdict_instead)
+    verdict_not_ok = Or (verdict_is_defect, verdict_is_review)
+    verdict_valid = Not (verdict_gated)
+    verdict_shown = And (verdict_not_ok, verdict_valid)
+    verdict_shown_places = Unsqueeze (verdict_shown, verdict_axes_1_2)
+    mask = And (verdict_chosen, verdict_shown_places)
+}
+"""
+
+
+def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_limit: float) -> onnx.ModelProto:
+    """A scoring graph -> a copy with verdict outputs and overridable thresholds. Earlier verdicts are replaced."""
+    model = detach_verdict(model)
+    graph = model.graph
+    good_scores = np.array([*calibration.scores, *[math.inf] * calibration.gated], np.float32)
+    _add_constants(
+        graph,
+        {
+            "distance_limit": np.float32(distance_limit),
+            "infinity": np.float32(math.inf),
+            "good_scores": good_scores[None],  # (1, n): compared with scores (N, 1)
+            "one": np.float32(1),
+            "parts_and_one": np.float32(len(good_scores) + 1),
+            "axis_1": np.array([1], np.int64),
+            "axes_1_2": np.array([1, 2], np.int64),
+            "ok": np.int64(0),
+            "review": np.int64(1),
+            "defect": np.int64(2),
+            "invalid": np.int64(3),
+        },
+    )
+    values = (calibration.threshold.value, calibration.review.value, calibration.pixel_threshold)
+    for name, value in zip(THRESHOLDS, values, strict=True):
+        # An input with an initializer of the same name is an input with a default.
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), name))
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
+    graph.node.extend(onnx.parser.parse_graph(_VERDICT).node)
+    scoring = {output.name: output for output in graph.output}
+    batch = scoring["score"].type.tensor_type.shape.dim[0].dim_param
+    places = [dim.dim_value for dim in scoring["anomaly_map"].type.tensor_type.shape.dim[1:]]
+    added = {
+        "decision": helper.make_tensor_value_info("decision", TensorProto.INT64, [batch]),
+        "p_value": helper.make_tensor_value_info("p_value", TensorProto.FLOAT, [batch]),
+        "mask": helper.make_tensor_value_info("mask", TensorProto.BOOL, [batch, *places]),
+    }
+    _keep(graph.output, [scoring.get(name) or added[name] for name in VERDICT_OUTPUTS])
+    # `top_floor` is needed only inside now; keeping its type lets the scoring graph be restored.
+    graph.value_info.append(scoring["top_floor"])
+    onnx.checker.check_model(model)
+    return model
+
+
+def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without verdict nodes: the scoring graph as it was exported."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    added = {"decision", "p_value", "mask"}
+    _keep(graph.node, [n for n in graph.node if not (_ours(n.output[0]) or n.output[0] in added)])
+    _keep(graph.initializer, [i for i in graph.initializer if not (_ours(i.name) or i.name in THRESHOLDS)])
+    _keep(graph.input, [i for i in graph.input if i.name not in THRESHOLDS])
+    known = {value.name: value for value in [*graph.output, *graph.value_info]}
+    _keep(graph.value_info, [v for v in graph.value_info if v.name != "top_floor"])
+    _keep(graph.output, [known[name] for name in SCORING_OUTPUTS])
+    return copy
+
+
+def _add_constants(graph: onnx.GraphProto, constants: dict[str, NDArray[np.generic] | np.generic]) -> None:
+    for name, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value), PREFIX + name))
+
+
+def _ours(name: str) -> bool:
+    return name.startswith(PREFIX)
+
+
+def _keep(field: Any, kept: list[Any]) -> None:
+    """Replace a repeated protobuf field's content by copies of some messages, which may be its own."""
+    copies = [type(item).FromString(item.SerializeToString()) for item in kept]
+    del field[:]
+    field.extend(copies)

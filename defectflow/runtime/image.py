@@ -1,0 +1,273 @@
+"""Bytes or file -> uint8 RGB. The first step of the data path, shared by fit and by the line.
+
+Every picture that DefectFlow sees, in training, calibration and inspection, is decoded by `read_image`, so
+colour order, bit depth and orientation cannot differ between them. `read_raw` stops before 16-bit values are
+scaled; `brightest_value` and `full_scale_for` find the scale at fit.
+
+Rules: grey becomes three equal channels; transparent pixels are put on black; EXIF orientation is applied; of
+several pages or frames the first is read; embedded colour profiles are ignored (the camera's numbers are the
+measurement). The content decides what a file is, never its suffix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from defectflow.errors import ImageError
+
+SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+"""Suffixes, in lower case, by which folders are searched for pictures."""
+MAX_PIXELS = 150_000_000
+"""Largest width x height that is decoded: a picture of a few kB can claim to be many GB."""
+MAX_BYTES = 512 * 1024 * 1024
+"""Largest file that is read, in bytes."""
+FULL_SCALES = (255, 1023, 4095, 16383, 65535)
+"""White of 8-, 10-, 12-, 14- and 16-bit cameras."""
+
+RawPixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+# Sizes are checked here and damage raises; Pillow's own warnings about both would only reach the operator's
+# console. A filter, because warnings.catch_warnings is not thread-safe and pictures are decoded in threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"PIL\.")
+
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
+_TIFF_UNSIGNED, _TIFF_GREY, _TIFF_RGB = 1, 1, 2
+_EIGHT_BIT_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
+
+
+def read_image(source: Path | bytes, *, full_scale: int | None = None, name: str | None = None) -> NDArray[np.uint8]:
+    """One picture, as a file or as a file's bytes -> (H, W, 3) uint8 RGB, C-contiguous.
+
+    16-bit values become round(value / full_scale * 255), clipped to 255; `full_scale` never touches 8-bit
+    pictures, and a picture's own range is never used. `name` stands for the picture in messages; by default
+    the path. Thread-safe. Raises ImageError '<name>: <reason>'.
+    """
+    name = _name(source, name)
+    return to_uint8(read_raw(source, name=name), full_scale=full_scale, name=name)
+
+
+def read_image_file(path: Path, *, full_scale: int | None = None) -> tuple[NDArray[np.uint8], str]:
+    """`read_image` of a file, with the SHA-256 (hex) of the same bytes: the file is read once."""
+    content = read_file(path)
+    return read_image(content, full_scale=full_scale, name=str(path)), sha256(content)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture file. Raises ImageError if it cannot be read, is empty or is over MAX_BYTES."""
+    # Not cv2.imread: on Windows it cannot open paths outside the machine's code page.
+    try:
+        _check_bytes(path.stat().st_size, str(path))
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_raw(source: Path | bytes, *, name: str | None = None) -> RawPixels:
+    """One picture -> (H, W, 3) RGB, C-contiguous: uint8, or uint16 as stored if the file has 16 bits.
+
+    Raises ImageError '<name>: <reason>', before decoding if the picture is over MAX_PIXELS or MAX_BYTES.
+    """
+    name = _name(source, name)
+    content = read_file(source) if isinstance(source, Path) else source
+    _check_bytes(len(content), name)
+    try:
+        picture = _open(content, name)
+        _check_pixels(picture.size, name)
+        bits = _bits_per_sample(picture, content, name)
+        return _decode_16_bit(picture, content, name) if bits == 16 else _decode_8_bit(picture, name)
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{name}: not enough memory to decode it") from error
+    except Exception as error:  # decoders raise whatever type the damage leads to
+        raise ImageError(
+            f"{name}: damaged, cut short or of an unknown variant ({error}); save it again as grey or RGB"
+        ) from error
+
+
+def to_uint8(pixels: RawPixels, *, full_scale: int | None, name: str) -> NDArray[np.uint8]:
+    """16-bit values -> round(value / full_scale * 255), clipped; 8-bit pixels are returned as they are.
+
+    Raises ImageError if the picture has 16 bits and `full_scale` is None.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    if full_scale is None:
+        raise ImageError(
+            f"{name}: is a 16-bit picture but the model was fitted on 8-bit pictures; "
+            "set image.full_scale and fit again"
+        )
+    return _scale_table(full_scale)[pixels]
+
+
+def brightest_value(path: Path) -> int | None:
+    """The largest raw value of a 16-bit picture; None for an 8-bit one. Raises ImageError."""
+    return brightest(read_raw(path))
+
+
+def brightest(pixels: RawPixels) -> int | None:
+    """The largest value of 16-bit pixels; None for 8-bit ones."""
+    return int(pixels.max()) if pixels.dtype == np.uint16 else None
+
+
+def full_scale_for(values: Iterable[int]) -> int:
+    """The smallest of FULL_SCALES that holds the largest of these raw 16-bit values.
+
+    Raises ValueError if there are no values.
+    """
+    largest = max(values)
+    return next(full_scale for full_scale in FULL_SCALES if full_scale >= largest)
+
+
+def _name(source: Path | bytes, name: str | None) -> str:
+    if name is not None:
+        return name
+    return str(source) if isinstance(source, Path) else "picture"
+
+
+def _check_bytes(size_bytes: int, name: str) -> None:
+    if size_bytes == 0:
+        raise ImageError(f"{name}: is empty (0 bytes)")
+    if size_bytes > MAX_BYTES:
+        raise ImageError(
+            f"{name}: {size_bytes / 2**20:.0f} MiB is over the limit of {MAX_BYTES // 2**20} MiB; "
+            "cut it into smaller pictures or save it compressed"
+        )
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    width_px, height_px = size
+    if width_px * height_px > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {width_px} x {height_px} pixels are over the limit of {MAX_PIXELS:,}; "
+            "cut it into smaller pictures or shrink it"
+        )
+
+
+def _open(content: bytes, name: str) -> ImageFile.ImageFile:
+    """Read the header only.
+
+    Pillow decodes because it refuses files that are cut short, where OpenCV returns a half-grey picture; it
+    is about as fast, and releases the GIL too. Its classes are called directly because Image.open would apply
+    a process-wide size limit, with a warning, before ours.
+    """
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise ImageError(
+            f"{name}: not decoded, because other code in this process has set Pillow's "
+            "LOAD_TRUNCATED_IMAGES, under which damaged pictures look whole; set it to False"
+        )
+    stream = BytesIO(content)
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        if content.rfind(b"IEND") < 0:  # Pillow does not miss the end once it has all rows
+            raise ImageError(f"{name}: damaged or cut short (the end of the PNG file is missing)")
+        return PngImageFile(stream)
+    if content.startswith(b"\xff\xd8\xff"):
+        return JpegImageFile(stream)
+    if content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return TiffImageFile(stream)
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return WebPImageFile(stream)
+    if content.startswith(b"BM"):
+        return BmpImageFile(stream)
+    raise ImageError(f"{name}: is not a PNG, JPEG, TIFF, WebP or BMP picture")
+
+
+def _bits_per_sample(picture: ImageFile.ImageFile, content: bytes, name: str) -> int:
+    """16 or at most 8, from the header; Pillow's mode does not tell 16-bit colour from 8-bit.
+
+    Raises ImageError for anything else: floats, signed values, 12-, 32- and 64-bit samples.
+    """
+    if isinstance(picture, PngImageFile):
+        return content[24]  # the header is always a PNG file's first chunk, at this place
+    if not isinstance(picture, TiffImageFile):
+        return 8
+    tags = picture.tag_v2
+    depths, formats = set(tags.get(_TIFF_BITS, (1,))), set(tags.get(_TIFF_SAMPLE_FORMAT, (_TIFF_UNSIGNED,)))
+    bits = max(depths)
+    if formats != {_TIFF_UNSIGNED} or (bits > 8 and depths != {16}):
+        kind = {2: "signed", 3: "floating-point"}.get(max(formats), "unsigned")
+        raise ImageError(f"{name}: has {kind} {bits}-bit samples; save it with unsigned samples of 8 or 16 bits")
+    if bits == 16 and tags.get(_TIFF_PHOTOMETRIC) not in (_TIFF_GREY, _TIFF_RGB):
+        raise ImageError(f"{name}: is a 16-bit TIFF that is neither grey (0 is black) nor RGB; save it as one")
+    return int(bits)
+
+
+def _decode_8_bit(picture: ImageFile.ImageFile, name: str) -> NDArray[np.uint8]:
+    picture.load()
+    ImageOps.exif_transpose(picture, in_place=True)
+    image: Image.Image = picture
+    if picture.has_transparency_data:
+        # Black, not "drop alpha": the colours under transparent pixels are leftovers that nobody sees, and
+        # must not change a verdict.
+        cut_out = picture.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", cut_out.size, (0, 0, 0, 255)), cut_out)
+    elif picture.mode not in _EIGHT_BIT_MODES:
+        raise ImageError(f"{name}: has colour mode {picture.mode}; save it as grey or RGB")
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # (H, W, 3)
+
+
+def _decode_16_bit(picture: ImageFile.ImageFile, content: bytes, name: str) -> NDArray[np.uint16]:
+    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    picture.load()  # for colour too: it refuses damage before OpenCV reports it on the operator's console
+    if picture.mode.startswith("I"):
+        ImageOps.exif_transpose(picture, in_place=True)
+        grey = np.array(picture).astype(np.uint16)  # (H, W); Pillow before 11 gives int32
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    # Pillow keeps only the upper 8 bits of each colour, so OpenCV decodes these.
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] not in (3, 4):
+        raise ImageError(f"{name}: is a 16-bit picture of an unknown variant; save it as 16-bit grey or RGB")
+    rgb = stored[:, :, 2::-1].astype(np.uint16)  # BGR or BGRA -> RGB
+    if stored.shape[2] == 4:  # put on black, as for 8 bits
+        rgb = ((rgb.astype(np.uint64) * stored[:, :, 3:] + 32767) // 65535).astype(np.uint16)
+    if not isinstance(picture, TiffImageFile):  # OpenCV has turned a TIFF already
+        rgb = _turn(rgb, orientation)
+    return np.ascontiguousarray(rgb)
+
+
+def _turn(pixels: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """Stored pixels (H, W, 3) -> as the camera was held. Orientation as in EXIF, 1 to 8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+@lru_cache(maxsize=8)
+def _scale_table(full_scale: int) -> NDArray[np.uint8]:
+    """Raw value -> 8-bit value, (65536,). In integers, so that every machine and language rounds alike."""
+    values = np.arange(65536, dtype=np.int64)
+    return np.minimum((values * 255 + full_scale // 2) // full_scale, 255).astype(np.uint8)
+
+
+def pixel_digest(pixels: RawPixels) -> str:
+    """SHA-256 (hex) of raw pixels and their shape: equal for equal pictures, however they are stored."""
+    digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype}".encode())
+    digest.update(pixels.data)
+    return digest.hexdigest()

@@ -1,0 +1,192 @@
+"""Bundle + pictures -> measurements and verdicts, without torch. What runs on the line.
+
+    inspector = Inspector(Path("models/bracket"))
+    for verdict in inspector.inspect(paths): ...
+
+A score never depends on what else is in the batch: pictures are put together only to save time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from defectflow.errors import BundleError, ImageError
+from defectflow.runtime.bundle import Bundle, open_bundle
+from defectflow.runtime.calibration import Calibration
+from defectflow.runtime.card import Card
+from defectflow.runtime.graph import SCORING_OUTPUTS, VERDICT_OUTPUTS
+from defectflow.runtime.image import read_image_file
+from defectflow.runtime.verdict import Decision, Measurement, Verdict
+
+Source = Path | NDArray[np.uint8]
+"""A picture file, or its pixels (H, W, 3) uint8 RGB."""
+
+BATCH_PICTURES = 8
+BATCH_PIXELS = 8_000_000
+"""Pictures of one size are put together up to these limits, so that memory stays bounded."""
+SMALLEST_SIDE_PX = 16
+
+
+class Inspector:
+    """A bundle ready to judge. Raises BundleError where the bundle cannot be trusted or run."""
+
+    def __init__(
+        self,
+        bundle: Path | Bundle,
+        *,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        threads: int = 0,
+        batch: int = BATCH_PICTURES,
+    ) -> None:
+        """`threads`: of one inference, 0 for all cores. `batch`: most pictures in one inference."""
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        absent = sorted(set(providers) - set(onnxruntime.get_available_providers()))
+        if absent:
+            raise BundleError(
+                f"execution provider {', '.join(absent)} is not in this ONNX Runtime; it has "
+                f"{', '.join(onnxruntime.get_available_providers())}"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
+        try:
+            self._session = onnxruntime.InferenceSession(self.bundle.model, options, providers=list(providers))
+        except Exception as error:  # ONNX Runtime raises types of its own C++ side
+            raise BundleError(f"{self.bundle.model}: ONNX Runtime cannot load it: {error}") from error
+        self._batch = batch
+
+    @property
+    def card(self) -> Card:
+        return self.bundle.card
+
+    def inspect(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError]:
+        """One verdict per picture, in order; for a picture that cannot be used, the error instead.
+
+        Raises NotCalibrated before the first picture if the bundle has no thresholds.
+        """
+        calibration = self.card.judge()
+        return (self._judge(item, calibration) for item in self._run(sources, VERDICT_OUTPUTS))
+
+    def measure(self, sources: Iterable[Source]) -> Iterator[Measurement | ImageError]:
+        """One measurement per picture, in order, as `inspect` but without thresholds."""
+        wanted = [name for name in SCORING_OUTPUTS if name != "top_floor"]
+        return (
+            item if isinstance(item, ImageError) else Measurement(**self._measured(item))
+            for item in self._run(sources, wanted)
+        )
+
+    def _judge(self, item: _Output | ImageError, calibration: Calibration) -> Verdict | ImageError:
+        if isinstance(item, ImageError):
+            return item
+        return Verdict(
+            **self._measured(item),
+            threshold=calibration.threshold.value,
+            review_threshold=calibration.review.value,
+            pixel_threshold=calibration.pixel_threshold,
+            decision=Decision(int(item.values["decision"])),
+            p_value=float(item.values["p_value"]),
+            mask=item.values["mask"],
+        )
+
+    def _measured(self, item: _Output) -> dict[str, Any]:
+        return {
+            "score": float(item.values["score"]),
+            "anomaly_map": item.values["anomaly_map"],
+            "distance": float(item.values["distance"]),
+            "distance_limit": self.card.distance_limit,
+            "embedding": item.values["embedding"],
+            "height_px": item.picture.pixels.shape[0],
+            "width_px": item.picture.pixels.shape[1],
+            "geometry": self.card.image.geometry,
+            "sha256": item.picture.sha256,
+            "milliseconds": item.milliseconds,
+        }
+
+    def _run(self, sources: Iterable[Source], outputs: Sequence[str]) -> Iterator[_Output | ImageError]:
+        """Decode ahead in threads, put neighbours of one size together, run the graph, keep the order."""
+        batch: list[_Picture] = []
+        for picture in self._decode(sources):
+            if isinstance(picture, ImageError):
+                yield from self._infer(batch, outputs)
+                batch = []
+                yield picture
+                continue
+            if batch and not self._fits(batch, picture):
+                yield from self._infer(batch, outputs)
+                batch = []
+            batch.append(picture)
+        yield from self._infer(batch, outputs)
+
+    def _fits(self, batch: list[_Picture], picture: _Picture) -> bool:
+        height, width, _ = picture.pixels.shape
+        limit = min(self._batch, max(1, BATCH_PIXELS // (height * width)))
+        return len(batch) < limit and batch[0].pixels.shape == picture.pixels.shape
+
+    def _infer(self, batch: list[_Picture], outputs: Sequence[str]) -> Iterator[_Output]:
+        if not batch:
+            return
+        started = time.perf_counter()
+        image = np.stack([picture.pixels for picture in batch])  # (N, H, W, 3)
+        values = self._session.run(list(outputs), {"image": image})
+        milliseconds = 1000 * (time.perf_counter() - started) / len(batch)
+        for row, picture in enumerate(batch):
+            yield _Output(
+                picture, {name: value[row] for name, value in zip(outputs, values, strict=True)}, milliseconds
+            )
+
+    def _decode(self, sources: Iterable[Source]) -> Iterator[_Picture | ImageError]:
+        ahead = 2 * self._batch
+        waiting: deque[Future[_Picture | ImageError]] = deque()
+        with ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode") as pool:
+            for source in sources:
+                waiting.append(pool.submit(self._read, source))
+                if len(waiting) >= ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _read(self, source: Source) -> _Picture | ImageError:
+        try:
+            if isinstance(source, Path):
+                picture = _Picture(*read_image_file(source, full_scale=self.card.image.full_scale))
+            else:
+                picture = _Picture(_checked_pixels(source), None)
+            height, width, _ = picture.pixels.shape
+            cut = self.card.image.geometry.cut(height, width)
+            if min(cut.bottom - cut.top, cut.right - cut.left) < SMALLEST_SIDE_PX:
+                raise ImageError(
+                    f"{source if isinstance(source, Path) else 'picture'}: {width} x {height} pixels leave fewer than "
+                    f"{SMALLEST_SIDE_PX} to look at; take a larger picture"
+                )
+            return picture
+        except ImageError as error:
+            return error
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    pixels: NDArray[np.uint8]
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    picture: _Picture
+    values: dict[str, Any]
+    milliseconds: float
+
+
+def _checked_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ImageError(f"picture: {pixels.dtype} of shape {pixels.shape}; give uint8 RGB pixels (height, width, 3)")
+    return pixels

@@ -1,0 +1,58 @@
+"""Verdict + its picture -> a picture for people: heat on a fixed scale, marked regions outlined.
+
+The scale is the bundle's, never the picture's own range: an unremarkable picture stays unremarkable, and the
+same colour means the same anomaly value on every picture that a bundle judges.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defectflow.runtime.verdict import Verdict
+
+FULL_HEAT = 2.0
+"""Map value of the strongest colour, in multiples of the pixel threshold."""
+STRONGEST = 0.75
+"""Opacity of the strongest colour; the picture stays visible beneath it."""
+DARK_END = 0.35
+"""Share of the colour map that is left out."""
+DASH_PX = 6
+
+
+def overlay(picture: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
+    """The picture with its anomaly map and regions drawn in; the input is left as it is.
+
+    Heat runs from the picture's own colours at map value 0 to full colour at FULL_HEAT times the pixel
+    threshold. Solid outlines passed the pixel threshold; dashed ones are only the map's highest places.
+    Shapes: (H, W, 3) uint8 RGB -> the same; any size with the proportions of the judged picture, so that a
+    shrunk picture can be drawn on.
+    """
+    height, width = picture.shape[:2]
+    full_heat = max(FULL_HEAT * verdict.pixel_threshold, 1e-6)
+    values = verdict.geometry.place(verdict.anomaly_map, height, width)
+    heat = np.clip(values / full_heat, 0, 1)  # (H, W)
+    # Without the map's dark end, which would blacken ordinary places instead of leaving them alone.
+    index = (255 * (DARK_END + (1 - DARK_END) * heat)).astype(np.uint8)
+    colours = cv2.applyColorMap(index, cv2.COLORMAP_INFERNO)[:, :, ::-1]  # BGR -> RGB
+    opacity = (STRONGEST * heat)[:, :, None]
+    drawn: NDArray[np.uint8] = (picture * (1 - opacity) + colours * opacity).astype(np.uint8)
+    marked = verdict.geometry.place(verdict.mask.astype(np.float32), height, width) > 0.5
+    contours, _ = cv2.findContours(marked.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    thickness = max(1, round(max(height, width) / 300))
+    dashed = verdict.mask_is_top_fraction
+    lines = [line for contour in contours for line in _lines(np.asarray(contour, np.int32), dashed, thickness)]
+    # Black under white: visible on a bright part, on a dark one and on the heat.
+    cv2.polylines(drawn, lines, isClosed=False, color=(0, 0, 0), thickness=3 * thickness)
+    cv2.polylines(drawn, lines, isClosed=False, color=(255, 255, 255), thickness=thickness)
+    return drawn
+
+
+def _lines(contour: NDArray[np.int32], dashed: bool, thickness_px: int) -> list[NDArray[np.int32]]:
+    """A closed contour (N, 1, 2) as one line, or as dashes."""
+    closed = np.concatenate([contour, contour[:1]])
+    if not dashed:
+        return [closed]
+    dash = DASH_PX * thickness_px
+    return [closed[start : start + dash] for start in range(0, len(closed), 2 * dash)]

@@ -1,0 +1,23 @@
+"""How long work tells its caller how far it is. The core never prints; whoever called decides what to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total` steps of a named stage, with a word on how it goes."""
+
+    stage: str
+    done: int
+    total: int
+    note: str = ""
+
+
+Watch = Callable[[Progress], None]
+
+
+def unwatched(progress: Progress) -> None:
+    """For callers that do not want to know."""

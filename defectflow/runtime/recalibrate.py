@@ -1,0 +1,82 @@
+"""Good parts through the deployed graph -> new thresholds in the same bundle. No training, no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from defectflow.errors import CalibrationError, ImageError
+from defectflow.runtime.bundle import Bundle, fitted_digests, save_bundle
+from defectflow.runtime.calibration import Guarantee
+from defectflow.runtime.card import CalibrationPart
+from defectflow.runtime.image import pixel_digest, read_raw
+from defectflow.runtime.inspector import Inspector
+from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.runtime.verdict import Measurement
+
+
+def measure_parts(
+    inspector: Inspector, paths: Sequence[Path], parts: Sequence[str], watch: Watch = unwatched
+) -> tuple[tuple[CalibrationPart, ...], list[Measurement]]:
+    """One row per part, its worst picture's, in order of first appearance; and the measurements themselves.
+
+    Raises ImageError if a picture cannot be read: a part must not look better for its worst picture missing.
+    """
+    measured: list[Measurement] = []
+    for item in inspector.measure(paths):
+        if isinstance(item, ImageError):
+            raise item
+        measured.append(item)
+        watch(Progress("calibrate", len(measured), len(paths)))
+    pictures: dict[str, list[Measurement]] = {}
+    for part, item in zip(parts, measured, strict=True):
+        pictures.setdefault(part, []).append(item)
+    return tuple(_worst(part, items) for part, items in pictures.items()), measured
+
+
+def recalibrate(
+    bundle: Bundle,
+    *,
+    rate: float,
+    guarantee: Guarantee,
+    review_rate: float,
+    more_good: Iterable[tuple[Path, str]] = (),
+    watch: Watch = unwatched,
+) -> Bundle:
+    """New thresholds from the parts already measured and `more_good` (file, part), saved in the bundle.
+
+    Raises CalibrationError if the parts do not suffice, or if a new picture was already used in the fit: then it
+    would be no evidence. Nothing is changed in that case.
+    """
+    card = bundle.card
+    new = list(more_good)
+    known = fitted_digests(bundle)
+    for path, _ in new:
+        side = known.get(pixel_digest(read_raw(path)))
+        if side is not None:
+            raise CalibrationError(
+                f"{path}: this picture was used in the fit ({side}), so it cannot calibrate; leave it out"
+            )
+    rows = card.calibration_parts
+    if new:
+        taken = {row.part for row in rows}
+        twice = next((part for _, part in new if part in taken), None)
+        if twice is not None and card.parts_known:
+            raise CalibrationError(
+                f"part {twice!r} is already in the calibration table; leave its pictures out, or rename the part if "
+                "it is another one"
+            )
+        added, _ = measure_parts(Inspector(bundle), [path for path, _ in new], [part for _, part in new], watch)
+        rows = (*rows, *added)
+    return save_bundle(bundle.path, card.calibrated(rows, rate, guarantee, review_rate))
+
+
+def _worst(part: str, pictures: Sequence[Measurement]) -> CalibrationPart:
+    score = max(picture.calibrated_score for picture in pictures)
+    return CalibrationPart(
+        part=part,
+        score=score if math.isfinite(score) else None,
+        peak=max(float(picture.anomaly_map.max()) for picture in pictures),
+        pictures=len(pictures),
+    )

@@ -1,0 +1,112 @@
+"""What the line gets for one picture: a frozen Measurement, and once thresholds exist, a frozen Verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defectflow.runtime.geometry import Geometry
+
+
+class Decision(IntEnum):
+    """The numbers are those of the graph's `decision` output; a higher one takes precedence."""
+
+    OK = 0
+    REVIEW = 1
+    DEFECT = 2
+    INVALID = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One connected marked area, in pixels of the original picture."""
+
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+    area_px: int
+    peak: float
+    """Largest map value inside; dimensionless, the unit of the thresholds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Measurement:
+    """One picture, measured but not judged. Score and map are dimensionless; higher is worse."""
+
+    score: float
+    anomaly_map: NDArray[np.float32]
+    """(h, w): over the model's square; 0 is an average good place."""
+    distance: float
+    """How far the pooled embedding lies from the training parts', in shrunk standard deviations."""
+    distance_limit: float
+    """Beyond it the picture is invalid: not a picture of this part."""
+    embedding: NDArray[np.float32]
+    """(D,): the pooled embedding, for the most similar good part."""
+    height_px: int
+    width_px: int
+    geometry: Geometry
+    sha256: str | None
+    """Of the picture's file, in hex; None for pixels that came from no file."""
+    milliseconds: float
+    """This picture's share of its batch in the graph."""
+
+    @property
+    def gated(self) -> bool:
+        return self.distance > self.distance_limit
+
+    @property
+    def calibrated_score(self) -> float:
+        """The score that calibration ranks: +infinity where the gate refuses the picture."""
+        return float("inf") if self.gated else self.score
+
+    def map_at_full_size(self) -> NDArray[np.float32]:
+        """(height_px, width_px): the anomaly map over the original picture."""
+        return self.geometry.place(self.anomaly_map, self.height_px, self.width_px)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Verdict(Measurement):
+    """One picture, judged. The thresholds share the unit of score and map."""
+
+    decision: Decision
+    p_value: float
+    """(1 + number of calibration parts at least this unusual) / (n + 1)."""
+    threshold: float
+    review_threshold: float
+    pixel_threshold: float
+    mask: NDArray[np.bool_]
+    """(h, w): the marked places of the model's square; empty for ok and invalid."""
+
+    @property
+    def mask_is_top_fraction(self) -> bool:
+        """True where no place passed the pixel threshold, so the map's highest places are shown instead."""
+        return bool(self.mask.any() and not (self.anomaly_map > self.pixel_threshold).any())
+
+    def mask_at_full_size(self) -> NDArray[np.bool_]:
+        """(height_px, width_px): the marked places on the original picture."""
+        return self.geometry.place(self.mask.astype(np.float32), self.height_px, self.width_px) > 0.5
+
+    def regions(self) -> list[Region]:
+        """The marked places as connected areas on the original picture, highest peak first."""
+        if not self.mask.any():
+            return []
+        values = self.map_at_full_size()
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(
+            self.mask_at_full_size().astype(np.uint8), connectivity=8
+        )
+        regions = []
+        for index in range(1, count):
+            left, top, width, height, area = (int(number) for number in stats[index])
+            window = (slice(top, top + height), slice(left, left + width))
+            peak = float(np.max(values[window][labels[window] == index]))
+            regions.append(Region(left, top, width, height, area, peak))
+        return sorted(regions, key=lambda region: -region.peak)

@@ -1,0 +1,83 @@
+"""Does this bundle, on this machine, still give what it gave where it was made? Files first, then verdicts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectflow.errors import BundleError
+from defectflow.runtime.bundle import EXPECTED, GOLDEN, Bundle, check_file
+from defectflow.runtime.calibration import TOLERANCE, Calibration
+from defectflow.runtime.inspector import Inspector
+from defectflow.runtime.verdict import Decision, Measurement, Verdict
+
+BATCHES = (1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The golden pictures on this machine against what was recorded when the bundle was made."""
+
+    files: int
+    """Files whose checksums were compared; all agree, or there is no Verification."""
+    pictures: int
+    largest_score_difference: float
+    """In standard deviations of the good scores."""
+    flips: int
+    """Verdicts that differ although the recorded score is farther from each threshold than the tolerance."""
+    borderline: int
+    """Verdicts that could differ within the tolerance; counted apart."""
+
+    @property
+    def passed(self) -> bool:
+        return self.flips == 0 and self.largest_score_difference <= TOLERANCE
+
+
+def verify(bundle: Bundle) -> Verification:
+    """Compare every file with the card, and golden pictures in several batch sizes and orders with the record.
+
+    Raises BundleError for a file that is missing or not the one the card describes.
+    """
+    for name in bundle.card.checksums:
+        check_file(bundle.path, name, bundle.card)
+    expected = json.loads((bundle.path / EXPECTED).read_text(encoding="utf-8"))
+    files = [bundle.path / GOLDEN / name for name in expected]
+    calibration = None if bundle.card.calibration is None else bundle.card.judge()
+    tolerance = TOLERANCE * bundle.card.good_spread
+    largest, flips, borderline = 0.0, set[str](), set[str]()
+    for batch in BATCHES:
+        for order in (files, files[::-1]):
+            for file, item in zip(order, _look(bundle, order, batch), strict=True):
+                record = expected[file.name]
+                largest = max(largest, abs(item.score - record["score"]) / bundle.card.good_spread)
+                if calibration is None or not isinstance(item, Verdict):
+                    continue
+                was = _decide(record["score"], record["distance"], bundle.card.distance_limit, calibration)
+                cuts = (calibration.threshold.value, calibration.review.value)
+                if any(abs(record["score"] - cut) <= tolerance for cut in cuts):
+                    borderline.add(file.name)
+                elif was != item.decision:
+                    flips.add(file.name)
+    return Verification(len(bundle.card.checksums), len(files), largest, len(flips), len(borderline))
+
+
+def _look(bundle: Bundle, files: list[Path], batch: int) -> list[Measurement]:
+    """Through the graph's own verdict where it has one, so that its nodes are part of what is verified."""
+    inspector = Inspector(bundle, batch=batch)
+    items = inspector.measure(files) if bundle.card.calibration is None else inspector.inspect(files)
+    measured = []
+    for item in items:
+        if not isinstance(item, Measurement):
+            raise BundleError(f"golden picture: {item}")
+        measured.append(item)
+    return measured
+
+
+def _decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
+    """The graph's rule, in Python: what the recorded score must lead to."""
+    if distance > distance_limit:
+        return Decision.INVALID
+    if score > calibration.threshold.value:
+        return Decision.DEFECT
+    return Decision.REVIEW if score > calibration.review.value else Decision.OK

@@ -1,0 +1,89 @@
+"""Level maps -> anomaly map -> image score. All constants are frozen before any calibration part is read."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FLOOR = 1e-6
+"""A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""
+
+
+class Score(nn.Module):
+    """Each level's negative log-likelihood is standardised, the levels are summed, the sum is smoothed.
+
+    map = blur( sum_l (nll_l - mean_l) / std_l ), the image score is the mean of the map's top fraction.
+    nll_l is in nats per dimension; map and score are dimensionless; higher is worse.
+    Shapes: nll_l (N, h_l, w_l) -> map (N, h, w) at the finest level's grid, score (N,).
+    """
+
+    mean: Tensor
+    std: Tensor
+    inside: Tensor
+    places: Tensor
+    kernel: Tensor
+    blurred_inside: Tensor
+
+    def __init__(
+        self, levels: int, grid: tuple[int, int], smoothing_places: float, top_fraction: float, inside: Tensor
+    ) -> None:
+        """`inside` (h, w): True where the region of interest is scored; `smoothing_places`: blur in grid cells."""
+        super().__init__()
+        self.grid = grid
+        self.register_buffer("mean", torch.zeros(levels))
+        self.register_buffer("std", torch.ones(levels))
+        self.register_buffer("inside", inside)
+        self.register_buffer("places", inside.flatten().nonzero()[:, 0])  # indices, since a graph needs fixed shapes
+        self.register_buffer("kernel", _gaussian(smoothing_places))
+        self.register_buffer("blurred_inside", self._blur(inside.float()[None])[0])
+        self.top_places = max(1, round(top_fraction * int(inside.sum())))
+
+    @torch.no_grad()
+    def fit(self, level_maps: list[Tensor]) -> None:
+        """Freeze the levels' constants from the maps of tune parts, each (N, h_l, w_l)."""
+        for level, values in enumerate(level_maps):
+            seen = values[:, self.inside_at(values.shape[1], values.shape[2])]
+            self.mean[level] = seen.mean()
+            self.std[level] = seen.std().clamp_min(1e-6)
+
+    def anomaly_map(self, level_maps: list[Tensor]) -> Tensor:
+        """Level maps (N, h_l, w_l), fine to coarse -> (N, h, w); 0 outside the region of interest."""
+        total = torch.zeros(())
+        for level, values in enumerate(level_maps):
+            standard = (values - self.mean[level]) / self.std[level]
+            if standard.shape[1:] != self.grid:
+                standard = F.interpolate(standard[:, None], size=self.grid, mode="bilinear")[:, 0]
+            total = total + standard
+        # Dividing by the blurred mask keeps what lies outside from leaking in at the region's edge.
+        smooth = self._blur(total * self.inside) / self.blurred_inside.clamp_min(1e-6)
+        return smooth * self.inside
+
+    def image_score(self, anomaly_map: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, h, w) -> mean of the top places (N,) and the lowest of them (N,)."""
+        inside = anomaly_map.flatten(1)[:, self.places]  # (N, h, w) -> (N, places inside)
+        top = inside.topk(self.top_places, dim=1).values
+        return top.mean(1), top[:, -1].clamp_min(FLOOR)
+
+    def inside_at(self, height: int, width: int) -> Tensor:
+        """The region of interest on a level's own grid, (h_l, w_l)."""
+        return F.interpolate(self.inside.float()[None, None], size=(height, width), mode="area")[0, 0] >= 0.5
+
+    def _blur(self, maps: Tensor) -> Tensor:
+        """(N, h, w) -> (N, h, w), edges repeated."""
+        reach = len(self.kernel) // 2
+        if reach == 0:
+            return maps
+        blurred = F.pad(maps[:, None], (reach,) * 4, mode="replicate")
+        blurred = F.conv2d(blurred, self.kernel[None, None, None, :])
+        return F.conv2d(blurred, self.kernel[None, None, :, None])[:, 0]
+
+
+def _gaussian(sigma: float) -> Tensor:
+    """A normalised kernel that reaches three standard deviations; [1] for no smoothing."""
+    reach = math.ceil(3 * sigma)
+    places = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (places / max(sigma, 1e-3)) ** 2)
+    return kernel / kernel.sum()

@@ -1,0 +1,275 @@
+"""Recipe -> frozen, typed settings. Read first: every number that shapes a model is here, with its unit.
+
+A recipe is a YAML file; `load_recipe` turns it, with overrides such as `flow.layers=12`, into a `Recipe`.
+Nothing else in the package reads YAML, and nothing changes a recipe after it has been read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from defectflow.errors import SettingsError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RegionOfInterest(_Settings):
+    """Where on the picture the part is: a rectangle (cut out), a mask file (scored inside), or both."""
+
+    rectangle: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
+    """Left, top, width, height as fractions of the picture."""
+    mask: Path | None = None
+    """Grey picture of the (cut-out) part: white is scored, black is ignored."""
+
+    @model_validator(mode="after")
+    def _inside(self) -> RegionOfInterest:
+        if self.rectangle is not None:
+            left, top, width, height = self.rectangle
+            if left + width > 1 or top + height > 1 or width * height == 0:
+                raise ValueError(
+                    f"rectangle {list(self.rectangle)} leaves the picture or is empty; "
+                    "give left, top, width, height as fractions, with left + width and top + height at most 1"
+                )
+        return self
+
+
+class ImageSettings(_Settings):
+    """Raw pixels -> the square the backbone sees."""
+
+    size: int = Field(256, ge=32, le=2048)
+    """Side of the square the backbone sees, in pixels; a multiple of 32."""
+    aspect: Literal["stretch", "letterbox", "crop"] = "stretch"
+    """How a picture becomes square: stretched, padded with grey, or cut to its centre."""
+    roi: RegionOfInterest = RegionOfInterest()
+    full_scale: int | None = Field(None, ge=255, le=65535)
+    """The 16-bit value that means white, e.g. 4095; null: fixed from the training parts."""
+
+    @field_validator("size")
+    @classmethod
+    def _multiple_of_32(cls, size: int) -> int:
+        if size % 32:
+            raise ValueError(f"{size} is not a multiple of 32; use {size // 32 * 32} or {size // 32 * 32 + 32}")
+        return size
+
+
+class EmbeddingSettings(_Settings):
+    """The frozen backbone and how its feature maps become vectors."""
+
+    backbone: str = "resnet18"
+    """Any timm name with feature maps."""
+    levels: tuple[int, ...] = Field((1, 2, 3), min_length=1)
+    """Which of the backbone's feature levels to use, counted from 0, fine to coarse."""
+    weights: str = "builtin"
+    """`builtin`, `hub`, or the path of a safetensors or torch file."""
+    neighbourhood: int = Field(3, ge=1, le=9)
+    """Side, in places, of the square over which each place's vector is averaged; odd."""
+    normalise: Literal["whiten", "standardise"] = "whiten"
+    """`whiten` removes correlations between channels, `standardise` only their scale."""
+
+    @field_validator("levels")
+    @classmethod
+    def _ascending(cls, levels: tuple[int, ...]) -> tuple[int, ...]:
+        if list(levels) != sorted(set(levels)) or levels[0] < 0:
+            raise ValueError(f"{list(levels)} must be ascending, without repeats, from 0 on")
+        return levels
+
+    @field_validator("neighbourhood")
+    @classmethod
+    def _odd(cls, side: int) -> int:
+        if side % 2 == 0:
+            raise ValueError(f"{side} is even; use {side - 1} or {side + 1}")
+        return side
+
+
+class _CouplingSettings(_Settings):
+    layers: int = Field(8, ge=1, le=64)
+    """Coupling layers per level."""
+    hidden: int = Field(128, ge=8, le=4096)
+    """Width of the two hidden layers in each coupling's network."""
+    clamp: float = Field(2.0, gt=0, le=10)
+    """Largest |log scale| of one coupling layer."""
+
+
+class RealNVPSettings(_CouplingSettings):
+    """Affine couplings with fixed permutations between them (Dinh 2017)."""
+
+    family: Literal["realnvp"] = "realnvp"
+
+
+class GlowSettings(_CouplingSettings):
+    """ActNorm, learned invertible mixing and affine couplings (Kingma 2018)."""
+
+    family: Literal["glow"] = "glow"
+
+
+FlowSettings = Annotated[RealNVPSettings | GlowSettings, Field(discriminator="family")]
+
+
+class TrainingSettings(_Settings):
+    """How the flows are learned from cached embeddings."""
+
+    steps: int = Field(1500, ge=1)
+    """Optimiser steps per level, at most."""
+    batch: int = Field(4096, ge=16)
+    """Vectors per step, drawn over all pictures and places."""
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    weight_decay: float = Field(1e-5, ge=0, le=1)
+    warmup: int = Field(50, ge=0)
+    """Steps over which the learning rate rises to its full value."""
+    clip: float = Field(5.0, gt=0)
+    """Largest gradient norm."""
+    check_every: int = Field(50, ge=1)
+    """Steps between looks at the tune parts and between checkpoints."""
+    patience: int = Field(8, ge=1)
+    """Looks at the tune parts without improvement after which a level stops."""
+    seed: int = Field(0, ge=0)
+    deterministic: bool = False
+    """Bit-identical repeats on the same machine, at some cost in speed."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ScoreSettings(_Settings):
+    """Level maps -> anomaly map -> image score."""
+
+    smoothing_px: float = Field(4.0, ge=0, le=64)
+    """Standard deviation of the Gaussian that smooths the map, in pixels of the square."""
+    top_fraction: float = Field(0.01, gt=0, le=1)
+    """Share of the map whose mean is the image score."""
+
+
+class VerdictSettings(_Settings):
+    """The promise made about good parts."""
+
+    rate: float = Field(0.05, gt=0, lt=1)
+    """Largest share of good parts that may be called defective."""
+    guarantee: Literal["expected", "confident"] = "expected"
+    """`expected`: the rate holds on average; `confident`: with 95% confidence."""
+    review_rate: float = Field(0.10, gt=0, lt=1)
+    """Largest share of good parts that may be called anything but ok; above `rate`."""
+    gate_margin: float = Field(0.5, ge=0, le=10)
+    """How much further than the tune parts' largest distance a picture may lie before it is invalid."""
+
+    @model_validator(mode="after")
+    def _review_above_rate(self) -> VerdictSettings:
+        if self.review_rate < self.rate:
+            raise ValueError(f"review_rate {self.review_rate:g} must not be below rate {self.rate:g}")
+        return self
+
+
+class SplitSettings(_Settings):
+    """Good parts -> train, tune, calibration. Always by part."""
+
+    tune: float = Field(0.15, gt=0, le=0.5)
+    """Share of the parts that are not for calibration which steer early stopping and the score's constants."""
+    seed: int = Field(0, ge=0)
+
+
+class Recipe(_Settings):
+    """Everything that shapes a model. Frozen; saved in the bundle as it was used."""
+
+    image: ImageSettings = ImageSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    flow: FlowSettings = RealNVPSettings()
+    training: TrainingSettings = TrainingSettings()
+    score: ScoreSettings = ScoreSettings()
+    verdict: VerdictSettings = VerdictSettings()
+    splits: SplitSettings = SplitSettings()
+
+
+def builtin_recipes() -> dict[str, Path]:
+    """Name -> file of the recipes that come with DefectFlow."""
+    folder = Path(str(resources.files("defectflow") / "configs"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(name_or_path: str = "default", overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by name or path and apply overrides such as `flow.layers=12`.
+
+    Raises SettingsError naming the file, the key's path, the value, what is allowed and the nearest spelling.
+    """
+    builtin = builtin_recipes()
+    path = builtin.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        hint = _nearest(name_or_path, list(builtin))
+        raise SettingsError(f"recipe {name_or_path!r} is neither a file nor built in ({', '.join(builtin)}){hint}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: a recipe is a tree of settings, not {type(tree).__name__}")
+    for override in overrides or []:
+        _apply_override(tree, override)
+    return parse_recipe(tree, source=str(path))
+
+
+def parse_recipe(tree: dict[str, Any], source: str = "recipe") -> Recipe:
+    """A tree of plain values -> Recipe. Raises SettingsError with one line per problem."""
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(tree, problem) for problem in error.errors()]
+        raise SettingsError("\n".join([f"{source}: {len(lines)} setting(s) cannot be used", *lines])) from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one dotted key. The value is read as YAML, so `[1, 2]`, `null` and `0.5` mean what they say."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"--set {override!r} is not KEY=VALUE; for example --set flow.layers=12")
+    *parents, leaf = key.split(".")
+    node = tree
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise SettingsError(f"--set {override!r}: {parent!r} is a value, not a group of settings")
+        node = child
+    node[leaf] = yaml.safe_load(text)
+
+
+def _explain(tree: dict[str, Any], problem: Any) -> str:
+    """One pydantic problem -> path, value, limit and, for a misspelt key, the nearest spelling."""
+    # pydantic puts the union's tag ("realnvp") into the path; the user never wrote it.
+    families = {get_args(model.model_fields["family"].annotation)[0] for model in get_args(get_args(FlowSettings)[0])}
+    location = [part for part in problem["loc"] if part not in families or part in tree]
+    path = ".".join(str(part) for part in location)
+    value, kind = problem["input"], problem["type"]
+    if kind == "extra_forbidden":
+        allowed = _fields_beside(tree, [str(part) for part in location])
+        return f"  {path}: no such setting{_nearest(str(location[-1]), allowed)}; allowed: {', '.join(allowed)}"
+    if kind == "union_tag_invalid":
+        allowed = sorted(families)
+        family = value.get("family") if isinstance(value, dict) else value
+        return f"  {path}.family: {family!r} is not one of {', '.join(allowed)}{_nearest(str(family), allowed)}"
+    if kind == "literal_error":
+        expected = problem["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"  {path}: {value!r} is not one of {', '.join(expected)}{_nearest(str(value), expected)}"
+    return f"  {path}: {value!r}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_beside(tree: dict[str, Any], location: list[str]) -> list[str]:
+    """The settings that may stand where the unknown key stands."""
+    model: Any = Recipe
+    for part in location[:-1]:
+        annotation = model.model_fields[part].annotation
+        if get_origin(annotation) is not None:  # the union of flow families
+            family = tree.get("flow", {}).get("family", "realnvp")
+            members = get_args(annotation)
+            annotation = next(m for m in members if get_args(m.model_fields["family"].annotation)[0] == family)
+        model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(word: str, candidates: list[str]) -> str:
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

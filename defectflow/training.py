@@ -1,0 +1,208 @@
+"""Cached embeddings -> a learned density. One explicit loop, one level at a time.
+
+Each step draws vectors over all training pictures and places and lowers their negative log-likelihood. Every
+`check_every` steps the likelihood of tune parts is measured; the best state by it is kept, and training stops
+when it has not improved for `patience` looks. A checkpoint is one safetensors file whose header holds the state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from defectflow.embedding import Normalisation
+from defectflow.errors import TrainingError
+from defectflow.flows.flow import Flow
+from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.settings import TrainingSettings
+
+TUNE_VECTORS = 32_768
+"""Tune vectors looked at, always the same ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A level's cached vectors and the places that count.
+
+    maps (n, h, w, D) fp16, on disk; places: flat indices into h * w inside the region of interest.
+    """
+
+    maps: NDArray[np.float16]
+    places: NDArray[np.int64]
+
+    def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`count` vectors (count, D) and the places (count,) that they come from."""
+        pictures, height, width, depth = self.maps.shape
+        picture = random.integers(pictures, size=count)
+        place = random.choice(self.places, size=count)
+        vectors = self.maps.reshape(-1, depth)[picture * (height * width) + place]
+        return torch.from_numpy(vectors.astype(np.float32)), torch.from_numpy(place)
+
+
+@dataclass(slots=True)
+class Run:
+    """How far a level's training is. Losses are negative log-likelihoods in nats per dimension."""
+
+    step: int = 0
+    best_step: int = 0
+    best_tune: float = math.inf
+    looks_without_gain: int = 0
+    history: list[tuple[int, float, float]] = field(default_factory=list)
+    """(step, train loss since the last look, tune loss)"""
+    finished: bool = False
+
+
+def fit_normalisation(normalisation: Normalisation, vectors: Vectors, how: str) -> None:
+    """Mean and covariance of all training vectors inside the region of interest."""
+    depth = vectors.maps.shape[-1]
+    total, moment, count = (
+        torch.zeros(depth, dtype=torch.float64),
+        torch.zeros(depth, depth, dtype=torch.float64),
+        0,
+    )
+    for picture in vectors.maps:
+        rows = torch.from_numpy(picture.reshape(-1, depth)[vectors.places].astype(np.float64))
+        total += rows.sum(0)
+        moment += rows.T @ rows
+        count += len(rows)
+    mean = total / count
+    normalisation.fit(mean.float(), moment / count - torch.outer(mean, mean), how)
+
+
+def train_flow(
+    flow: Flow,
+    normalisation: Normalisation,
+    condition: Tensor,
+    train: Vectors,
+    tune: Vectors,
+    settings: TrainingSettings,
+    *,
+    device: torch.device,
+    checkpoint: Path,
+    resume: bool = False,
+    name: str = "level",
+    watch: Watch = unwatched,
+) -> Run:
+    """Train in place and leave the flow in its best state by the likelihood of tune parts.
+
+    condition (h, w, K). Raises TrainingError on a loss that is not a number. However a run ends, `resume` goes on
+    from its last checkpoint exactly as if nothing had happened: each step's batch depends on its number alone.
+    """
+    flow.to(device).train()
+    normalise = normalisation.to(device)
+    contexts = condition.flatten(0, 1).to(device)  # (h, w, K) -> (h * w, K)
+
+    def batch(source: Vectors, count: int, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        vectors, places = source.draw(count, np.random.default_rng(seed))
+        with torch.no_grad():
+            return normalise(vectors.to(device)), contexts[places.to(device)]
+
+    def loss_of(vectors: Tensor, context: Tensor) -> Tensor:
+        return -flow.log_prob(vectors, context).mean() / flow.width
+
+    optimiser = torch.optim.AdamW(flow.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    run, best = Run(), _state(flow)
+    if resume and checkpoint.is_file():
+        run, best = _load(checkpoint, flow, optimiser, device)
+    else:
+        flow.initialise(*batch(train, settings.batch, (settings.seed, 0)))
+    tune_vectors, tune_context = batch(tune, TUNE_VECTORS, (settings.seed, 1))
+
+    started, first_step, since_look = time.perf_counter(), run.step, list[float]()
+    while run.step < settings.steps and not run.finished:
+        rate = _learning_rate(run.step, settings)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        loss = loss_of(*batch(train, settings.batch, (settings.seed, 2, run.step)))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(flow.parameters(), settings.clip)
+        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            raise TrainingError(
+                f"{name}: the loss became {loss.item():g} (gradient norm {norm.item():g}) at step {run.step} with "
+                f"learning rate {rate:g}; lower training.learning_rate, training.clip or flow.clamp"
+            )
+        optimiser.step()
+        since_look.append(loss.item())
+        run.step += 1
+        if run.step % settings.check_every == 0 or run.step == settings.steps:
+            with torch.no_grad():
+                tune_loss = loss_of(tune_vectors, tune_context).item()
+            run.history.append((run.step, sum(since_look) / len(since_look), tune_loss))
+            since_look.clear()
+            if tune_loss < run.best_tune:
+                run.best_tune, run.best_step, run.looks_without_gain = tune_loss, run.step, 0
+                best = _state(flow)
+            else:
+                run.looks_without_gain += 1
+            run.finished = run.looks_without_gain >= settings.patience or run.step == settings.steps
+            _save(checkpoint, run, flow, best, optimiser)
+            left = (time.perf_counter() - started) / (run.step - first_step) * (settings.steps - run.step)
+            note = f"{tune_loss:.4f} nats/dim on tune parts, at most {left:.0f} s left"
+            watch(Progress(name, run.step, settings.steps, note))
+    watch(Progress(name, settings.steps, settings.steps, f"{run.best_tune:.4f} nats/dim at step {run.best_step}"))
+    flow.load_state_dict(best)
+    flow.eval()
+    return run
+
+
+def choose_device(settings: TrainingSettings) -> torch.device:
+    """The device of a recipe. Raises TrainingError where `cuda` is wanted and absent."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("training.device: cuda, but torch sees no CUDA device here; use auto or cpu")
+    if settings.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(settings.device)
+
+
+def _learning_rate(step: int, settings: TrainingSettings) -> float:
+    """A linear rise over `warmup` steps, then half a cosine down to zero."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _state(flow: Flow) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in flow.state_dict().items()}
+
+
+def _save(path: Path, run: Run, flow: Flow, best: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
+    """One file, replaced in one move: a kill at any moment leaves the old checkpoint or the new one."""
+    tensors = {f"flow/{key}": value for key, value in _state(flow).items()}
+    tensors |= {f"best/{key}": value.clone() for key, value in best.items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{key}": value.clone() for key, value in moments.items()}
+    partial = path.with_suffix(".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(tensors, partial, metadata={"run": json.dumps(asdict(run))})
+    partial.replace(path)
+
+
+def _load(
+    path: Path, flow: Flow, optimiser: torch.optim.Optimizer, device: torch.device
+) -> tuple[Run, dict[str, Tensor]]:
+    with safetensors.safe_open(path, "pt", device=str(device)) as file:
+        run = Run(**json.loads(file.metadata()["run"]))
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+    groups: dict[str, dict[str, Tensor]] = {"flow": {}, "best": {}, "optimiser": {}}
+    for key, tensor in tensors.items():
+        group, _, rest = key.partition("/")
+        groups[group][rest] = tensor
+    flow.load_state_dict(groups["flow"])
+    state = optimiser.state_dict()
+    for key, tensor in groups["optimiser"].items():
+        index, _, moment = key.partition("/")
+        state["state"].setdefault(int(index), {})[moment] = tensor
+    optimiser.load_state_dict(state)
+    return run, groups["best"]

@@ -1,0 +1,552 @@
+"""Finding pictures in folders, trees and manifests; the rule that no part is on two sides; duplicates."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defectflow import dataset
+from defectflow.dataset import Checked, Picture, Splits, check_readable, find_pictures, split_parts
+from defectflow.errors import DataError, SettingsError
+
+
+def write(path: Path, seed: int = 0, maximum: int = 255, dtype: type = np.uint8) -> Path:
+    """A small picture of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, maximum, (8, 9, 3), endpoint=True).astype(dtype)
+    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+    return path
+
+
+def manifest_of(path: Path, columns: str, *rows: str) -> Path:
+    path.write_text("\n".join([columns, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def names(pictures: Sequence[Picture], base: Path) -> list[str]:
+    return [picture.path.relative_to(base).as_posix() for picture in pictures]
+
+
+def good_parts(n_parts: int, per_part: int = 1, split: dataset.Split | None = None) -> list[Picture]:
+    return [
+        Picture(Path(f"{part:03}_{shot}.png"), f"{part:03}", "good", "good", None, split)
+        for part in range(n_parts)
+        for shot in range(per_part)
+    ]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "bottle"
+    for number in range(10):
+        write(root / "train" / "good" / f"{number:03}.png", number)
+    write(root / "test" / "good" / "000.png", 20)
+    write(root / "test" / "large crack" / "000.png", 21)
+    write(root / "test" / "large crack" / "001.png", 22)
+    write(root / "ground_truth" / "large crack" / "000_mask.png", 23)
+    write(root / "ground_truth" / "large crack" / "001.png", 24)
+    return root
+
+
+# --- folders ---
+
+
+def test_folder_is_searched_in_order_of_names(tmp_path: Path) -> None:
+    for name in ("b/2.PNG", "a.jpg", "b/10.tiff", "Ä ö/é.bmp", "c.webp"):
+        write(tmp_path / name.replace("PNG", "png")).rename(tmp_path / name)
+    for name in ("Thumbs.db", "notes.txt", ".hidden.png", ".cache/x.png", "b/.x/y.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(b"x")
+    pictures = find_pictures(tmp_path, label="good")
+    assert names(pictures, tmp_path) == ["a.jpg", "b/10.tiff", "b/2.PNG", "c.webp", "Ä ö/é.bmp"]
+    assert [picture.part for picture in pictures] == ["a", "b/10", "b/2", "c", "Ä ö/é"]
+    assert {(p.label, p.kind, p.mask, p.split) for p in pictures} == {("good", "good", None, None)}
+    assert {(p.label, p.kind) for p in find_pictures(tmp_path)} == {(None, "")}
+
+
+def test_one_picture_is_a_source(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png")
+    assert find_pictures(path) == [Picture(path, "a", None, "")]
+
+
+def test_nothing_found_names_folder_and_suffixes(tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    with pytest.raises(DataError) as error:
+        find_pictures(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path}: no pictures found; accepted are .bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+    )
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_pictures(tmp_path / "missing")
+
+
+def test_part_regex_groups_pictures_of_one_part(tmp_path: Path) -> None:
+    for name in ("line1/tile7_exp1.png", "line1/tile7_exp2.png", "line2/tile8_exp1.png"):
+        write(tmp_path / name)
+    by_group = find_pictures(tmp_path, part_regex=r"(tile\d+)_exp\d")
+    assert [picture.part for picture in by_group] == ["tile7", "tile7", "tile8"]
+    by_match = find_pictures(tmp_path, part_regex=r"^line\d")
+    assert [picture.part for picture in by_match] == ["line1", "line1", "line2"]
+
+
+def test_part_regex_that_does_not_match_names_file_and_expression(tmp_path: Path) -> None:
+    write(tmp_path / "tile7.png")
+    write(tmp_path / "b" / "odd.png")
+    with pytest.raises(DataError, match=r"^b/odd\.png: no part .* 'tile\(\\\\d\*\)'"):
+        find_pictures(tmp_path, part_regex=r"tile(\d*)")
+    write(tmp_path / "b" / "odd.png").rename(tmp_path / "tile.png")
+    with pytest.raises(DataError, match=r"^tile\.png: no part"):  # an empty name would join strangers
+        find_pictures(tmp_path, part_regex=r"tile(\d*)")
+
+
+def test_faulty_part_regex_is_a_settings_error(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'\(tile' is not a regular expression"):
+        find_pictures(write(tmp_path / "a.png"), part_regex="(tile")
+
+
+# --- trees ---
+
+
+def test_tree_gives_labels_kinds_masks_and_splits(tree: Path) -> None:
+    pictures = find_pictures(tree)
+    assert Counter((p.split, p.label, p.kind) for p in pictures) == {
+        ("train", "good", "good"): 10,
+        ("test", "good", "good"): 1,
+        ("test", "defective", "large crack"): 2,
+    }
+    crack = tree / "ground_truth" / "large crack"
+    assert [p.mask for p in pictures if p.label == "defective"] == [crack / "000_mask.png", crack / "001.png"]
+    assert all(p.mask is None for p in pictures if p.label == "good")
+    assert len({p.part for p in pictures}) == 13  # 000 of train, of good and of crack are three parts
+
+
+def test_test_folder_of_a_tree_is_the_trees_test_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = dataset.test_pictures(find_pictures(tree))
+    assert find_pictures(tree / "test") == expected
+    monkeypatch.chdir(tree / "test")
+    assert find_pictures(Path()) == expected
+
+
+@pytest.mark.parametrize("place", ["test/x.png", "train/x.png", "train/bad/x.png"])
+def test_tree_with_a_picture_in_the_wrong_place_is_refused(tree: Path, place: str) -> None:
+    write(tree / place)
+    with pytest.raises(DataError, match=rf"{place}: is not in .*; move it there"):
+        find_pictures(tree)
+
+
+# --- manifests ---
+
+
+def rows_of(pictures: Sequence[Picture], base: Path) -> list[dict[str, str | None]]:
+    return [
+        {
+            "path": str(p.path.relative_to(base)),
+            "label": p.label,
+            "kind": p.kind,
+            "mask": str(p.mask.relative_to(base)) if p.mask else None,
+            "part": p.part,
+            "split": p.split,
+        }
+        for p in pictures
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "folder"])
+def test_manifest_of_a_tree_finds_what_the_tree_finds(tree: Path, kind: str) -> None:
+    pictures = find_pictures(tree)
+    rows = rows_of(pictures, tree)
+    if kind == "parquet":
+        pa = pytest.importorskip("pyarrow")
+        pq = pytest.importorskip("pyarrow.parquet")
+        source = tree / "all.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), source)
+    else:
+        source = tree / ("manifest.csv" if kind == "folder" else "all.csv")
+        with source.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows[::-1])
+    found = find_pictures(tree if kind == "folder" else source)
+    assert sorted(found, key=lambda p: p.path) == sorted(pictures, key=lambda p: p.path)
+
+
+def test_manifest_may_have_paths_only(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "1.png")
+    source = manifest_of(tmp_path / "list.csv", "path", "a\\1.png")  # as written on Windows
+    picture = Picture(tmp_path / "a" / "1.png", "a/1", "good", "good")
+    assert find_pictures(source, label="good") == [picture]
+    assert find_pictures(source)[0].label is None
+
+
+def test_empty_label_in_a_manifest_means_unknown_even_for_fit(tmp_path: Path) -> None:
+    write(tmp_path / "1.png")
+    source = manifest_of(tmp_path / "list.csv", "path,label", "1.png,")
+    assert find_pictures(source, label="good")[0].label is None
+
+
+MANIFEST_FAULTS = {
+    "unknown label": (
+        ["path,label", "1.png,good", "2.png,bad"],
+        "{m}: 1 row(s) cannot be used\n  line 3: label 'bad' is unknown; allowed: good, defective, or empty",
+    ),
+    "unknown split": (
+        ["path,split", "1.png,validation"],
+        "{m}: 1 row(s) cannot be used\n"
+        "  line 2: split 'validation' is unknown; allowed: train, tune, calibration, test, or empty",
+    ),
+    "twice the same": (
+        ["path", "1.png", "2.png", "./1.png"],
+        "{m}: 1 row(s) cannot be used\n  line 4: path './1.png' is already in line 2; list each picture once",
+    ),
+    "missing files": (
+        ["path,mask", "9.png,", "1.png,m.png"],
+        "{m}: 2 row(s) cannot be used\n"
+        "  line 2: path '9.png': no such file below {f}\n  line 3: mask 'm.png': no such file below {f}",
+    ),
+    "empty path": (["path,label", ",good"], "{m}: 1 row(s) cannot be used\n  line 2: path is empty"),
+    "empty part": (
+        ["path,part", "1.png,a", "2.png,"],
+        "{m}: 1 row(s) cannot be used\n  line 3: part is empty; fill it in for every picture, or leave the column out",
+    ),
+    "not a picture": (
+        ["path", "list.csv"],
+        "{m}: 1 row(s) cannot be used\n"
+        "  line 2: path 'list.csv' is no picture; accepted: .bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp",
+    ),
+    "unknown column": (
+        ["path,lable", "1.png,good"],
+        "{m}, header: unknown column 'lable'; allowed: path, label, kind, mask, part, split (commas between them)",
+    ),
+    "semicolons": (
+        ["path;label", "1.png;good"],
+        "{m}, header: unknown column 'path;label'; allowed: path, label, kind, mask, part, split (commas between them)",
+    ),
+    "no path column": (
+        ["label", "good"],
+        "{m}, header: the column 'path' is missing; allowed: path, label, kind, mask, part, split",
+    ),
+    "column twice": (["path,path", "1.png,2.png"], "{m}, header: column 'path' appears 2 times"),
+    "too many values": (
+        ["path,label", "1.png,good,x"],
+        "{m}, line 2: 3 values for 2 columns; put values that hold a comma in double quotes",
+    ),
+    "no rows": (["path,label"], "{m}: lists no pictures; add one row per picture"),
+}
+
+
+@pytest.mark.parametrize("fault", MANIFEST_FAULTS)
+def test_faulty_manifests_name_line_value_and_what_is_allowed(tmp_path: Path, fault: str) -> None:
+    lines, message = MANIFEST_FAULTS[fault]
+    write(tmp_path / "1.png")
+    write(tmp_path / "2.png")
+    source = manifest_of(tmp_path / "list.csv", *lines)
+    with pytest.raises(DataError) as error:
+        find_pictures(source)
+    assert str(error.value) == message.format(m=source, f=tmp_path)
+
+
+def test_many_faults_are_counted_but_not_all_shown(tmp_path: Path) -> None:
+    source = manifest_of(tmp_path / "list.csv", "path", *(f"{i}.png" for i in range(50)))
+    with pytest.raises(DataError, match=r"50 row\(s\) cannot be used(.*\n){11}  and 40 more$"):
+        find_pictures(source)
+
+
+def test_manifest_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes("path\nPrüfstück.png\n".encode("latin-1"))
+    with pytest.raises(DataError, match="cannot be read as CSV in UTF-8"):
+        find_pictures(tmp_path / "list.csv")
+
+
+def test_part_column_and_part_regex_together_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "1.png")
+    source = manifest_of(tmp_path / "list.csv", "path,part", "1.png,a")
+    with pytest.raises(SettingsError, match="leave one of them out"):
+        find_pictures(source, part_regex="(.)")
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_import = builtins.__import__
+
+    def without_pyarrow(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    (tmp_path / "all.parquet").write_bytes(b"PAR1")
+    monkeypatch.setattr(builtins, "__import__", without_pyarrow)
+    with pytest.raises(DataError, match=r"pip install 'defectflow\[parquet\]'"):
+        find_pictures(tmp_path / "all.parquet")
+
+
+def test_damaged_parquet_is_a_data_error(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / "all.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        find_pictures(tmp_path / "all.parquet")
+
+
+def test_test_pictures_are_those_of_split_test_or_all_labelled_ones() -> None:
+    def picture(name: str, label: dataset.Label | None, split: dataset.Split | None) -> Picture:
+        return Picture(Path(name), name, label, "", None, split)
+
+    unsplit = [picture("a", "good", None), picture("b", "defective", None), picture("c", None, None)]
+    assert dataset.test_pictures(unsplit) == unsplit[:2]
+    split = [picture("a", "good", "train"), picture("b", "good", "test"), picture("c", "defective", "test")]
+    assert dataset.test_pictures(split) == split[1:]
+
+
+# --- checking ---
+
+
+def test_unreadable_pictures_are_listed_and_the_others_go_on(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"")
+    (tmp_path / "c.png").write_text("no picture")
+    checked = check_readable(find_pictures(tmp_path))
+    assert names(checked.readable, tmp_path) == ["a.png"]
+    assert [(r.path.name, r.reason) for r in checked.rejected] == [
+        ("b.png", "is empty (0 bytes)"),
+        ("c.png", "is not a PNG, JPEG, TIFF, WebP or BMP picture"),
+    ]
+
+
+def test_digest_is_equal_for_equal_pixels_only(tmp_path: Path) -> None:
+    for name, seed in (("a.png", 1), ("b.bmp", 1), ("c.png", 2)):
+        write(tmp_path / name, seed)
+    flat = np.zeros((2, 6, 3), np.uint8)  # the same bytes in another shape
+    (tmp_path / "d.png").write_bytes(cv2.imencode(".png", flat)[1].tobytes())
+    (tmp_path / "e.png").write_bytes(cv2.imencode(".png", flat.reshape(6, 2, 3))[1].tobytes())
+    digests = {path.name: digest for path, digest in check_readable(find_pictures(tmp_path)).pixel_digests.items()}
+    assert digests["a.png"] == digests["b.bmp"]
+    assert len(set(digests.values())) == 4
+
+
+def test_full_scale_comes_from_training_parts_only(tmp_path: Path) -> None:
+    for number in range(12):
+        write(tmp_path / f"{number:02}.png", number, maximum=4000, dtype=np.uint16)
+    pictures = find_pictures(tmp_path, label="good")
+    splits = split_parts(pictures, calibration_parts=4, tune_share=0.2, seed=0)
+    for picture in (*splits.tune, *splits.calibration):
+        write(picture.path, maximum=60_000, dtype=np.uint16)
+    assert dataset.fix_full_scale(splits, check_readable(pictures)) == 4095
+
+
+def test_full_scale_of_8_bit_parts_is_none_and_stray_16_bit_pictures_are_refused(tmp_path: Path) -> None:
+    for number in range(12):
+        write(tmp_path / f"{number:02}.png", number)
+    pictures = find_pictures(tmp_path, label="good")
+    splits = split_parts(pictures, calibration_parts=4, tune_share=0.2, seed=0)
+    assert dataset.fix_full_scale(splits, check_readable(pictures)) is None
+    stray = write(splits.calibration[0].path, maximum=60_000, dtype=np.uint16)
+    with pytest.raises(DataError) as error:
+        dataset.fix_full_scale(splits, check_readable(pictures))
+    assert str(error.value).startswith(f"{stray}: is a 16-bit picture, but no training picture is; set image")
+
+
+# --- splitting ---
+
+layouts = st.lists(st.tuples(st.text("ab1_/ü", min_size=1, max_size=6), st.integers(1, 6)), min_size=8, max_size=70)
+
+
+@given(
+    layout=layouts,
+    calibration_parts=st.integers(0, 40),
+    tune_share=st.floats(0.01, 0.5),
+    seed=st.integers(0, 2**32),
+    shuffle=st.randoms(use_true_random=False),
+    split=st.sampled_from([None, "train"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_part_is_ever_on_two_sides(
+    layout: list[tuple[str, int]],
+    calibration_parts: int,
+    tune_share: float,
+    seed: int,
+    shuffle: Any,
+    split: Any,
+) -> None:
+    shots = dict(layout)
+    pictures = [
+        Picture(Path(f"{part}-{shot}.png"), part, "good", "good", None, split)
+        for part, n_shots in shots.items()
+        for shot in range(n_shots)
+    ]
+    if len(shots) < dataset.MIN_PARTS:
+        with pytest.raises(DataError, match=f"^{len(shots)} good parts"):
+            split_parts(pictures, calibration_parts=calibration_parts, tune_share=tune_share, seed=seed)
+        return
+    splits = split_parts(pictures, calibration_parts=calibration_parts, tune_share=tune_share, seed=seed)
+    train, tune, calibration = (
+        {picture.part for picture in side} for side in (splits.train, splits.tune, splits.calibration)
+    )
+    assert not (train & tune or train & calibration or tune & calibration)
+    assert sorted(map(repr, splits.pictures)) == sorted(map(repr, pictures))
+    n = len(shots)
+    assert len(calibration) == min(calibration_parts, n // 3)
+    rest = n - len(calibration)
+    assert abs(len(tune) - rest * tune_share) <= 0.5 or len(tune) == (3 if n >= 12 else 1)
+    assert len(train) >= 1
+
+    shuffle.shuffle(pictures)
+    again = split_parts(pictures, calibration_parts=calibration_parts, tune_share=tune_share, seed=seed)
+    assert again == splits
+
+
+def test_another_seed_draws_other_parts() -> None:
+    first, second = (split_parts(good_parts(60), calibration_parts=19, tune_share=0.15, seed=seed) for seed in (0, 1))
+    assert first.calibration != second.calibration
+
+
+def test_too_few_parts_says_how_many_there_are_and_are_needed() -> None:
+    with pytest.raises(DataError) as error:
+        split_parts(good_parts(5, per_part=3), calibration_parts=19, tune_share=0.15, seed=0)
+    assert str(error.value) == ("5 good parts (15 pictures) are too few to fit on; at least 8 are needed: add 3 more")
+
+
+def test_test_defective_and_unlabelled_pictures_are_never_fitted_on() -> None:
+    odd = [
+        Picture(Path("t.png"), "t", "good", "good", None, "test"),
+        Picture(Path("d.png"), "d", "defective", "crack", None, "train"),
+        Picture(Path("u.png"), "u", None, "", None, None),
+    ]
+    splits = split_parts([*good_parts(20), *odd], calibration_parts=6, tune_share=0.15, seed=0)
+    assert len(splits.pictures) == 20
+    assert not set(odd) & set(splits.pictures)
+    assert splits.warnings == (
+        "1 defective pictures outside the test split are not used for fitting",
+        "1 unlabelled pictures outside the test split are not used for fitting",
+    )
+
+
+def test_given_splits_are_taken_as_they_are() -> None:
+    given_splits = [
+        *good_parts(20, 2, "train")[:24],
+        *good_parts(20, 2, "tune")[24:30],
+        *good_parts(20, 2, "calibration")[30:],
+    ]
+    splits = split_parts(given_splits, calibration_parts=1, tune_share=0.5, seed=3)
+    for side in ("train", "tune", "calibration"):
+        assert list(getattr(splits, side)) == [picture for picture in given_splits if picture.split == side]
+
+
+def test_given_splits_with_a_part_on_two_sides_are_refused() -> None:
+    pictures = [*good_parts(9, 1, "train"), *good_parts(12, 1, "tune")[9:]]
+    astray = Picture(Path("000_b.png"), "000", "good", "good", None, "tune")
+    with pytest.raises(DataError, match=r"part '000' is in both train and tune \(000_b\.png\)"):
+        split_parts([*pictures, astray], calibration_parts=3, tune_share=0.2, seed=0)
+
+
+def test_given_splits_that_leave_pictures_or_sides_out_are_refused() -> None:
+    tune = good_parts(12, 1, "tune")[9:]
+    with pytest.raises(DataError, match=r"000_0\.png: has no split"):
+        split_parts([*good_parts(9), *tune], calibration_parts=3, tune_share=0.2, seed=0)
+    with pytest.raises(DataError, match="no good picture has the split 'tune'"):
+        split_parts(
+            [*good_parts(9, 1, "train"), *good_parts(12, 1, "calibration")[9:]],
+            calibration_parts=3, tune_share=0.2, seed=0,
+        )  # fmt: skip
+
+
+def test_parts_shared_with_the_test_split_are_warned_about() -> None:
+    siblings = [
+        Picture(Path("x.png"), "003", "defective", "crack", None, "test"),
+        Picture(Path("y.png"), "005", "good", "good", None, "test"),
+    ]
+    splits = split_parts([*good_parts(20), *siblings], calibration_parts=6, tune_share=0.15, seed=0)
+    assert splits.warnings == (
+        "2 parts have pictures both for fitting and in the test split (2 test pictures, 1 of them good; "
+        "e.g. part '003'); on these, test figures look too good",
+    )
+
+
+def test_splits_say_whether_every_picture_is_its_own_part() -> None:
+    for per_part, expected in ((1, True), (2, False)):
+        splits = split_parts(good_parts(12, per_part), calibration_parts=4, tune_share=0.15, seed=0)
+        assert splits.one_picture_per_part is expected
+
+
+# --- duplicates ---
+
+
+def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
+    for number in range(15):
+        write(tmp_path / f"{number:02}.png", number)
+    pictures = find_pictures(tmp_path, label="good")
+    splits = split_parts(pictures, calibration_parts=5, tune_share=0.3, seed=0)
+    original, sibling = splits.train[:2]
+    shutil.copy(original.path, sibling.path)  # on the same side: harmless
+    copies = [splits.tune[0], splits.calibration[1]]
+    for copy in copies:
+        shutil.copy(original.path, copy.path)
+    checked = check_readable(pictures)
+    assert dataset.exact_duplicates(splits, checked) == [(original, copy) for copy in copies]
+
+
+def near_duplicates_by_brute_force(splits: Splits, pooled: np.ndarray, share: float) -> list[tuple[Picture, Picture]]:
+    """One pair of pictures at a time, as the definition reads."""
+    n = len(splits.pictures)
+    side = [0] * len(splits.train) + [1] * len(splits.tune) + [2] * len(splits.calibration)
+    distance = [[float(np.linalg.norm(pooled[i] - pooled[j])) for j in range(n)] for i in range(n)]
+    limit = share * np.median([min(distance[i][j] for j in range(n) if j != i) for i in range(n)])
+    pairs = []
+    for i in range(n):
+        earlier = [(distance[i][j], j) for j in range(n) if side[j] < side[i]]
+        if earlier and min(earlier)[0] < limit:
+            pairs.append((splits.pictures[min(earlier)[1]], splits.pictures[i]))
+    return pairs
+
+
+def test_near_duplicates_follow_their_definition() -> None:
+    rng = np.random.default_rng(0)
+    splits = split_parts(good_parts(300), calibration_parts=99, tune_share=0.15, seed=0)  # more than one chunk
+    pooled = rng.normal(size=(300, 16)) + 50
+    for copy, original in ((290, 3), (200, 5), (280, 190), (7, 8), (295, 296)):
+        pooled[copy] = pooled[original] + rng.normal(size=16) * 0.01
+    pairs = dataset.near_duplicates(splits, pooled)
+    assert pairs == near_duplicates_by_brute_force(splits, pooled, 0.1)
+    index = {picture: i for i, picture in enumerate(splits.pictures)}
+    assert sorted((index[a], index[b]) for a, b in pairs) == [(3, 290), (5, 200), (190, 280)]
+    with pytest.raises(ValueError, match="299 embeddings for 300 pictures"):
+        dataset.near_duplicates(splits, pooled[1:])
+
+
+# --- real data ---
+
+REAL = os.environ.get("DEFECTFLOW_DATA")
+
+
+@pytest.mark.skipif(REAL is None, reason="set DEFECTFLOW_DATA to the folder of development pictures")
+@pytest.mark.parametrize("name", ["cookies", "deeppcb", "dobot", "mtd_by_tile", "mtd_official"])
+def test_real_manifests(name: str) -> None:
+    """The counts in the data's README: (good for fitting, good in test, defective, masks)."""
+    counts = {
+        "cookies": (30, 15, 40, 32),
+        "deeppcb": (300, 120, 120, 120),
+        "dobot": (78, 38, 72, 0),
+        "mtd_by_tile": (753, 199, 392, 392),
+        "mtd_official": (761, 191, 392, 392),
+    }
+    pictures = find_pictures(Path(str(REAL)) / f"{name}.csv")
+    splits = split_parts(pictures, calibration_parts=19, tune_share=0.15, seed=0)
+    tested = Counter(picture.label for picture in dataset.test_pictures(pictures))
+    n_masks = sum(picture.mask is not None for picture in pictures)
+    assert (len(splits.pictures), tested["good"], tested["defective"], n_masks) == counts[name]
+    assert not splits.warnings or name.startswith("mtd")
+    if name == "mtd_by_tile":
+        assert splits.warnings[0].startswith(
+            "16 parts have pictures both for fitting and in the test split (22 test pictures, 0 of them good"
+        )
+    checked: Checked = check_readable(pictures[:50])
+    assert not checked.rejected
