@@ -17,7 +17,7 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectflow.dataset import Checked, Picture, Splits
+from defectflow.dataset import Picture
 from defectflow.detector import Detector
 from defectflow.export import compare, export_graph
 from defectflow.runtime.bundle import (
@@ -36,6 +36,7 @@ from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import Recipe
+from defectflow.splits import Checked, Splits
 from defectflow.training import Run
 
 GOLDEN_PICTURES = 4
@@ -93,7 +94,9 @@ def write_scoring_graph(
         versions=_versions(),
         checksums={MODEL: digest},
     )
-    paths = [picture.path for picture in splits.tune]
+    # One or two tune pictures say little about how much good scores differ, so training pictures join them.
+    pictures = splits.tune if len(splits.tune) > 2 else splits.tune + splits.train
+    paths = [picture.path for picture in pictures]
     measured = []
     for item in Inspector(Bundle(folder, card)).measure(paths):
         if not isinstance(item, Measurement):  # readable a moment ago
@@ -103,7 +106,7 @@ def write_scoring_graph(
     pixels = (read_image(path, full_scale=recipe.image.full_scale) for path in paths)
     parity = compare(detector, pixels, measured, spread)
     card = card.model_copy(update={"good_spread": spread, "export_parity": asdict(parity)})
-    return Bundle(folder, card), measured
+    return Bundle(folder, card), measured[: len(splits.tune)]
 
 
 def write_flow(folder: Path, detector: Detector) -> None:

@@ -6,42 +6,36 @@ thresholds are the calibrated ones; the test pictures are only counted against t
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.table import Table
 
+from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.metrics import (
     ImageFigures,
     Interval,
-    PixelCurve,
     auroc,
     clopper_pearson,
     image_figures,
     rejected_interval,
-    split_pixels,
 )
+from defectflow.pixels import PixelFigures, PixelStore
 from defectflow.runtime.card import Card
-from defectflow.runtime.image import read_image
+from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
-
-if TYPE_CHECKING:
-    from defectflow.dataset import Picture
-    from defectflow.runtime.inspector import Inspector
 
 MAP_SIDE_PX = 512
 """Longer side of the maps that pixel figures are computed on, at most."""
 PIXEL_BUDGET = 250_000_000
 """Map pixels kept in memory, 4 bytes each; with more pictures the maps are kept smaller."""
-AUPRO_LIMITS = (0.30, 0.05)
+PIXEL_KEYS = ("pixel_auroc", "pixel_ap", "aupro_30", "aupro_05")
 NOT_CALIBRATED = "The bundle is uncalibrated: it has no thresholds, so overkill, review and escape are not known."
 
 
@@ -65,16 +59,6 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class PixelFigures:
-    """How well maps find defective pixels; on maps and masks of at most `map_side_px`. All in [0, 1]."""
-
-    auroc: float
-    ap: float
-    aupro_30: float
-    aupro_05: float
-
-
-@dataclass(frozen=True, slots=True)
 class KindFigures:
     """One kind of defect against all good pictures."""
 
@@ -91,7 +75,7 @@ class KindFigures:
             "pictures": self.pictures,
             "parts": self.parts,
             "image_auroc": self.image_auroc,
-            **_pixel_json(self.pixel),
+            **(self.pixel.to_json() if self.pixel else dict.fromkeys(PIXEL_KEYS)),
             "escape": self.escape.to_json() if self.escape else None,
         }
 
@@ -154,7 +138,7 @@ class Evaluation:
             **figures,
             "part_auroc": self.part_auroc,
             "part_auroc_interval": self.part_auroc_interval,
-            **_pixel_json(self.pixel),
+            **(self.pixel.to_json() if self.pixel else dict.fromkeys(PIXEL_KEYS)),
             **{name: share.to_json() if share else None for name, share in shares.items()},
             "overkill_expected_interval": self.overkill_expected,
             "overkill_inside": self.overkill_inside,
@@ -193,7 +177,7 @@ def evaluate(
             f"{unlabelled[0].path}; evaluation needs good or defective for each"
         )
     side = max(32, min(map_side_px, isqrt(PIXEL_BUDGET // max(1, len(pictures)))))
-    pixels = _PixelStore(side) if any(picture.mask for picture in pictures) else None
+    pixels = PixelStore(side) if any(picture.mask for picture in pictures) else None
     seen: list[_Seen] = []
     unreadable: list[tuple[Path, str]] = []
     for done, (picture, result) in enumerate(_results(inspector, pictures), start=1):
@@ -257,59 +241,6 @@ class _Seen:
         return cls(picture.part, defective, picture.kind, result.score, result.gated, decision)
 
 
-class _PixelStore:
-    """Collects good and defective pixel values per kind of defect; the good pictures are kind None."""
-
-    def __init__(self, side_px: int) -> None:
-        self.side_px = side_px
-        self.good: defaultdict[str | None, list[NDArray[np.float32]]] = defaultdict(list)
-        self.regions: defaultdict[str, list[NDArray[np.float32]]] = defaultdict(list)
-        self.without_mask = 0
-
-    def add(self, picture: Picture, result: Measurement) -> None:
-        height, width = result.height_px, result.width_px
-        shrink = min(1.0, self.side_px / max(height, width))
-        size = max(1, round(height * shrink)), max(1, round(width * shrink))
-        if picture.label == "good":
-            self.good[None].append(result.geometry.place(result.anomaly_map, *size).ravel())
-            return
-        mask = _read_mask(picture, height, width) if picture.mask else None
-        if mask is None or not mask.any():
-            self.without_mask += 1
-            return
-        placed = result.geometry.place(result.anomaly_map, *size)
-        good, regions = split_pixels(placed, shrink_mask(mask, *size))
-        self.good[picture.kind].append(good)
-        self.regions[picture.kind].extend(regions)
-
-    def figures(self) -> tuple[PixelFigures | None, dict[str, PixelFigures]]:
-        """Over everything, and per kind with all good pictures. Good pixels are sorted once per block."""
-        blocks: dict[str | None, NDArray[np.float32]] = {}
-        for kind in list(self.good):
-            block = np.concatenate(self.good.pop(kind))  # popped: never two copies of everything
-            block.sort()
-            blocks[kind] = block
-        everything = [region for regions in self.regions.values() for region in regions]
-        good = [blocks[None]] if None in blocks else []
-        per_kind = {kind: _pixel_figures([*good, blocks[kind]], regions) for kind, regions in self.regions.items()}
-        whole = _pixel_figures(list(blocks.values()), everything)
-        return whole, {kind: figures for kind, figures in per_kind.items() if figures is not None}
-
-
-def shrink_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
-    """(H, W) -> (height, width) with height <= H and width <= W; a pixel is set if it touches any set one."""
-    full_height, full_width = mask.shape
-    y, x = np.nonzero(mask)
-    # A source pixel covers [y, y + 1) * height / H: one target row or two, never more, as it only shrinks.
-    rows = y * height // full_height, ((y + 1) * height - 1) // full_height
-    columns = x * width // full_width, ((x + 1) * width - 1) // full_width
-    small = np.zeros((height, width), bool)
-    for row in rows:
-        for column in columns:
-            small[row, column] = True
-    return small
-
-
 def _results(inspector: Inspector, pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Measurement | ImageError]]:
     paths = [picture.path for picture in pictures]
     if inspector.card.calibration is None:
@@ -318,23 +249,11 @@ def _results(inspector: Inspector, pictures: Sequence[Picture]) -> Iterator[tupl
         yield from zip(pictures, inspector.inspect(paths), strict=True)
 
 
-def _read_mask(picture: Picture, height: int, width: int) -> NDArray[np.bool_]:
-    if picture.mask is None:
-        raise DataError(f"{picture.path}: has no mask")
-    mask: NDArray[np.bool_] = read_image(picture.mask, full_scale=65535)[:, :, 0] > 127
-    if mask.shape != (height, width):
-        raise DataError(
-            f"{picture.mask}: the mask has {mask.shape[1]} x {mask.shape[0]} px, its picture "
-            f"{picture.path.name} has {width} x {height} px; they must be equal"
-        )
-    return mask
-
-
 def _summarise(
     card: Card,
     seen: list[_Seen],
     unreadable: list[tuple[Path, str]],
-    pixels: _PixelStore | None,
+    pixels: PixelStore | None,
     side_px: int,
     draws: int,
     seed: int,
@@ -431,7 +350,7 @@ def _notes(
     card: Card,
     image: ImageFigures | None,
     pixel: PixelFigures | None,
-    pixels: _PixelStore | None,
+    pixels: PixelStore | None,
     unreadable: list[tuple[Path, str]],
     side_px: int,
 ) -> Iterator[str]:
@@ -465,22 +384,6 @@ def _notes(
         )
     if unreadable:
         yield f"{len(unreadable)} pictures could not be read and count nowhere."
-
-
-def _pixel_figures(good: list[NDArray[np.float32]], regions: list[NDArray[np.float32]]) -> PixelFigures | None:
-    if not regions or not any(map(len, good)):
-        return None
-    curve = PixelCurve.count(good, regions)
-    return PixelFigures(curve.auroc(), curve.ap(), *(curve.aupro(limit) for limit in AUPRO_LIMITS))
-
-
-def _pixel_json(pixel: PixelFigures | None) -> dict[str, float | None]:
-    return {
-        "pixel_auroc": pixel.auroc if pixel else None,
-        "pixel_ap": pixel.ap if pixel else None,
-        "aupro_30": pixel.aupro_30 if pixel else None,
-        "aupro_05": pixel.aupro_05 if pixel else None,
-    }
 
 
 def _percent(value: float | None) -> str:

@@ -21,26 +21,26 @@ from numpy.typing import NDArray
 
 from defectflow.bundling import checksums, write_flow, write_golden, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache, Levels
-from defectflow.dataset import (
-    Checked,
-    Rejected,
-    Splits,
-    check_readable,
-    exact_duplicates,
-    find_pictures,
-    fix_full_scale,
-    near_duplicates,
-    split_parts,
-)
+from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
 from defectflow.errors import CalibrationError, SettingsError, TrainingError
 from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch, pooled
-from defectflow.runtime.bundle import Bundle, open_bundle, save_bundle
+from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.settings import Recipe
+from defectflow.splits import (
+    Checked,
+    Rejected,
+    Splits,
+    check_readable,
+    exact_duplicates,
+    fix_full_scale,
+    near_duplicates,
+    split_parts,
+)
 from defectflow.training import Run, Vectors, choose_device, fit_normalisation, train_flow
 
 
@@ -71,6 +71,8 @@ def fit(
     """
     if out.exists() and not overwrite:
         raise SettingsError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
+    if out.exists() and not (out / CARD).is_file():
+        raise SettingsError(f"{out}: is not a bundle, so --overwrite does not replace it; choose another --out")
     device = choose_device(recipe.training)
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     torch.manual_seed(recipe.training.seed)

@@ -18,8 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectflow import dataset
-from defectflow.dataset import Checked, Picture, Splits, check_readable, find_pictures, split_parts
+from defectflow import splits as splits_module
+from defectflow.dataset import Picture, find_pictures
 from defectflow.errors import DataError, SettingsError
+from defectflow.splits import Checked, Splits, check_readable, split_parts
 
 
 def write(path: Path, seed: int = 0, maximum: int = 255, dtype: type = np.uint8) -> Path:
@@ -340,7 +342,7 @@ def test_full_scale_comes_from_training_parts_only(tmp_path: Path) -> None:
     splits = split_parts(pictures, calibration_parts=4, tune_share=0.2, seed=0)
     for picture in (*splits.tune, *splits.calibration):
         write(picture.path, maximum=60_000, dtype=np.uint16)
-    assert dataset.fix_full_scale(splits, check_readable(pictures)) == 4095
+    assert splits_module.fix_full_scale(splits, check_readable(pictures)) == 4095
 
 
 def test_full_scale_of_8_bit_parts_is_none_and_stray_16_bit_pictures_are_refused(tmp_path: Path) -> None:
@@ -348,10 +350,10 @@ def test_full_scale_of_8_bit_parts_is_none_and_stray_16_bit_pictures_are_refused
         write(tmp_path / f"{number:02}.png", number)
     pictures = find_pictures(tmp_path, label="good")
     splits = split_parts(pictures, calibration_parts=4, tune_share=0.2, seed=0)
-    assert dataset.fix_full_scale(splits, check_readable(pictures)) is None
+    assert splits_module.fix_full_scale(splits, check_readable(pictures)) is None
     stray = write(splits.calibration[0].path, maximum=60_000, dtype=np.uint16)
     with pytest.raises(DataError) as error:
-        dataset.fix_full_scale(splits, check_readable(pictures))
+        splits_module.fix_full_scale(splits, check_readable(pictures))
     assert str(error.value).startswith(f"{stray}: is a 16-bit picture, but no training picture is; set image")
 
 
@@ -383,7 +385,7 @@ def test_no_part_is_ever_on_two_sides(
         for part, n_shots in shots.items()
         for shot in range(n_shots)
     ]
-    if len(shots) < dataset.MIN_PARTS:
+    if len(shots) < splits_module.MIN_PARTS:
         with pytest.raises(DataError, match=f"^{len(shots)} good parts"):
             split_parts(pictures, calibration_parts=calibration_parts, tune_share=tune_share, seed=seed)
         return
@@ -491,7 +493,7 @@ def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     for copy in copies:
         shutil.copy(original.path, copy.path)
     checked = check_readable(pictures)
-    assert dataset.exact_duplicates(splits, checked) == [(original, copy) for copy in copies]
+    assert splits_module.exact_duplicates(splits, checked) == [(original, copy) for copy in copies]
 
 
 def near_duplicates_by_brute_force(splits: Splits, pooled: np.ndarray, share: float) -> list[tuple[Picture, Picture]]:
@@ -514,12 +516,12 @@ def test_near_duplicates_follow_their_definition() -> None:
     pooled = rng.normal(size=(300, 16)) + 50
     for copy, original in ((290, 3), (200, 5), (280, 190), (7, 8), (295, 296)):
         pooled[copy] = pooled[original] + rng.normal(size=16) * 0.01
-    pairs = dataset.near_duplicates(splits, pooled)
+    pairs = splits_module.near_duplicates(splits, pooled)
     assert pairs == near_duplicates_by_brute_force(splits, pooled, 0.1)
     index = {picture: i for i, picture in enumerate(splits.pictures)}
     assert sorted((index[a], index[b]) for a, b in pairs) == [(3, 290), (5, 200), (190, 280)]
     with pytest.raises(ValueError, match="299 embeddings for 300 pictures"):
-        dataset.near_duplicates(splits, pooled[1:])
+        splits_module.near_duplicates(splits, pooled[1:])
 
 
 # --- real data ---

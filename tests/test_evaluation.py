@@ -17,8 +17,9 @@ from rich.console import Console
 from defectflow import evaluation
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
-from defectflow.evaluation import Evaluation, evaluate, shrink_mask, tables
+from defectflow.evaluation import Evaluation, evaluate, tables
 from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
+from defectflow.pixels import shrink_mask
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.inspector import Inspector

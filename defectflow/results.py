@@ -1,0 +1,141 @@
+"""What a scored folder holds on disk: run.json and the journal results.jsonl, read and gathered by part."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from defectflow.errors import DataError
+from defectflow.runtime.card import Card
+
+Word = Literal["ok", "review", "defect", "invalid", "error"]
+PRECEDENCE: tuple[Word | None, ...] = ("error", None, "ok", "review", "defect", "invalid")
+"""A part's worst picture decides. An unreadable picture decides only where there is no other."""
+
+
+class Row(BaseModel):
+    """One picture, as `results.jsonl` holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    file: str
+    part: str
+    decision: Word | None
+    score: float | None = None
+    p_value: float | None = None
+    threshold: float | None = None
+    distance: float | None = None
+    distance_limit: float | None = None
+    regions: tuple[dict[str, Any], ...] = ()
+    mask_is_top_fraction: bool = False
+    milliseconds: float | None = None
+    bundle_id: str | None = None
+    calibration_id: str | None = None
+    sha256: str | None = None
+    error: str | None = None
+    label: Literal["good", "defective"] | None = None
+    kind: str | None = None
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sorts pictures from harmless to worst: by decision, then by score."""
+        return PRECEDENCE.index(self.decision), self.score_or_lowest
+
+    @property
+    def score_or_lowest(self) -> float:
+        """-infinity where there is no score, so that such pictures sort first."""
+        return -math.inf if self.score is None else self.score
+
+
+class Run(BaseModel):
+    """What was scored with what, as `run.json` holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    bundle: str
+    card: Card
+    source: str
+    started: str
+    finished: str | None = None
+    pictures: int
+
+    @property
+    def seconds(self) -> float | None:
+        if self.finished is None:
+            return None
+        return (datetime.fromisoformat(self.finished) - datetime.fromisoformat(self.started)).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The pictures of one part and what they make of it."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+    @property
+    def worst(self) -> Row:
+        return max(self.rows, key=lambda row: row.rank)
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sorts parts from harmless to worst."""
+        return self.worst.rank
+
+    @property
+    def decision(self) -> Word | None:
+        return self.worst.decision
+
+    @property
+    def label(self) -> str | None:
+        """Defective if any of its pictures is; None where nothing says what it is."""
+        labels = {row.label for row in self.rows}
+        return "defective" if "defective" in labels else "good" if "good" in labels else None
+
+
+def read_journal(path: Path) -> tuple[list[Row], bool]:
+    """The rows, one per file, in order; and whether the last line was cut short and left out.
+
+    A file that appears twice was scored again after a restart: the later row counts.
+    Raises DataError naming the line that cannot be understood.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); run defectflow score first") from error
+    rows: dict[str, Row] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = Row.model_validate(json.loads(line))
+        except ValueError as error:  # broken JSON, broken UTF-8 or a missing field
+            if number == len(lines) and not isinstance(error, ValidationError):
+                return list(rows.values()), True
+            raise DataError(f"{path}, line {number}: is not a result row: {error}") from error
+        rows[row.file] = row
+    return list(rows.values()), False
+
+
+def read_run(path: Path) -> Run:
+    try:
+        return Run.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); run defectflow score first") from error
+    except ValidationError as error:
+        raise DataError(f"{path}: does not describe a run of this version: {error}") from error
+
+
+def gather_parts(rows: Iterable[Row]) -> list[Part]:
+    by_part: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_part[row.part].append(row)
+    return [Part(name, tuple(of_part)) for name, of_part in by_part.items()]

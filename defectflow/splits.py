@@ -1,0 +1,239 @@
+"""Good pictures -> train, tune and calibration, by part; and what may be wrong with such a division.
+
+The order in a fit:
+
+    checked = check_readable(pictures)                      every picture once; the unreadable are listed
+    splits = split_parts(checked.readable, ...)             by part, never by picture
+    full_scale = fix_full_scale(splits, checked)            from training parts only
+    exact_duplicates(splits, checked), near_duplicates(splits, pooled)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectflow.dataset import Picture
+from defectflow.errors import DataError, ImageError
+from defectflow.runtime import image
+
+MIN_PARTS = 8
+"""Fewest good parts that can be divided into train, tune and calibration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A picture that cannot be decoded, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What decoding every picture once has shown."""
+
+    readable: tuple[Picture, ...]
+    rejected: tuple[Rejected, ...]
+    pixel_digests: dict[Path, str]
+    """SHA-256 (hex) of the raw pixels and their shape: equal for equal pictures, however they are stored."""
+    brightest: dict[Path, int]
+    """The largest raw value of each 16-bit picture; 8-bit pictures are absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Good pictures for fitting. No part is on two sides."""
+
+    train: tuple[Picture, ...]
+    tune: tuple[Picture, ...]
+    calibration: tuple[Picture, ...]
+    warnings: tuple[str, ...] = ()
+    """What the engineer should know about the division; for the console, the card and the report."""
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures: train, then tune, then calibration."""
+        return self.train + self.tune + self.calibration
+
+    @property
+    def one_picture_per_part(self) -> bool:
+        """True if every picture counts as its own part; if parts have siblings, the guarantee then fails."""
+        return len({picture.part for picture in self.pictures}) == len(self.pictures)
+
+    @property
+    def sides(self) -> NDArray[np.int64]:
+        """Side of each of `pictures`, (N,): 0 train, 1 tune, 2 calibration."""
+        return np.repeat([0, 1, 2], [len(self.train), len(self.tune), len(self.calibration)])
+
+
+def check_readable(pictures: Sequence[Picture], *, workers: int = 2) -> Checked:
+    """Decode every picture once, in threads: which can be read, their pixels' digests, 16-bit brightness.
+
+    Needs no full scale, because it looks at raw values: so it can come before the split.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        findings = list(pool.map(_check_picture, pictures))
+    digests: dict[Path, str] = {}
+    brightest: dict[Path, int] = {}
+    for picture, finding in zip(pictures, findings, strict=True):
+        if isinstance(finding, Rejected):
+            continue
+        digests[picture.path], largest = finding
+        if largest is not None:
+            brightest[picture.path] = largest
+    return Checked(
+        readable=tuple(picture for picture in pictures if picture.path in digests),
+        rejected=tuple(finding for finding in findings if isinstance(finding, Rejected)),
+        pixel_digests=digests,
+        brightest=brightest,
+    )
+
+
+def _check_picture(picture: Picture) -> tuple[str, int | None] | Rejected:
+    try:
+        pixels = image.read_raw(picture.path)
+    except ImageError as error:
+        return Rejected(picture.path, str(error).removeprefix(f"{picture.path}: "))
+    return image.pixel_digest(pixels), image.brightest(pixels)
+
+
+def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
+    """`image.full_scale` where the recipe leaves it open: from training parts only; None if all are 8-bit.
+
+    Raises DataError if there are 16-bit pictures, but none to train on.
+    """
+    values = [checked.brightest[p.path] for p in splits.train if p.path in checked.brightest]
+    if values:
+        return image.full_scale_for(values)
+    for picture in splits.pictures:
+        if picture.path in checked.brightest:
+            raise DataError(
+                f"{picture.path}: is a 16-bit picture, but no training picture is; "
+                "set image.full_scale to the value that means white (e.g. 4095), or save all with 8 bits"
+            )
+    return None
+
+
+def split_parts(pictures: Iterable[Picture], *, calibration_parts: int, tune_share: float, seed: int) -> Splits:
+    """Divide the good pictures, by part, into train, tune and calibration.
+
+    Of n parts, min(calibration_parts, n // 3) are for calibration. Of the rest, `tune_share` (rounded; at
+    least 1, and at least 3 if n >= 12) are for tune, the others for train. Which ones depends on the parts'
+    names and `seed` only. Pictures of split `test` are left out.
+
+    If any good picture has the split `tune` or `calibration`, the splits are taken as given. If there is only
+    `train`, as in an MVTec tree, that means "for fitting", and those parts are divided as above.
+
+    Raises DataError: fewer than MIN_PARTS good parts, or given splits that put a part on two sides, leave a
+    picture out or leave train or tune empty.
+    """
+    pictures = sorted(pictures, key=lambda picture: (picture.part, picture.path.as_posix()))
+    good = [picture for picture in pictures if picture.label == "good" and picture.split != "test"]
+    parts = sorted({picture.part for picture in good})
+    if len(parts) < MIN_PARTS:
+        raise DataError(
+            f"{len(parts)} good parts ({len(good)} pictures) are too few to fit on; at least {MIN_PARTS} are "
+            f"needed: add {MIN_PARTS - len(parts)} more"
+        )
+    if any(picture.split in ("tune", "calibration") for picture in good):
+        side_of = _given_sides(good)
+    else:
+        side_of = _drawn_sides(parts, calibration_parts, tune_share, seed)
+    train, tune, calibration = (
+        tuple(picture for picture in good if side_of[picture.part] == side) for side in ("train", "tune", "calibration")
+    )
+    return Splits(train, tune, calibration, tuple(_split_warnings(pictures, set(parts))))
+
+
+def _drawn_sides(parts: Sequence[str], calibration_parts: int, tune_share: float, seed: int) -> dict[str, str]:
+    n_calibration = min(calibration_parts, len(parts) // 3)
+    n_rest = len(parts) - n_calibration
+    n_tune = max(round(n_rest * tune_share), 3 if len(parts) >= 12 else 1)
+    sides = ["calibration"] * n_calibration + ["tune"] * n_tune + ["train"] * (n_rest - n_tune)
+    order = np.random.default_rng(seed).permutation(len(parts))
+    return {parts[index]: side for index, side in zip(order, sides, strict=True)}
+
+
+def _given_sides(good: Sequence[Picture]) -> dict[str, str]:
+    side_of: dict[str, str] = {}
+    for picture in good:
+        if picture.split is None:
+            raise DataError(
+                f"{picture.path}: has no split, but other good pictures are given to tune or calibration; "
+                "give each good picture a split, or only train and test"
+            )
+        if side_of.setdefault(picture.part, picture.split) != picture.split:
+            raise DataError(
+                f"part {picture.part!r} is in both {side_of[picture.part]} and {picture.split} "
+                f"({picture.path}); give all its pictures one split"
+            )
+    for side in ("train", "tune"):
+        if side not in side_of.values():
+            raise DataError(f"no good picture has the split {side!r}; give some parts to it")
+    return side_of
+
+
+def _split_warnings(pictures: Sequence[Picture], fitted_parts: set[str]) -> Iterator[str]:
+    unused = Counter(
+        picture.label or "unlabelled" for picture in pictures if picture.split != "test" and picture.label != "good"
+    )
+    for label, count in sorted(unused.items()):
+        yield f"{count} {label} pictures outside the test split are not used for fitting"
+    shared = [picture for picture in pictures if picture.split == "test" and picture.part in fitted_parts]
+    if shared:
+        n_good = sum(picture.label == "good" for picture in shared)
+        parts = sorted({picture.part for picture in shared})
+        yield (
+            f"{len(parts)} parts have pictures both for fitting and in the test split ({len(shared)} test "
+            f"pictures, {n_good} of them good; e.g. part {parts[0]!r}); on these, test figures look too good"
+        )
+
+
+def exact_duplicates(splits: Splits, checked: Checked) -> list[tuple[Picture, Picture]]:
+    """For each picture with the same pixels on an earlier side (train, tune, calibration): (that one, it)."""
+    first: dict[str, tuple[int, Picture]] = {}
+    pairs = []
+    for side, picture in zip(splits.sides, splits.pictures, strict=True):
+        twin_side, twin = first.setdefault(checked.pixel_digests[picture.path], (int(side), picture))
+        if twin_side < side:
+            pairs.append((twin, picture))
+    return pairs
+
+
+def near_duplicates(
+    splits: Splits, pooled: NDArray[np.floating[Any]], *, share: float = 0.1
+) -> list[tuple[Picture, Picture]]:
+    """For each picture with a near-twin on an earlier side: (the nearest such twin, it).
+
+    Near means an embedding distance below `share` times the median, over all pictures, of the distance to the
+    nearest other picture. `pooled` (N, D) holds one embedding per picture, in the order of `splits.pictures`.
+    Memory: O(N D + N * 256).
+    """
+    pictures, sides = splits.pictures, splits.sides
+    if pooled.shape[0] != len(pictures):
+        raise ValueError(f"{pooled.shape[0]} embeddings for {len(pictures)} pictures")
+    vectors = pooled.astype(np.float64) - pooled.mean(axis=0, dtype=np.float64)  # centred: less cancellation
+    squared_norms = np.einsum("nd,nd->n", vectors, vectors)
+    nearest = np.empty(len(pictures))  # distance to the nearest other picture
+    nearest_earlier = np.empty(len(pictures))  # ... and to the nearest one on an earlier side
+    twins = np.empty(len(pictures), dtype=np.int64)
+    for start, stop in pairwise([*range(0, len(pictures), 256), len(pictures)]):
+        rows = np.arange(start, stop)
+        squared = squared_norms[rows, None] + squared_norms[None] - 2 * vectors[rows] @ vectors.T  # (rows, N)
+        distances = np.sqrt(np.maximum(squared, 0))
+        distances[rows - start, rows] = np.inf
+        nearest[rows] = distances.min(axis=1)
+        distances[sides[None, :] >= sides[rows, None]] = np.inf
+        twins[rows] = distances.argmin(axis=1)
+        nearest_earlier[rows] = distances.min(axis=1)
+    limit = share * np.median(nearest)
+    return [(pictures[twins[i]], pictures[i]) for i in np.flatnonzero(nearest_earlier < limit)]
