@@ -6,6 +6,9 @@ import torch
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
+SHRINKAGE = 1e-2
+"""Added to each channel's variance, as a share of the mean variance."""
+
 
 class Gate(nn.Module):
     """distance = sqrt( mean_i ((e - mean) M)_i^2 ), the Mahalanobis distance per root dimension.
@@ -29,7 +32,9 @@ class Gate(nn.Module):
     @torch.no_grad()
     def fit(self, pooled: Tensor) -> None:
         """From the pooled embeddings of training pictures, (N, D)."""
-        scale = pooled.std(0) + 1e-6 * pooled.std(0).mean() + 1e-12
+        variance = pooled.var(0)
+        # Channels that hardly vary over training parts must not turn a small change into a huge distance.
+        scale = (variance + SHRINKAGE * variance.mean() + 1e-12).sqrt()
         shrunk = LedoitWolf().fit(((pooled - pooled.mean(0)) / scale).double().cpu().numpy())
         precision = torch.from_numpy(shrunk.precision_)
         factor = torch.linalg.cholesky((precision + precision.T) / 2)  # precision = factor factor^T
