@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/defectflow fit $(DEMO)/data/fabric --recipe default --out $(DEMO)/models/fabric
 	$(BIN)/defectflow evaluate $(DEMO)/models/fabric --data $(DEMO)/data/fabric --json $(DEMO)/evaluation.json
 	$(BIN)/defectflow verify $(DEMO)/models/fabric
-	$(BIN)/defectflow score $(DEMO)/models/fabric $(DEMO)/data/fabric/test --out $(DEMO)/results
+	$(BIN)/defectflow score $(DEMO)/models/fabric $(DEMO)/data/fabric/test --out $(DEMO)/results --part-regex "(part\d+)"
 	$(BIN)/defectflow report $(DEMO)/results
 	@echo "ONNX file: $(DEMO)/models/fabric/model.onnx"
 

@@ -1,0 +1,120 @@
+"""Fit, calibrate and evaluate one recipe on many sets: the table behind every accuracy figure we state.
+
+    python benchmarks/accuracy.py                                 the three sample products
+    python benchmarks/accuracy.py a.csv b.csv --recipe texture    any manifests or MVTec-style trees
+    DEFECTFLOW_DATA=... python benchmarks/accuracy.py --real      also every manifest in that folder
+
+Nothing is chosen on test pictures: the step is the best by the likelihood of tune parts, the threshold comes from
+calibration parts. Prints a table and, per set, one row per kind of defect; --json keeps everything.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from defectflow.cache import EmbeddingCache
+from defectflow.dataset import find_pictures
+from defectflow.dataset import test_pictures as labelled_test_pictures
+from defectflow.evaluation import evaluate
+from defectflow.fitting import fit
+from defectflow.runtime.inspector import Inspector
+from defectflow.samples import PRODUCTS, draw_product
+from defectflow.settings import load_recipe
+
+
+def main() -> None:
+    options = _options()
+    recipe = load_recipe(options.recipe, options.set)
+    results = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        sources = {Path(source).stem: Path(source) for source in options.sources}
+        for product in PRODUCTS if options.samples else ():
+            sources[product] = draw_product(product, work / product).parent
+        if options.real:
+            sources |= {manifest.stem: manifest for manifest in sorted(_real_data().glob("*.csv"))}
+        cache = EmbeddingCache(work / "cache", limit_gb=options.cache_limit)
+        for name, source in sources.items():
+            started = time.perf_counter()
+            fitted = fit(recipe, source, work / "models" / name, cache=cache)
+            fit_s = time.perf_counter() - started
+            evaluation = evaluate(Inspector(fitted.bundle), labelled_test_pictures(find_pictures(source)))
+            parts = fitted.bundle.card.parts.model_dump()
+            results[name] = evaluation.to_json() | {"fit_s": fit_s, "fit_parts": parts}
+            print(f"{name}: image AUROC {results[name]['image_auroc']:.4f}, fitted in {fit_s:.0f} s", file=sys.stderr)
+    _show(results)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="*", help="manifests or MVTec-style trees")
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--set", action="append", default=[], help="change one setting, e.g. --set flow.layers=12")
+    parser.add_argument("--real", action="store_true", help="every manifest in the folder named by DEFECTFLOW_DATA")
+    parser.add_argument("--no-samples", dest="samples", action="store_false", help="leave the sample products out")
+    parser.add_argument("--cache-limit", type=float, default=10.0, help="GB of embeddings kept while running")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+def _real_data() -> Path:
+    folder = os.environ.get("DEFECTFLOW_DATA")
+    if not folder:
+        sys.exit("--real: DEFECTFLOW_DATA is not set; name the folder that holds the manifests")
+    return Path(folder)
+
+
+def _show(results: dict[str, dict]) -> None:
+    whole = Table(
+        "set", "fit parts", "image AUROC", "95%", "AP", "pixel AUROC", "AUPRO 30%", "overkill", "escape", "fit s"
+    )
+    kinds = Table("set", "kind", "pictures", "image AUROC", "AUPRO 30%", "escape")
+    for name, result in results.items():
+        fit_parts = "/".join(str(count) for count in result["fit_parts"].values())
+        interval = result["image_auroc_interval"]
+        whole.add_row(
+            name,
+            fit_parts,
+            _figure(result["image_auroc"]),
+            f"{_figure(interval[0])}-{_figure(interval[1])}" if interval else "-",
+            _figure(result["image_ap"]),
+            _figure(result["pixel_auroc"]),
+            _figure(result["aupro_30"]),
+            _share(result["overkill"])
+            + {True: " (as promised)", False: " (NOT as promised)"}.get(result["overkill_inside"], ""),
+            _share(result["escape"]),
+            f"{result['fit_s']:.0f}",
+        )
+        for kind in result["per_kind"]:
+            kinds.add_row(
+                name,
+                kind["kind"],
+                str(kind["pictures"]),
+                _figure(kind["image_auroc"]),
+                _figure(kind["aupro_30"]),
+                _share(kind["escape"]),
+            )
+    console = Console(width=160)
+    console.print(whole)
+    console.print(kinds)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _share(share: dict | None) -> str:
+    return "-" if share is None else f"{share['count']}/{share['of']}"
+
+
+if __name__ == "__main__":
+    main()
