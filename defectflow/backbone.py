@@ -12,9 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import safetensors.torch
 import timm
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
@@ -25,6 +27,7 @@ WAYS_OUT = (
     "either use `embedding.weights: builtin`; or fetch the weights on a machine that reaches the hub and copy its "
     "cache here; or give a safetensors or torch file as `embedding.weights: path/to/file`"
 )
+HUB_TIMEOUT_S = 10
 
 
 class Backbone(nn.Module):
@@ -107,6 +110,7 @@ def _create(settings: EmbeddingSettings, size_px: int, **options: Any) -> nn.Mod
 
 def _from_hub(settings: EmbeddingSettings, size_px: int) -> nn.Module:
     try:
+        _ask_hub(settings.backbone)
         return _create(settings, size_px, pretrained=True)
     except SettingsError:
         raise
@@ -117,13 +121,30 @@ def _from_hub(settings: EmbeddingSettings, size_px: int) -> nn.Module:
         ) from error
 
 
+def _ask_hub(backbone: str) -> None:
+    """One short question, unless the weights are in the hub's cache: its client asks for a minute and more."""
+    config = timm.get_pretrained_cfg(backbone)
+    if config is None or not config.hf_hub_id:
+        return
+    try:
+        huggingface_hub.snapshot_download(config.hf_hub_id, local_files_only=True)
+    except LocalEntryNotFoundError:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+
+
 def _from_file(settings: EmbeddingSettings, size_px: int) -> tuple[nn.Module, list[str]]:
     path = builtin_weights(settings.backbone) if settings.weights == "builtin" else Path(settings.weights)
     stored = read_tensors(path)
     whole = timm.create_model(settings.backbone, num_classes=0, **_grid_options(settings.backbone, size_px))
     adapt = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     if adapt is not None:  # timm's own: resizes a transformer's position embedding, renames old keys
-        stored = adapt(stored, whole)
+        try:
+            stored = adapt(stored, whole)
+        except Exception as error:  # it trusts the file to be of its own architecture
+            raise WeightsError(
+                f"{path}: timm cannot read it as weights of {settings.backbone!r} ({type(error).__name__}: {error}); "
+                "is the file of another architecture?"
+            ) from error
     wanted = whole.state_dict()
     odd = [name for name in wanted if name in stored and stored[name].shape != wanted[name].shape]
     if odd:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from defectflow.errors import DataError
 
 DEFAULT_LIMIT_GB = 20.0
+ABANDONED_S = 86_400
+"""A half-written entry that nobody has touched for so long belongs to a run that was killed."""
 Levels = list[NDArray[np.float16]]
 
 
@@ -35,11 +38,14 @@ class EmbeddingCache:
         Raises DataError if the entry would not fit into the limit or on the disk.
         """
         entry = self.folder / key
+        names = [f"level{i}.npy" for i in range(len(shapes))]
+        if entry.is_dir() and not all((entry / name).is_file() for name in names):
+            shutil.rmtree(entry)  # what a deletion that did not finish has left
         if not entry.is_dir():
             self._write(entry, pictures, shapes, fill)
         os.utime(entry)
         self._forget_oldest(keep=entry)
-        return [np.load(entry / f"level{i}.npy", mmap_mode="r") for i in range(len(shapes))]
+        return [np.load(entry / name, mmap_mode="r") for name in names]
 
     def _write(self, entry: Path, pictures: int, shapes: list[tuple[int, ...]], fill: Callable[[Levels], None]) -> None:
         size = sum(2 * pictures * int(np.prod(shape)) for shape in shapes)
@@ -61,18 +67,25 @@ class EmbeddingCache:
             ]
             fill(arrays)
             del arrays  # closed before the rename, which Windows otherwise refuses
-            with contextlib.suppress(OSError):  # another run was faster: its entry is the same
+            try:
                 partial.rename(entry)
+            except OSError:
+                if not entry.is_dir():
+                    raise
+                # Another run was faster: its entry is the same.
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _forget_oldest(self, keep: Path) -> None:
-        entries = sorted(
-            (path for path in self.folder.iterdir() if path.is_dir() and path.suffix != ".partial"),
-            key=lambda path: path.stat().st_mtime,
-        )
-        sizes = {path: sum(file.stat().st_size for file in path.iterdir()) for path in entries}
-        for path in entries:
+        ages, sizes = dict[Path, float](), dict[Path, int]()
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another run has just removed or renamed it
+                age, files = path.stat().st_mtime, [file.stat() for file in path.glob("*.npy")]
+                if path.suffix != ".partial":
+                    ages[path], sizes[path] = age, sum(file.st_size for file in files)
+                elif time.time() - max([age, *(file.st_mtime for file in files)]) > ABANDONED_S:
+                    shutil.rmtree(path, ignore_errors=True)  # its run was killed
+        for path in sorted(ages, key=ages.__getitem__):
             if sum(sizes.values()) <= self.limit_bytes:
                 return
             if path != keep:

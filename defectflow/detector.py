@@ -88,6 +88,12 @@ def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
         top_fraction=recipe.score.top_fraction,
         inside=_inside(recipe.image, height, width),
     )
+    for height, width, _ in embedding.shapes:
+        if not score.inside_at(height, width).any():
+            raise SettingsError(
+                f"image.roi.mask: {recipe.image.roi.mask} leaves nothing to score at {width}x{height} places; white "
+                "(above 127) is scored, black is ignored. Widen it, raise image.size, or use finer embedding.levels"
+            )
     return Detector(embedding, flows, score).eval(), unused
 
 
@@ -97,10 +103,4 @@ def _inside(image: ImageSettings, height: int, width: int) -> Tensor:
         return torch.ones(height, width, dtype=torch.bool)
     grey = read_image(image.roi.mask)[..., 0]
     share = cv2.resize((grey > 127).astype("float32"), (width, height), interpolation=cv2.INTER_AREA)
-    inside = torch.from_numpy(share >= 0.5)
-    if not inside.any():
-        raise SettingsError(
-            f"image.roi.mask: {image.roi.mask} leaves nothing to score at {width}x{height} places; "
-            "white (above 127) is scored, black is ignored"
-        )
-    return inside
+    return torch.from_numpy(share >= 0.5)

@@ -39,6 +39,7 @@ class Score(nn.Module):
         self.register_buffer("places", inside.flatten().nonzero()[:, 0])  # indices, since a graph needs fixed shapes
         self.register_buffer("kernel", _gaussian(smoothing_places))
         self.register_buffer("blurred_inside", self._blur(inside.float()[None])[0])
+        self.everywhere = bool(inside.all())
         self.top_places = max(1, round(top_fraction * int(inside.sum())))
 
     @torch.no_grad()
@@ -55,7 +56,7 @@ class Score(nn.Module):
         for level, values in enumerate(level_maps):
             standard = (values - self.mean[level]) / self.std[level]
             if standard.shape[1:] != self.grid:
-                standard = F.interpolate(standard[:, None], size=self.grid, mode="bilinear")[:, 0]
+                standard = self._to_grid(standard)
             total = total + standard
         # Dividing by the blurred mask keeps what lies outside from leaking in at the region's edge.
         smooth = self._blur(total * self.inside) / self.blurred_inside.clamp_min(1e-6)
@@ -70,6 +71,18 @@ class Score(nn.Module):
     def inside_at(self, height: int, width: int) -> Tensor:
         """The region of interest on a level's own grid, (h_l, w_l)."""
         return F.interpolate(self.inside.float()[None, None], size=(height, width), mode="area")[0, 0] >= 0.5
+
+    def _to_grid(self, level_map: Tensor) -> Tensor:
+        """(N, h_l, w_l) -> (N, h, w), bilinear; places outside the region of interest, unknown to the flow, count not.
+
+        A place that has none of the level's places inside the region nearby gets 0, an average good place's value.
+        """
+        if self.everywhere:
+            return F.interpolate(level_map[:, None], size=self.grid, mode="bilinear")[:, 0]
+        inside = self.inside_at(level_map.shape[1], level_map.shape[2]).float()
+        sums = F.interpolate((level_map * inside)[:, None], size=self.grid, mode="bilinear")[:, 0]
+        shares = F.interpolate(inside[None, None], size=self.grid, mode="bilinear")[0, 0]
+        return sums / shares.clamp_min(1e-6)
 
     def _blur(self, maps: Tensor) -> Tensor:
         """(N, h, w) -> (N, h, w), edges repeated."""

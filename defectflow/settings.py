@@ -156,7 +156,7 @@ class VerdictSettings(_Settings):
     """`expected`: the rate holds on average; `confident`: with 95% confidence."""
     review_rate: float = Field(0.10, gt=0, lt=1)
     """Largest share of good parts that may be called anything but ok; above `rate`."""
-    gate_margin: float = Field(0.5, ge=0, le=10)
+    gate_margin: float = Field(1.0, ge=0, le=10)
     """How much further than the tune parts' largest distance a picture may lie before it is invalid."""
 
     @model_validator(mode="after")
@@ -184,6 +184,17 @@ class Recipe(_Settings):
     score: ScoreSettings = ScoreSettings()
     verdict: VerdictSettings = VerdictSettings()
     splits: SplitSettings = SplitSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, tree: Any) -> Any:
+        """A group whose lines are all commented out means its defaults; a flow without a family is RealNVP."""
+        if not isinstance(tree, dict):
+            return tree
+        tree = {key: {} if value is None and key in cls.model_fields else value for key, value in tree.items()}
+        if isinstance(tree.get("flow"), dict):
+            tree["flow"] = {"family": "realnvp", **tree["flow"]}
+        return tree
 
 
 def builtin_recipes() -> dict[str, Path]:
@@ -230,18 +241,24 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     *parents, leaf = key.split(".")
     node = tree
     for parent in parents:
-        child = node.setdefault(parent, {})
+        if node.get(parent) is None:
+            node[parent] = {}
+        child = node[parent]
         if not isinstance(child, dict):
             raise SettingsError(f"--set {override!r}: {parent!r} is a value, not a group of settings")
         node = child
-    node[leaf] = yaml.safe_load(text)
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {override!r}: {text!r} is not valid YAML: {error}") from error
 
 
 def _explain(tree: dict[str, Any], problem: Any) -> str:
     """One pydantic problem -> path, value, limit and, for a misspelt key, the nearest spelling."""
-    # pydantic puts the union's tag ("realnvp") into the path; the user never wrote it.
     families = {get_args(model.model_fields["family"].annotation)[0] for model in get_args(get_args(FlowSettings)[0])}
-    location = [part for part in problem["loc"] if part not in families or part in tree]
+    location = list(problem["loc"])
+    if location[:1] == ["flow"]:
+        del location[1:2]  # pydantic puts the union's tag ("realnvp") into the path; the user never wrote it
     path = ".".join(str(part) for part in location)
     value, kind = problem["input"], problem["type"]
     if kind == "extra_forbidden":

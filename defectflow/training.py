@@ -138,6 +138,11 @@ def train_flow(
         if run.step % settings.check_every == 0 or run.step == settings.steps:
             with torch.no_grad():
                 tune_loss = loss_of(tune_vectors, tune_context).item()
+            if not math.isfinite(tune_loss):
+                raise TrainingError(
+                    f"{name}: the loss on tune parts became {tune_loss:g} at step {run.step} with learning rate "
+                    f"{rate:g}; lower training.learning_rate, training.clip or flow.clamp"
+                )
             run.history.append((run.step, sum(since_look) / len(since_look), tune_loss))
             since_look.clear()
             if tune_loss < run.best_tune:
@@ -148,7 +153,7 @@ def train_flow(
             run.finished = run.looks_without_gain >= settings.patience or run.step == settings.steps
             _save(checkpoint, run, flow, best, optimiser)
             left = (time.perf_counter() - started) / (run.step - first_step) * (settings.steps - run.step)
-            note = f"{tune_loss:.4f} nats/dim on tune parts, at most {left:.0f} s left"
+            note = f"{tune_loss:.4f} nats/dim on tune parts, {left:.0f} s left at most"
             watch(Progress(name, run.step, settings.steps, note))
     watch(Progress(name, settings.steps, settings.steps, f"{run.best_tune:.4f} nats/dim at step {run.best_step}"))
     flow.load_state_dict(best)

@@ -12,7 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectflow.errors import ImageError
+
 Aspect = Literal["stretch", "letterbox", "crop"]
+SMALLEST_SIDE_PX = 16
 PARTS_PER_WHOLE = 10_000
 """Rectangles are stored in ten-thousandths of the picture, so that every language cuts at the same pixel."""
 
@@ -46,6 +49,15 @@ class Geometry:
             (left + w) * width // PARTS_PER_WHOLE,
             (top + h) * height // PARTS_PER_WHOLE,
         )
+
+    def check(self, height: int, width: int, name: str) -> None:
+        """Raises ImageError where the model would have next to nothing to look at."""
+        cut = self.cut(height, width)
+        if min(cut.bottom - cut.top, cut.right - cut.left) < SMALLEST_SIDE_PX:
+            raise ImageError(
+                f"{name}: {width} x {height} pixels leave fewer than {SMALLEST_SIDE_PX} on a side to look at; take a "
+                "larger picture"
+            )
 
     def place(self, square_map: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
         """(h, w) map of the square -> (height, width) map of the picture, bilinear.

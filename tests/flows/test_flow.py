@@ -1,0 +1,302 @@
+"""Every family: one contract; then that each is really a density, by integration and by another library."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import get_args
+
+import numpy as np
+import onnxruntime
+import pytest
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import make_moons
+from torch import Tensor, nn
+
+from defectflow.flows.coupling import AffineCoupling, ContextAffine, Permutation
+from defectflow.flows.flow import Family, Flow, build_flow
+from defectflow.flows.glow import ActNorm, Mixing
+
+FAMILIES: tuple[Family, ...] = ("realnvp", "glow")
+WIDTHS = (0, 32)
+families = pytest.mark.parametrize("family", FAMILIES)
+widths = pytest.mark.parametrize("context_width", WIDTHS)
+
+
+def make(family: Family, context_width: int, width: int = 6, seed: int = 0, layers: int = 4) -> Flow:
+    return build_flow(family, width, context_width, layers=layers, hidden=16, clamp=2.0, seed=seed)
+
+
+def to_data(flow: Flow, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    total = torch.zeros_like(z[..., 0])
+    for layer in reversed(flow.bijections):
+        z, log_det = layer.inverse(z, context)
+        total = total + log_det
+    return z, total
+
+
+def test_no_family_is_left_out() -> None:
+    assert set(FAMILIES) == set(get_args(Family))
+
+
+@families
+@widths
+def test_family_keeps_the_contract(family: Family, context_width: int, perturb) -> None:
+    flow = perturb(make(family, context_width)).double()
+    x, context = torch.randn(4, 6, dtype=torch.float64), torch.randn(4, context_width, dtype=torch.float64)
+
+    z, log_det = flow.latent(x, context)
+    assert (z - x).abs().max() > 0.1
+    jacobians = [
+        torch.autograd.functional.jacobian(lambda v, c=c: flow.latent(v[None], c[None])[0][0], row)
+        for row, c in zip(x, context, strict=True)
+    ]
+    expected_log_det = torch.stack([torch.linalg.slogdet(jacobian)[1] for jacobian in jacobians])
+    torch.testing.assert_close(log_det, expected_log_det, atol=1e-8, rtol=0)
+
+    normal = torch.distributions.MultivariateNormal(torch.zeros(6).double(), torch.eye(6).double())
+    torch.testing.assert_close(flow.log_prob(x, context), normal.log_prob(z) + expected_log_det, atol=1e-8, rtol=0)
+
+    back, inverse_log_det = to_data(flow, z, context)
+    torch.testing.assert_close(back, x, atol=1e-10, rtol=0)
+    torch.testing.assert_close(inverse_log_det, -log_det, atol=1e-10, rtol=0)
+
+
+@families
+@widths
+def test_single_precision_finds_the_way_back(family: Family, context_width: int, perturb) -> None:
+    flow = perturb(make(family, context_width), size=0.1)  # 0.3 makes Glow's matrices badly conditioned
+    x, context = torch.randn(200, 6), torch.randn(200, context_width)
+    z, _ = flow.latent(x, context)
+    assert (z - x).abs().max() > 0.1
+    torch.testing.assert_close(to_data(flow, z, context)[0], x, atol=1e-4, rtol=0)
+
+
+@families
+@widths
+def test_gradients_reach_every_parameter(family: Family, context_width: int, perturb) -> None:
+    flow = perturb(make(family, context_width))
+    flow.log_prob(torch.randn(64, 6), torch.randn(64, context_width)).mean().backward()
+    for name, parameter in flow.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, name
+
+
+@families
+@widths
+def test_weights_from_a_file_give_the_same_density(family: Family, context_width: int, perturb, tmp_path) -> None:
+    flow, other = perturb(make(family, context_width, seed=1)), make(family, context_width, seed=2)
+    x, context = torch.randn(8, 6), torch.randn(8, context_width)
+    safetensors.torch.save_file(flow.state_dict(), tmp_path / "flow.safetensors")
+    assert not torch.allclose(other.log_prob(x, context), flow.log_prob(x, context))
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "flow.safetensors"))
+    assert torch.equal(other.log_prob(x, context), flow.log_prob(x, context))
+
+
+class LogProb(nn.Module):
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        return self.flow.log_prob(x, context)
+
+
+@families
+@widths
+def test_onnx_runtime_gives_the_same_density(family: Family, context_width: int, perturb) -> None:
+    flow = perturb(make(family, context_width), size=0.1).eval()
+    x, context = torch.randn(5, 3, 4, 6), torch.randn(3, 4, context_width)
+    rows = torch.export.Dim("N", min=1, max=1000)
+    program = torch.onnx.export(
+        LogProb(flow).eval(),
+        (x[:2], context),
+        dynamo=True,
+        input_names=["x", "context"],
+        dynamic_shapes={"x": {0: rows}, "context": None},
+        verbose=False,
+    )
+    file = io.BytesIO()
+    program.save(file)
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+    wanted = {item.name for item in session.get_inputs()}  # a context of width 0 drops out
+    feed = {name: v.numpy() for name, v in (("x", x), ("context", context)) if name in wanted}
+    with torch.no_grad():
+        expected = flow.log_prob(x, context).numpy()
+    np.testing.assert_allclose(session.run(None, feed)[0], expected, atol=1e-4, rtol=1e-5)
+
+
+@families
+@widths
+def test_a_place_does_not_depend_on_its_map_or_batch(family: Family, context_width: int, perturb) -> None:
+    flow = perturb(make(family, context_width)).double()
+    maps, context = torch.randn(2, 3, 4, 6).double(), torch.randn(3, 4, context_width).double()
+    on_maps = flow.log_prob(maps, context)
+    assert on_maps.shape == (2, 3, 4)
+    on_vectors = flow.log_prob(maps.reshape(24, 6), context.expand(2, 3, 4, -1).reshape(24, context_width))
+    torch.testing.assert_close(on_maps.reshape(24), on_vectors, atol=1e-10, rtol=1e-10)
+    alone = flow.log_prob(maps[1, 2, 3], context[2, 3])
+    torch.testing.assert_close(alone, on_maps[1, 2, 3], atol=1e-10, rtol=1e-10)
+
+
+@families
+@widths
+def test_a_foreign_vector_is_unlikely_but_not_nan(family: Family, context_width: int, perturb) -> None:
+    flow = perturb(make(family, context_width, layers=8))
+    x = torch.cat([torch.full((1, 6), 1e4), torch.full((1, 6), -1e4), 1e4 * torch.randn(50, 6)])
+    context = torch.zeros(len(x), context_width)
+    far = flow.log_prob(x, context)
+    assert far.isfinite().all()
+    assert (
+        far.max() < flow.log_prob(flow.sample(torch.zeros(200, context_width)), torch.zeros(200, context_width)).min()
+    )
+
+
+@families
+def test_autocast_leaves_the_likelihood_alone(family: Family, perturb) -> None:
+    flow = perturb(make(family, 4))
+    x, context = torch.randn(32, 6), torch.randn(32, 4)
+    exact = flow.log_prob(x, context)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = flow.log_prob(x, context)
+    assert torch.equal(exact, under_autocast)
+
+
+def plane(flow: Flow, context: Tensor, cells: int = 500) -> tuple[Tensor, float]:
+    """log p on a grid that holds all of the density, and the area of a cell."""
+    drawn = flow.sample(context.expand(4000, -1))
+    low, high = drawn.min(0).values, drawn.max(0).values
+    low, high = low - 0.5 * (high - low), high + 0.5 * (high - low)
+    x, y = (torch.linspace(low[i], high[i], cells, dtype=torch.float64) for i in (0, 1))
+    grid = torch.cartesian_prod(x, y)
+    return flow.log_prob(grid, context.expand(len(grid), -1)), float((x[1] - x[0]) * (y[1] - y[0]))
+
+
+@families
+@widths
+@torch.no_grad()
+def test_a_plane_density_integrates_to_1_and_its_samples_follow_it(family, context_width, perturb) -> None:
+    flow = perturb(make(family, context_width, width=2)).double()
+    context = torch.randn(1, context_width, dtype=torch.float64)
+    log_p, area = plane(flow, context)
+    assert (log_p.exp().sum() * area).item() == pytest.approx(1, abs=0.01)
+    entropy = -(log_p.exp() * log_p).sum().item() * area
+    rows = context.expand(40_000, -1)
+    of_samples = -flow.log_prob(flow.sample(rows, torch.Generator().manual_seed(1)), rows)
+    assert of_samples.mean().item() == pytest.approx(entropy, abs=5 * of_samples.std().item() / 200 + 0.01)
+
+
+@families
+@torch.no_grad()
+def test_samples_repeat_with_their_generator_and_follow_their_context(family: Family, perturb) -> None:
+    flow = perturb(make(family, 3))
+    context = torch.randn(10, 3)
+    first, again, other = (flow.sample(context, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    assert first.shape == (10, 6)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.allclose(first, flow.sample(context + 1, torch.Generator().manual_seed(5)))
+
+
+@families
+@widths
+@torch.no_grad()
+def test_log_prob_equals_zukos_on_the_same_weights(family: Family, context_width: int, perturb) -> None:
+    zuko = pytest.importorskip("zuko")
+    flow = perturb(make(family, context_width)).double()
+    x, context = torch.randn(7, 6).double(), torch.randn(7, context_width).double()
+
+    def affine(raw: Tensor, shift: Tensor) -> torch.distributions.Transform:
+        scale = torch.exp(2 * torch.tanh(raw / 2))
+        return zuko.transforms.DependentTransform(torch.distributions.AffineTransform(shift, scale), 1)
+
+    transforms = []
+    for layer in flow.bijections:
+        weights = dict(layer.named_parameters()) | dict(layer.named_buffers())
+        match layer:
+            case Permutation():
+                transforms.append(zuko.transforms.PermutationTransform(weights["order"]))
+            case ContextAffine():
+                hidden = F.relu(context @ weights["net.0.weight"].T + weights["net.0.bias"])
+                transforms.append(affine(*(hidden @ weights["net.2.weight"].T + weights["net.2.bias"]).split(6, -1)))
+            case ActNorm():
+                scale = torch.exp(weights["log_scale"])
+                whole = torch.distributions.AffineTransform(-weights["shift"] * scale, scale)
+                transforms.append(zuko.transforms.DependentTransform(whole, 1))
+            case Mixing():
+                lower = weights["lower"].tril(-1) + torch.eye(6)
+                upper = weights["upper"].triu(1) + torch.diag(weights["signs"] * weights["log_scale"].exp())
+                transforms.append(Matrix(torch.eye(6).double()[weights["order"]] @ lower @ upper))
+            case AffineCoupling():
+                transforms.append(
+                    zuko.transforms.CouplingTransform(coupling_of(weights, context, affine), torch.arange(6) < 3)
+                )
+    normal = torch.distributions.MultivariateNormal(torch.zeros(6).double(), torch.eye(6).double())
+    theirs = zuko.distributions.NormalizingFlow(zuko.transforms.ComposedTransform(*transforms), normal)
+    torch.testing.assert_close(flow.log_prob(x, context), theirs.log_prob(x), atol=1e-8, rtol=1e-10)
+
+
+class Matrix(torch.distributions.Transform):
+    """z = A x, with the log-determinant from torch."""
+
+    domain = codomain = torch.distributions.constraints.real_vector
+    bijective = True
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x @ self.matrix.T
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.linalg.slogdet(self.matrix)[1].expand(x.shape[:-1])
+
+
+def coupling_of(weights: dict[str, Tensor], context: Tensor, affine):
+    def meta(kept: Tensor) -> torch.distributions.Transform:
+        hidden = kept @ weights["net.first.weight"].T + weights["net.first.bias"]
+        if "net.from_context.weight" in weights:
+            hidden = hidden + context @ weights["net.from_context.weight"].T
+        hidden = hidden.clamp_min(0) @ weights["net.second.weight"].T + weights["net.second.bias"]
+        out = hidden.clamp_min(0) @ weights["net.last.weight"].T + weights["net.last.bias"]
+        return affine(out[..., :3], out[..., 3:])
+
+    return meta
+
+
+@families
+def test_a_first_batch_prepares_the_layers(family: Family) -> None:
+    flow = make(family, 0, layers=2)
+    x = 50 + 20 * torch.randn(2000, 6)
+    flow.initialise(x, torch.zeros(2000, 0))
+    z, _ = flow.latent(x, torch.zeros(2000, 0))
+    if family == "glow":
+        assert z.mean(0).abs().max() < 0.05 and (z.std(0) - 1).abs().max() < 0.2
+    else:
+        assert torch.equal(z.sort(1).values, x.sort(1).values)  # the identity but for order
+
+
+@families
+def test_two_moons_are_learned_better_than_by_a_gaussian(family: Family) -> None:
+    points, _ = make_moons(3000, noise=0.06, random_state=0)
+    train, test = (part.astype(np.float32) for part in np.split((points - points.mean(0)) / points.std(0), [2000]))
+    covariance = np.cov(train.T)
+    centred = test - train.mean(0)
+    mahalanobis = (centred @ np.linalg.inv(covariance) * centred).sum(1)
+    gaussian = -0.5 * (mahalanobis + np.linalg.slogdet(covariance)[1] + 2 * math.log(2 * math.pi)).mean()
+
+    flow = build_flow(family, 2, 0, layers=8, hidden=48, clamp=2.0)
+    context, data = torch.zeros(512, 0), torch.from_numpy(train)
+    flow.initialise(data, torch.zeros(len(data), 0))
+    optimiser = torch.optim.Adam(flow.parameters(), 3e-3)
+    for _ in range(350):
+        loss = -flow.log_prob(data[torch.randint(len(data), (512,))], context).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        learned = flow.log_prob(torch.from_numpy(test), torch.zeros(len(test), 0)).mean().item()
+    print(f"{family}: {learned:.3f} nats against {gaussian:.3f} of a Gaussian")
+    assert learned > gaussian + 0.6

@@ -1,0 +1,284 @@
+"""The exported graph against the trained model: every picture size, aspect policy and backbone, batch by batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import safetensors.torch
+import timm
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from defectflow.backbone import Backbone
+from defectflow.detector import OUTPUTS, Detector, build_detector
+from defectflow.embedding import Embedding
+from defectflow.errors import ExportError
+from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
+from defectflow.runtime.calibration import TOLERANCE
+from defectflow.runtime.geometry import Geometry
+from defectflow.runtime.verdict import Measurement
+from defectflow.settings import load_recipe
+
+torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
+SIZES = [(64, 64), (40, 33), (16, 16), (301, 203), (17, 200), (480, 640), (1000, 90)]
+TINY = ("image.size=64", "embedding.levels=[1, 2]", "flow.layers=2", "flow.hidden=16")
+WAYS = {
+    "stretch": (),
+    "letterbox": ("image.aspect=letterbox",),
+    "crop": ("image.aspect=crop", "flow.family=glow"),
+    "rectangle": ("image.aspect=letterbox", "image.roi.rectangle=[0.1, 0.2, 0.55, 0.7]"),
+    "mask": ("image.roi.mask=MASK",),
+}
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth shapes with some noise, as a camera would see, (H, W, 3)."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = np.sin(0.1 * x + 0.05 * seed) + np.cos(0.07 * y + seed)
+    return np.clip(120 + 40 * waves[..., None] + random.normal(0, 10, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+@torch.no_grad()
+def trained(*overrides: str) -> Detector:
+    """A detector that has learned something: its own statistics, and flows that are not the identity."""
+    torch.manual_seed(0)
+    detector, _ = build_detector(load_recipe("default", [*TINY, *overrides]))
+    levels = detector.embedding(torch.from_numpy(np.stack([picture(64, 64, seed) for seed in range(8)])))
+    maps = []
+    for index, level in enumerate(levels):
+        rows = level.flatten(0, 2).double()
+        detector.normalisation(index).fit(rows.mean(0).float(), torch.cov(rows.T), "whiten")
+        for parameter in detector.flow(index).parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+        maps.append(detector.level_map(index, level))
+    detector.score.fit(maps)
+    detector.gate.fit(torch.cat([level.mean((1, 2)) for level in levels], 1))
+    return detector
+
+
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Detector, onnx.ModelProto]]:
+    folder = tmp_path_factory.mktemp("masks")
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:56, 16:60] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+
+    @cache
+    def make(way: str) -> tuple[Detector, onnx.ModelProto]:
+        detector = trained(*(override.replace("MASK", str(folder / "mask.png")) for override in WAYS[way]))
+        return detector, export_graph(detector)
+
+    return make
+
+
+@pytest.mark.parametrize("way", WAYS)
+@torch.no_grad()
+def test_graph_and_model_agree_on_every_picture_size(way: str, exported) -> None:
+    detector, model = exported(way)
+    graph = session(model)
+    unit = detector(torch.from_numpy(np.stack([picture(64, 64, seed) for seed in range(8)])))[0].std().item()
+    worst = dict.fromkeys(OUTPUTS, 0.0)
+    for height, width in SIZES:
+        image = np.stack([picture(height, width, seed) for seed in (20, 21)])
+        results = graph.run(list(OUTPUTS), {"image": image})
+        for name, ours, theirs in zip(OUTPUTS, results, detector(torch.from_numpy(image)), strict=True):
+            assert ours.shape == tuple(theirs.shape)
+            worst[name] = max(worst[name], float(np.abs(ours - theirs.numpy()).max()))
+    print(way, {name: f"{value:.1e}" for name, value in worst.items()}, f"unit {unit:.2f}")
+    assert worst["score"] < TOLERANCE * unit
+    assert worst["top_floor"] < TOLERANCE * unit
+    assert worst["anomaly_map"] < 10 * TOLERANCE * unit
+    assert worst["embedding"] < 1e-2 and worst["distance"] < 1e-2
+
+
+def test_any_number_of_pictures_and_none_touches_another(exported) -> None:
+    _, model = exported("stretch")
+    graph = session(model)
+    image = np.stack([picture(90, 70, seed) for seed in range(5)])
+    together = graph.run(list(OUTPUTS), {"image": image})
+    for number in range(5):
+        alone = graph.run(list(OUTPUTS), {"image": image[number : number + 1]})
+        for one, all_of_them in zip(alone, together, strict=True):
+            np.testing.assert_allclose(one[0], all_of_them[number], atol=1e-3, rtol=1e-3)
+
+
+def test_the_graph_takes_raw_pixels_of_any_size(exported) -> None:
+    _, model = exported("stretch")
+    (image,) = session(model).get_inputs()
+    assert (image.name, image.type) == ("image", "tensor(uint8)")
+    batch, height, width, channels = image.shape
+    assert channels == 3
+    assert all(isinstance(side, str) for side in (batch, height, width))
+    assert [output.name for output in session(model).get_outputs()] == list(OUTPUTS)
+    assert LARGEST_SIDE_PX >= 20_000
+
+
+def resizes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == "Resize" and any(a.name == "antialias" and a.i for a in node.attribute)
+    ]
+
+
+def test_the_resize_leaves_out_what_lies_outside_and_a_graph_without_that_is_refused(exported) -> None:
+    _, model = exported("stretch")
+    (resize,) = resizes(model)
+    assert {a.name: a.i for a in resize.attribute}["exclude_outside"] == 1
+    _check_resize(model)
+
+    spoiled = onnx.ModelProto.FromString(model.SerializeToString())
+    (resize,) = resizes(spoiled)
+    kept = [attribute for attribute in resize.attribute if attribute.name != "exclude_outside"]
+    del resize.attribute[:]
+    resize.attribute.extend(kept)
+    with pytest.raises(ExportError, match=r"Resize without exclude_outside=1.*install a newer torch"):
+        _check_resize(spoiled)
+
+
+class Squares(nn.Module):
+    def __init__(self, embedding: Embedding) -> None:
+        super().__init__()
+        self.embedding = embedding
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.embedding.square(image)
+
+
+class Pixels(nn.Module):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x]
+
+
+def test_the_graphs_resize_is_torchs_to_a_hundredth_of_a_grey_level() -> None:
+    embedding = Embedding(Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), Geometry("stretch"), 64, 1)
+    sizes = {number: torch.export.Dim(name, min=1, max=30_000) for number, name in enumerate("NHW")}
+    program = torch.onnx.export(
+        Squares(embedding).eval(),
+        (torch.zeros(2, 301, 203, 3, dtype=torch.uint8),),
+        dynamo=True,
+        input_names=["image"],
+        dynamic_shapes={"image": sizes},
+        verbose=False,
+    )
+    graph = session(program.model_proto)
+    limits = {"shrunk": 2e-4, "shrunk strip": 5e-4, "enlarged": 1e-2}  # ORT rounds long strips' coordinates more
+    worst = dict.fromkeys(limits, 0.0)
+    for height, width in [*SIZES, (65, 65), (63, 63), (128, 128), (777, 1024), (64, 2000), (31, 500)]:
+        image = np.random.default_rng(height).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+        pixels = torch.from_numpy(image).permute(0, 3, 1, 2).double()
+        exact = F.interpolate(pixels, size=(64, 64), mode="bilinear", antialias=True).numpy()
+        ours = graph.run(None, {"image": image})[0]
+        np.testing.assert_allclose(embedding.square(torch.from_numpy(image)), exact, atol=2e-4)
+        strip = max(height, width) > 2 * min(height, width)
+        kind = "enlarged" if min(height, width) < 64 else "shrunk strip" if strip else "shrunk"
+        worst[kind] = max(worst[kind], float(np.abs(ours - exact).max()))
+    print("largest difference of 0..255:", {kind: f"{value:.1e}" for kind, value in worst.items()})
+    assert all(worst[kind] <= limit for kind, limit in limits.items())
+    assert worst["enlarged"] > 0
+
+
+@torch.no_grad()
+def measured(detector: Detector, pixels: np.ndarray, **changes: float) -> Measurement:
+    score, anomaly_map, embedding, distance, _ = detector(torch.from_numpy(pixels[None]))
+    item = Measurement(
+        score=score.item(),
+        anomaly_map=anomaly_map[0].numpy(),
+        distance=distance.item(),
+        distance_limit=10.0,
+        embedding=embedding[0].numpy(),
+        height_px=pixels.shape[0],
+        width_px=pixels.shape[1],
+        geometry=detector.embedding.geometry,
+        sha256=None,
+        milliseconds=1.0,
+    )
+    return dataclasses.replace(item, **changes)
+
+
+class TestCompare:
+    pictures = [picture(64, 64, seed) for seed in range(4)]  # noqa: RUF012
+    spread = 2.0
+
+    @pytest.fixture
+    def detector(self, exported) -> Detector:
+        return exported("stretch")[0]
+
+    def items(self, detector: Detector, **changes: float) -> list[Measurement]:
+        """What the graph gave: only the third picture is off."""
+        return [measured(detector, p, **(changes if n == 2 else {})) for n, p in enumerate(self.pictures)]
+
+    def score_of(self, detector: Detector) -> float:
+        return measured(detector, self.pictures[2]).score
+
+    def test_agreement_is_measured(self, detector: Detector) -> None:
+        parity = compare(detector, self.pictures, self.items(detector), self.spread)
+        assert parity.pictures == 4
+        assert max(parity.score, parity.anomaly_map, parity.distance) < 1e-5
+
+    def test_a_small_difference_passes_and_is_told_in_the_good_scores_unit(self, detector: Detector) -> None:
+        off = self.score_of(detector) + 0.5 * TOLERANCE * self.spread
+        parity = compare(detector, self.pictures, self.items(detector, score=off), self.spread)
+        assert parity.score == pytest.approx(0.5 * TOLERANCE, rel=0.05)
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_another_score_is_refused(self, detector: Detector, sign: int) -> None:
+        off = self.score_of(detector) + sign * 3 * TOLERANCE * self.spread
+        with pytest.raises(
+            ExportError, match=r"differs .* by 0\.003 standard deviations .* on 4 tune pictures; the limit"
+        ):
+            compare(detector, self.pictures, self.items(detector, score=off), self.spread)
+
+    def test_another_gate_distance_is_refused(self, detector: Detector) -> None:
+        off = measured(detector, self.pictures[2]).distance + 0.05
+        with pytest.raises(ExportError, match=r"gate: 0\.005 of its limit"):
+            compare(detector, self.pictures, self.items(detector, distance=off), self.spread)
+
+    @pytest.mark.parametrize("output", ["score", "distance"])
+    def test_a_graph_that_gives_nan_is_refused(self, detector: Detector, output: str) -> None:
+        with pytest.raises(ExportError, match="nan"):
+            compare(detector, self.pictures, self.items(detector, **{output: float("nan")}), self.spread)
+
+    @pytest.mark.parametrize("spread", [0.0, float("nan")])
+    def test_scores_that_do_not_differ_give_no_unit(self, detector: Detector, spread: float) -> None:
+        with pytest.raises(
+            ExportError, match=rf"4 tune pictures have a standard deviation of {spread:g}.*add good pictures"
+        ):
+            compare(detector, self.pictures, self.items(detector), spread)
+
+
+@torch.no_grad()
+def test_a_transformer_exports_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=0).state_dict()
+    safetensors.torch.save_file(weights, tmp_path / "vit.safetensors")
+    detector = trained(
+        "embedding.backbone=vit_tiny_patch16_224",
+        "embedding.levels=[1, 3]",
+        f"embedding.weights={tmp_path / 'vit.safetensors'}",
+    )
+    graph = session(export_graph(detector))
+    unit = detector(torch.from_numpy(np.stack([picture(64, 64, seed) for seed in range(8)])))[0].std().item()
+    for count, height, width in ((1, 64, 64), (3, 120, 77), (2, 33, 40)):
+        image = np.stack([picture(height, width, seed) for seed in range(count)])
+        ours = graph.run(list(OUTPUTS), {"image": image})
+        theirs = detector(torch.from_numpy(image))
+        # Relative too: untrained on such pictures, the flow gives scores of hundreds.
+        np.testing.assert_allclose(
+            ours[0], theirs[0].numpy(), atol=TOLERANCE * unit, rtol=1e-5
+        )  # strange pictures: hundreds of units
+        np.testing.assert_allclose(ours[1], theirs[1].numpy(), atol=10 * TOLERANCE * unit, rtol=1e-5)
