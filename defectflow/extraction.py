@@ -71,7 +71,8 @@ def _fill(
     batch: list[NDArray[np.uint8]] = []
     for done, path in enumerate(paths):
         pixels = read_image(path, full_scale=full_scale)
-        embedding.geometry.check(*pixels.shape[:2], str(path))
+        height, width, _ = pixels.shape
+        embedding.geometry.check(height, width, str(path))
         if batch and (batch[0].shape != pixels.shape or len(batch) == BATCH_PICTURES):
             _embed(levels, embedding, batch, done - len(batch), device)
             batch.clear()
