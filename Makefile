@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 	@echo "ONNX file: $(DEMO)/models/fabric/model.onnx"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

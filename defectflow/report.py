@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from defectflow.charts import REJECTED, histogram_of, truth_of
 from defectflow.errors import DataError, DefectFlowError, NotCalibrated
-from defectflow.results import Part, Row, Run, gather_parts, read_journal, read_run
+from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
@@ -44,8 +44,8 @@ def write_report(results: Path, out: Path | None = None) -> Path:
     A last line cut short by a killed run is left out, and the report says so.
     Raises DataError where either file is missing or cannot be understood.
     """
-    run = read_run(results / "run.json")
-    rows, truncated = read_journal(results / "results.jsonl")
+    run = read_run(results / RUN)
+    rows, truncated = read_journal(results / JOURNAL)
     parts = gather_parts(rows)
     galleries = _galleries(parts, run.card)
     drawings = _Drawings(run, [part.worst for gallery in galleries for part in gallery.parts])

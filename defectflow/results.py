@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from defectflow.errors import DataError
 from defectflow.runtime.card import Card
 
+RUN, JOURNAL = "run.json", "results.jsonl"
 Word = Literal["ok", "review", "defect", "invalid", "error"]
 PRECEDENCE: tuple[Word | None, ...] = ("error", None, "ok", "review", "defect", "invalid")
 """A part's worst picture decides. An unreadable picture decides only where there is no other."""
@@ -29,9 +30,11 @@ class Row(BaseModel):
     file: str
     part: str
     decision: Word | None
+    """None where only scores were asked for."""
     score: float | None = None
     p_value: float | None = None
     threshold: float | None = None
+    review_threshold: float | None = None
     distance: float | None = None
     distance_limit: float | None = None
     regions: tuple[dict[str, Any], ...] = ()

@@ -12,8 +12,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,19 +25,17 @@ from PIL import Image
 
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError, SettingsError
+from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.overlay import overlay
 from defectflow.runtime.progress import Progress, Watch, unwatched
-from defectflow.runtime.verdict import Decision, Verdict
+from defectflow.runtime.verdict import Measurement, Verdict
 
-RUN, JOURNAL, PARTS = "run.json", "results.jsonl", "parts.csv"
+TABLE, PARTS, OVERLAYS, MASKS = "results", "parts.csv", "overlays", "masks"
+UNJUDGED = "not judged"
 Format = Literal["csv", "jsonl", "parquet"]
-Row = dict[str, Any]
-ERROR = "error"
-"""Stands in the decision's place for a picture that could not be used."""
-SEVERITY = {decision.word: int(decision) for decision in Decision} | {ERROR: -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,178 +57,64 @@ def score_folder(
     table: Format = "csv",
     overlays: bool = False,
     masks: bool = False,
+    scores_only: bool = False,
     resume: bool = False,
     watch: Watch = unwatched,
 ) -> Tally:
     """Judge every picture of a folder into `out`. Unreadable pictures become rows; nothing is ever judged twice.
 
+    With `scores_only` there are scores and no verdicts, which an uncalibrated bundle can give, too.
     Raises NotCalibrated, SettingsError where `out` holds other results, DataError where results cannot be written.
     """
-    inspector.card.judge()
-    names = {picture.path: _relative(picture.path, source) for picture in pictures}
-    run = {
-        "bundle": str(inspector.bundle.path.resolve()),
-        "card": inspector.card.model_dump(mode="json"),
-        "source": str(source.resolve()),
-        "started": _now(),
-        "finished": None,
-        "pictures": len(pictures),
-    }
+    look = inspector.measure if scores_only else inspector.inspect
+    if not scores_only:
+        inspector.card.judge()
+    elif overlays or masks:
+        raise SettingsError("overlays and masks need thresholds; leave them out, or leave --scores-only out")
+    if table == "parquet":
+        check_parquet()
+    # Where `out` lies in the scored folder, the overlays of an earlier run are not pictures to judge.
+    drawn = [(out / folder).absolute() for folder in (OVERLAYS, MASKS)]
+    pictures = [p for p in pictures if not any(p.path.absolute().is_relative_to(folder) for folder in drawn)]
+    run = Run(
+        bundle=str(inspector.bundle.path.resolve()),
+        card=inspector.card,
+        source=str((source if source.is_dir() else source.parent).resolve()),
+        started=_now(),
+        pictures=len(pictures),
+    )
     out.mkdir(parents=True, exist_ok=True)
-    run, done = _continued(out, run) if resume else (_begun(out, run), set[str]())
+    run, done = _continue(out, run, scores_only) if resume else (_begin(out, run), set[str]())
+    names = {picture.path: _relative(picture.path, Path(run.source)) for picture in pictures}
     left = [picture for picture in pictures if names[picture.path] not in done]
-    verdicts = inspector.inspect([picture.path for picture in left])
+    started = time.perf_counter()
     try:
-        with (out / JOURNAL).open("a", encoding="utf-8") as journal:
-            for count, (picture, verdict) in enumerate(zip(left, verdicts, strict=True), start=len(done) + 1):
-                if isinstance(verdict, Verdict):
-                    _draw(out, names[picture.path], picture.path, verdict, inspector, overlays, masks)
+        with (out / JOURNAL).open("a", encoding="utf-8", newline="\n") as journal:
+            seen = look([picture.path for picture in left])
+            for count, (picture, item) in enumerate(zip(left, seen, strict=True), start=1):
+                name = names[picture.path]
+                if isinstance(item, Verdict):
+                    _draw(out, name, picture.path, item, inspector, overlays, masks)
                 # Drawn first, so that a row in the journal means that everything of that picture is there.
-                row = _row(names[picture.path], picture, verdict, inspector.card)
-                journal.write(json.dumps(row, ensure_ascii=False) + "\n")
+                journal.write(_row(name, picture, item, inspector.card).model_dump_json() + "\n")
                 journal.flush()
-                watch(Progress("score", count, len(pictures)))
-        rows = list(read_journal(out / JOURNAL))
+                rate = count / (time.perf_counter() - started)
+                watch(Progress("score", len(done) + count, len(pictures), f"{rate:.1f} pictures/s"))
+        rows, _ = read_journal(out / JOURNAL)
+        parts = gather_parts(rows)
         _write_table(out, rows, table)
-        parts = part_rows(rows)
-        _replace(out / PARTS, _as_csv(parts))
-        _replace(out / RUN, json.dumps({**run, "finished": _now()}, indent=2, ensure_ascii=False))
+        _replace(out / PARTS, _as_csv([_part_row(part) for part in parts]))
+        _replace(out / RUN, run.model_copy(update={"finished": _now()}).model_dump_json(indent=2))
     except OSError as error:
         raise DataError(
             f"{out}: results cannot be written ({error.strerror or error}); what was judged is kept: make room, "
             "then go on with --resume"
         ) from error
     return Tally(
-        dict(Counter(row["decision"] for row in rows)),
-        dict(Counter(row["decision"] for row in parts)),
-        tuple((row["file"], row["error"]) for row in rows if row["decision"] == ERROR),
+        dict(Counter(row.decision or UNJUDGED for row in rows)),
+        dict(Counter(part.decision or UNJUDGED for part in parts)),
+        tuple((row.file, row.error) for row in rows if row.error is not None),
     )
-
-
-def read_journal(path: Path) -> Iterator[Row]:
-    """The whole rows of a journal; a last line that a kill has cut short is left out."""
-    with path.open(encoding="utf-8", errors="replace") as journal:
-        for line in journal:
-            if line.endswith("\n"):
-                yield json.loads(line)
-
-
-def part_rows(rows: Iterable[Row]) -> list[Row]:
-    """One row per part, in order of first appearance: its worst picture decides; unusable ones are counted."""
-    pictures: dict[str, list[Row]] = {}
-    for row in rows:
-        pictures.setdefault(row["part"], []).append(row)
-    result = []
-    for part, of_part in pictures.items():
-        worst = max(of_part, key=lambda row: (SEVERITY[row["decision"]], row["score"] or -np.inf))
-        result.append(
-            {
-                "part": part,
-                "decision": worst["decision"],
-                "score": worst["score"],
-                "p_value": worst["p_value"],
-                "threshold": worst["threshold"],
-                "worst_file": worst["file"],
-                "pictures": len(of_part),
-                "errors": sum(row["decision"] == ERROR for row in of_part),
-                "bundle_id": worst["bundle_id"],
-                "calibration_id": worst["calibration_id"],
-            }
-        )
-    return result
-
-
-def _row(name: str, picture: Picture, verdict: Verdict | ImageError, card: Card) -> Row:
-    """One journal line; a picture that could not be used has the same keys, mostly empty."""
-    row: Row = {"file": name, "part": picture.part, "decision": ERROR}
-    row |= dict.fromkeys(("score", "p_value", "threshold", "review_threshold", "distance", "distance_limit"))
-    row |= {"regions": [], "mask_is_top_fraction": False, "milliseconds": None}
-    row |= {"bundle_id": card.bundle_id, "calibration_id": card.calibration_id, "sha256": None, "error": None}
-    row |= {"label": picture.label, "kind": picture.kind or None}
-    if isinstance(verdict, ImageError):
-        return row | {"error": str(verdict)}
-    return row | {
-        "decision": verdict.decision.word,
-        "score": verdict.score,
-        "p_value": verdict.p_value,
-        "threshold": verdict.threshold,
-        "review_threshold": verdict.review_threshold,
-        "distance": verdict.distance,
-        "distance_limit": verdict.distance_limit,
-        "regions": [asdict(region) for region in verdict.regions()],
-        "mask_is_top_fraction": verdict.mask_is_top_fraction,
-        "milliseconds": round(verdict.milliseconds, 3),
-        "sha256": verdict.sha256,
-    }
-
-
-def _begun(out: Path, run: dict[str, Any]) -> dict[str, Any]:
-    if (out / RUN).exists():
-        raise SettingsError(f"{out}: holds results already; go on with --resume, or choose another --out")
-    _replace(out / RUN, json.dumps(run, indent=2, ensure_ascii=False))
-    (out / JOURNAL).write_bytes(b"")
-    return run
-
-
-def _continued(out: Path, run: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
-    """The earlier run's header, and the files it has judged. A last line cut short by a kill is dropped."""
-    if not (out / RUN).is_file():
-        raise SettingsError(f"{out}: nothing to resume here (it has no {RUN}); leave --resume out")
-    earlier = json.loads((out / RUN).read_text(encoding="utf-8"))
-    for what, before, now in (
-        ("folder", earlier["source"], run["source"]),
-        ("bundle", earlier["card"]["bundle_id"], run["card"]["bundle_id"]),
-        ("calibration", earlier["card"]["calibration"], run["card"]["calibration"]),
-    ):
-        if before != now:
-            raise SettingsError(
-                f"{out}: holds results of another {what} ({before}, not {now}); mixing them would be wrong: "
-                "choose another --out"
-            )
-    journal = out / JOURNAL
-    whole = journal.read_bytes() if journal.exists() else b""
-    whole = whole[: whole.rfind(b"\n") + 1]
-    _replace(journal, whole.decode("utf-8"))
-    return {**earlier, "pictures": run["pictures"]}, {json.loads(line)["file"] for line in whole.splitlines()}
-
-
-def _draw(
-    out: Path, name: str, path: Path, verdict: Verdict, inspector: Inspector, overlays: bool, masks: bool
-) -> None:
-    """PNG files beside each other under the picture's own relative name."""
-    if overlays:
-        pixels = read_image(path, full_scale=inspector.card.image.full_scale)
-        _save_png(out / "overlays" / f"{name}.png", overlay(pixels, verdict))
-    if masks:
-        _save_png(out / "masks" / f"{name}.png", verdict.mask_at_full_size().astype(np.uint8) * 255)
-
-
-def _save_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def _write_table(out: Path, rows: list[Row], table: Format) -> None:
-    """The journal's rows as one table; `jsonl` is the journal itself. Regions become JSON text."""
-    flat = [{**row, "regions": json.dumps(row["regions"])} for row in rows]
-    match table:
-        case "csv":
-            _replace(out / "results.csv", _as_csv(flat))
-        case "parquet":
-            write_parquet(flat, out / "results.parquet")
-        case "jsonl":
-            pass
-
-
-def write_parquet(rows: list[Row], path: Path) -> None:
-    """Raises SettingsError where pyarrow is not installed."""
-    check_parquet()
-    import pyarrow
-    import pyarrow.parquet
-
-    partial = path.with_suffix(".partial")
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), partial)
-    partial.replace(path)
 
 
 def check_parquet() -> None:
@@ -240,7 +125,115 @@ def check_parquet() -> None:
         raise SettingsError("--format parquet needs pyarrow: pip install 'defectflow[parquet]', or use csv") from error
 
 
-def _as_csv(rows: list[Row]) -> str:
+def _row(name: str, picture: Picture, item: Measurement | ImageError, card: Card) -> Row:
+    known: dict[str, Any] = {
+        "file": name,
+        "part": _writable(picture.part),
+        "label": picture.label,
+        "kind": picture.kind or None,
+        "bundle_id": card.bundle_id,
+        "calibration_id": card.calibration_id,
+    }
+    if isinstance(item, ImageError):
+        return Row(**known, decision="error", error=_writable(str(item)))
+    known |= {
+        "score": item.score,
+        "distance": item.distance,
+        "distance_limit": item.distance_limit,
+        "milliseconds": round(item.milliseconds, 3),
+        "sha256": item.sha256,
+    }
+    if not isinstance(item, Verdict):
+        return Row(**known, decision=None)
+    return Row(
+        **known,
+        decision=item.decision.word,
+        p_value=item.p_value,
+        threshold=item.threshold,
+        review_threshold=item.review_threshold,
+        regions=tuple(asdict(region) for region in item.regions()),
+        mask_is_top_fraction=item.mask_is_top_fraction,
+    )
+
+
+def _part_row(part: Part) -> dict[str, Any]:
+    """A part as its worst picture makes it."""
+    worst = part.worst
+    copied = ("decision", "score", "p_value", "threshold", "bundle_id", "calibration_id")
+    return {
+        "part": part.name,
+        **{name: getattr(worst, name) for name in copied},
+        "worst_file": worst.file,
+        "pictures": len(part.rows),
+        "errors": sum(row.decision == "error" for row in part.rows),
+    }
+
+
+def _begin(out: Path, run: Run) -> Run:
+    if (out / RUN).exists():
+        raise SettingsError(f"{out}: holds results already; go on with --resume, or choose another --out")
+    (out / JOURNAL).write_bytes(b"")
+    _replace(out / RUN, run.model_dump_json(indent=2))
+    return run
+
+
+def _continue(out: Path, run: Run, scores_only: bool) -> tuple[Run, set[str]]:
+    """The earlier run's header, and the files it has judged. A last line cut short by a kill is dropped."""
+    if not (out / RUN).is_file():
+        raise SettingsError(f"{out}: nothing to resume here (it has no {RUN}); leave --resume out")
+    earlier = read_run(out / RUN)
+    for what, before, now in (
+        ("folder", earlier.source, run.source),
+        ("bundle", earlier.card.bundle_id, run.card.bundle_id),
+        ("calibration", earlier.card.calibration_id, run.card.calibration_id),
+    ):
+        if before != now:
+            raise SettingsError(
+                f"{out}: holds results of another {what} ({before}, not {now}); mixing them would be wrong: "
+                "choose another --out"
+            )
+    rows, _ = read_journal(out / JOURNAL)
+    if any((row.decision is None) != scores_only for row in rows if row.decision != "error"):
+        held, wanted = ("verdicts", "scores only") if scores_only else ("scores only", "verdicts")
+        raise SettingsError(f"{out}: holds {held}, and {wanted} cannot be mixed with them; choose another --out")
+    _replace(out / JOURNAL, "".join(row.model_dump_json() + "\n" for row in rows))
+    return earlier.model_copy(update={"pictures": run.pictures}), {row.file for row in rows}
+
+
+def _draw(
+    out: Path, name: str, path: Path, verdict: Verdict, inspector: Inspector, overlays: bool, masks: bool
+) -> None:
+    """PNG files under the picture's own relative name."""
+    name = str(Path(name).relative_to(Path(name).anchor))  # a manifest's picture elsewhere: nothing is written there
+    if overlays:
+        pixels = read_image(path, full_scale=inspector.card.image.full_scale)
+        _save_png(out / OVERLAYS / f"{name}.png", overlay(pixels, verdict))
+    if masks:
+        _save_png(out / MASKS / f"{name}.png", verdict.mask_at_full_size().astype(np.uint8) * 255)
+
+
+def _save_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
+    """The journal's rows as one table, regions as JSON text; `jsonl` is the journal itself."""
+    if table == "jsonl":
+        return
+    flat = [row.model_dump(mode="json") | {"regions": json.dumps(row.regions)} for row in rows]
+    if table == "csv":
+        _replace(out / f"{TABLE}.csv", _as_csv(flat))
+        return
+    import pyarrow
+    import pyarrow.parquet
+
+    partial = out / f"{TABLE}.parquet.partial"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), partial)
+    partial.replace(out / f"{TABLE}.parquet")
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["file"], lineterminator="\n")
     writer.writeheader()
@@ -255,9 +248,15 @@ def _replace(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _relative(path: Path, source: Path) -> str:
-    base = source if source.is_dir() else source.parent
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+def _relative(path: Path, base: Path) -> str:
+    """Relative to the scored folder, with forward slashes; a manifest may point outside it."""
+    path = path.resolve()
+    return _writable(path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix())
+
+
+def _writable(name: str) -> str:
+    """A file's name may hold bytes that are no Unicode, which no table can hold: they are spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _now() -> str:

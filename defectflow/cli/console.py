@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
-from defectflow.runtime.progress import Progress as Step
-from defectflow.runtime.progress import Watch
+if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
+    from defectflow.runtime.progress import Progress as Step
+    from defectflow.runtime.progress import Watch
 
 out = Console()
 err = Console(stderr=True)
@@ -30,11 +32,10 @@ PartRegex = Annotated[
 def progress_bars() -> Iterator[Watch]:
     """A bar per stage on the error stream, so that piped results stay clean."""
     columns = (
-        TextColumn("{task.description:16}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description:16}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=14),
+        TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True, min_width=9)),
+        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True)),
     )
     with Progress(*columns, console=err) as bars:
         tasks: dict[str, TaskID] = {}

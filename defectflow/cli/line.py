@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from defectflow.cli.console import PartRegex, err, out, progress_bars, show_failures
@@ -24,6 +25,9 @@ def score(
     ] = "csv",
     overlays: Annotated[bool, typer.Option("--overlays", help="Also draw heat and regions on each picture.")] = False,
     masks: Annotated[bool, typer.Option("--masks", help="Also write each picture's marked places as PNG.")] = False,
+    scores_only: Annotated[
+        bool, typer.Option("--scores-only", help="Scores without verdicts; an uncalibrated bundle can give them, too.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")] = False,
     fail_on_defect: Annotated[
         bool, typer.Option("--fail-on-defect", help="Exit with 1 if any part is defective or invalid.")
@@ -36,21 +40,29 @@ def score(
     """
     from defectflow.dataset import find_pictures
     from defectflow.runtime.inspector import Inspector
-    from defectflow.scoring import check_parquet, score_folder
+    from defectflow.scoring import score_folder
 
-    if table == "parquet":
-        check_parquet()
     inspector = Inspector(bundle, threads=threads)
     found = find_pictures(pictures, part_regex=part_regex or inspector.card.part_regex)
     with progress_bars() as watch:
         tally = score_folder(
-            inspector, found, pictures, to, table=table, overlays=overlays, masks=masks, resume=resume, watch=watch
+            inspector,
+            found,
+            pictures,
+            to,
+            table=table,
+            overlays=overlays,
+            masks=masks,
+            scores_only=scores_only,
+            resume=resume,
+            watch=watch,
         )
     show_failures(list(tally.failed))
     counts = Table(title="Verdicts")
     for column in ("decision", "pictures", "parts"):
         counts.add_column(column, justify="left" if column == "decision" else "right")
-    for decision in ("ok", "review", "defect", "invalid", "error"):
+    words = ("not judged", "error") if scores_only else ("ok", "review", "defect", "invalid", "error")
+    for decision in words:
         counts.add_row(decision, str(tally.pictures.get(decision, 0)), str(tally.parts.get(decision, 0)))
     out.print(counts)
     out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
@@ -88,6 +100,7 @@ def calibrate(
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
     from defectflow.dataset import find_pictures
+    from defectflow.errors import DataError
     from defectflow.runtime.bundle import open_bundle
     from defectflow.runtime.recalibrate import recalibrate
 
@@ -96,12 +109,14 @@ def calibrate(
     if good is not None:
         found = find_pictures(good, label="good", part_regex=part_regex or opened.card.part_regex)
         more = [(picture.path, picture.part) for picture in found if picture.label == "good"]
+        if not more:
+            raise DataError(f"{good}: none of its {len(found)} pictures is labelled good; give good parts")
     with progress_bars() as watch:
         calibrated = recalibrate(
             opened,
             rate=false_reject_rate,
             guarantee=guarantee or opened.card.wanted_guarantee,
-            review_rate=max(review_rate or opened.card.wanted_review_rate, false_reject_rate),
+            review_rate=max(opened.card.wanted_review_rate, false_reject_rate) if review_rate is None else review_rate,
             more_good=more,
             watch=watch,
         )
@@ -132,7 +147,7 @@ def describe(bundle: BundlePath) -> None:
     from defectflow.runtime.bundle import open_bundle
 
     card = open_bundle(bundle).card
-    table = Table(title=card.name, show_header=False)
+    table = Table(title=escape(card.name), show_header=False)
     table.add_row("made", card.created)
     table.add_row("bundle", card.bundle_id)
     table.add_row("calibration", card.calibration_id or "none")

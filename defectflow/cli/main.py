@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -43,21 +44,22 @@ def main() -> None:
     """Run a command; a known error becomes a message and exit code 2, never a stack trace."""
     try:
         app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
+            err.print("stopped; what was done is kept: fit and score go on with --resume")
+        raise
     except DefectFlowError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(WRONG_USE)
+        _refuse(str(error))
+    except OSError as error:  # a full disk, a folder without permission: nothing that a stack trace explains
+        _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"):
             raise
-        err.print(
-            f"error: this command needs {error.name}, which the line's install leaves out: "
-            "pip install 'defectflow[train]'",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        _refuse(
+            f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[train]'"
         )
-        sys.exit(WRONG_USE)
-    except KeyboardInterrupt:
-        err.print("stopped; what was done is kept: go on with --resume")
-        sys.exit(INTERRUPTED)
+
+
+def _refuse(reason: str) -> NoReturn:
+    err.print(f"error: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(WRONG_USE)

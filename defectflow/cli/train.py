@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from defectflow.cli.console import PartRegex, cache_folder, err, out, progress_bars, show_failures
 
@@ -47,7 +48,7 @@ def fit(
         )
     show_failures([(str(rejected.path), rejected.reason) for rejected in fitted.rejected])
     for warning in fitted.warnings:
-        err.print(f"[yellow]note:[/yellow] {warning}", highlight=False)
+        err.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
     for sentence in fitted.bundle.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
     out.print(f"Bundle: {fitted.bundle.path}", markup=False, highlight=False, soft_wrap=True)
@@ -62,12 +63,19 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.dataset import find_pictures, test_pictures
+    from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
     from defectflow.evaluation import tables
     from defectflow.runtime.inspector import Inspector
 
     inspector = Inspector(bundle)
-    pictures = test_pictures(find_pictures(data, part_regex=part_regex or inspector.card.part_regex))
+    found = find_pictures(data, part_regex=part_regex or inspector.card.part_regex)
+    pictures = test_pictures(found)
+    if not pictures:
+        raise DataError(
+            f"{data}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
+            "MVTec-style tree with a test folder, or a manifest with a column 'label'"
+        )
     with progress_bars() as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
     for table in tables(evaluation):

@@ -29,6 +29,8 @@ EXPECTED, INDEX, EMBEDDINGS = (
     f"{REFERENCE}/embeddings.npy",
 )
 
+COPY_AGAIN = "copy the bundle again"
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -56,6 +58,8 @@ def open_bundle(path: Path) -> Bundle:
         ) from error
     if card.format != FORMAT:
         raise BundleError(f"{card_file}: has format {card.format}, this DefectFlow reads {FORMAT}; update one of them")
+    if card.checksums.get(CARD) != _seal(card):
+        raise BundleError(f"{card_file}: is damaged or was altered, so nothing in it can be relied on; {COPY_AGAIN}")
     check_file(path, MODEL, card)
     return Bundle(path, card)
 
@@ -64,12 +68,12 @@ def check_file(bundle: Path, name: str, card: Card) -> None:
     """Raises BundleError where a file is missing or not the one that the card describes."""
     file = bundle / name
     if not file.is_file():
-        raise BundleError(f"{file}: is missing; copy the bundle again")
+        raise BundleError(f"{file}: is missing; {COPY_AGAIN}")
     found = file_digest(file)
     if found != card.checksums.get(name):
         raise BundleError(
             f"{file}: is damaged or was altered (SHA-256 {found[:12]}..., the card says "
-            f"{card.checksums.get(name, 'nothing')[:12]}...); copy the bundle again"
+            f"{card.checksums.get(name, 'nothing')[:12]}...); {COPY_AGAIN}"
         )
 
 
@@ -77,6 +81,12 @@ def file_digest(file: Path) -> str:
     """SHA-256 of a file, in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _seal(card: Card) -> str:
+    """SHA-256 of the card itself, its own entry left out."""
+    others = {name: digest for name, digest in card.checksums.items() if name != CARD}
+    return hashlib.sha256(card.model_copy(update={"checksums": others}).to_json().encode()).hexdigest()
 
 
 def save_bundle(path: Path, card: Card) -> Bundle:
@@ -90,6 +100,7 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     next_model, next_card = path / f"{MODEL}.partial", path / f"{CARD}.partial"
     onnx.save(model, next_model)
     card = card.model_copy(update={"checksums": {**card.checksums, MODEL: file_digest(next_model)}})
+    card = card.model_copy(update={"checksums": {**card.checksums, CARD: _seal(card)}})
     next_card.write_text(card.to_json(), encoding="utf-8")
     next_model.replace(path / MODEL)
     next_card.replace(path / CARD)

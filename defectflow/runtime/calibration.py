@@ -11,6 +11,7 @@ Source: Vovk, Gammerman, Shafer 2005 (split conformal); Vovk 2012, arXiv:1209.26
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -118,9 +119,15 @@ def calibrate(
     `good_peaks` the largest value of its anomaly maps; both of length n, in the same order.
     Raises CalibrationError if n parts cannot support the rate, with the number needed.
     """
+    for name, value in (("false-reject rate", rate), ("review rate", review_rate)):
+        if not 0 < value < 1:
+            raise CalibrationError(f"a {name} of {value:g} cannot be promised; give one above 0 and below 1, like 0.05")
+    if review_rate < rate:
+        raise CalibrationError(f"a review rate of {review_rate:g} is below the false-reject rate of {rate:g}; raise it")
     scores, peaks = np.sort(np.asarray(good_scores, float)), np.sort(np.asarray(good_peaks, float))
     if np.isnan(scores).any() or np.isnan(peaks).any():
-        raise CalibrationError(f"{int(np.isnan(scores).sum())} calibration scores are not numbers; fit again.")
+        strange = int(np.isnan(scores).sum() + np.isnan(peaks).sum())
+        raise CalibrationError(f"{strange} scores or peaks of calibration parts are not numbers; fit again.")
     finite = scores[np.isfinite(scores)]
     return Calibration(
         scores=tuple(finite.tolist()),
@@ -143,20 +150,24 @@ def parts_needed(rate: float, guarantee: Guarantee) -> int:
     return math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-rate))
 
 
-def lowest_rate(parts: int, guarantee: Guarantee) -> float:
-    """The lowest rate that so many good parts support; 1 where there is none."""
-    if parts == 0:
+def lowest_rate(parts: int, guarantee: Guarantee, *, gated: int = 0) -> float:
+    """The lowest rate that so many good parts support, if the gate refuses `gated` of them; 1 if there is none."""
+    if gated >= parts:
         return 1.0
-    return 1 / (parts + 1) if guarantee == "expected" else 1 - (1 - CONFIDENCE) ** (1 / parts)
+    return (gated + 1) / (parts + 1) if guarantee == "expected" else _confident_rate(parts, parts - gated)
+
+
+def advised_rate(parts: int, guarantee: Guarantee, *, gated: int = 0) -> float:
+    """`lowest_rate` with four digits, rounded up: rounded down it would be refused again."""
+    return math.ceil(_exact(lowest_rate(parts, guarantee, gated=gated)) * 10_000) / 10_000
 
 
 def rank_for(parts: int, rate: float, guarantee: Guarantee) -> int:
     """k, the number of calibration scores that must lie at or below the threshold; k > parts: unsupported."""
-    expected = parts + 1 - math.floor(_exact(rate) * (parts + 1))
     if guarantee == "expected":
-        return expected
-    # The confident rank is never below the expected one by more than rounding, so search upwards from 1.
-    return next((k for k in range(1, parts + 1) if _beta_cdf(rate, parts, k) >= CONFIDENCE), parts + 1)
+        return parts + 1 - math.floor(_exact(rate) * (parts + 1))
+    # The more scores lie below, the surer: so the first k that is sure enough can be found by bisection.
+    return 1 + bisect_left(range(1, parts + 1), True, key=lambda k: _beta_cdf(rate, parts, k) >= CONFIDENCE)
 
 
 def part_scores(parts: Iterable[str], scores: Iterable[float]) -> dict[str, float]:
@@ -175,14 +186,14 @@ def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Thresho
         needed = parts_needed(rate, guarantee)
         raise CalibrationError(
             f"{n} good parts cannot support a false-reject rate of {rate:g} ({guarantee}); "
-            f"add {needed - n} more, or accept {lowest_rate(n, guarantee):.3g}."
+            f"add {needed - n} more{_or_accept(n, guarantee)}."
         )
     if not math.isfinite(scores[k - 1]):
         gated = int(np.isinf(scores).sum())
         raise CalibrationError(
             f"{gated} of {n} calibration parts do not look like the training parts (invalid), more than a "
-            f"false-reject rate of {rate:g} allows; remove pictures that do not show the part, or fit again "
-            "with parts like these."
+            f"false-reject rate of {rate:g} ({guarantee}) allows; remove pictures that do not show the part, "
+            f"fit again with parts like these{_or_accept(n, guarantee, gated)}."
         )
     above = scores[k] if k < n else math.inf
     if math.isfinite(above):
@@ -196,6 +207,11 @@ def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Thresho
         expected_rate=(n + 1 - k) / (n + 1),
         confident_rate=_confident_rate(n, k),
     )
+
+
+def _or_accept(n: int, guarantee: Guarantee, gated: int = 0) -> str:
+    advised = advised_rate(n, guarantee, gated=gated)
+    return f", or accept {advised:g}" if advised < 1 else ""
 
 
 def _confident_rate(n: int, k: int) -> float:

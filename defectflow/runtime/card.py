@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.runtime.calibration import LIMITS, Calibration, Guarantee, Threshold, calibrate, lowest_rate
+from defectflow.runtime.calibration import LIMITS, Calibration, Guarantee, Threshold, advised_rate, calibrate
 from defectflow.runtime.geometry import Aspect, Geometry
 
 FORMAT = 1
@@ -86,7 +86,7 @@ class Card(_Part):
     top_fraction: float
     distance_limit: float
     good_spread: float
-    """Standard deviation of good scores: over calibration parts, or over tune parts while uncalibrated."""
+    """Standard deviation of good scores: over calibration parts, or over tune pictures while uncalibrated."""
     parts: PartCounts
     part_regex: str | None
     wanted_rate: float
@@ -97,6 +97,8 @@ class Card(_Part):
     calibration_parts: tuple[CalibrationPart, ...]
     calibration: CalibrationCard | None
     """None: uncalibrated; there are scores, but no verdicts."""
+    added_digests: tuple[str, ...] = ()
+    """Digests of the raw pixels of calibration pictures added after the fit: none counts twice."""
     recipe: dict[str, Any]
     """The resolved recipe. Opaque here: the line never reads it."""
     training: dict[str, Any]
@@ -157,7 +159,7 @@ class Card(_Part):
             update={
                 "calibration_parts": parts,
                 "calibration": calibration,
-                "good_spread": result.spread,
+                "good_spread": result.spread or self.good_spread,  # a single finite score has no spread
             }
         )
 
@@ -166,15 +168,19 @@ class Card(_Part):
         if self.calibration is not None:
             return self.judge().sentences()
         parts = len(self.calibration_parts)
-        floor = lowest_rate(parts, self.wanted_guarantee)
-        return [
-            f"Uncalibrated: {parts} calibration parts cannot support a false-reject rate of "
+        gated = sum(part.score is None for part in self.calibration_parts)
+        lowest = advised_rate(parts, self.wanted_guarantee, gated=gated)
+        refused = f", of which the gate refuses {gated}," if gated else ""
+        said = [
+            f"Uncalibrated: {parts} calibration parts{refused} cannot support a false-reject rate of "
             f"{self.wanted_rate:g} ({self.wanted_guarantee}). There are scores, but no verdicts.",
-            f"The lowest rate that these parts support is {math.ceil(floor * 1e4) / 1e4:g}: "
-            f"defectflow calibrate BUNDLE --false-reject-rate {math.ceil(floor * 1e4) / 1e4:g}",
-            "Or add pictures of further good parts: defectflow calibrate BUNDLE --good DIR",
+            f"The lowest rate that these parts support is {lowest:g}: "
+            f"defectflow calibrate BUNDLE --false-reject-rate {lowest:g}",
+            "Or add pictures of further good parts: "
+            f"defectflow calibrate BUNDLE --good DIR --false-reject-rate {self.wanted_rate:g}",
             LIMITS,
         ]
+        return said if lowest < 1 else [said[0], *said[2:]]
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"

@@ -34,7 +34,8 @@ Source = Path | NDArray[np.uint8]
 BATCH_PICTURES = 8
 BATCH_PIXELS = 8_000_000
 """Pictures of one size are put together up to these limits, so that memory stays bounded."""
-SMALLEST_SIDE_PX = 16
+DECODERS = 2
+"""Threads that decode while the graph runs; at least so many pictures are held ready."""
 
 
 class Inspector:
@@ -145,13 +146,17 @@ class Inspector:
             )
 
     def _decode(self, sources: Iterable[Source]) -> Iterator[_Picture | ImageError]:
-        ahead = 2 * self._batch
+        ahead = DECODERS
         waiting: deque[Future[_Picture | ImageError]] = deque()
-        with ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as pool:
             for source in sources:
                 waiting.append(pool.submit(self._read, source))
-                if len(waiting) >= ahead:
-                    yield waiting.popleft().result()
+                while len(waiting) >= ahead:
+                    picture = waiting.popleft().result()
+                    if isinstance(picture, _Picture):  # its neighbours are mostly of its size
+                        height, width, _ = picture.pixels.shape
+                        ahead = max(DECODERS, min(2 * self._batch, BATCH_PIXELS // (height * width)))
+                    yield picture
             while waiting:
                 yield waiting.popleft().result()
 
@@ -162,12 +167,8 @@ class Inspector:
             else:
                 picture = _Picture(_checked_pixels(source), None)
             height, width, _ = picture.pixels.shape
-            cut = self.card.image.geometry.cut(height, width)
-            if min(cut.bottom - cut.top, cut.right - cut.left) < SMALLEST_SIDE_PX:
-                raise ImageError(
-                    f"{source if isinstance(source, Path) else 'picture'}: {width} x {height} pixels leave fewer than "
-                    f"{SMALLEST_SIDE_PX} to look at; take a larger picture"
-                )
+            name = str(source) if isinstance(source, Path) else "picture"
+            self.card.image.geometry.check(height, width, name)
             return picture
         except ImageError as error:
             return error

@@ -46,18 +46,22 @@ def recalibrate(
 ) -> Bundle:
     """New thresholds from the parts already measured and `more_good` (file, part), saved in the bundle.
 
-    Raises CalibrationError if the parts do not suffice, or if a new picture was already used in the fit: then it
-    would be no evidence. Nothing is changed in that case.
+    Raises CalibrationError if the parts do not suffice, or if a new picture was already used, in the fit or for
+    calibration: then it would be no evidence. Nothing is changed in that case.
     """
     card = bundle.card
     new = list(more_good)
-    known = fitted_digests(bundle)
+    used = {digest: f"in the fit ({side})" for digest, side in fitted_digests(bundle).items()}
+    used |= dict.fromkeys(card.added_digests, "in an earlier calibration")
+    digests = []
     for path, _ in new:
-        side = known.get(pixel_digest(read_raw(path)))
-        if side is not None:
+        digest = pixel_digest(read_raw(path))
+        if digest in used:
             raise CalibrationError(
-                f"{path}: this picture was used in the fit ({side}), so it cannot calibrate; leave it out"
+                f"{path}: this picture was used {used[digest]}, so it is no new evidence; leave it out"
             )
+        used[digest] = f"already, as {path}"
+        digests.append(digest)
     rows = card.calibration_parts
     if new:
         taken = {row.part for row in rows}
@@ -69,7 +73,8 @@ def recalibrate(
             )
         added, _ = measure_parts(Inspector(bundle), [path for path, _ in new], [part for _, part in new], watch)
         rows = (*rows, *added)
-    return save_bundle(bundle.path, card.calibrated(rows, rate, guarantee, review_rate))
+    card = card.calibrated(rows, rate, guarantee, review_rate)
+    return save_bundle(bundle.path, card.model_copy(update={"added_digests": (*card.added_digests, *digests)}))
 
 
 def _worst(part: str, pictures: Sequence[Measurement]) -> CalibrationPart:

@@ -1,0 +1,87 @@
+"""What all tests share: bundles fitted once per run, also where pytest-xdist runs several workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+# Before torch is imported: on a busy machine its threads wait for each other in spinning loops, a hundred times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+from support import SAMPLE_RECIPE, fit_swatches, swatches
+
+from defectflow.cache import EmbeddingCache
+from defectflow.fitting import fit
+from defectflow.runtime import Inspector
+from defectflow.samples import draw_product
+from defectflow.settings import load_recipe
+
+
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first worker fills; the others wait for it. Nobody may change what is in it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        deadline = time.monotonic() + 300
+        while not (folder / ".made").exists():
+            assert time.monotonic() < deadline, f"{folder}: the worker that makes it has failed"
+            time.sleep(0.2)
+        return folder
+    make(folder)
+    (folder / ".made").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ring: 70 good parts to fit on; to test on, 20 good parts and 18 defective ones. Some are shot twice."""
+    return once(
+        tmp_path_factory,
+        "ring",
+        lambda folder: draw_product("ring", folder, good_parts=70, test_good_parts=20, defective_parts=18),
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle_path(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
+    """A small bundle of the ring, calibrated on 19 parts for 5%. Not to be changed: see `bundle_copy`."""
+
+    def make(folder: Path) -> None:
+        recipe = load_recipe("default", list(SAMPLE_RECIPE))
+        fit(recipe, sample, folder / "ring", cache=EmbeddingCache(folder / "cache"))
+
+    return once(tmp_path_factory, "ring-bundle", make) / "ring"
+
+
+@pytest.fixture(scope="session")
+def inspector(bundle_path: Path) -> Inspector:
+    return Inspector(bundle_path, threads=1)
+
+
+@pytest.fixture(scope="session")
+def swatch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 good swatches, seeds 0 to 23."""
+    return once(tmp_path_factory, "swatches", lambda folder: swatches(folder, 24))
+
+
+@pytest.fixture(scope="session")
+def uncalibrated_path(tmp_path_factory: pytest.TempPathFactory, swatch_folder: Path) -> Path:
+    """A bundle whose 8 calibration parts cannot support 5%. Not to be changed: see `uncalibrated_copy`."""
+    made = once(tmp_path_factory, "swatch-bundle", lambda folder: fit_swatches(swatch_folder, folder / "swatch"))
+    return made / "swatch"
+
+
+@pytest.fixture
+def bundle_copy(bundle_path: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(bundle_path, tmp_path / "bundle-copy" / bundle_path.name)
+
+
+@pytest.fixture
+def uncalibrated_copy(uncalibrated_path: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(uncalibrated_path, tmp_path / "uncalibrated-copy" / uncalibrated_path.name)

@@ -1,0 +1,156 @@
+"""New thresholds without training: right, on the line's install, only on new evidence, and all or nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from support import digests, save, swatch, swatches
+
+from defectflow.errors import CalibrationError, DataError, ImageError
+from defectflow.runtime import Decision, Inspector, Verdict
+from defectflow.runtime.bundle import Bundle, open_bundle
+from defectflow.runtime.recalibrate import recalibrate
+from defectflow.runtime.verify import verify
+
+
+def further(folder: Path, count: int, first_seed: int = 100) -> list[tuple[Path, str]]:
+    swatches(folder, count, first_seed)
+    return [(path, f"new/{path.stem}") for path in sorted(folder.glob("*.png"))]
+
+
+def refused(
+    bundle: Path, error: type[Exception], pattern: str, more: list[tuple[Path, str]], rate: float = 0.2
+) -> None:
+    """Refused with this message, and nothing in the bundle has changed."""
+    before = digests(bundle)
+    with pytest.raises(error, match=pattern):
+        recalibrate(open_bundle(bundle), rate=rate, guarantee="expected", review_rate=max(rate, 0.3), more_good=more)
+    assert digests(bundle) == before
+
+
+def stored_thresholds(bundle: Path) -> dict[str, float]:
+    graph = onnx.load(bundle / "model.onnx").graph
+    return {each.name: float(numpy_helper.to_array(each)) for each in graph.initializer if "threshold" in each.name}
+
+
+def test_another_rate_on_the_same_parts(bundle_copy: Path, sample: Path) -> None:
+    before, files = open_bundle(bundle_copy).card, digests(bundle_copy)
+    after = recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4)
+    scores = sorted(part.score for part in before.calibration_parts if part.score is not None)
+    assert len(scores) == 19
+    threshold, review = np.mean(scores[15:17]), np.mean(scores[11:13])  # 4 and 8 of 20 may lie above: k = 16, 12
+    assert after.card.calibration is not None
+    assert after.card.calibration.threshold.value == pytest.approx(threshold)
+    assert after.card.calibration.review.value == pytest.approx(review)
+    assert stored_thresholds(bundle_copy)["threshold"] == pytest.approx(threshold, rel=1e-6)
+    assert stored_thresholds(bundle_copy)["review_threshold"] == pytest.approx(review, rel=1e-6)
+    assert after.card.bundle_id == before.bundle_id
+    assert after.card.calibration_id != before.calibration_id
+    changed = {name for name, digest in digests(bundle_copy).items() if files[name] != digest}
+    assert changed == {"model.onnx", "card.json"}
+    assert verify(open_bundle(bundle_copy)).passed
+    # The graph applies what the card says.
+    pictures = sorted((sample / "test" / "good").glob("*.png"))
+    for verdict in Inspector(bundle_copy, threads=1).inspect(pictures):
+        assert isinstance(verdict, Verdict)
+        wanted = Decision.DEFECT if verdict.score > threshold else Decision.REVIEW if verdict.score > review else 0
+        assert verdict.decision == wanted
+    back = recalibrate(open_bundle(bundle_copy), rate=0.05, guarantee="expected", review_rate=0.10)
+    assert back.card.calibration == before.calibration
+    assert digests(bundle_copy) == files, "the way back leads to the same bytes"
+
+
+def test_a_rate_that_the_parts_cannot_support(bundle_copy: Path) -> None:
+    refused(bundle_copy, CalibrationError, r"^19 good parts cannot support .* 0\.01 .*add 80 more", [], rate=0.01)
+    before = digests(bundle_copy)
+    with pytest.raises(CalibrationError, match="add 40 more"):
+        recalibrate(open_bundle(bundle_copy), rate=0.05, guarantee="confident", review_rate=0.1)
+    assert digests(bundle_copy) == before
+
+
+def test_further_parts_calibrate_a_bundle_without_torch(uncalibrated_copy: Path, tmp_path: Path) -> None:
+    """In a process of its own, in which importing torch fails as it does on the line."""
+    swatches(tmp_path / "more", 12, first_seed=100)
+    program = f"""
+import sys
+from pathlib import Path
+sys.modules.update(dict.fromkeys(("torch", "timm", "sklearn", "scipy")))  # None: importing them fails
+from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.recalibrate import recalibrate
+more = [(path, path.stem) for path in sorted(Path({str(tmp_path / "more")!r}).glob("*.png"))]
+bundle = open_bundle(Path({str(uncalibrated_copy)!r}))
+recalibrate(bundle, rate=0.05, guarantee="expected", review_rate=0.1, more_good=[(p, "new" + n) for p, n in more])
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    bundle = open_bundle(uncalibrated_copy)
+    assert bundle.card.calibration is not None
+    assert len(bundle.card.calibration_parts) == 8 + 12
+    measured = [item.calibrated_score for item in Inspector(bundle, threads=1).measure(sorted(tmp_path.glob("more/*")))]
+    stored = [part.score for part in bundle.card.calibration_parts[8:]]
+    assert stored == pytest.approx(measured, abs=1e-3 * bundle.card.good_spread)
+    everything = sorted(part.score for part in bundle.card.calibration_parts if part.score is not None)
+    assert bundle.card.calibration.threshold.rank == 20
+    assert everything[-1] < bundle.card.calibration.threshold.value < everything[-1] + 0.01 * np.std(everything)
+    assert "Calibrated on 20 good pictures." in bundle.card.guarantee()
+    assert verify(bundle).passed
+
+
+def test_a_picture_of_the_fit_is_no_evidence(uncalibrated_copy: Path, swatch_folder: Path, tmp_path: Path) -> None:
+    more = further(tmp_path / "more", 12)
+    calibrated_on = {part.part for part in open_bundle(uncalibrated_copy).card.calibration_parts}
+    for picture in sorted(swatch_folder.glob("*.png"))[::4]:
+        side = "calibration" if picture.stem in calibrated_on else "train|tune"
+        # Under another name and in another format: the pixels are what counts.
+        copy = save(tmp_path / "copies" / f"renamed {picture.stem}.bmp", swatch(int(picture.stem)))
+        refused(
+            uncalibrated_copy,
+            CalibrationError,
+            rf"renamed {picture.stem}\.bmp: .*in the fit \(({side})\)",
+            [*more, (copy, "x")],
+        )
+
+
+def test_a_picture_counts_once(uncalibrated_copy: Path, tmp_path: Path) -> None:
+    more = further(tmp_path / "more", 12)
+    twin = save(tmp_path / "twin.png", swatch(100))
+    refused(uncalibrated_copy, CalibrationError, r"twin\.png: .*already, as .*000\.png", [*more, (twin, "twin")])
+    recalibrate(open_bundle(uncalibrated_copy), rate=0.1, guarantee="expected", review_rate=0.2, more_good=more)
+    refused(uncalibrated_copy, CalibrationError, r"000\.png: .*in an earlier calibration", more)
+    refused(uncalibrated_copy, CalibrationError, r"twin\.png: .*in an earlier calibration", [(twin, "twin")])
+
+
+def test_a_part_that_is_in_the_table_already(bundle_copy: Path, sample: Path) -> None:
+    known = open_bundle(bundle_copy).card.calibration_parts[0].part
+    picture = min((sample / "test" / "good").glob("*.png"))
+    refused(bundle_copy, CalibrationError, rf"part '{known}' is already in the calibration table", [(picture, known)])
+
+
+def test_an_unreadable_picture_stops_it(uncalibrated_copy: Path, tmp_path: Path) -> None:
+    """A part must not look better because its worst picture is missing."""
+    more = further(tmp_path / "more", 12)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(more[0][0].read_bytes()[:500])
+    refused(uncalibrated_copy, ImageError, r"broken\.png: ", [*more, (broken, "broken")])
+    refused(uncalibrated_copy, DataError, r"gone\.png: no such file", [*more, (tmp_path / "gone.png", "gone")])
+
+
+def test_the_worst_picture_is_the_part_and_a_gated_one_counts_as_infinite(bundle_copy: Path, sample: Path) -> None:
+    """Three new parts: one with two pictures, one that shows something else, one ordinary."""
+    good = sorted((sample / "test" / "good").glob("*.png"))[:3]
+    foreign = save(bundle_copy.parent / "black.png", np.zeros((256, 256, 3), np.uint8))
+    more = [(good[0], "A"), (foreign, "B"), (good[1], "A"), (good[2], "C")]
+    bundle = recalibrate(open_bundle(bundle_copy), rate=0.1, guarantee="expected", review_rate=0.2, more_good=more)
+    scores = [item.score for item in Inspector(bundle, threads=1).measure(good) if not isinstance(item, ImageError)]
+    a, b, c = bundle.card.calibration_parts[-3:]
+    assert (a.part, a.pictures, b.part, b.score, c.part) == ("A", 2, "B", None, "C")
+    assert [a.score, c.score] == pytest.approx([max(scores[:2]), scores[2]], abs=1e-3 * bundle.card.good_spread)
+    assert bundle.card.judge().gated == 1
+    assert isinstance(open_bundle(bundle_copy), Bundle)
+    five_more = [(save(bundle_copy.parent / f"{n}.png", np.full((99, 99, 3), n, np.uint8)), f"{n}") for n in range(5)]
+    refused(bundle_copy, CalibrationError, r"^6 of 27 calibration parts .*\(invalid\)", five_more, rate=0.1)

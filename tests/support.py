@@ -1,0 +1,100 @@
+"""What several tests share: small pictures, small fits, and looking at folders and commands from outside."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from defectflow.cache import EmbeddingCache
+from defectflow.fitting import Fitted, fit
+from defectflow.runtime.progress import Watch, unwatched
+from defectflow.settings import Recipe, load_recipe
+
+Pixels = NDArray[np.uint8]
+DEFECTFLOW = Path(sys.executable).with_name("defectflow")
+SAMPLE_RECIPE = (
+    "image.size=128",
+    "embedding.levels=[1, 2]",
+    "flow.layers=2",
+    "flow.hidden=32",
+    "training.steps=60",
+    "training.batch=1024",
+    "training.check_every=20",
+)
+SWATCH_RECIPE = (
+    "image.size=64",
+    "embedding.levels=[1, 2]",
+    "flow.layers=2",
+    "flow.hidden=16",
+    "training.steps=30",
+    "training.batch=256",
+    "training.check_every=10",
+)
+
+
+def swatch(seed: int, side_px: int = 64, *, scratched: bool = False) -> Pixels:
+    """A good part that costs nothing to draw: a woven stripe, (side, side, 3) RGB."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:side_px, :side_px]
+    weave = np.sin(x * 0.8 + random.uniform(0, 6)) * np.sin(y * 0.8 + random.uniform(0, 6))
+    grey = 120 + random.normal(0, 4) + 30 * weave + random.normal(0, 4, (side_px, side_px))
+    pixels = np.clip(grey[:, :, None] * [1.0, 0.9, 0.8], 0, 255).astype(np.uint8)  # (side, side, 3)
+    if scratched:
+        pixels[side_px // 2 : side_px // 2 + 2, side_px // 4 : side_px // 2] //= 2
+    return pixels
+
+
+def marked(ring: Pixels) -> Pixels:
+    """A ring with a felt-pen line of 60 x 10 pixels at (40, 100), which any model must see."""
+    pixels = ring.copy()
+    pixels[100:110, 40:100] = (0, 0, 255)
+    return pixels
+
+
+def save(path: Path, pixels: NDArray[np.generic], **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def swatches(folder: Path, count: int, first_seed: int = 0) -> Path:
+    """A folder of good swatches, one picture per part."""
+    for number in range(count):
+        save(folder / f"{number:03}.png", swatch(first_seed + number))
+    return folder
+
+
+def swatch_recipe(*overrides: str) -> Recipe:
+    return load_recipe("default", [*SWATCH_RECIPE, *overrides])
+
+
+def fit_swatches(
+    source: Path, out: Path, *overrides: str, resume: bool = False, overwrite: bool = False, watch: Watch = unwatched
+) -> Fitted:
+    """A fit of a few seconds; its cache lies beside the bundle."""
+    cache = EmbeddingCache(out.parent / "cache")
+    return fit(swatch_recipe(*overrides), source, out, cache=cache, resume=resume, overwrite=overwrite, watch=watch)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def run(*command: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """A real process, with its output as plain text, however wide a line is."""
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, env=environment, timeout=timeout_s, check=False
+    )

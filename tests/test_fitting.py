@@ -1,0 +1,347 @@
+"""From a folder to a bundle: what is in it, what may not shape it, and what happens when things go wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+from PIL import Image
+from support import Pixels, digests, fit_swatches, save, swatch, swatch_recipe, swatches
+
+from defectflow import extraction
+from defectflow.cache import EmbeddingCache
+from defectflow.errors import DataError, SettingsError, TrainingError
+from defectflow.fitting import Fitted, fit
+from defectflow.runtime import Inspector, Measurement
+from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.progress import Progress
+
+
+class Stop:
+    """A user who presses Ctrl-C when a level's training has reached a step."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        self.stage, self.step = stage, step
+        self.seen: list[tuple[str, int]] = []
+
+    def __call__(self, progress: Progress) -> None:
+        self.seen.append((progress.stage, progress.done))
+        if (progress.stage, progress.done) == (self.stage, self.step):
+            raise KeyboardInterrupt
+
+
+# --- what is in a bundle ---
+
+
+def test_contents_of_a_bundle(bundle_path: Path, sample: Path) -> None:
+    files = digests(bundle_path)
+    card = open_bundle(bundle_path).card
+    top = {name.split("/")[0] for name in files}
+    assert top == {"model.onnx", "card.json", "flow.safetensors", "golden", "reference"}
+    assert {name: card.checksums[name] for name in files if name != "card.json"} == {
+        name: digest for name, digest in files.items() if name != "card.json"
+    }
+    assert set(card.checksums) == set(files), "no file without checksum, no checksum without file"
+    assert {Path(name).suffix for name in files} == {".onnx", ".json", ".safetensors", ".png", ".jpg", ".npy"}
+    # Each of the binary files is what it says: no pickle in disguise.
+    assert safetensors.numpy.load_file(bundle_path / "flow.safetensors")
+    embeddings = np.load(bundle_path / "reference" / "embeddings.npy", allow_pickle=False)
+    index = json.loads((bundle_path / "reference" / "index.json").read_text())
+    assert len(embeddings) == len(index["thumbnails"]) == len(list((bundle_path / "reference").glob("*.jpg")))
+    golden = json.loads((bundle_path / "golden" / "expected.json").read_text())
+    assert set(golden) == {path.name for path in (bundle_path / "golden").glob("*.png")}
+    assert not list(bundle_path.parent.glob("*.partial"))
+    assert not list(bundle_path.parent.glob("*.training"))
+
+
+def test_card_states_the_division_and_the_recipe(bundle_path: Path, sample: Path) -> None:
+    card = open_bundle(bundle_path).card
+    with (sample / "manifest.csv").open(newline="") as manifest:
+        rows = [row for row in csv.DictReader(manifest) if row["split"] == "train"]
+    parts = {row["part"] for row in rows}
+    assert card.parts.train + card.parts.tune + card.parts.calibration == len(parts) == 70
+    assert card.parts.calibration == len(card.calibration_parts) == 19
+    assert card.parts_known
+    pictures = {part: sum(row["part"] == part for row in rows) for part in parts}
+    for calibrated in card.calibration_parts:
+        assert calibrated.pictures == pictures[calibrated.part], "all pictures of a part are on its side"
+    assert sum(pictures.values()) == len(json.loads((bundle_path / "reference" / "index.json").read_text())["fitted"])
+    assert card.recipe["flow"]["layers"] == 2
+    assert card.export_parity["score"] < 1e-3
+
+
+def test_calibration_scores_are_those_of_the_deployed_graph(bundle_path: Path, sample: Path) -> None:
+    """One score per part, the largest over its pictures, through ONNX Runtime."""
+    card = open_bundle(bundle_path).card
+    with (sample / "manifest.csv").open(newline="") as manifest:
+        rows = [row for row in csv.DictReader(manifest) if row["split"] == "train"]
+    inspector = Inspector(bundle_path, threads=1)
+    for part in card.calibration_parts:
+        files = [sample / row["path"] for row in rows if row["part"] == part.part]
+        items = [item for item in inspector.measure(files) if isinstance(item, Measurement)]
+        assert part.score == pytest.approx(max(item.calibrated_score for item in items), abs=1e-3 * card.good_spread)
+        assert part.peak == pytest.approx(max(item.anomaly_map.max() for item in items), abs=1e-2 * card.good_spread)
+    assert card.good_spread == pytest.approx(np.std([part.score for part in card.calibration_parts]))
+
+
+def test_too_few_parts_for_the_rate_are_told_what_they_support(uncalibrated_path: Path) -> None:
+    card = open_bundle(uncalibrated_path).card
+    assert card.calibration is None
+    assert len(card.calibration_parts) == 8  # a third of 24
+    said = " ".join(card.guarantee())
+    assert "8 calibration parts cannot support a false-reject rate of 0.05" in said
+    assert "--false-reject-rate 0.1112" in said  # 1/9, rounded up
+    assert "--good DIR" in said
+
+
+# --- refusals ---
+
+
+def test_an_existing_bundle_is_not_overwritten(uncalibrated_copy: Path, swatch_folder: Path) -> None:
+    before = digests(uncalibrated_copy)
+    with pytest.raises(SettingsError, match=r"exists already; choose another --out, or replace it with --overwrite"):
+        fit_swatches(swatch_folder, uncalibrated_copy)
+    assert digests(uncalibrated_copy) == before
+
+
+def test_a_folder_that_is_no_bundle_is_never_overwritten(swatch_folder: Path, tmp_path: Path) -> None:
+    """`fit GOOD --out GOOD --overwrite` must not delete the pictures."""
+    pictures = shutil.copytree(swatch_folder, tmp_path / "pictures")
+    before = digests(pictures)
+    with pytest.raises(SettingsError, match=r"pictures: is not a bundle, so --overwrite does not replace it"):
+        fit_swatches(pictures, pictures, overwrite=True)
+    assert digests(pictures) == before
+
+
+def test_too_few_parts_to_fit_on(tmp_path: Path) -> None:
+    folder = swatches(tmp_path / "good", 7)
+    with pytest.raises(DataError, match=r"^7 good parts .* at least 8 are needed: add 1 more"):
+        fit_swatches(folder, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_nothing_to_resume(swatch_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        fit_swatches(swatch_folder, tmp_path / "bundle", resume=True)
+
+
+def test_the_fewest_parts_that_are_accepted(tmp_path: Path) -> None:
+    """With one tune picture, good scores have no spread of their own; it must not end in a division by zero."""
+    fitted = fit_swatches(swatches(tmp_path / "good", 8), tmp_path / "bundle", "embedding.levels=[2]")
+    assert fitted.bundle.card.parts.tune == 1
+    assert fitted.bundle.card.good_spread > 0
+    assert fitted.bundle.card.calibration is None
+
+
+# --- a folder as folders are ---
+
+
+@pytest.fixture(scope="module")
+def untidy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fitted]:
+    """16-bit, turned, transparent, repeated and broken pictures, divided by a manifest, at other rates."""
+    folder = tmp_path_factory.mktemp("untidy")
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        split = "train" if number < 14 else "tune" if number < 18 else "calibration"
+        pixels = swatch(number)
+        match number % 6:
+            case 0:  # a 12-bit camera, as 16-bit colour; calibration parts are brighter than 12 bits
+                name = f"{number:02}.png"
+                scale = 12 if split != "calibration" else 60
+                cv2.imwrite(str(folder / name), pixels[:, :, ::-1].astype(np.uint16) * scale)
+            case 1:
+                name = f"{number:02} gedreht ä.jpg"
+                turned = Image.Exif()
+                turned[0x0112] = 6
+                save(folder / name, np.rot90(pixels), exif=turned.tobytes(), quality=95)
+            case 2:
+                name = f"{number:02}.png"
+                alpha = np.where(random.random((64, 64, 1)) < 0.02, 0, 255).astype(np.uint8)
+                save(folder / name, np.concatenate([pixels, alpha], axis=2))
+            case 3:
+                name = f"{number:02}.bmp"
+                save(folder / name, pixels)
+            case 4:
+                name = f"{number:02}.tif"
+                save(folder / name, pixels[:, :, 0])
+            case _:
+                name = f"{number:02}.webp"
+                save(folder / name, pixels, lossless=True)
+        rows.append((name, split))
+    save(folder / "twin.png", np.asarray(Image.open(folder / "03.bmp")))
+    nearly = swatch(9)
+    nearly[0, 0] += 1
+    save(folder / "nearly.png", nearly)
+    (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:300])
+    (folder / "empty.jpg").write_bytes(b"")
+    rows += [("twin.png", "calibration"), ("nearly.png", "tune"), ("broken.png", "train"), ("empty.jpg", "tune")]
+    lines = ["path,split,part", *(f"{name},{split},part {name}" for name, split in rows)]
+    (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
+    seen: list[Pixels] = []
+    embed = extraction._embed
+
+    def watched(levels: Any, embedding: Any, batch: list[Pixels], *rest: Any) -> None:
+        seen.extend(pixels.copy() for pixels in batch)
+        embed(levels, embedding, batch, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction, "_embed", watched)
+        out = tmp_path_factory.mktemp("untidy-bundle") / "bundle"
+        fitted = fit_swatches(folder, out, "verdict.rate=0.25", "verdict.review_rate=0.5")
+    np.savez(out.parent / "seen.npz", *seen)
+    return folder, fitted
+
+
+def fitted_files(folder: Path, *splits: str) -> list[Path]:
+    """Readable files of some splits, in the order of their parts, as the manifest of `untidy` has them."""
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as manifest:
+        rows = [row for row in csv.DictReader(manifest) if row["path"] not in ("broken.png", "empty.jpg")]
+    return [
+        folder / row["path"]
+        for split in splits
+        for row in sorted(rows, key=lambda r: r["part"])
+        if row["split"] == split
+    ]
+
+
+def test_unreadable_pictures_are_named_and_the_rest_goes_on(untidy: tuple[Path, Fitted]) -> None:
+    folder, fitted = untidy
+    assert {rejected.path for rejected in fitted.rejected} == {folder / "broken.png", folder / "empty.jpg"}
+    assert all(rejected.reason for rejected in fitted.rejected)
+    assert (fitted.bundle.card.parts.train, fitted.bundle.card.parts.tune) == (14, 5)
+
+
+def test_duplicates_across_the_split_are_named(untidy: tuple[Path, Fitted]) -> None:
+    folder, fitted = untidy
+    same = [warning for warning in fitted.warnings if "are the same picture" in warning]
+    assert any(f"{folder / '03.bmp'} and {folder / 'twin.png'} are the same" in warning for warning in same)
+    near = [warning for warning in fitted.warnings if "nearly the same picture" in warning]
+    assert any(str(folder / "09.bmp") in warning and str(folder / "nearly.png") in warning for warning in near)
+    assert len(same) + len(near) == 2, "and nothing else is suspected"
+
+
+def test_wanted_rates_are_calibrated(untidy: tuple[Path, Fitted]) -> None:
+    card = untidy[1].bundle.card
+    assert (card.wanted_rate, card.wanted_review_rate, card.wanted_guarantee) == (0.25, 0.5, "expected")
+    scores = sorted(np.inf if part.score is None else part.score for part in card.calibration_parts)
+    assert len(scores) == 7
+    assert scores[6] == np.inf, "the overexposed one, which the gate refuses"
+    assert card.calibration is not None
+    assert card.calibration.threshold.rank == 6  # 2 of 8 may lie above
+    assert scores[5] < card.calibration.threshold.value < scores[5] + 0.01 * card.good_spread
+    assert card.calibration.review.value == pytest.approx(np.mean(scores[3:5]))  # 4 of 8 may, so k = 4
+
+
+def test_full_scale_comes_from_training_parts(untidy: tuple[Path, Fitted]) -> None:
+    """Training parts have 12 bits. Calibration parts are brighter, and must not be looked at for this."""
+    folder, fitted = untidy
+    brightest = {
+        split: max(
+            cv2.imread(str(f), -1).max()
+            for f in fitted_files(folder, split)
+            if f.name in ("00.png", "06.png", "12.png", "18.png")
+        )
+        for split in ("train", "calibration")
+    }
+    assert brightest["train"] <= 4095 < brightest["calibration"]
+    assert fitted.bundle.card.image.full_scale == 4095
+
+
+class Spy:
+    """Stands before ONNX Runtime's session and keeps what it is fed."""
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.fed: list[Pixels] = []
+
+    def run(self, outputs: list[str], feed: dict[str, NDArray[np.uint8]]) -> Any:
+        self.fed.extend(feed["image"])
+        return self.session.run(outputs, feed)
+
+
+def test_fit_sees_the_pixels_that_the_inspector_feeds(untidy: tuple[Path, Fitted]) -> None:
+    """Bit depth, orientation, transparency, grey: the same on both sides, and what they should be."""
+    folder, fitted = untidy
+    with np.load(fitted.bundle.path.parent / "seen.npz") as stored:
+        in_fit = [stored[f"arr_{index}"] for index in range(len(stored.files))]
+    inspector = Inspector(fitted.bundle, threads=1)
+    spy = inspector._session = Spy(inspector._session)  # type: ignore[assignment]
+    files = fitted_files(folder, "train", "tune")
+    assert all(isinstance(item, Measurement) for item in inspector.measure(files))
+    assert len(in_fit) == len(spy.fed) == len(files) == 19
+    for file, one, other in zip(files, in_fit, spy.fed, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=file.name)
+    by_name = dict(zip((file.name for file in files), in_fit, strict=True))
+    twelve_bit = swatch(0).astype(float) * 12
+    np.testing.assert_array_equal(by_name["00.png"], np.floor(twelve_bit * 255 / 4095 + 0.5))
+    turned = by_name["01 gedreht ä.jpg"].astype(int)
+    assert np.abs(turned - swatch(1)).mean() < 4 < np.abs(np.rot90(turned) - swatch(1)).mean()
+    stored_alpha = np.asarray(Image.open(folder / "02.png"))
+    np.testing.assert_array_equal(by_name["02.png"], swatch(2) * (stored_alpha[:, :, 3:] == 255))
+    np.testing.assert_array_equal(by_name["04.tif"], np.repeat(swatch(4)[:, :, :1], 3, axis=2))
+
+
+# --- what may not shape a model ---
+
+
+def test_calibration_parts_do_not_shape_the_model(uncalibrated_path: Path, swatch_folder: Path, tmp_path: Path) -> None:
+    """Everything is frozen before they are measured: with other calibration pictures, the same model."""
+    first = open_bundle(uncalibrated_path).card
+    folder = shutil.copytree(swatch_folder, tmp_path / "good")
+    for part in first.calibration_parts:
+        save(folder / f"{part.part}.png", swatch(900 + int(part.part), 80, scratched=True))
+    second = fit_swatches(folder, tmp_path / "bundle").bundle
+    assert [part.part for part in second.card.calibration_parts] == [part.part for part in first.calibration_parts]
+    assert second.card.calibration_parts != first.calibration_parts, "they do give other scores"
+    assert digests(second.path)["flow.safetensors"] == digests(uncalibrated_path)["flow.safetensors"]
+    assert second.card.distance_limit == first.distance_limit
+    assert second.card.bundle_id == first.bundle_id, "the scoring graph is the same, byte for byte"
+    assert second.card.recipe == first.recipe
+
+
+def test_a_stopped_fit_goes_on_as_if_nothing_had_happened(
+    uncalibrated_path: Path, swatch_folder: Path, tmp_path: Path
+) -> None:
+    """Stopped in the first level, again in the second, and then left alone."""
+    out = tmp_path / "bundle"
+    first, second, last = Stop("learn level 1", 10), Stop("learn level 2", 20), Stop("", 0)
+    for watch, resume in ((first, False), (second, True)):
+        with pytest.raises(KeyboardInterrupt):
+            fit_swatches(swatch_folder, out, resume=resume, watch=watch)
+        assert not out.exists(), "a bundle appears only when whole"
+    fitted = fit_swatches(swatch_folder, out, resume=True, watch=last)
+    assert ("learn level 1", 10) not in second.seen, "the first ten steps were not done again"
+    assert next(step for stage, step in last.seen if stage == "learn level 2") == 30
+    assert ("embed", 16) in first.seen
+    assert not [stage for stage, _ in last.seen if stage == "embed"], "pictures were embedded once"
+    assert fitted.bundle.card.bundle_id == open_bundle(uncalibrated_path).card.bundle_id
+    assert digests(out)["flow.safetensors"] == digests(uncalibrated_path)["flow.safetensors"]
+    assert fitted.bundle.card.training == open_bundle(uncalibrated_path).card.training
+    assert not (tmp_path / "bundle.training").exists()
+
+
+def test_two_fits_at_once_share_a_cache(swatch_folder: Path, tmp_path: Path) -> None:
+    """The second runs from start to end while the first is embedding the same pictures."""
+    cache = EmbeddingCache(tmp_path / "cache")
+    recipe = swatch_recipe("embedding.levels=[2]")
+    others: list[Fitted] = []
+
+    def meanwhile(progress: Progress) -> None:
+        if progress.stage == "embed" and not others:
+            others.append(fit(recipe, swatch_folder, tmp_path / "second", cache=cache))
+
+    first = fit(recipe, swatch_folder, tmp_path / "first", cache=cache, watch=meanwhile)
+    (second,) = others
+    assert first.bundle.card.bundle_id == second.bundle.card.bundle_id
+    assert first.bundle.card.calibration_parts == second.bundle.card.calibration_parts
+    (entry,) = (tmp_path / "cache").iterdir()
+    assert sorted(path.name for path in entry.iterdir()) == ["level0.npy"], "one entry, and nothing half-written"

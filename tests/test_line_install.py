@@ -1,0 +1,65 @@
+"""The line PC's install, for real: a fresh environment, the base package, one scored folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from support import run
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the commands in an environment with the base install only."""
+    base = tmp_path_factory.mktemp("line")
+    source = base / "source"  # a copy: building writes into the folder that it builds from
+    shutil.copytree(REPOSITORY / "defectflow", source / "defectflow", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    made = run(sys.executable, "-m", "venv", base / "venv")
+    assert made.returncode == 0, made.stderr
+    commands = base / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    installed = run(commands / "python", "-m", "pip", "install", "--quiet", source, timeout_s=600)
+    assert installed.returncode == 0, installed.stderr
+    return commands
+
+
+def test_it_scores_and_reports(line: Path, bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    scored = run(line / "defectflow", "score", bundle_path, sample / "test" / "good", "--out", tmp_path / "results")
+    assert scored.returncode == 0, scored.stderr
+    assert len((tmp_path / "results" / "results.csv").read_text().splitlines()) == 1 + 24
+    reported = run(line / "defectflow", "report", tmp_path / "results")
+    assert reported.returncode == 0, reported.stderr
+    assert run(line / "defectflow", "verify", bundle_path).returncode == 0
+
+
+def test_it_has_no_torch(line: Path) -> None:
+    for name in ("torch", "timm", "scipy", "sklearn"):
+        assert "ModuleNotFoundError" in run(line / "python", "-c", f"import {name}").stderr
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_training_says_what_to_install(
+    line: Path, bundle_path: Path, sample: Path, tmp_path: Path, command: str
+) -> None:
+    words = {"fit": (sample, "--out", tmp_path / "b"), "evaluate": (bundle_path, "--data", sample)}
+    refused = run(line / "defectflow", command, *words[command])
+    assert refused.returncode == 2
+    assert "pip install 'defectflow[train]'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_everything_that_ships_is_there(line: Path, tmp_path: Path) -> None:
+    listed = run(line / "defectflow", "recipes")
+    assert listed.returncode == 0, listed.stderr
+    assert "default.yaml" in listed.stdout
+    program = (
+        "import defectflow, pathlib; print(*(p.name for p in pathlib.Path(defectflow.__file__).parent.rglob('*')))"
+    )
+    files = run(line / "python", "-c", program).stdout.split()
+    assert {"py.typed", "report.html.j2", "resnet18.safetensors", "default.yaml", "fast.yaml"} <= set(files)

@@ -1,0 +1,349 @@
+"""A whole folder judged: every picture a row, the same whether stopped or not, in files that others can read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+from support import DEFECTFLOW, marked, run, save
+
+from defectflow.dataset import Picture, find_pictures
+from defectflow.errors import DataError, NotCalibrated, SettingsError
+from defectflow.results import Row, gather_parts
+from defectflow.runtime import Inspector, Measurement, Verdict
+from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.image import read_image
+from defectflow.runtime.progress import Progress
+from defectflow.runtime.recalibrate import recalibrate
+from defectflow.scoring import Tally, score_folder
+
+VARYING = ("milliseconds",)
+MEASURED = ("score", "distance")
+
+
+@pytest.fixture
+def folder(sample: Path, tmp_path: Path) -> Path:
+    """Good and marked rings under awkward names, two broken files, a lens cap; pictures of one part share a prefix."""
+    good = sorted((sample / "test" / "good").glob("*.png"))[:3]
+    folder = tmp_path / "Prüfung 检查"
+    folder.mkdir()
+    shutil.copy(good[0], folder / "p1 a.png")
+    save(folder / "p1 b.png", marked(read_image(good[1])))
+    shutil.copy(good[2], folder / "p2, \"quoted\"; 'ä'.png")
+    save(folder / "unter ordner" / "p3 größer.png", np.asarray(Image.open(good[0]).resize((321, 222))))
+    save(folder / "p4 cap.png", np.zeros((256, 256, 3), np.uint8))
+    (folder / "p5 cut.png").write_bytes(good[0].read_bytes()[:3000])
+    (folder / "p2 empty.jpg").write_bytes(b"")
+    return folder
+
+
+def score(bundle: Path, folder: Path, out: Path, **options: Any) -> Tally:
+    pictures = find_pictures(folder, part_regex=r"(p\d)")
+    return score_folder(Inspector(bundle, threads=1), pictures, folder, out, **options)
+
+
+def journal(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_rows_are_the_inspectors_verdicts(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    tally = score(bundle_path, folder, tmp_path / "out")
+    rows = {row["file"]: row for row in journal(tmp_path / "out")}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert set(rows) == {path.relative_to(folder).as_posix() for path in files}
+    inspector = Inspector(bundle_path, threads=1)
+    for path, item in zip(files, inspector.inspect(files), strict=True):
+        row = rows[path.relative_to(folder).as_posix()]
+        if not isinstance(item, Verdict):
+            assert row["decision"] == "error"
+            assert row["error"]
+            assert row["score"] is None
+            continue
+        assert row["decision"] == item.decision.word
+        assert row["score"] == pytest.approx(item.score, abs=1e-4 * inspector.card.good_spread)
+        assert row["p_value"] == pytest.approx(item.p_value)
+        assert (row["threshold"], row["sha256"]) == (item.threshold, item.sha256)
+        assert len(row["regions"]) == len(item.regions())
+        assert row["calibration_id"] == inspector.card.calibration_id
+    assert {rows[name]["decision"] for name in ("p1 a.png", "unter ordner/p3 größer.png")} <= {"ok", "review"}
+    assert rows["p1 b.png"]["decision"] == "defect"
+    assert rows["p1 b.png"]["regions"][0]["area_px"] > 100
+    assert rows["p4 cap.png"]["decision"] == "invalid"
+    assert tally.pictures["error"] == 2
+    assert {name for name, _ in tally.failed} == {"p5 cut.png", "p2 empty.jpg"}
+    assert sum(tally.pictures.values()) == len(files)
+
+
+def test_the_worst_picture_decides_a_part(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    tally = score(bundle_path, folder, tmp_path / "out")
+    parts = {row["part"]: row for row in table(tmp_path / "out" / "parts.csv")}
+    assert list(parts) == ["p1", "p2", "p4", "p5", "p3"]
+    assert (parts["p1"]["decision"], parts["p1"]["worst_file"], parts["p1"]["pictures"]) == ("defect", "p1 b.png", "2")
+    assert parts["p2"]["decision"] in ("ok", "review")
+    assert (parts["p2"]["pictures"], parts["p2"]["errors"]) == ("2", "1")
+    assert (parts["p4"]["decision"], parts["p5"]["decision"]) == ("invalid", "error")
+    assert sum(tally.parts.values()) == 5
+
+
+def test_precedence_and_ties_within_a_part() -> None:
+    def row(decision: Any, value: float | None, name: str) -> Row:
+        return Row(file=name, part="x", decision=decision, score=value)
+
+    def worst(*rows: Row) -> tuple[str | None, str]:
+        (part,) = gather_parts(rows)
+        return part.decision, part.worst.file
+
+    assert worst(row("ok", -0.5, "a"), row("ok", 0.0, "b"), row("ok", -0.1, "c")) == ("ok", "b")
+    assert worst(row("review", 9, "a"), row("defect", 8, "b"), row("ok", 7, "c")) == ("defect", "b")
+    assert worst(row("defect", 9, "a"), row("invalid", 1, "b")) == ("invalid", "b")
+    assert worst(row("error", None, "a"), row("ok", 1, "b")) == ("ok", "b")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_the_table_holds_the_journals_rows(bundle_path: Path, folder: Path, tmp_path: Path, form: Any) -> None:
+    out = tmp_path / "out"
+    score(bundle_path, folder, out, table=form)
+    rows = journal(out)
+    files = {path.name for path in out.iterdir()}
+    tables = set() if form == "jsonl" else {f"results.{form}"}
+    assert files == {"run.json", "results.jsonl", "parts.csv"} | tables
+    if form == "csv":
+        read = table(out / "results.csv")
+        assert [row["file"] for row in read] == [row["file"] for row in rows]
+        for text, row in zip(read, rows, strict=True):
+            assert text["score"] == ("" if row["score"] is None else repr(row["score"]))
+            assert json.loads(text["regions"]) == row["regions"]
+    elif form == "parquet":
+        read = pyarrow.parquet.read_table(out / "results.parquet").to_pylist()
+        assert [{**row, "regions": json.loads(row["regions"])} for row in read] == rows
+
+
+def test_overlays_and_masks_have_the_pictures_size(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    score(bundle_path, folder, out, overlays=True, masks=True)
+    inspector = Inspector(bundle_path, threads=1)
+    usable = [row["file"] for row in journal(out) if row["decision"] != "error"]
+    for kind in ("overlays", "masks"):
+        drawn = {path.relative_to(out / kind).as_posix() for path in (out / kind).rglob("*.png")}
+        assert drawn == {f"{name}.png" for name in usable}
+    for name in usable:
+        picture = Image.open(folder / name)
+        mask = np.asarray(Image.open(out / "masks" / f"{name}.png"))
+        assert Image.open(out / "overlays" / f"{name}.png").size == picture.size
+        assert mask.shape == picture.size[::-1]
+        (verdict,) = inspector.inspect([folder / name])
+        assert isinstance(verdict, Verdict)
+        np.testing.assert_array_equal(mask > 0, verdict.mask_at_full_size())
+    marks = np.asarray(Image.open(out / "masks" / "p1 b.png.png"))
+    assert marks[100:110, 45:95].mean() > 128, "the felt-pen line"
+
+
+def test_results_inside_the_scored_folder_are_not_judged(bundle_path: Path, folder: Path) -> None:
+    out = folder / "results"
+    first = score(bundle_path, folder, out, overlays=True, masks=True)
+    again = score(bundle_path, folder, out, overlays=True, masks=True, resume=True)
+    assert again.pictures == first.pictures
+    assert len(journal(out)) == 7
+
+
+# --- stopped and resumed ---
+
+
+def comparable(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    assert len({row["file"] for row in rows}) == len(rows), "a picture was judged twice"
+    return {row["file"]: {key: row[key] for key in row if key not in (*VARYING, *MEASURED, "regions")} for row in rows}
+
+
+def assert_equal_runs(stopped: Path, whole: Path, spread: float) -> None:
+    """Equal but for time; numbers within the tolerance, as other pictures share a batch."""
+    rows, expected = journal(stopped), {row["file"]: row for row in journal(whole)}
+    assert comparable(rows) == comparable(list(expected.values()))
+    for row in rows:
+        for key in MEASURED if row["decision"] != "error" else ():
+            assert row[key] == pytest.approx(expected[row["file"]][key], rel=1e-4, abs=1e-4 * spread)
+        boxes = [
+            [(one["left_px"], one["top_px"], one["width_px"], one["height_px"]) for one in each["regions"]]
+            for each in (row, expected[row["file"]])
+        ]
+        assert boxes[0] == boxes[1]
+    assert [row["part"] for row in table(stopped / "parts.csv")] == [row["part"] for row in table(whole / "parts.csv")]
+    assert len(table(stopped / "results.csv")) == len(expected)
+
+
+def test_killed_at_any_moment_it_goes_on(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    """A real process, killed three times without warning, and once more in the middle of writing a line."""
+    source = tmp_path / "pictures"
+    for kind in ("good", "dent", "hole"):
+        shutil.copytree(sample / "test" / kind, source / kind)
+    (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    out, whole = tmp_path / "stopped", tmp_path / "whole"
+    command = [DEFECTFLOW, "score", bundle_path, source, "--out", out, "--overlays", "--threads", "1"]
+    lines = 0
+    for kill in range(3):
+        process = subprocess.Popen(
+            [str(word) for word in (*command, *(["--resume"] if kill else []))],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        target = lines + 6
+        while process.poll() is None and time.monotonic() < deadline:
+            content = (out / "results.jsonl").read_bytes() if (out / "results.jsonl").exists() else b""
+            if content.count(b"\n") >= target:
+                break
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it was over before it could be killed"
+        lines = (out / "results.jsonl").read_bytes().count(b"\n")
+        assert not (out / "parts.csv").exists()
+        with (out / "results.jsonl").open("ab") as file:
+            file.write('{"file": "good/part0099_ä'.encode()[:-1])  # cut within a letter
+    assert 18 <= lines < 31
+    assert run(*command).returncode == 2, "without --resume, results are not overwritten"
+    finished = run(*command, "--resume")
+    assert finished.returncode == 3, finished.stderr  # one picture could not be used
+    pictures = find_pictures(source, part_regex=open_bundle(bundle_path).card.part_regex)
+    inspector = Inspector(bundle_path, threads=1)
+    score_folder(inspector, pictures, source, whole, overlays=True)
+    assert len(journal(whole)) == len(pictures) == 31
+    assert_equal_runs(out, whole, inspector.card.good_spread)
+    overlays = [sorted(path.name for path in each.rglob("overlays/**/*.png")) for each in (out, whole)]
+    assert overlays[0] == overlays[1]
+    assert len(overlays[0]) == 30
+    assert json.loads((out / "run.json").read_text())["finished"]
+
+
+def test_resuming_judges_only_what_is_left(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    pictures = find_pictures(folder, part_regex=r"(p\d)")
+
+    def stop(progress: Progress) -> None:
+        if progress.done == 4:
+            raise KeyboardInterrupt
+
+    inspector = Inspector(bundle_path, threads=1)
+    with pytest.raises(KeyboardInterrupt):
+        score_folder(inspector, pictures, folder, out, watch=stop)
+    before = journal(out)
+    assert len(before) == 4
+    steps: list[int] = []
+    score_folder(inspector, pictures, folder, out, resume=True, watch=lambda progress: steps.append(progress.done))
+    assert steps == [5, 6, 7]
+    assert journal(out)[:4] == before, "what was judged stays as it was, to the millisecond"
+    score_folder(inspector, pictures, folder, tmp_path / "whole")
+    assert_equal_runs(out, tmp_path / "whole", inspector.card.good_spread)
+    score_folder(inspector, pictures, folder, out, resume=True)
+    assert len(journal(out)) == 7, "nothing is left to do, and nothing is done"
+
+
+def test_results_are_never_mixed(
+    bundle_path: Path, bundle_copy: Path, uncalibrated_copy: Path, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(SettingsError, match="nothing to resume here"):
+        score(bundle_path, folder, out, resume=True)
+    shutil.rmtree(out)
+    score(bundle_path, folder, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(SettingsError, match=r"holds results already; go on with --resume, or choose another --out"):
+        score(bundle_path, folder, out)
+    recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4)
+    with pytest.raises(SettingsError, match="results of another calibration"):
+        score(bundle_copy, folder, out, resume=True)
+    recalibrate(open_bundle(uncalibrated_copy), rate=0.2, guarantee="expected", review_rate=0.4)
+    with pytest.raises(SettingsError, match="results of another bundle"):
+        score(uncalibrated_copy, folder, out, resume=True)
+    elsewhere = shutil.copytree(folder, tmp_path / "elsewhere")
+    with pytest.raises(SettingsError, match="results of another folder"):
+        score(bundle_path, elsewhere, out, resume=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_scores_without_verdicts(uncalibrated_path: Path, swatch_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    inspector = Inspector(uncalibrated_path, threads=1)
+    tally = score_folder(inspector, find_pictures(swatch_folder), swatch_folder, out, scores_only=True)
+    assert tally.pictures == {"not judged": 24}
+    rows = journal(out)
+    items = inspector.measure(sorted(swatch_folder.glob("*.png")))
+    for row, item in zip(rows, items, strict=True):
+        assert isinstance(item, Measurement)
+        assert row["score"] == pytest.approx(item.score, abs=1e-3)
+        assert (row["decision"], row["p_value"], row["threshold"]) == (None, None, None)
+
+
+def test_scores_and_verdicts_are_not_mixed(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    for first in (True, False):
+        out = tmp_path / f"scores only {first}"
+        score(bundle_path, folder, out, scores_only=first)
+        with pytest.raises(SettingsError, match="cannot be mixed"):
+            score(bundle_path, folder, out, scores_only=not first, resume=True)
+
+
+def test_a_manifest_may_point_elsewhere(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    """Overlays go below the results all the same, never beside the pictures."""
+    elsewhere = tmp_path / "lists"
+    elsewhere.mkdir()
+    (elsewhere / "manifest.csv").write_text(f"path\n../{folder.name}/p1 a.png\n", encoding="utf-8")
+    before = sorted(folder.rglob("*"))
+    score_folder(
+        Inspector(bundle_path, threads=1),
+        find_pictures(elsewhere),
+        elsewhere,
+        tmp_path / "out",
+        overlays=True,
+        masks=True,
+    )
+    assert sorted(folder.rglob("*")) == before
+    assert len(list((tmp_path / "out" / "overlays").rglob("p1 a.png.png"))) == 1
+    assert len(list((tmp_path / "out" / "masks").rglob("p1 a.png.png"))) == 1
+
+
+def test_uncalibrated_bundle_is_refused_before_anything_is_written(
+    uncalibrated_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(NotCalibrated, match="lowest rate"):
+        score(uncalibrated_path, folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+def test_full_disk(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    score(bundle_path, folder, out)
+    (out / "results.csv.partial").symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"results cannot be written \(No space left .*what was judged is kept"):
+        score(bundle_path, folder, out, resume=True)
+    assert len(journal(out)) == 7
+
+
+def test_names_that_are_not_unicode(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    """A file from an old camera: its name is no UTF-8, its picture is fine."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    name = os.fsdecode(b"teil_\xfc.png")
+    try:
+        shutil.copy(min((sample / "test" / "good").glob("*.png")), folder / name)
+    except OSError:
+        pytest.skip("this file system takes only Unicode names")
+    inspector = Inspector(bundle_path, threads=1)
+    pictures = [Picture(folder / name, name, None, "")]
+    tally = score_folder(inspector, pictures, folder, tmp_path / "out")
+    assert sum(tally.pictures.values()) == 1
+    assert table(tmp_path / "out" / "results.csv")[0]["decision"] in ("ok", "review", "defect")
+    assert score_folder(inspector, pictures, folder, tmp_path / "out", resume=True) == tally
