@@ -188,9 +188,7 @@ def assert_equal_runs(stopped: Path, whole: Path, spread: float) -> None:
 
 def test_killed_at_any_moment_it_goes_on(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
     """A real process, killed three times without warning, and once more in the middle of writing a line."""
-    source = tmp_path / "pictures"
-    for kind in ("good", "dent", "hole"):
-        shutil.copytree(sample / "test" / kind, source / kind)
+    source = shutil.copytree(sample / "test", tmp_path / "pictures")
     (source / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     out, whole = tmp_path / "stopped", tmp_path / "whole"
     command = [DEFECTFLOW, "score", bundle_path, source, "--out", out, "--overlays", "--threads", "1"]
@@ -202,7 +200,7 @@ def test_killed_at_any_moment_it_goes_on(bundle_path: Path, sample: Path, tmp_pa
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 60
-        target = lines + 6
+        target = lines + 4
         while process.poll() is None and time.monotonic() < deadline:
             content = (out / "results.jsonl").read_bytes() if (out / "results.jsonl").exists() else b""
             if content.count(b"\n") >= target:
@@ -213,18 +211,18 @@ def test_killed_at_any_moment_it_goes_on(bundle_path: Path, sample: Path, tmp_pa
         assert not (out / "parts.csv").exists()
         with (out / "results.jsonl").open("ab") as file:
             file.write('{"file": "good/part0099_ä'.encode()[:-1])  # cut within a letter
-    assert 18 <= lines < 31
+    assert 12 <= lines < 43
     assert run(*command).returncode == 2, "without --resume, results are not overwritten"
     finished = run(*command, "--resume")
     assert finished.returncode == 3, finished.stderr  # one picture could not be used
     pictures = find_pictures(source, part_regex=open_bundle(bundle_path).card.part_regex)
     inspector = Inspector(bundle_path, threads=1)
     score_folder(inspector, pictures, source, whole, overlays=True)
-    assert len(journal(whole)) == len(pictures) == 31
+    assert len(journal(whole)) == len(pictures) == 43
     assert_equal_runs(out, whole, inspector.card.good_spread)
     overlays = [sorted(path.name for path in each.rglob("overlays/**/*.png")) for each in (out, whole)]
     assert overlays[0] == overlays[1]
-    assert len(overlays[0]) == 30
+    assert len(overlays[0]) == 42
     assert json.loads((out / "run.json").read_text())["finished"]
 
 
