@@ -37,7 +37,7 @@ def main() -> None:
         work = Path(scratch)
         sources = {Path(source).stem: Path(source) for source in options.sources}
         for product in PRODUCTS if options.samples else ():
-            sources[product] = draw_product(product, work / product).parent
+            sources[product] = draw_product(product, work / product)
         if options.real:
             sources |= {manifest.stem: manifest for manifest in sorted(_real_data().glob("*.csv"))}
         cache = EmbeddingCache(work / "cache", limit_gb=options.cache_limit)
@@ -48,10 +48,10 @@ def main() -> None:
             evaluation = evaluate(Inspector(fitted.bundle), labelled_test_pictures(find_pictures(source)))
             parts = fitted.bundle.card.parts.model_dump()
             results[name] = evaluation.to_json() | {"fit_s": fit_s, "fit_parts": parts}
-            print(f"{name}: image AUROC {results[name]['image_auroc']:.4f}, fitted in {fit_s:.0f} s", file=sys.stderr)
+            print(f"{name}: image AUROC {_figure(evaluation.to_json()['image_auroc'])}, {fit_s:.0f} s", file=sys.stderr)
+            if options.json:
+                options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     _show(results)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

@@ -54,12 +54,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         # A third of the sample parts are shot again; draw enough parts and keep as many pictures as wanted.
-        good = draw_product("ring", work / "ring", good_parts=options.pictures, test_good_parts=0, defective_parts=0)
-        for extra in sorted((good.parent / "train" / "good").glob("*.png"))[options.pictures :]:
+        ring = draw_product("ring", work / "ring", good_parts=options.pictures, test_good_parts=0, defective_parts=0)
+        good = ring / "train" / "good"
+        for extra in sorted(good.glob("*.png"))[options.pictures :]:
             extra.unlink()
         for recipe in options.recipe or ["fast", "default"]:
             model = work / recipe
-            arguments = (recipe, good.parent / "train" / "good", model)
+            arguments = (recipe, good, model)
             with multiprocessing.get_context("spawn").Pool(1) as fresh:  # a process of its own, for its peak memory
                 results[recipe] = fresh.apply(measure_fit, arguments)
             results[recipe] |= measure_graph(recipe, model / MODEL, work / f"{recipe}_backbone.onnx", options.turns)

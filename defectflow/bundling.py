@@ -78,7 +78,7 @@ def write_scoring_graph(
         wanted_rate=recipe.verdict.rate,
         wanted_guarantee=recipe.verdict.guarantee,
         wanted_review_rate=recipe.verdict.review_rate,
-        parts_known=not splits.one_picture_per_part,
+        parts_known=splits.parts_known,
         calibration_parts=(),
         calibration=None,
         recipe=recipe.model_dump(mode="json"),
@@ -154,7 +154,8 @@ def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: ND
     np.save(bundle.path / EMBEDDINGS, pooled[: len(splits.train)].astype(np.float32))
     sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
     fitted = {checked.pixel_digests[p.path]: side for side, pictures in sides.items() for p in pictures}
-    index = {"thumbnails": thumbnails, "fitted": fitted}
+    parts = {p.part: side for side, pictures in sides.items() for p in pictures}
+    index = {"thumbnails": thumbnails, "fitted": fitted, "parts": parts}
     (bundle.path / INDEX).write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

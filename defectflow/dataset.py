@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal, cast, get_args
 
@@ -35,9 +35,13 @@ class Picture:
     """"good", the kind of defect, or "" where unknown."""
     mask: Path | None = None
     split: Split | None = None
+    part_known: bool = field(default=False, compare=False)
+    """Whether a part regex or a manifest's column named the part; else every picture is a part of its own."""
 
 
-def find_pictures(source: Path, *, label: Label | None = None, part_regex: str | None = None) -> list[Picture]:
+def find_pictures(
+    source: Path, *, label: Label | None = None, part_regex: str | None = None, usual_part_regex: str | None = None
+) -> list[Picture]:
     """The pictures of a source, in an order that depends only on their names.
 
     `source` is, tried in this order: a manifest (.csv, .parquet) or one picture; a folder that holds
@@ -48,23 +52,26 @@ def find_pictures(source: Path, *, label: Label | None = None, part_regex: str |
     `part_regex` is searched in each path relative to the source ("/" between folders); its first group, or
     the whole match, names the part. Without it a manifest's `part`, else the relative path without suffix.
 
+    `usual_part_regex`, a bundle's own, stands in for it where nothing else names the parts; a path that it does
+    not match names its own part.
+
     Raises DataError (nothing found, or a faulty tree or manifest), SettingsError (a faulty `part_regex`).
     """
-    pattern = _compile(part_regex)
+    parts = _PartNames(_compile(part_regex or usual_part_regex), strict=part_regex is not None)
     if source.is_file():
         if source.suffix.lower() in MANIFEST_SUFFIXES:
-            return _read_manifest(source, label, pattern)
-        pictures = [_unsorted_picture(source, source.parent, label, pattern)] if _is_picture(source) else []
+            return _read_manifest(source, label, parts)
+        pictures = [_unsorted_picture(source, source.parent, label, parts)] if _is_picture(source) else []
     elif not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
     elif (source / MANIFEST).is_file():
-        return _read_manifest(source / MANIFEST, label, pattern)
+        return _read_manifest(source / MANIFEST, label, parts)
     elif (source / "train" / "good").is_dir():
-        pictures = [*_tree_pictures(source, "train", pattern), *_tree_pictures(source, "test", pattern)]
+        pictures = [*_tree_pictures(source, "train", parts), *_tree_pictures(source, "test", parts)]
     elif _is_test_folder(source):
-        pictures = list(_tree_pictures(source.absolute().parent, "test", pattern))
+        pictures = list(_tree_pictures(source.absolute().parent, "test", parts))
     else:
-        pictures = [_unsorted_picture(path, source, label, pattern) for path in _picture_files(source)]
+        pictures = [_unsorted_picture(path, source, label, parts) for path in _picture_files(source)]
     if not pictures:
         raise DataError(f"{source}: no pictures found; accepted are {', '.join(sorted(image.SUFFIXES))}")
     return pictures
@@ -94,8 +101,9 @@ def _picture_files(folder: Path) -> list[Path]:
     return [path for _, path in sorted(files)]
 
 
-def _unsorted_picture(path: Path, base: Path, label: Label | None, pattern: re.Pattern[str] | None) -> Picture:
-    return Picture(path, _part(path.relative_to(base).as_posix(), pattern), label, _kind("", label))
+def _unsorted_picture(path: Path, base: Path, label: Label | None, parts: _PartNames) -> Picture:
+    part, known = parts.of(path.relative_to(base).as_posix())
+    return Picture(path, part, label, _kind("", label), part_known=known)
 
 
 def _is_test_folder(folder: Path) -> bool:
@@ -106,7 +114,7 @@ def _is_test_folder(folder: Path) -> bool:
     )
 
 
-def _tree_pictures(root: Path, split: Literal["train", "test"], pattern: re.Pattern[str] | None) -> Iterator[Picture]:
+def _tree_pictures(root: Path, split: Literal["train", "test"], parts: _PartNames) -> Iterator[Picture]:
     for path in _picture_files(root / split):
         relative = path.relative_to(root)
         kind = relative.parts[1]
@@ -117,7 +125,8 @@ def _tree_pictures(root: Path, split: Literal["train", "test"], pattern: re.Patt
         mask_folder = root / "ground_truth" / Path(*relative.parts[1:-1])
         masks = [mask_folder / f"{path.stem}{end}" for end in ("_mask.png", ".png")]
         mask = next((mask for mask in masks if mask.is_file()), None)
-        yield Picture(path, _part(relative.as_posix(), pattern), label, kind, mask, split)
+        part, known = parts.of(relative.as_posix())
+        yield Picture(path, part, label, kind, mask, split, known)
 
 
 def _compile(part_regex: str | None) -> re.Pattern[str] | None:
@@ -127,38 +136,54 @@ def _compile(part_regex: str | None) -> re.Pattern[str] | None:
         raise SettingsError(f"part regex {part_regex!r} is not a regular expression: {error}") from error
 
 
-def _part(relative: str, pattern: re.Pattern[str] | None) -> str:
-    """Relative path -> the part's name. Raises DataError if the pattern does not match."""
-    if pattern is None:
-        return str(PurePosixPath(relative).with_suffix(""))
-    match = pattern.search(relative)
-    part = match[1 if pattern.groups else 0] if match else None
-    if not part:
-        raise DataError(
-            f"{relative}: no part can be read from this path with the part regex {pattern.pattern!r}; "
-            "change the expression, or leave it out if every picture shows another part"
-        )
-    return part
+@dataclass(frozen=True, slots=True)
+class _PartNames:
+    """How a picture's path names its part. Where it does not, a strict rule refuses, and another stands aside."""
+
+    pattern: re.Pattern[str] | None
+    strict: bool
+
+    @property
+    def expression(self) -> str | None:
+        return None if self.pattern is None else self.pattern.pattern
+
+    def of(self, relative: str) -> tuple[str, bool]:
+        """Relative path -> the part's name, and whether it is known to be one. Raises DataError."""
+        relative = printable(relative)
+        match = None if self.pattern is None else self.pattern.search(relative)
+        if match is not None and (part := match[1 if match.re.groups else 0]):
+            return part, True
+        if self.strict:
+            raise DataError(
+                f"{relative}: no part can be read from this path with the part regex {self.expression!r}; "
+                "change the expression, or leave it out if every picture shows another part"
+            )
+        return str(PurePosixPath(relative).with_suffix("")), False
+
+
+def printable(name: str) -> str:
+    """A file's name may hold bytes that are no Unicode, which no table can hold: they are spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _kind(kind: str, label: Label | None) -> str:
     return kind or label or ""
 
 
-def _read_manifest(manifest: Path, label: Label | None, pattern: re.Pattern[str] | None) -> list[Picture]:
+def _read_manifest(manifest: Path, label: Label | None, parts: _PartNames) -> list[Picture]:
     """Raises DataError with one line per faulty row."""
     rows = manifest_rows(manifest)
     columns = rows[0][1].keys() if rows else ()
-    if pattern is not None and "part" in columns:
+    if parts.strict and "part" in columns:
         raise SettingsError(
-            f"{manifest} has a column 'part', and a part regex {pattern.pattern!r} is given; leave one of them out"
+            f"{manifest} has a column 'part', and a part regex {parts.expression!r} is given; leave one of them out"
         )
     pictures: list[Picture] = []
     problems: list[str] = []
     first_place: dict[Path, str] = {}
     for place, row in rows:
         default = label if "label" not in columns else None
-        faults, picture = _manifest_picture(manifest.parent, row, default, pattern)
+        faults, picture = _manifest_picture(manifest.parent, row, default, parts)
         problems += [f"  {place}: {fault}" for fault in faults]
         if picture is None:
             continue
@@ -175,7 +200,7 @@ def _read_manifest(manifest: Path, label: Label | None, pattern: re.Pattern[str]
 
 
 def _manifest_picture(
-    folder: Path, row: Mapping[str, str], default: Label | None, pattern: re.Pattern[str] | None
+    folder: Path, row: Mapping[str, str], default: Label | None, parts: _PartNames
 ) -> tuple[list[str], Picture | None]:
     """One row -> what is wrong with it, and the picture if nothing is."""
     faults = [
@@ -201,6 +226,7 @@ def _manifest_picture(
     if faults or path is None:
         return faults, None
     label = cast(Label | None, row.get("label") or default)
-    part = row.get("part") or _part(row["path"].replace("\\", "/"), pattern)
+    named = row.get("part")
+    part, known = (named, True) if named else parts.of(row["path"].replace("\\", "/"))
     split = cast(Split | None, row.get("split") or None)
-    return [], Picture(path, part, label, _kind(row.get("kind", ""), label), files["mask"], split)
+    return [], Picture(path, part, label, _kind(row.get("kind", ""), label), files["mask"], split, known)

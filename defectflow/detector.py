@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,16 +13,15 @@ from defectflow.embedding import (
     Embedding,
     Normalisation,
     build_embedding,
+    geometry_of,
     position_condition,
 )
 from defectflow.errors import SettingsError
 from defectflow.flows.flow import Flow, build_flow
-from defectflow.gate import Gate, pool
+from defectflow.gate import Gate
 from defectflow.runtime.image import read_image
 from defectflow.score import Score
 from defectflow.settings import ImageSettings, Recipe
-
-OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
 
 
 class Detector(nn.Module):
@@ -40,18 +39,25 @@ class Detector(nn.Module):
         self.gate = Gate(sum(shape[-1] for shape in embedding.shapes))
         for level, (height, width, _) in enumerate(embedding.shapes):
             self.register_buffer(f"condition_{level}", position_condition(height, width), persistent=False)
+            inside = score.inside_at(height, width).flatten().float()
+            self.register_buffer(f"share_{level}", inside / inside.sum(), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         levels = self.embedding(image)
         anomaly_map = self.score.anomaly_map([self.level_map(i, level) for i, level in enumerate(levels)])
         score, top_floor = self.score.image_score(anomaly_map)
-        pooled = pool(levels)
+        pooled = self.pooled(levels)
         return score, anomaly_map, pooled, self.gate(pooled), top_floor
 
     def condition(self, level: int) -> Tensor:
         """(h_l, w_l, K): where on the part each place of a level lies."""
         condition: Tensor = getattr(self, f"condition_{level}")
         return condition
+
+    def pooled(self, levels: list[Tensor]) -> Tensor:
+        """Mean over each level's places inside the region of interest, side by side: -> (N, sum of D_l)."""
+        shares = [getattr(self, f"share_{level}") for level in range(len(levels))]
+        return torch.cat([share @ level.flatten(1, 2) for share, level in zip(shares, levels, strict=True)], dim=1)
 
     def normalisation(self, level: int) -> Normalisation:
         return cast(Normalisation, self.normalisations[level])
@@ -102,5 +108,5 @@ def _inside(image: ImageSettings, height: int, width: int) -> Tensor:
     if image.roi.mask is None:
         return torch.ones(height, width, dtype=torch.bool)
     grey = read_image(image.roi.mask)[..., 0]
-    share = cv2.resize((grey > 127).astype("float32"), (width, height), interpolation=cv2.INTER_AREA)
+    share = geometry_of(image).to_square((grey > 127).astype(np.float32), height, width)
     return torch.from_numpy(share >= 0.5)

@@ -116,22 +116,20 @@ SHRINKAGE = 1e-3
 """Added to a level's covariance, as a share of its mean variance."""
 
 
+def geometry_of(image: ImageSettings) -> Geometry:
+    """Where a recipe's square lies on a picture, in whole ten-thousandths."""
+    if image.roi.rectangle is None:
+        return Geometry(image.aspect)
+    left, top, width, height = (round(share * PARTS_PER_WHOLE) for share in image.roi.rectangle)
+    # Rounding may add up to one part too many, which would reach beyond a large picture.
+    width, height = min(width, PARTS_PER_WHOLE - left), min(height, PARTS_PER_WHOLE - top)
+    return Geometry(image.aspect, (left, top, width, height))
+
+
 def build_embedding(image: ImageSettings, embedding: EmbeddingSettings) -> tuple[Embedding, list[str]]:
     """The embedding of a recipe, and the names of tensors in the weights that found no place."""
     backbone, unused = build_backbone(embedding, image.size)
-    rectangle = image.roi.rectangle
-    geometry = Geometry(
-        aspect=image.aspect,
-        rectangle=None
-        if rectangle is None
-        else (
-            round(rectangle[0] * PARTS_PER_WHOLE),
-            round(rectangle[1] * PARTS_PER_WHOLE),
-            round(rectangle[2] * PARTS_PER_WHOLE),
-            round(rectangle[3] * PARTS_PER_WHOLE),
-        ),
-    )
-    return Embedding(backbone, geometry, image.size, embedding.neighbourhood), unused
+    return Embedding(backbone, geometry_of(image), image.size, embedding.neighbourhood), unused
 
 
 def position_condition(height: int, width: int) -> Tensor:

@@ -6,14 +6,14 @@ thresholds are the calibrated ones; the test pictures are only counted against t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
@@ -26,7 +26,9 @@ from defectflow.metrics import (
     rejected_interval,
 )
 from defectflow.pixels import PixelFigures, PixelStore
+from defectflow.runtime.bundle import Bundle, fitted_digests
 from defectflow.runtime.card import Card
+from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
@@ -152,6 +154,17 @@ class Evaluation:
         }
 
 
+def seen_in_fit(bundle: Bundle, pictures: Iterable[Picture]) -> list[Picture]:
+    """Good pictures whose pixels were in the fit: figures on them would flatter."""
+    fitted = fitted_digests(bundle)
+    seen = []
+    for picture in pictures:
+        with contextlib.suppress(ImageError):  # unreadable ones are the evaluation's to report
+            if picture.label == "good" and pixel_digest(read_raw(picture.path)) in fitted:
+                seen.append(picture)
+    return seen
+
+
 def evaluate(
     inspector: Inspector,
     pictures: Sequence[Picture],
@@ -189,38 +202,6 @@ def evaluate(
                 pixels.add(picture, result)
         watch(Progress("evaluate", done, len(pictures)))
     return _summarise(inspector.card, seen, unreadable, pixels, side, draws, seed)
-
-
-def tables(evaluation: Evaluation) -> list[Table]:
-    """The figures for a terminal: the whole set, then one row per kind of defect."""
-    whole = Table("figure", "value", "95% interval", title="Evaluation")
-    image, pixel = evaluation.image, evaluation.pixel
-    if image is not None:
-        whole.add_row("image AUROC", _percent(image.auroc), _range(image.auroc_interval))
-        whole.add_row("image AP", _percent(image.ap), _range(image.ap_interval))
-        whole.add_row("image F1-max", _percent(image.f1_max), _range(image.f1_max_interval))
-        whole.add_row("part AUROC", _percent(evaluation.part_auroc), _range(evaluation.part_auroc_interval))
-    if pixel is not None:
-        whole.add_row("pixel AUROC", _percent(pixel.auroc), "")
-        whole.add_row("pixel AP", _percent(pixel.ap), "")
-        whole.add_row("AUPRO to 30% / 5%", f"{_percent(pixel.aupro_30)} / {_percent(pixel.aupro_05)}", "")
-    for name, share in (
-        ("overkill (good parts rejected)", evaluation.overkill),
-        ("good parts to review", evaluation.review),
-        ("escape (defective parts called ok)", evaluation.escape),
-    ):
-        if share is not None:
-            whole.add_row(name, f"{share.count} of {share.of}", _range(share.interval))
-    if evaluation.overkill_expected is not None:
-        low, high = evaluation.overkill_expected
-        verdict = "as predicted" if evaluation.overkill_inside else "NOT as predicted"
-        whole.add_row("overkill that the guarantee predicts", verdict, f"{low} to {high} parts")
-    kinds = Table("kind", "pictures", "image AUROC", "AUPRO 30%", "escapes", title="Kinds of defect")
-    for kind in evaluation.per_kind:
-        escapes = f"{kind.escape.count} of {kind.escape.of}" if kind.escape else "-"
-        aupro = _percent(kind.pixel.aupro_30 if kind.pixel else None)
-        kinds.add_row(kind.kind, str(kind.pictures), _percent(kind.image_auroc), aupro, escapes)
-    return [whole, kinds] if evaluation.per_kind else [whole]
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,11 +365,3 @@ def _notes(
         )
     if unreadable:
         yield f"{len(unreadable)} pictures could not be read and count nowhere."
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
-
-
-def _range(interval: Interval | None) -> str:
-    return "-" if interval is None else f"{interval[0]:.2%} to {interval[1]:.2%}"

@@ -14,9 +14,10 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from defectflow.detector import OUTPUTS, Detector
+from defectflow.detector import Detector
 from defectflow.errors import ExportError
 from defectflow.runtime.calibration import TOLERANCE
+from defectflow.runtime.graph import SCORING_OUTPUTS
 from defectflow.runtime.verdict import Measurement
 
 LARGEST_SIDE_PX = 30_000
@@ -37,7 +38,7 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
             (example,),
             dynamo=True,
             input_names=["image"],
-            output_names=list(OUTPUTS),
+            output_names=list(SCORING_OUTPUTS),
             dynamic_shapes={"image": sizes},
             verbose=False,
         )

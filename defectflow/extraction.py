@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,18 +16,20 @@ from torch import Tensor
 from defectflow.cache import EmbeddingCache, Levels
 from defectflow.embedding import Embedding
 from defectflow.errors import DataError
-from defectflow.gate import pool
 from defectflow.runtime.image import read_image
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.settings import Recipe
 
 BATCH_PICTURES = 8
+FORMAT = 1
+"""Raised whenever the same settings would give other embeddings than before."""
 
 
 def embedding_key(recipe: Recipe, embedding: Embedding, pixel_digests: Sequence[str]) -> str:
     """A digest of all that cached embeddings depend on: pixels in their order, settings, weights."""
     settings = [recipe.image.model_dump(mode="json"), recipe.embedding.model_dump(mode="json")]
-    text = json.dumps([list(pixel_digests), settings, embedding.backbone.digest()], sort_keys=True)
+    made_by = [FORMAT, timm.__version__, embedding.backbone.digest()]
+    text = json.dumps([list(pixel_digests), settings, made_by], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -54,12 +57,6 @@ def level_batch(levels: Levels, start: int, stop: int) -> list[Tensor]:
     return [torch.from_numpy(level[start:stop].astype(np.float32)) for level in levels]
 
 
-def pooled(levels: Levels) -> Tensor:
-    """Pooled embeddings of all cached pictures, (pictures, sum of D_l)."""
-    starts = range(0, len(levels[0]), BATCH_PICTURES)
-    return torch.cat([pool(level_batch(levels, start, start + BATCH_PICTURES)) for start in starts])
-
-
 def _fill(
     levels: Levels,
     embedding: Embedding,
@@ -71,8 +68,6 @@ def _fill(
     batch: list[NDArray[np.uint8]] = []
     for done, path in enumerate(paths):
         pixels = read_image(path, full_scale=full_scale)
-        height, width, _ = pixels.shape
-        embedding.geometry.check(height, width, str(path))
         if batch and (batch[0].shape != pixels.shape or len(batch) == BATCH_PICTURES):
             _embed(levels, embedding, batch, done - len(batch), device)
             batch.clear()

@@ -23,8 +23,9 @@ from defectflow.bundling import checksums, write_flow, write_golden, write_refer
 from defectflow.cache import EmbeddingCache, Levels
 from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
-from defectflow.errors import CalibrationError, SettingsError, TrainingError
-from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch, pooled
+from defectflow.embedding import geometry_of
+from defectflow.errors import CalibrationError, DataError, SettingsError, TrainingError
+from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch
 from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
@@ -43,6 +44,9 @@ from defectflow.splits import (
 )
 from defectflow.training import Run, Vectors, choose_device, fit_normalisation, train_flow
 
+LISTED = 20
+"""Unusable pictures that an error names, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
@@ -50,7 +54,6 @@ class Fitted:
 
     bundle: Bundle
     rejected: tuple[Rejected, ...]
-    warnings: tuple[str, ...]
 
 
 def fit(
@@ -78,19 +81,25 @@ def fit(
     torch.manual_seed(recipe.training.seed)
 
     watch(Progress("check pictures", 0, 1))
-    good = [p for p in find_pictures(source, label="good", part_regex=part_regex) if p.label == "good"]
-    checked = check_readable([picture for picture in good if picture.split != "test"])
+    found = find_pictures(source, label="good", part_regex=part_regex)
+    candidates = {picture for picture in found if picture.label == "good" and picture.split != "test"}
+    checked = check_readable([p for p in found if p in candidates], geometry=geometry_of(recipe.image))
     verdict = recipe.verdict
-    splits = split_parts(
-        checked.readable,
-        calibration_parts=parts_needed(verdict.rate, verdict.guarantee),
-        tune_share=recipe.splits.tune,
-        seed=recipe.splits.seed,
-    )
+    try:
+        splits = split_parts(
+            [*checked.readable, *(p for p in found if p not in candidates)],
+            calibration_parts=parts_needed(verdict.rate, verdict.guarantee),
+            tune_share=recipe.splits.tune,
+            seed=recipe.splits.seed,
+        )
+    except DataError as error:
+        unusable = [f"  {rejected.path}: {rejected.reason}" for rejected in checked.rejected[:LISTED]]
+        more = f"{len(checked.rejected)} picture(s) could not be used:"
+        raise DataError("\n".join([str(error), *([more, *unusable] if unusable else [])])) from error
     if recipe.image.full_scale is None:
         image = recipe.image.model_copy(update={"full_scale": fix_full_scale(splits, checked)})
         recipe = recipe.model_copy(update={"image": image})
-    watch(Progress("check pictures", 1, 1, _counts(splits)))
+    watch(Progress("check pictures", 1, 1, f"{_counts(splits)}; {len(checked.rejected)} pictures unusable"))
 
     detector, unused_weights = build_detector(recipe)
     learned_from = [*splits.train, *splits.tune]
@@ -111,7 +120,7 @@ def fit(
         for index, level in enumerate(levels)
     ]
     detector.cpu()
-    embeddings = pooled(levels).numpy()
+    embeddings = _pooled(detector, levels)
     distance_limit = _freeze(detector, levels, embeddings, train_pictures, verdict.gate_margin)
 
     folder = out.with_name(f"{out.name}.partial")
@@ -130,17 +139,18 @@ def fit(
     card = bundle.card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
         card = card.calibrated(parts, verdict.rate, verdict.guarantee, verdict.review_rate)
-    save_bundle(folder, card)
-    if out.exists():
-        shutil.rmtree(out)
-    folder.rename(out)
-    shutil.rmtree(checkpoints.parent, ignore_errors=True)
-
-    everything = np.concatenate([embeddings, [item.embedding for item in unseen]])
+    everything = np.concatenate([embeddings, *(item.embedding[None] for item in unseen)])
     warnings = [*splits.warnings, *_duplicate_warnings(splits, checked, everything)]
     if unused_weights:
         warnings.append(f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}")
-    return Fitted(open_bundle(out), checked.rejected, tuple(warnings))
+    save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))
+    replaced = out.with_name(f"{out.name}.replaced")
+    if out.exists():
+        out.rename(replaced)
+    folder.rename(out)
+    for leftover in (replaced, checkpoints.parent):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return Fitted(open_bundle(out), checked.rejected)
 
 
 def _checkpoints(out: Path, key: str, recipe: Recipe, resume: bool) -> Path:
@@ -205,6 +215,13 @@ def _freeze(
     return float(farthest * (1 + gate_margin))
 
 
+@torch.no_grad()
+def _pooled(detector: Detector, levels: Levels) -> NDArray[np.float32]:
+    """Pooled embeddings of all cached pictures, (pictures, sum of D_l)."""
+    starts = range(0, len(levels[0]), BATCH_PICTURES)
+    return torch.cat([detector.pooled(level_batch(levels, row, row + BATCH_PICTURES)) for row in starts]).numpy()
+
+
 def _counts(splits: Splits) -> str:
     sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
     return ", ".join(f"{len({p.part for p in pictures})} parts {side}" for side, pictures in sides.items())
@@ -214,7 +231,7 @@ def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np
     """Pictures so alike across the split that they may show one part; embeddings (n, D) as splits.pictures."""
     exact = exact_duplicates(splits, checked)
     for first, second in exact:
-        yield f"{first.path} and {second.path} are the same picture, on two sides of the split"
+        yield f"{first.path} and {second.path} are the same picture, but count as two, as evidence must not"
     for first, second in near_duplicates(splits, embeddings):
         if (first, second) not in exact:
             yield (

@@ -40,8 +40,3 @@ class Gate(nn.Module):
         factor = torch.linalg.cholesky((precision + precision.T) / 2)  # precision = factor factor^T
         self.mean.copy_(pooled.mean(0))
         self.matrix.copy_(factor.to(scale) / scale[:, None])
-
-
-def pool(levels: list[Tensor]) -> Tensor:
-    """Mean over each level's places, levels side by side: (N, h_l, w_l, D_l) ... -> (N, sum of D_l)."""
-    return torch.cat([level.mean(dim=(1, 2)) for level in levels], dim=1)

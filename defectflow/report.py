@@ -93,6 +93,9 @@ def _notes(run: Run, rows: Sequence[Row], truncated: bool) -> Iterator[str]:
         )
     if run.card.calibration is None:
         yield "The bundle is uncalibrated: there are scores, but no verdicts."
+    elif run.scores_only:
+        yield "Only scores were asked for: there are no verdicts."
+    yield from run.card.warnings[:LISTED]
     judged = [row for row in rows if row.decision != "error"]
     if {(row.bundle_id, row.calibration_id) for row in judged} - {(run.card.bundle_id, run.card.calibration_id)}:
         yield "Some pictures were judged by another bundle or calibration than the one described here."

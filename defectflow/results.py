@@ -69,6 +69,14 @@ class Run(BaseModel):
     started: str
     finished: str | None = None
     pictures: int
+    scores_only: bool = False
+    overlays: bool = False
+    masks: bool = False
+
+    @property
+    def judged(self) -> bool:
+        """Whether there are verdicts, and not only scores."""
+        return self.card.calibration is not None and not self.scores_only
 
     @property
     def seconds(self) -> float | None:

@@ -59,8 +59,9 @@ class Score(nn.Module):
                 standard = self._to_grid(standard)
             total = total + standard
         # Dividing by the blurred mask keeps what lies outside from leaking in at the region's edge.
-        smooth = self._blur(total * self.inside) / self.blurred_inside.clamp_min(1e-6)
-        return smooth * self.inside
+        nothing = torch.zeros_like(total)
+        smooth = self._blur(torch.where(self.inside, total, nothing)) / self.blurred_inside.clamp_min(1e-6)
+        return torch.where(self.inside, smooth, nothing)
 
     def image_score(self, anomaly_map: Tensor) -> tuple[Tensor, Tensor]:
         """(N, h, w) -> mean of the top places (N,) and the lowest of them (N,)."""

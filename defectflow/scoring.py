@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from defectflow.dataset import Picture
+from defectflow.dataset import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
@@ -79,13 +80,16 @@ def score_folder(
     run = Run(
         bundle=str(inspector.bundle.path.resolve()),
         card=inspector.card,
-        source=str((source if source.is_dir() else source.parent).resolve()),
+        source=str(_absolute(source if source.is_dir() else source.parent)),
         started=_now(),
         pictures=len(pictures),
+        scores_only=scores_only,
+        overlays=overlays,
+        masks=masks,
     )
     out.mkdir(parents=True, exist_ok=True)
-    run, done = _continue(out, run, scores_only) if resume else (_begin(out, run), set[str]())
     names = {picture.path: _relative(picture.path, Path(run.source)) for picture in pictures}
+    run, done = _continue(out, run, {names[p.path]: p.part for p in pictures}) if resume else (_begin(out, run), set())
     left = [picture for picture in pictures if names[picture.path] not in done]
     started = time.perf_counter()
     try:
@@ -94,7 +98,10 @@ def score_folder(
             for count, (picture, item) in enumerate(zip(left, seen, strict=True), start=1):
                 name = names[picture.path]
                 if isinstance(item, Verdict):
-                    _draw(out, name, picture.path, item, inspector, overlays, masks)
+                    try:
+                        _draw(out, name, picture.path, item, inspector, overlays, masks)
+                    except ImageError as error:  # moved away since it was judged
+                        item = error
                 # Drawn first, so that a row in the journal means that everything of that picture is there.
                 journal.write(_row(name, picture, item, inspector.card).model_dump_json() + "\n")
                 journal.flush()
@@ -128,14 +135,14 @@ def check_parquet() -> None:
 def _row(name: str, picture: Picture, item: Measurement | ImageError, card: Card) -> Row:
     known: dict[str, Any] = {
         "file": name,
-        "part": _writable(picture.part),
+        "part": picture.part,
         "label": picture.label,
         "kind": picture.kind or None,
         "bundle_id": card.bundle_id,
         "calibration_id": card.calibration_id,
     }
     if isinstance(item, ImageError):
-        return Row(**known, decision="error", error=_writable(str(item)))
+        return Row(**known, decision="error", error=printable(str(item)))
     known |= {
         "score": item.score,
         "distance": item.distance,
@@ -177,8 +184,11 @@ def _begin(out: Path, run: Run) -> Run:
     return run
 
 
-def _continue(out: Path, run: Run, scores_only: bool) -> tuple[Run, set[str]]:
-    """The earlier run's header, and the files it has judged. A last line cut short by a kill is dropped."""
+def _continue(out: Path, run: Run, parts: dict[str, str]) -> tuple[Run, set[str]]:
+    """The earlier run's header, and the files it has judged. A last line cut short by a kill is dropped.
+
+    `parts` says which part each file shows, now. Raises SettingsError where the two runs do not belong together.
+    """
     if not (out / RUN).is_file():
         raise SettingsError(f"{out}: nothing to resume here (it has no {RUN}); leave --resume out")
     earlier = read_run(out / RUN)
@@ -186,6 +196,9 @@ def _continue(out: Path, run: Run, scores_only: bool) -> tuple[Run, set[str]]:
         ("folder", earlier.source, run.source),
         ("bundle", earlier.card.bundle_id, run.card.bundle_id),
         ("calibration", earlier.card.calibration_id, run.card.calibration_id),
+        ("choice of --scores-only", earlier.scores_only, run.scores_only),
+        ("choice of --overlays", earlier.overlays, run.overlays),
+        ("choice of --masks", earlier.masks, run.masks),
     ):
         if before != now:
             raise SettingsError(
@@ -193,11 +206,16 @@ def _continue(out: Path, run: Run, scores_only: bool) -> tuple[Run, set[str]]:
                 "choose another --out"
             )
     rows, _ = read_journal(out / JOURNAL)
-    if any((row.decision is None) != scores_only for row in rows if row.decision != "error"):
-        held, wanted = ("verdicts", "scores only") if scores_only else ("scores only", "verdicts")
-        raise SettingsError(f"{out}: holds {held}, and {wanted} cannot be mixed with them; choose another --out")
+    for row in rows:
+        if parts.get(row.file, row.part) != row.part:
+            raise SettingsError(
+                f"{out}: {row.file} was judged as part {row.part!r} and is {parts[row.file]!r} now; use the same "
+                "--part-regex, or choose another --out"
+            )
+    run = earlier.model_copy(update={"pictures": run.pictures, "finished": None})
+    _replace(out / RUN, run.model_dump_json(indent=2))
     _replace(out / JOURNAL, "".join(row.model_dump_json() + "\n" for row in rows))
-    return earlier.model_copy(update={"pictures": run.pictures}), {row.file for row in rows}
+    return run, {row.file for row in rows}
 
 
 def _draw(
@@ -250,13 +268,13 @@ def _replace(path: Path, text: str) -> None:
 
 def _relative(path: Path, base: Path) -> str:
     """Relative to the scored folder, with forward slashes; a manifest may point outside it."""
-    path = path.resolve()
-    return _writable(path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix())
+    path = _absolute(path)
+    return printable(path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix())
 
 
-def _writable(name: str) -> str:
-    """A file's name may hold bytes that are no Unicode, which no table can hold: they are spelled out."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+def _absolute(path: Path) -> Path:
+    """Not resolved: two links to one file are two pictures."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _now() -> str:

@@ -92,7 +92,7 @@ class EmbeddingSettings(_Settings):
 
 
 class _CouplingSettings(_Settings):
-    layers: int = Field(8, ge=1, le=64)
+    layers: int = Field(4, ge=1, le=64)
     """Coupling layers per level."""
     hidden: int = Field(128, ge=8, le=4096)
     """Width of the two hidden layers in each coupling's network."""
@@ -118,7 +118,7 @@ FlowSettings = Annotated[RealNVPSettings | GlowSettings, Field(discriminator="fa
 class TrainingSettings(_Settings):
     """How the flows are learned from cached embeddings."""
 
-    steps: int = Field(1500, ge=1)
+    steps: int = Field(600, ge=1)
     """Optimiser steps per level, at most."""
     batch: int = Field(4096, ge=16)
     """Vectors per step, drawn over all pictures and places."""
@@ -130,7 +130,7 @@ class TrainingSettings(_Settings):
     """Largest gradient norm."""
     check_every: int = Field(50, ge=1)
     """Steps between looks at the tune parts and between checkpoints."""
-    patience: int = Field(8, ge=1)
+    patience: int = Field(4, ge=1)
     """Looks at the tune parts without improvement after which a level stops."""
     seed: int = Field(0, ge=0)
     deterministic: bool = False
@@ -179,7 +179,7 @@ class Recipe(_Settings):
 
     image: ImageSettings = ImageSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
-    flow: FlowSettings = RealNVPSettings()
+    flow: FlowSettings = GlowSettings()
     training: TrainingSettings = TrainingSettings()
     score: ScoreSettings = ScoreSettings()
     verdict: VerdictSettings = VerdictSettings()
@@ -188,12 +188,14 @@ class Recipe(_Settings):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, tree: Any) -> Any:
-        """A group whose lines are all commented out means its defaults; a flow without a family is RealNVP."""
+        """A group whose lines are all commented out means its defaults; a flow without a family is a Glow."""
         if not isinstance(tree, dict):
             return tree
+        if isinstance(tree.get("flow"), str):
+            raise ValueError(f"flow is a group of settings; choose its family with flow.family: {tree['flow']}")
         tree = {key: {} if value is None and key in cls.model_fields else value for key, value in tree.items()}
         if isinstance(tree.get("flow"), dict):
-            tree["flow"] = {"family": "realnvp", **tree["flow"]}
+            tree["flow"] = {"family": "glow", **tree["flow"]}
         return tree
 
 
@@ -280,7 +282,7 @@ def _fields_beside(tree: dict[str, Any], location: list[str]) -> list[str]:
     for part in location[:-1]:
         annotation = model.model_fields[part].annotation
         if get_origin(annotation) is not None:  # the union of flow families
-            family = tree.get("flow", {}).get("family", "realnvp")
+            family = tree.get("flow", {}).get("family", "glow")
             members = get_args(annotation)
             annotation = next(m for m in members if get_args(m.model_fields["family"].annotation)[0] == family)
         model = annotation

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.runtime import image
+from defectflow.runtime.geometry import Geometry
 
 MIN_PARTS = 8
 """Fewest good parts that can be divided into train, tune and calibration."""
@@ -65,9 +66,10 @@ class Splits:
         return self.train + self.tune + self.calibration
 
     @property
-    def one_picture_per_part(self) -> bool:
-        """True if every picture counts as its own part; if parts have siblings, the guarantee then fails."""
-        return len({picture.part for picture in self.pictures}) == len(self.pictures)
+    def parts_known(self) -> bool:
+        """False where a picture counts as a part of its own for want of a name; the guarantee then fails if parts
+        have several pictures."""
+        return all(picture.part_known for picture in self.pictures)
 
     @property
     def sides(self) -> NDArray[np.int64]:
@@ -75,13 +77,13 @@ class Splits:
         return np.repeat([0, 1, 2], [len(self.train), len(self.tune), len(self.calibration)])
 
 
-def check_readable(pictures: Sequence[Picture], *, workers: int = 2) -> Checked:
-    """Decode every picture once, in threads: which can be read, their pixels' digests, 16-bit brightness.
+def check_readable(pictures: Sequence[Picture], *, geometry: Geometry | None = None, workers: int = 2) -> Checked:
+    """Decode every picture once, in threads: which can be used, their pixels' digests, 16-bit brightness.
 
     Needs no full scale, because it looks at raw values: so it can come before the split.
     """
     with ThreadPoolExecutor(workers) as pool:
-        findings = list(pool.map(_check_picture, pictures))
+        findings = list(pool.map(lambda picture: _check_picture(picture, geometry), pictures))
     digests: dict[Path, str] = {}
     brightest: dict[Path, int] = {}
     for picture, finding in zip(pictures, findings, strict=True):
@@ -98,9 +100,11 @@ def check_readable(pictures: Sequence[Picture], *, workers: int = 2) -> Checked:
     )
 
 
-def _check_picture(picture: Picture) -> tuple[str, int | None] | Rejected:
+def _check_picture(picture: Picture, geometry: Geometry | None) -> tuple[str, int | None] | Rejected:
     try:
         pixels = image.read_raw(picture.path)
+        if geometry is not None:
+            geometry.check(pixels.shape[0], pixels.shape[1], str(picture.path))
     except ImageError as error:
         return Rejected(picture.path, str(error).removeprefix(f"{picture.path}: "))
     return image.pixel_digest(pixels), image.brightest(pixels)
@@ -199,12 +203,12 @@ def _split_warnings(pictures: Sequence[Picture], fitted_parts: set[str]) -> Iter
 
 
 def exact_duplicates(splits: Splits, checked: Checked) -> list[tuple[Picture, Picture]]:
-    """For each picture with the same pixels on an earlier side (train, tune, calibration): (that one, it)."""
+    """Pictures with the same pixels on two sides, or as two parts on one side: (the first of them, the other)."""
     first: dict[str, tuple[int, Picture]] = {}
     pairs = []
     for side, picture in zip(splits.sides, splits.pictures, strict=True):
         twin_side, twin = first.setdefault(checked.pixel_digests[picture.path], (int(side), picture))
-        if twin_side < side:
+        if twin_side < side or twin.part != picture.part:
             pairs.append((twin, picture))
     return pairs
 

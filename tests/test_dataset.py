@@ -473,10 +473,14 @@ def test_parts_shared_with_the_test_split_are_warned_about() -> None:
     )
 
 
-def test_splits_say_whether_every_picture_is_its_own_part() -> None:
-    for per_part, expected in ((1, True), (2, False)):
-        splits = split_parts(good_parts(12, per_part), calibration_parts=4, tune_share=0.15, seed=0)
-        assert splits.one_picture_per_part is expected
+def test_splits_say_whether_parts_are_known(tmp_path: Path) -> None:
+    """By how parts got their names, not by chance: two files of one stem make nothing known."""
+    for number in range(12):
+        write(tmp_path / f"{number:02}.png", number)
+    write(tmp_path / "00.bmp", 99)
+    for regex, expected in ((None, False), (r"(\d+)\.", True)):
+        pictures = find_pictures(tmp_path, label="good", part_regex=regex)
+        assert split_parts(pictures, calibration_parts=4, tune_share=0.15, seed=0).parts_known is expected
 
 
 # --- duplicates ---
@@ -488,9 +492,9 @@ def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     pictures = find_pictures(tmp_path, label="good")
     splits = split_parts(pictures, calibration_parts=5, tune_share=0.3, seed=0)
     original, sibling = splits.train[:2]
-    shutil.copy(original.path, sibling.path)  # on the same side: harmless
-    copies = [splits.tune[0], splits.calibration[1]]
-    for copy in copies:
+    shutil.copy(original.path, sibling.path)  # on the same side, but as two parts
+    copies = [sibling, splits.tune[0], splits.calibration[1]]
+    for copy in copies[1:]:
         shutil.copy(original.path, copy.path)
     checked = check_readable(pictures)
     assert splits_module.exact_duplicates(splits, checked) == [(original, copy) for copy in copies]
@@ -552,3 +556,13 @@ def test_real_manifests(name: str) -> None:
         )
     checked: Checked = check_readable(pictures[:50])
     assert not checked.rejected
+
+
+def test_a_manifests_part_column_wins_over_a_bundles_usual_part_regex(tmp_path: Path) -> None:
+    for stem in ("a-1", "a-2"):
+        write(tmp_path / f"{stem}.png")
+    manifest = manifest_of(tmp_path / "parts.csv", "path,part", "a-1.png,left", "a-2.png,right")
+    assert [picture.part for picture in find_pictures(manifest, usual_part_regex="(a)")] == ["left", "right"]
+    assert {picture.part for picture in find_pictures(tmp_path, usual_part_regex="(a)")} == {"a"}
+    explicit = find_pictures(tmp_path, part_regex=r"\d", usual_part_regex="(a)")
+    assert {picture.part for picture in explicit} == {"1", "2"}

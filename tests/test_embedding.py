@@ -17,9 +17,16 @@ from torch import Tensor, nn
 
 from defectflow.backbone import Backbone
 from defectflow.detector import build_detector
-from defectflow.embedding import CONDITION_WIDTH, PADDING_GREY, Embedding, build_embedding, position_condition
+from defectflow.embedding import (
+    CONDITION_WIDTH,
+    PADDING_GREY,
+    Embedding,
+    build_embedding,
+    geometry_of,
+    position_condition,
+)
 from defectflow.errors import SettingsError
-from defectflow.gate import SHRINKAGE, Gate, pool
+from defectflow.gate import SHRINKAGE, Gate
 from defectflow.runtime.geometry import Aspect, Geometry
 from defectflow.score import Score
 from defectflow.settings import EmbeddingSettings, ImageSettings, load_recipe
@@ -200,10 +207,17 @@ def test_gate_stands_fewer_pictures_than_values_and_dead_values() -> None:
     torch.testing.assert_close(gate(nudged), gate(train), atol=0.05, rtol=0.05)
 
 
-def test_pooling_is_the_mean_over_places() -> None:
-    levels = [torch.rand(2, 4, 6, 3), torch.rand(2, 2, 3, 5)]
-    expected = np.concatenate([level.numpy().mean((1, 2)) for level in levels], axis=1)
-    np.testing.assert_allclose(pool(levels).numpy(), expected, atol=1e-6)
+def test_pooling_is_the_mean_over_places_inside_the_region(tmp_path: Path) -> None:
+    inside = np.zeros((64, 64), bool)
+    inside[:32, 16:48] = True
+    recipe = load_recipe("fast", ["image.size=64", mask_file(tmp_path, inside)])
+    detector, _ = build_detector(recipe)
+    levels = [torch.rand(2, *shape) for shape in detector.embedding.shapes]
+    expected = []
+    for level in levels:
+        height, width = level.shape[1:3]
+        expected.append(level[:, : height // 2, width // 4 : 3 * width // 4].numpy().mean((1, 2)))
+    np.testing.assert_allclose(detector.pooled(levels).numpy(), np.concatenate(expected, axis=1), atol=1e-6)
 
 
 # ---- score ----
@@ -324,3 +338,25 @@ def test_a_mask_too_thin_for_a_coarse_level_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"leaves nothing to score at 4x4 places.*finer embedding\.levels"):
         build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2, 3]"]))
     build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2]"]))
+
+
+@pytest.mark.parametrize("aspect", ["letterbox", "crop"])
+def test_a_mask_is_padded_or_cut_as_its_picture_is(aspect: Aspect, tmp_path: Path) -> None:
+    """The left half of a picture twice as wide as high: in the square it is not simply the left half."""
+    mask = np.zeros((64, 128), bool)
+    mask[:, :64] = True
+    recipe = load_recipe("fast", ["image.size=64", f"image.aspect={aspect}", mask_file(tmp_path, mask)])
+    detector, _ = build_detector(recipe)
+    height, width = detector.score.grid
+    expected = np.zeros((height, width), bool)
+    if aspect == "letterbox":
+        expected[height // 4 : 3 * height // 4, : width // 2] = True
+    else:
+        expected[:, : width // 2] = True
+    np.testing.assert_array_equal(detector.score.inside.numpy(), expected)
+
+
+def test_a_rectangle_rounded_to_ten_thousandths_stays_on_the_picture() -> None:
+    image = ImageSettings.model_validate({"roi": {"rectangle": [0.00005, 0.3, 0.99995, 0.7]}})
+    cut = geometry_of(image).cut(20_000, 20_000)
+    assert cut.right <= 20_000 and cut.bottom <= 20_000

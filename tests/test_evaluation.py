@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from defectflow import evaluation
+from defectflow.cli.tables import tables
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
-from defectflow.evaluation import Evaluation, evaluate, tables
+from defectflow.evaluation import Evaluation, evaluate
 from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
 from defectflow.pixels import shrink_mask
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts

@@ -19,12 +19,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from defectflow.backbone import Backbone
-from defectflow.detector import OUTPUTS, Detector, build_detector
+from defectflow.detector import Detector, build_detector
 from defectflow.embedding import Embedding
 from defectflow.errors import ExportError
 from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
+from defectflow.runtime.graph import SCORING_OUTPUTS
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import load_recipe
 
@@ -91,11 +92,11 @@ def test_graph_and_model_agree_on_every_picture_size(way: str, exported) -> None
     detector, model = exported(way)
     graph = session(model)
     unit = detector(torch.from_numpy(np.stack([picture(64, 64, seed) for seed in range(8)])))[0].std().item()
-    worst = dict.fromkeys(OUTPUTS, 0.0)
+    worst = dict.fromkeys(SCORING_OUTPUTS, 0.0)
     for height, width in SIZES:
         image = np.stack([picture(height, width, seed) for seed in (20, 21)])
-        results = graph.run(list(OUTPUTS), {"image": image})
-        for name, ours, theirs in zip(OUTPUTS, results, detector(torch.from_numpy(image)), strict=True):
+        results = graph.run(list(SCORING_OUTPUTS), {"image": image})
+        for name, ours, theirs in zip(SCORING_OUTPUTS, results, detector(torch.from_numpy(image)), strict=True):
             assert ours.shape == tuple(theirs.shape)
             worst[name] = max(worst[name], float(np.abs(ours - theirs.numpy()).max()))
     print(way, {name: f"{value:.1e}" for name, value in worst.items()}, f"unit {unit:.2f}")
@@ -109,9 +110,9 @@ def test_any_number_of_pictures_and_none_touches_another(exported) -> None:
     _, model = exported("stretch")
     graph = session(model)
     image = np.stack([picture(90, 70, seed) for seed in range(5)])
-    together = graph.run(list(OUTPUTS), {"image": image})
+    together = graph.run(list(SCORING_OUTPUTS), {"image": image})
     for number in range(5):
-        alone = graph.run(list(OUTPUTS), {"image": image[number : number + 1]})
+        alone = graph.run(list(SCORING_OUTPUTS), {"image": image[number : number + 1]})
         for one, all_of_them in zip(alone, together, strict=True):
             np.testing.assert_allclose(one[0], all_of_them[number], atol=1e-3, rtol=1e-3)
 
@@ -123,7 +124,7 @@ def test_the_graph_takes_raw_pixels_of_any_size(exported) -> None:
     batch, height, width, channels = image.shape
     assert channels == 3
     assert all(isinstance(side, str) for side in (batch, height, width))
-    assert [output.name for output in session(model).get_outputs()] == list(OUTPUTS)
+    assert [output.name for output in session(model).get_outputs()] == list(SCORING_OUTPUTS)
     assert LARGEST_SIDE_PX >= 20_000
 
 
@@ -275,7 +276,7 @@ def test_a_transformer_exports_too(tmp_path: Path) -> None:
     unit = detector(torch.from_numpy(np.stack([picture(64, 64, seed) for seed in range(8)])))[0].std().item()
     for count, height, width in ((1, 64, 64), (3, 120, 77), (2, 33, 40)):
         image = np.stack([picture(height, width, seed) for seed in range(count)])
-        ours = graph.run(list(OUTPUTS), {"image": image})
+        ours = graph.run(list(SCORING_OUTPUTS), {"image": image})
         theirs = detector(torch.from_numpy(image))
         # Relative too: untrained on such pictures, the flow gives scores of hundreds.
         np.testing.assert_allclose(

@@ -222,9 +222,9 @@ def test_unreadable_pictures_are_named_and_the_rest_goes_on(untidy: tuple[Path, 
 
 def test_duplicates_across_the_split_are_named(untidy: tuple[Path, Fitted]) -> None:
     folder, fitted = untidy
-    same = [warning for warning in fitted.warnings if "are the same picture" in warning]
+    same = [warning for warning in fitted.bundle.card.warnings if "are the same picture" in warning]
     assert any(f"{folder / '03.bmp'} and {folder / 'twin.png'} are the same" in warning for warning in same)
-    near = [warning for warning in fitted.warnings if "nearly the same picture" in warning]
+    near = [warning for warning in fitted.bundle.card.warnings if "nearly the same picture" in warning]
     assert any(str(folder / "09.bmp") in warning and str(folder / "nearly.png") in warning for warning in near)
     assert len(same) + len(near) == 2, "and nothing else is suspected"
 
@@ -345,3 +345,33 @@ def test_two_fits_at_once_share_a_cache(swatch_folder: Path, tmp_path: Path) -> 
     assert first.bundle.card.calibration_parts == second.bundle.card.calibration_parts
     (entry,) = (tmp_path / "cache").iterdir()
     assert sorted(path.name for path in entry.iterdir()) == ["level0.npy"], "one entry, and nothing half-written"
+
+
+def test_too_few_parts_because_the_files_are_bad_says_so(swatch_folder: Path, tmp_path: Path) -> None:
+    folder = swatches(tmp_path / "good", 6)
+    (folder / "cut.png").write_bytes((folder / min(path.name for path in folder.glob("*.png"))).read_bytes()[:80])
+    save(folder / "tiny.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DataError) as caught:
+        fit_swatches(folder, tmp_path / "bundle")
+    text = str(caught.value)
+    assert "6 good parts" in text and "2 picture(s) could not be used" in text
+    assert "cut.png: " in text and "tiny.png: 8 x 8 pixels leave fewer than 16" in text
+
+
+def test_parts_in_the_fit_and_in_the_test_set_are_named(swatch_folder: Path, tmp_path: Path) -> None:
+    files = sorted(swatch_folder.glob("*.png"))
+    rows = [f"{path},good,{path.stem},train" for path in files[:-1]]
+    rows.append(f"{files[-1]},defective,{files[0].stem},test")
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(["path,label,part,split", *rows]) + "\n", encoding="utf-8")
+    warnings = fit_swatches(manifest, tmp_path / "bundle").bundle.card.warnings
+    assert any("1 parts have pictures both for fitting and in the test split" in warning for warning in warnings)
+
+
+def test_a_fit_without_calibration_parts_is_saved_uncalibrated(swatch_folder: Path, tmp_path: Path) -> None:
+    files = sorted(swatch_folder.glob("*.png"))
+    rows = [f"{path},good,{path.stem},{'tune' if number < 4 else 'train'}" for number, path in enumerate(files)]
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("\n".join(["path,label,part,split", *rows]) + "\n", encoding="utf-8")
+    card = fit_swatches(manifest, tmp_path / "bundle").bundle.card
+    assert card.calibration is None and card.calibration_parts == ()

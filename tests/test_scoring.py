@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 from support import DEFECTFLOW, marked, run, save
 
-from defectflow.dataset import Picture, find_pictures
+from defectflow.dataset import find_pictures
 from defectflow.errors import DataError, NotCalibrated, SettingsError
 from defectflow.results import Row, gather_parts
 from defectflow.runtime import Inspector, Measurement, Verdict
@@ -289,7 +290,7 @@ def test_scores_and_verdicts_are_not_mixed(bundle_path: Path, folder: Path, tmp_
     for first in (True, False):
         out = tmp_path / f"scores only {first}"
         score(bundle_path, folder, out, scores_only=first)
-        with pytest.raises(SettingsError, match="cannot be mixed"):
+        with pytest.raises(SettingsError, match="another choice of --scores-only"):
             score(bundle_path, folder, out, scores_only=not first, resume=True)
 
 
@@ -340,8 +341,26 @@ def test_names_that_are_not_unicode(bundle_path: Path, sample: Path, tmp_path: P
     except OSError:
         pytest.skip("this file system takes only Unicode names")
     inspector = Inspector(bundle_path, threads=1)
-    pictures = [Picture(folder / name, name, None, "")]
+    pictures = find_pictures(folder)
     tally = score_folder(inspector, pictures, folder, tmp_path / "out")
     assert sum(tally.pictures.values()) == 1
     assert table(tmp_path / "out" / "results.csv")[0]["decision"] in ("ok", "review", "defect")
     assert score_folder(inspector, pictures, folder, tmp_path / "out", resume=True) == tally
+
+
+def test_two_links_to_one_file_are_two_pictures(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for name in ("left.png", "right.png"):
+        (folder / name).symlink_to(min((sample / "test" / "good").glob("*.png")))
+    tally = score_folder(Inspector(bundle_path, threads=1), find_pictures(folder), folder, tmp_path / "out")
+    assert sum(tally.pictures.values()) == sum(tally.parts.values()) == 2
+
+
+def test_a_changed_part_regex_is_not_mixed_in(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    inspector = Inspector(bundle_path, threads=1)
+    pictures = find_pictures(folder)
+    score_folder(inspector, pictures, folder, tmp_path / "out")
+    renamed = [replace(picture, part="other") for picture in pictures]
+    with pytest.raises(SettingsError, match=r"was judged as part .* and is 'other' now"):
+        score_folder(inspector, renamed, folder, tmp_path / "out", resume=True)

@@ -87,11 +87,13 @@ def test_override(override: str, read, start: str, tmp_path: Path) -> None:
     assert read(load_recipe(written(tmp_path, "") if start == "empty file" else start, [override]))
 
 
-def test_a_flow_without_a_family_is_realnvp(tmp_path: Path) -> None:
+def test_a_flow_without_a_family_is_the_default_recipes(tmp_path: Path) -> None:
     path = written(tmp_path, "image: {size: 128}\n")
-    assert load_recipe(path, ["flow.layers=12"]).flow == RealNVPSettings(layers=12)
-    assert load_recipe(written(tmp_path, "flow: {hidden: 64}")).flow == RealNVPSettings(hidden=64)
-    assert load_recipe(written(tmp_path, "flow: {hidden: 64}"), ["flow.family=glow"]).flow == GlowSettings(hidden=64)
+    assert load_recipe(path, ["flow.layers=12"]).flow == GlowSettings(layers=12)
+    assert load_recipe(written(tmp_path, "flow: {hidden: 64}")).flow == GlowSettings(hidden=64)
+    assert load_recipe(written(tmp_path, "flow: {hidden: 64}"), ["flow.family=realnvp"]).flow == RealNVPSettings(
+        hidden=64
+    )
 
 
 def test_the_last_of_several_overrides_wins() -> None:
@@ -220,3 +222,12 @@ def test_no_tree_of_values_ends_in_a_stack_trace(tree: dict) -> None:
     except SettingsError:
         return
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+
+
+def test_the_default_recipe_is_what_the_settings_say_where_a_recipe_is_silent() -> None:
+    assert load_recipe("default") == Recipe()
+
+
+def test_a_family_given_as_the_flow_is_explained() -> None:
+    with pytest.raises(SettingsError, match=r"choose its family with flow\.family: realnvp"):
+        load_recipe("default", ["flow=realnvp"])

@@ -43,7 +43,7 @@ def score(
     from defectflow.scoring import score_folder
 
     inspector = Inspector(bundle, threads=threads)
-    found = find_pictures(pictures, part_regex=part_regex or inspector.card.part_regex)
+    found = find_pictures(pictures, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
     with progress_bars() as watch:
         tally = score_folder(
             inspector,
@@ -107,7 +107,8 @@ def calibrate(
     opened = open_bundle(bundle)
     more: list[tuple[Path, str]] = []
     if good is not None:
-        found = find_pictures(good, label="good", part_regex=part_regex or opened.card.part_regex)
+        usual = opened.card.part_regex
+        found = find_pictures(good, label="good", part_regex=part_regex, usual_part_regex=usual)
         more = [(picture.path, picture.part) for picture in found if picture.label == "good"]
         if not more:
             raise DataError(f"{good}: none of its {len(found)} pictures is labelled good; give good parts")

@@ -47,7 +47,7 @@ def fit(
             watch=watch,
         )
     show_failures([(str(rejected.path), rejected.reason) for rejected in fitted.rejected])
-    for warning in fitted.warnings:
+    for warning in fitted.bundle.card.warnings:
         err.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
     for sentence in fitted.bundle.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
@@ -62,14 +62,15 @@ def evaluate(
     to_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
+    from defectflow.cli.tables import tables
     from defectflow.dataset import find_pictures, test_pictures
     from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
-    from defectflow.evaluation import tables
+    from defectflow.evaluation import seen_in_fit
     from defectflow.runtime.inspector import Inspector
 
     inspector = Inspector(bundle)
-    found = find_pictures(data, part_regex=part_regex or inspector.card.part_regex)
+    found = find_pictures(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
     pictures = test_pictures(found)
     if not pictures:
         raise DataError(
@@ -78,7 +79,17 @@ def evaluate(
         )
     with progress_bars() as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
+    fitted = seen_in_fit(inspector.bundle, pictures)
+    if fitted:
+        err.print(
+            f"[yellow]note:[/yellow] {len(fitted)} of these pictures were in the fit, the first "
+            f"{escape(str(fitted[0].path))}: the figures flatter; give pictures that were kept apart",
+            highlight=False,
+        )
     for table in tables(evaluation):
         out.print(table)
+    show_failures([(str(path), reason) for path, reason in evaluation.unreadable])
+    for sentence in (*evaluation.notes, *evaluation.guarantee):
+        out.print(sentence, markup=False, highlight=False)
     if to_json is not None:
         to_json.write_text(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 from pydantic import ValidationError
@@ -46,11 +47,13 @@ class Bundle:
 
 def open_bundle(path: Path) -> Bundle:
     """Read the card and check the model against it. Raises BundleError naming the file and the remedy."""
+    _finish_save(path)
     card_file = path / CARD
     if not card_file.is_file():
         raise BundleError(f"{path}: no bundle here (it has no {CARD}); make one with: defectflow fit GOOD --out {path}")
     try:
-        card = Card.model_validate_json(card_file.read_text(encoding="utf-8"))
+        text = card_file.read_text(encoding="utf-8")
+        card = Card.model_validate_json(text)
     except (ValidationError, UnicodeDecodeError, OSError) as error:
         raise BundleError(
             f"{card_file}: cannot be read as a card of format {FORMAT}; it is damaged or of another version of "
@@ -58,7 +61,7 @@ def open_bundle(path: Path) -> Bundle:
         ) from error
     if card.format != FORMAT:
         raise BundleError(f"{card_file}: has format {card.format}, this DefectFlow reads {FORMAT}; update one of them")
-    if card.checksums.get(CARD) != _seal(card):
+    if card.checksums.get(CARD) != _seal(text):
         raise BundleError(f"{card_file}: is damaged or was altered, so nothing in it can be relied on; {COPY_AGAIN}")
     check_file(path, MODEL, card)
     return Bundle(path, card)
@@ -83,10 +86,24 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _seal(card: Card) -> str:
-    """SHA-256 of the card itself, its own entry left out."""
-    others = {name: digest for name, digest in card.checksums.items() if name != CARD}
-    return hashlib.sha256(card.model_copy(update={"checksums": others}).to_json().encode()).hexdigest()
+def _seal(card_text: str) -> str:
+    """SHA-256 of what a card says, its own checksum left out. Of the text's own keys, known here or not."""
+    said = json.loads(card_text)
+    said["checksums"].pop(CARD, None)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _finish_save(path: Path) -> None:
+    """A kill between the two moves of `save_bundle` leaves the new model with the old card: complete it."""
+    waiting = path / f"{CARD}.partial"
+    if not waiting.is_file():
+        return
+    try:
+        checksums = json.loads(waiting.read_text(encoding="utf-8"))["checksums"]
+    except (ValueError, KeyError):  # cut short: then the model has not been moved either
+        return
+    if (path / MODEL).is_file() and checksums.get(MODEL) == file_digest(path / MODEL):
+        waiting.replace(path / CARD)
 
 
 def save_bundle(path: Path, card: Card) -> Bundle:
@@ -100,7 +117,7 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     next_model, next_card = path / f"{MODEL}.partial", path / f"{CARD}.partial"
     onnx.save(model, next_model)
     card = card.model_copy(update={"checksums": {**card.checksums, MODEL: file_digest(next_model)}})
-    card = card.model_copy(update={"checksums": {**card.checksums, CARD: _seal(card)}})
+    card = card.model_copy(update={"checksums": {**card.checksums, CARD: _seal(card.to_json())}})
     next_card.write_text(card.to_json(), encoding="utf-8")
     next_model.replace(path / MODEL)
     next_card.replace(path / CARD)
@@ -109,7 +126,17 @@ def save_bundle(path: Path, card: Card) -> Bundle:
 
 def fitted_digests(bundle: Bundle) -> dict[str, str]:
     """Digest of a picture's pixels -> the side of the fit (train, tune, calibration) that it stood on."""
-    check_file(bundle.path, INDEX, bundle.card)
-    index = json.loads((bundle.path / INDEX).read_text(encoding="utf-8"))
-    digests: dict[str, str] = index["fitted"]
+    digests: dict[str, str] = _index(bundle)["fitted"]
     return digests
+
+
+def fitted_parts(bundle: Bundle) -> dict[str, str]:
+    """Name of a part -> the side of the fit (train, tune, calibration) that it stood on."""
+    parts: dict[str, str] = _index(bundle)["parts"]
+    return parts
+
+
+def _index(bundle: Bundle) -> dict[str, Any]:
+    check_file(bundle.path, INDEX, bundle.card)
+    index: dict[str, Any] = json.loads((bundle.path / INDEX).read_text(encoding="utf-8"))
+    return index

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -168,14 +168,6 @@ def rank_for(parts: int, rate: float, guarantee: Guarantee) -> int:
         return parts + 1 - math.floor(_exact(rate) * (parts + 1))
     # The more scores lie below, the surer: so the first k that is sure enough can be found by bisection.
     return 1 + bisect_left(range(1, parts + 1), True, key=lambda k: _beta_cdf(rate, parts, k) >= CONFIDENCE)
-
-
-def part_scores(parts: Iterable[str], scores: Iterable[float]) -> dict[str, float]:
-    """The largest score over each part's pictures, in order of first appearance."""
-    worst: dict[str, float] = {}
-    for part, score in zip(parts, scores, strict=True):
-        worst[part] = max(worst.get(part, -math.inf), score)
-    return worst
 
 
 def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Threshold:

@@ -99,10 +99,12 @@ class Card(_Part):
     """None: uncalibrated; there are scores, but no verdicts."""
     added_digests: tuple[str, ...] = ()
     """Digests of the raw pixels of calibration pictures added after the fit: none counts twice."""
+    warnings: tuple[str, ...] = ()
+    """What may weaken the guarantee: duplicates across the split, parts in the fit and in the test set."""
     recipe: dict[str, Any]
     """The resolved recipe. Opaque here: the line never reads it."""
     training: dict[str, Any]
-    """Per level: steps taken, nats per dimension on train and tune parts. Opaque here."""
+    """Per level: steps taken, nats per dimension on tune parts. Opaque here."""
     export_parity: dict[str, float]
     """ONNX Runtime against torch on tune pictures, in standard deviations of the good scores."""
     versions: dict[str, str]

@@ -65,22 +65,34 @@ class Geometry:
         Pixels that the model does not read are 0, the value of an average good place.
         """
         cut = self.cut(height, width)
-        cut_height, cut_width = cut.bottom - cut.top, cut.right - cut.left
         canvas = np.zeros((height, width), np.float32)
         inside = canvas[cut.top : cut.bottom, cut.left : cut.right]  # a view: writing it fills the canvas
-        match self.aspect:
-            case "stretch":
-                inside[:] = _resize(square_map, cut_height, cut_width)
-            case "letterbox":
-                side = max(cut_height, cut_width)
-                top, left = (side - cut_height) // 2, (side - cut_width) // 2
-                inside[:] = _resize(square_map, side, side)[top : top + cut_height, left : left + cut_width]
-            case "crop":
-                side = min(cut_height, cut_width)
-                top, left = (cut_height - side) // 2, (cut_width - side) // 2
-                inside[top : top + side, left : left + side] = _resize(square_map, side, side)
+        square = self._square(*inside.shape)
+        size = square.right - square.left, square.bottom - square.top
+        resized = cv2.resize(square_map, size, interpolation=cv2.INTER_LINEAR)
+        top, left = max(square.top, 0), max(square.left, 0)
+        visible = inside[top : square.bottom, left : square.right]
+        visible[:] = resized[top - square.top :, left - square.left :][: visible.shape[0], : visible.shape[1]]
         return canvas
 
+    def to_square(self, part: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+        """A picture of the region of interest -> the model's square at (height, width), by areas, 0 where padded."""
+        square = self._square(*part.shape)
+        padded = np.zeros((square.bottom - square.top, square.right - square.left), np.float32)
+        top, left = max(square.top, 0), max(square.left, 0)
+        visible = part[top : square.bottom, left : square.right]
+        padded[top - square.top :, left - square.left :][: visible.shape[0], : visible.shape[1]] = visible
+        return np.asarray(cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
-def _resize(square_map: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    return np.asarray(cv2.resize(square_map, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    def _square(self, height: int, width: int) -> Box:
+        """What the square covers, in pixels of the region of interest; beyond it where it is padded."""
+        match self.aspect:
+            case "stretch":
+                return Box(0, 0, width, height)
+            case "letterbox":
+                side = max(height, width)
+                left, top = -((side - width) // 2), -((side - height) // 2)
+            case "crop":
+                side = min(height, width)
+                left, top = (width - side) // 2, (height - side) // 2
+        return Box(left, top, left + side, top + side)

@@ -22,11 +22,13 @@ VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embed
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
 # Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
-# +infinity; `invalid` comes before `defect` before `review`. Only what is not ok gets a mask, and where no
+# +infinity; `invalid` comes before `defect` before `review`. Comparisons are negated so that a value that is not
+# a number rejects. Only what is not ok gets a mask, and where no
 # place passes the pixel threshold it is the map's top fraction.
 _VERDICT = """
 verdict (float[N] score) => (int64[N] decision) {
-    verdict_gated = Greater (distance, verdict_distance_limit)
+    verdict_near = LessOrEqual (distance, verdict_distance_limit)
+    verdict_gated = Not (verdict_near)
     verdict_score = Where (verdict_gated, verdict_infinity, score)
     verdict_column = Unsqueeze (verdict_score, verdict_axis_1)
     verdict_at_least = GreaterOrEqual (verdict_good_scores, verdict_column)
@@ -35,8 +37,10 @@ verdict (float[N] score) => (int64[N] decision) {
     verdict_rank = Add (verdict_count, verdict_one)
     p_value = Div (verdict_rank, verdict_parts_and_one)
 
-    verdict_is_defect = Greater (score, threshold)
-    verdict_is_review = Greater (score, review_threshold)
+    verdict_below = LessOrEqual (score, threshold)
+    verdict_is_defect = Not (verdict_below)
+    verdict_below_review = LessOrEqual (score, review_threshold)
+    verdict_is_review = Not (verdict_below_review)
     verdict_mild = Where (verdict_is_review, verdict_review, verdict_ok)
     verdict_graded = Where (verdict_is_defect, verdict_defect, verdict_mild)
     decision = Where (verdict_gated, verdict_invalid, verdict_graded)

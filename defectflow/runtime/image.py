@@ -2,7 +2,7 @@
 
 Every picture that DefectFlow sees, in training, calibration and inspection, is decoded by `read_image`, so
 colour order, bit depth and orientation cannot differ between them. `read_raw` stops before 16-bit values are
-scaled; `brightest_value` and `full_scale_for` find the scale at fit.
+scaled; `brightest` and `full_scale_for` find the scale at fit.
 
 Rules: grey becomes three equal channels; transparent pixels are put on black; EXIF orientation is applied; of
 several pages or frames the first is read; embedded colour profiles are ignored (the camera's numbers are the
@@ -121,11 +121,6 @@ def to_uint8(pixels: RawPixels, *, full_scale: int | None, name: str) -> NDArray
             "set image.full_scale and fit again"
         )
     return _scale_table(full_scale)[pixels]
-
-
-def brightest_value(path: Path) -> int | None:
-    """The largest raw value of a 16-bit picture; None for an 8-bit one. Raises ImageError."""
-    return brightest(read_raw(path))
 
 
 def brightest(pixels: RawPixels) -> int | None:

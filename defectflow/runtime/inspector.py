@@ -133,12 +133,20 @@ class Inspector:
         limit = min(self._batch, max(1, BATCH_PIXELS // (height * width)))
         return len(batch) < limit and batch[0].pixels.shape == picture.pixels.shape
 
-    def _infer(self, batch: list[_Picture], outputs: Sequence[str]) -> Iterator[_Output]:
+    def _infer(self, batch: list[_Picture], outputs: Sequence[str]) -> Iterator[_Output | ImageError]:
         if not batch:
             return
         started = time.perf_counter()
         image = np.stack([picture.pixels for picture in batch])  # (N, H, W, 3)
-        values = self._session.run(list(outputs), {"image": image})
+        try:
+            values = self._session.run(list(outputs), {"image": image})
+        except Exception as error:  # ONNX Runtime raises types of its own C++ side, mostly for want of memory
+            if len(batch) > 1:
+                for picture in batch:
+                    yield from self._infer([picture], outputs)
+            else:
+                yield ImageError(f"{batch[0].name}: ONNX Runtime cannot run it: {error}")
+            return
         milliseconds = 1000 * (time.perf_counter() - started) / len(batch)
         for row, picture in enumerate(batch):
             yield _Output(
@@ -163,12 +171,11 @@ class Inspector:
     def _read(self, source: Source) -> _Picture | ImageError:
         try:
             if isinstance(source, Path):
-                picture = _Picture(*read_image_file(source, full_scale=self.card.image.full_scale))
+                picture = _Picture(str(source), *read_image_file(source, full_scale=self.card.image.full_scale))
             else:
-                picture = _Picture(_checked_pixels(source), None)
+                picture = _Picture("picture", _checked_pixels(source), None)
             height, width, _ = picture.pixels.shape
-            name = str(source) if isinstance(source, Path) else "picture"
-            self.card.image.geometry.check(height, width, name)
+            self.card.image.geometry.check(height, width, picture.name)
             return picture
         except ImageError as error:
             return error
@@ -176,6 +183,7 @@ class Inspector:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
+    name: str
     pixels: NDArray[np.uint8]
     sha256: str | None
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from defectflow.errors import CalibrationError, ImageError
-from defectflow.runtime.bundle import Bundle, fitted_digests, save_bundle
+from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts, save_bundle
 from defectflow.runtime.calibration import Guarantee
 from defectflow.runtime.card import CalibrationPart
 from defectflow.runtime.image import pixel_digest, read_raw
@@ -64,12 +64,12 @@ def recalibrate(
         digests.append(digest)
     rows = card.calibration_parts
     if new:
-        taken = {row.part for row in rows}
+        taken = fitted_parts(bundle) | {row.part: "calibration" for row in rows}
         twice = next((part for _, part in new if part in taken), None)
         if twice is not None and card.parts_known:
             raise CalibrationError(
-                f"part {twice!r} is already in the calibration table; leave its pictures out, or rename the part if "
-                "it is another one"
+                f"part {twice!r} is already used ({taken[twice]}); leave its pictures out, or rename the part if it is "
+                "another one"
             )
         added, _ = measure_parts(Inspector(bundle), [path for path, _ in new], [part for _, part in new], watch)
         rows = (*rows, *added)

@@ -61,7 +61,7 @@ class Measurement:
 
     @property
     def gated(self) -> bool:
-        return self.distance > self.distance_limit
+        return not self.distance <= self.distance_limit  # also where it is not a number
 
     @property
     def calibrated_score(self) -> float:

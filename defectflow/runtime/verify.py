@@ -53,8 +53,9 @@ def verify(bundle: Bundle) -> Verification:
         for order in (files, files[::-1]):
             for file, item in zip(order, _look(bundle, order, batch), strict=True):
                 record = expected[file.name]
-                # np.maximum and not max, which would overlook a score that is not a number.
-                largest = float(np.maximum(largest, abs(item.score - record["score"]) / bundle.card.good_spread))
+                if not item.gated:  # a foreign picture's score is huge, and means nothing but invalid
+                    # np.maximum and not max, which would overlook a score that is not a number.
+                    largest = float(np.maximum(largest, abs(item.score - record["score"]) / bundle.card.good_spread))
                 if calibration is None or not isinstance(item, Verdict):
                     continue
                 was = _decide(record["score"], record["distance"], bundle.card.distance_limit, calibration)
@@ -80,8 +81,8 @@ def _look(bundle: Bundle, files: list[Path], batch: int) -> list[Measurement]:
 
 def _decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
     """The graph's rule, in Python: what the recorded score must lead to."""
-    if distance > distance_limit:
+    if not distance <= distance_limit:  # as in the graph, what is not a number rejects
         return Decision.INVALID
-    if score > calibration.threshold.value:
+    if not score <= calibration.threshold.value:
         return Decision.DEFECT
-    return Decision.REVIEW if score > calibration.review.value else Decision.OK
+    return Decision.OK if score <= calibration.review.value else Decision.REVIEW

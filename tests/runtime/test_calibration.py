@@ -20,7 +20,6 @@ from defectflow.runtime.calibration import (
     advised_rate,
     calibrate,
     lowest_rate,
-    part_scores,
     parts_needed,
     rank_for,
 )
@@ -185,21 +184,15 @@ def test_parts_pictured_unequally_often_keep_the_promise() -> None:
         shots = random.integers(1, 6, parts)
         names = [f"part {part}" for part in np.repeat(np.arange(parts), shots)]
         order = random.permutation(len(names))
-        worst = part_scores([names[i] for i in order], random.random(len(names)))
-        assert len(worst) == parts
+        worst: dict[str, float] = {}
+        for i, score in zip(order, random.random(len(names)), strict=True):
+            worst[names[i]] = max(worst.get(names[i], 0.0), score)
         value = calibrated(list(worst.values())).threshold.value
         per_part.append(1 - np.mean([value**m for m in range(1, 6)]))
         per_picture.append(1 - value)
     error = 4 * np.std(per_part) / math.sqrt(draws)
     assert 0.05 - 1 / 40 - error <= np.mean(per_part) <= 0.05 + error
     assert np.mean(per_picture) < np.mean(per_part), "for a single picture the promise is conservative"
-
-
-def test_part_scores_are_the_largest_of_each_part() -> None:
-    random = np.random.default_rng(0)
-    parts, scores = [f"{n}" for n in random.integers(0, 20, 100)], random.normal(-3, 1, 100)
-    worst = part_scores(parts, scores)
-    assert worst == {part: max(s for p, s in zip(parts, scores, strict=True) if p == part) for part in set(parts)}
 
 
 def test_gated_parts_keep_the_promise_and_a_finite_threshold() -> None:

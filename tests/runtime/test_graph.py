@@ -206,3 +206,10 @@ def test_a_real_bundle_follows_the_rule(inspector: Inspector, bundle_path: Path,
     for row, item in enumerate(inspector.measure(files)):
         assert isinstance(item, Measurement)
         assert item.score == pytest.approx(verdicts["score"][row], abs=1e-3 * calibration.spread)
+
+
+def test_what_is_not_a_number_is_rejected() -> None:
+    """A comparison with NaN is false, so a graph that asked "is it above?" would pass such a part as ok."""
+    model = attach_verdict(pass_through(), calibration_of(), LIMIT)
+    got = outputs(model, feed([math.nan, 0.0], distances=[1.0, math.nan]))
+    assert got["decision"].tolist() == [DEFECT, INVALID]

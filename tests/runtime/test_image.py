@@ -22,7 +22,7 @@ from PIL import Image, ImageFile
 
 from defectflow.errors import ImageError
 from defectflow.runtime import image
-from defectflow.runtime.image import brightest_value, full_scale_for, read_image, read_image_file
+from defectflow.runtime.image import brightest, full_scale_for, read_image, read_image_file, read_raw
 
 HEIGHT_PX, WIDTH_PX = 13, 22
 COLOUR = np.random.default_rng(0).integers(0, 256, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
@@ -251,13 +251,13 @@ def test_raw_values_are_what_was_stored(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(raw, values if values.ndim == 3 else np.dstack([values] * 3))
     path = tmp_path / name
     path.write_bytes(content)
-    assert brightest_value(path) == values.max()
+    assert brightest(read_raw(path)) == values.max()
 
 
 def test_8_bit_pictures_have_no_brightest_value(tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     path.write_bytes(encode(GREY, "PNG"))
-    assert brightest_value(path) is None
+    assert brightest(read_raw(path)) is None
 
 
 @given(value=st.integers(0, 65535), full_scale=st.integers(255, 65535))

@@ -14,7 +14,7 @@ from support import digests, save, swatch, swatches
 
 from defectflow.errors import CalibrationError, DataError, ImageError
 from defectflow.runtime import Decision, Inspector, Verdict
-from defectflow.runtime.bundle import Bundle, open_bundle
+from defectflow.runtime.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import verify
 
@@ -128,7 +128,7 @@ def test_a_picture_counts_once(uncalibrated_copy: Path, tmp_path: Path) -> None:
 def test_a_part_that_is_in_the_table_already(bundle_copy: Path, sample: Path) -> None:
     known = open_bundle(bundle_copy).card.calibration_parts[0].part
     picture = min((sample / "test" / "good").glob("*.png"))
-    refused(bundle_copy, CalibrationError, rf"part '{known}' is already in the calibration table", [(picture, known)])
+    refused(bundle_copy, CalibrationError, rf"part '{known}' is already used \(calibration\)", [(picture, known)])
 
 
 def test_an_unreadable_picture_stops_it(uncalibrated_copy: Path, tmp_path: Path) -> None:
@@ -154,3 +154,26 @@ def test_the_worst_picture_is_the_part_and_a_gated_one_counts_as_infinite(bundle
     assert isinstance(open_bundle(bundle_copy), Bundle)
     five_more = [(save(bundle_copy.parent / f"{n}.png", np.full((99, 99, 3), n, np.uint8)), f"{n}") for n in range(5)]
     refused(bundle_copy, CalibrationError, r"^6 of 27 calibration parts .*\(invalid\)", five_more, rate=0.1)
+
+
+def test_another_shot_of_a_fitted_part_is_no_new_evidence(bundle_copy: Path, sample: Path) -> None:
+    fitted = fitted_parts(open_bundle(bundle_copy))
+    part = next(part for part, side in fitted.items() if side == "train")
+    picture = min((sample / "test" / "good").glob("*.png"))
+    refused(bundle_copy, CalibrationError, rf"part '{part}' is already used \(train\)", [(picture, part)])
+
+
+def test_a_kill_between_model_and_card_is_completed(bundle_copy: Path) -> None:
+    old_card = (bundle_copy / "card.json").read_bytes()
+    recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4)
+    after = digests(bundle_copy)
+    (bundle_copy / "card.json").rename(bundle_copy / "card.json.partial")
+    (bundle_copy / "card.json").write_bytes(old_card)
+    assert open_bundle(bundle_copy).card.calibration is not None
+    assert digests(bundle_copy) == after
+
+
+def test_a_card_cut_short_by_a_kill_is_left_aside(bundle_copy: Path) -> None:
+    before = open_bundle(bundle_copy).card
+    (bundle_copy / "card.json.partial").write_text('{"checksums": {"model')
+    assert open_bundle(bundle_copy).card == before
