@@ -356,7 +356,7 @@ def _notes(
     else:
         yield (
             f"Pixel figures are computed on maps of at most {side_px} px on the longer side; in the masks, "
-            "every touched pixel stays defective."
+            "every touched pixel stays defective. They have no intervals: pixels of one part are not independent."
         )
     if pixels is not None and pixels.without_mask:
         yield (

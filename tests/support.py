@@ -92,9 +92,15 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def run(*command: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+def run(*command: str | Path, timeout_s: float = 120, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """A real process, with its output as plain text, however wide a line is."""
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, env=environment, timeout=timeout_s, check=False
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=timeout_s,
+        check=False,
+        cwd=cwd,
     )

@@ -27,8 +27,8 @@ def demo_data(
             def draw_watch(done: int, total: int, stage: str = f"draw {name}", watch: Watch = watch) -> None:
                 watch(Progress(stage, done, total))
 
-            manifest = draw_product(name, folder / name, seed=seed, progress=draw_watch)
-        out.print(f"{name}: {manifest}", markup=False, highlight=False, soft_wrap=True)
+            drawn = draw_product(name, folder / name, seed=seed, progress=draw_watch)
+        out.print(f"{name}: {drawn}", markup=False, highlight=False, soft_wrap=True)
 
 
 def recipes() -> None:

@@ -112,6 +112,8 @@ def calibrate(
         more = [(picture.path, picture.part) for picture in found if picture.label == "good"]
         if not more:
             raise DataError(f"{good}: none of its {len(found)} pictures is labelled good; give good parts")
+    if review_rate is None and false_reject_rate > opened.card.wanted_review_rate:
+        err.print(f"note: the review rate is raised to {false_reject_rate:g}, since it cannot lie below the rate")
     with progress_bars() as watch:
         calibrated = recalibrate(
             opened,

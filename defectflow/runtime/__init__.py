@@ -1,7 +1,7 @@
 """On the line: numpy, OpenCV, Pillow and ONNX Runtime; never torch.
 
-from defectflow.runtime import Inspector
-for verdict in Inspector(Path("models/bracket")).inspect(paths): ...
+Start with `Inspector(Path("models/bracket")).inspect(paths)`: one Verdict per picture, or the ImageError that says why
+there is none.
 """
 
 from defectflow.runtime.inspector import Inspector

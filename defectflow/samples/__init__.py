@@ -15,6 +15,7 @@ import numpy as np
 from cv2.typing import MatLike
 
 from defectflow.errors import DataError, SettingsError
+from defectflow.manifest import COLUMNS
 from defectflow.samples import board, fabric, ring
 from defectflow.samples.camera import Optics, photograph
 from defectflow.samples.common import KINDS, ByteImage, Flaw, Surface, generator
@@ -22,7 +23,6 @@ from defectflow.samples.common import KINDS, ByteImage, Flaw, Surface, generator
 __all__ = ["KINDS", "PRODUCTS", "SamplePart", "draw_part", "draw_product"]
 
 PRODUCTS: tuple[str, ...] = ("ring", "fabric", "board")
-MANIFEST_COLUMNS = ("path", "label", "kind", "mask", "part", "split")
 
 # Part of the random key, so neither order nor value may change: every picture would.
 ROLES: tuple[str, ...] = ("train", "test_good", "defective")
@@ -181,7 +181,7 @@ def _write_png(path: Path, pixels: MatLike) -> None:
 def _write_manifest(manifest: Path, parts: list[SamplePart]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(MANIFEST_COLUMNS)
+    table.writerow(COLUMNS)
     for part in parts:
         label = "good" if part.kind == "good" else "defective"
         for shot in range(1, part.shots + 1):
