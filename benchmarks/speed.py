@@ -83,7 +83,7 @@ def measure_graph(recipe: str, model: Path, backbone: Path, turns: int) -> dict[
     size = settings.image.size
     detector, _ = build_detector(settings)
     torch.onnx.export(
-        BackboneAlone(detector.embedding.backbone),
+        BackboneAlone(detector.embedding.backbone).eval(),
         (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
         str(backbone),
         dynamo=True,
