@@ -17,15 +17,18 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from support import marked, save
+from support import SAMPLE_RECIPE, marked, save
 
+from defectflow.cache import EmbeddingCache
 from defectflow.embedding import Embedding
 from defectflow.errors import BundleError, ImageError, NotCalibrated
+from defectflow.fitting import fit
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.image import read_image
 from defectflow.samples import draw_product
+from defectflow.settings import load_recipe
 
 BATCHES = (1, 3, 16)
 
@@ -176,6 +179,26 @@ def test_noise_and_saturated_pictures_are_invalid(inspector: Inspector, ring: ND
     saturated = np.clip(ring.astype(int) * 6, 0, 255).astype(np.uint8)
     for picture in (noise, saturated, 255 - ring):
         assert verdict_of(inspector, picture).decision == Decision.INVALID
+
+
+@pytest.mark.parametrize("product", ["fabric", "board"])
+def test_what_is_foreign_to_the_other_sample_products_is_invalid(product: str, sample: Path, tmp_path: Path) -> None:
+    data = draw_product(product, tmp_path / product, good_parts=40, test_good_parts=6, defective_parts=0)
+    recipe = load_recipe("default", list(SAMPLE_RECIPE))
+    fitted = fit(recipe, data, tmp_path / "bundle", cache=EmbeddingCache(tmp_path / "cache"))
+    inspector = Inspector(fitted.bundle, threads=1)
+    good = sorted((data / "test" / "good").glob("*.png"))
+    assert not any(item.gated for item in measured(inspector, good))
+    part = read_image(good[0])
+    foreign = {
+        "black": np.zeros_like(part),
+        "white": np.full_like(part, 255),
+        "saturated": np.clip(part.astype(int) * 6, 0, 255).astype(np.uint8),
+        "noise": np.random.default_rng(0).integers(0, 256, part.shape, dtype=np.uint8),
+        "ring": read_image(min((sample / "test" / "good").glob("*.png"))),
+    }
+    passed = [name for name, item in zip(foreign, measured(inspector, foreign.values()), strict=True) if not item.gated]
+    assert not passed
 
 
 def test_good_parts_are_valid_and_mostly_ok(inspector: Inspector, good_files: list[Path]) -> None:
