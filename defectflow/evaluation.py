@@ -279,7 +279,7 @@ def _summarise(
         map_side_px=side_px,
         without_mask=pixels.without_mask if pixels is not None else int(defective.sum()),
         guarantee=tuple(card.guarantee()),
-        notes=tuple(_notes(card, image, whole, pixels, unreadable, side_px)),
+        notes=tuple(_notes(card, image, whole, pixels, unreadable, side_px, len(parts.score) < len(seen))),
     )
 
 
@@ -334,12 +334,18 @@ def _notes(
     pixels: PixelStore | None,
     unreadable: list[tuple[Path, str]],
     side_px: int,
+    several: bool,
 ) -> Iterator[str]:
     """How the figures were made and why some are missing, in whole sentences."""
     yield "Image figures count pictures and rank them by the raw score, the gate left aside."
     yield "Overkill, review and escape count parts; a part's worst picture decides."
     if card.calibration is None:
         yield NOT_CALIBRATED
+    elif not card.parts_known and several:
+        yield (
+            "The bundle was calibrated picture by picture, but these parts have several pictures, so its promise is "
+            "not about them: fit again with --part-regex or a part column."
+        )
     if image is None:
         yield "No image figures: they need good and defective pictures that can be read."
     elif image.auroc_interval is None:

@@ -44,6 +44,8 @@ from defectflow.splits import (
 )
 from defectflow.training import Run, Vectors, choose_device, fit_normalisation, train_flow
 
+FEW_PARTS = 20
+"""Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""
 LISTED = 20
 """Unusable pictures that an error names, at most."""
 
@@ -141,6 +143,9 @@ def fit(
         card = card.calibrated(parts, verdict.rate, verdict.guarantee, verdict.review_rate)
     everything = np.concatenate([embeddings, *(item.embedding[None] for item in unseen)])
     warnings = [*splits.warnings, *_duplicate_warnings(splits, checked, everything)]
+    train_parts = len({picture.part for picture in splits.train})
+    if train_parts < FEW_PARTS:
+        warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
     if unused_weights:
         warnings.append(f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}")
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))

@@ -89,7 +89,7 @@ def _notes(run: Run, rows: Sequence[Row], truncated: bool) -> Iterator[str]:
     if run.finished is None or len(rows) < run.pictures:
         yield (
             f"This run is not complete: {len(rows)} of {run.pictures} pictures have a result. "
-            "The same command goes on where it stopped."
+            "The same command with --resume goes on where it stopped."
         )
     if run.card.calibration is None:
         yield "The bundle is uncalibrated: there are scores, but no verdicts."

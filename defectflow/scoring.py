@@ -74,9 +74,8 @@ def score_folder(
         raise SettingsError("overlays and masks need thresholds; leave them out, or leave --scores-only out")
     if table == "parquet":
         check_parquet()
-    # Where `out` lies in the scored folder, the overlays of an earlier run are not pictures to judge.
-    drawn = [(out / folder).absolute() for folder in (OVERLAYS, MASKS)]
-    pictures = [p for p in pictures if not any(p.path.absolute().is_relative_to(folder) for folder in drawn)]
+    # Where results lie in the scored folder, the overlays of an earlier run are not pictures to judge.
+    pictures = [picture for picture in pictures if not _is_drawn(picture.path)]
     run = Run(
         bundle=str(inspector.bundle.path.resolve()),
         card=inspector.card,
@@ -216,6 +215,11 @@ def _continue(out: Path, run: Run, parts: dict[str, str]) -> tuple[Run, set[str]
     _replace(out / RUN, run.model_dump_json(indent=2))
     _replace(out / JOURNAL, "".join(row.model_dump_json() + "\n" for row in rows))
     return run, {row.file for row in rows}
+
+
+def _is_drawn(path: Path) -> bool:
+    """Whether a picture is an overlay or a mask that a run has written beside its results."""
+    return any(folder.name in (OVERLAYS, MASKS) and (folder.parent / RUN).is_file() for folder in path.parents)
 
 
 def _draw(

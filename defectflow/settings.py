@@ -223,7 +223,8 @@ def load_recipe(name_or_path: str = "default", overrides: list[str] | None = Non
         raise SettingsError(f"{path}: a recipe is a tree of settings, not {type(tree).__name__}")
     for override in overrides or []:
         _apply_override(tree, override)
-    return parse_recipe(tree, source=str(path))
+    source = " ".join([str(path), *(f"--set {override}" for override in overrides or [])])
+    return parse_recipe(tree, source=source)
 
 
 def parse_recipe(tree: dict[str, Any], source: str = "recipe") -> Recipe:

@@ -364,3 +364,12 @@ def test_a_changed_part_regex_is_not_mixed_in(bundle_path: Path, folder: Path, t
     renamed = [replace(picture, part="other") for picture in pictures]
     with pytest.raises(SettingsError, match=r"was judged as part .* and is 'other' now"):
         score_folder(inspector, renamed, folder, tmp_path / "out", resume=True)
+
+
+def test_overlays_of_another_run_are_not_pictures(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    """Results written into the picture folder itself, and the folder then scored again elsewhere."""
+    inspector = Inspector(bundle_path, threads=1)
+    before = len(find_pictures(folder))
+    score_folder(inspector, find_pictures(folder), folder, folder, overlays=True, masks=True)
+    tally = score_folder(inspector, find_pictures(folder), folder, tmp_path / "again")
+    assert sum(tally.pictures.values()) == before

@@ -32,8 +32,8 @@ PartRegex = Annotated[
 def progress_bars() -> Iterator[Watch]:
     """A bar per stage on the error stream, so that piped results stay clean."""
     columns = (
-        TextColumn("{task.description:16}", table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=14),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=15)),
+        BarColumn(bar_width=8),
         TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True, min_width=9)),
         TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True)),
     )

@@ -43,7 +43,13 @@ def score(
     from defectflow.scoring import score_folder
 
     inspector = Inspector(bundle, threads=threads)
-    found = find_pictures(pictures, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
+    regex = part_regex or inspector.card.part_regex
+    found = find_pictures(pictures, usual_part_regex=regex)
+    unnamed = [picture for picture in found if regex and not picture.part_known]
+    if unnamed:
+        err.print(
+            f"note: {len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}; each counts as one"
+        )
     with progress_bars() as watch:
         tally = score_folder(
             inspector,
@@ -100,11 +106,16 @@ def calibrate(
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
     from defectflow.dataset import find_pictures
-    from defectflow.errors import DataError
+    from defectflow.errors import DataError, SettingsError
     from defectflow.runtime.bundle import open_bundle
     from defectflow.runtime.recalibrate import recalibrate
 
     opened = open_bundle(bundle)
+    if part_regex is not None and not opened.card.parts_known and opened.card.calibration_parts:
+        raise SettingsError(
+            f"{bundle}: was calibrated picture by picture, so --part-regex cannot join it; leave it out, or fit again "
+            "with --part-regex"
+        )
     more: list[tuple[Path, str]] = []
     if good is not None:
         usual = opened.card.part_regex
@@ -112,8 +123,10 @@ def calibrate(
         more = [(picture.path, picture.part) for picture in found if picture.label == "good"]
         if not more:
             raise DataError(f"{good}: none of its {len(found)} pictures is labelled good; give good parts")
-    if review_rate is None and false_reject_rate > opened.card.wanted_review_rate:
-        err.print(f"note: the review rate is raised to {false_reject_rate:g}, since it cannot lie below the rate")
+    if review_rate is None and false_reject_rate >= opened.card.wanted_review_rate:
+        err.print(
+            f"note: no review band is left at this rate; give a --review-rate above {false_reject_rate:g} for one"
+        )
     with progress_bars() as watch:
         calibrated = recalibrate(
             opened,
@@ -143,6 +156,7 @@ def verify(bundle: BundlePath) -> None:
     if not result.passed:
         err.print("[red]This machine does not give the recorded verdicts; do not use the bundle here.[/red]")
         raise typer.Exit(DEFECTS_FOUND)
+    out.print("The bundle is intact and gives the recorded verdicts on this machine.")
 
 
 def describe(bundle: BundlePath) -> None:

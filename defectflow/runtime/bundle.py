@@ -50,7 +50,7 @@ def open_bundle(path: Path) -> Bundle:
     _finish_save(path)
     card_file = path / CARD
     if not card_file.is_file():
-        raise BundleError(f"{path}: no bundle here (it has no {CARD}); make one with: defectflow fit GOOD --out {path}")
+        raise BundleError(f"{path}: no bundle here (it has no {CARD}); if it was copied, copy it again, whole")
     try:
         text = card_file.read_text(encoding="utf-8")
         card = Card.model_validate_json(text)

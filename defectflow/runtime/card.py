@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.runtime.calibration import LIMITS, Calibration, Guarantee, Threshold, advised_rate, calibrate
+from defectflow.runtime.calibration import Calibration, Guarantee, Threshold, advised_rate, calibrate
 from defectflow.runtime.geometry import Aspect, Geometry
 
 FORMAT = 1
@@ -180,7 +180,6 @@ class Card(_Part):
             f"defectflow calibrate BUNDLE --false-reject-rate {lowest:g}",
             "Or add pictures of further good parts: "
             f"defectflow calibrate BUNDLE --good DIR --false-reject-rate {self.wanted_rate:g}",
-            LIMITS,
         ]
         return said if lowest < 1 else [said[0], *said[2:]]
 

@@ -15,6 +15,9 @@ from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.verdict import Measurement
 
+LISTED = 20
+"""Pictures that an error names, at most."""
+
 
 def measure_parts(
     inspector: Inspector, paths: Sequence[Path], parts: Sequence[str], watch: Watch = unwatched
@@ -53,15 +56,16 @@ def recalibrate(
     new = list(more_good)
     used = {digest: f"in the fit ({side})" for digest, side in fitted_digests(bundle).items()}
     used |= dict.fromkeys(card.added_digests, "in an earlier calibration")
-    digests = []
+    digests, repeated = list[str](), list[str]()
     for path, _ in new:
         digest = pixel_digest(read_raw(path))
         if digest in used:
-            raise CalibrationError(
-                f"{path}: this picture was used {used[digest]}, so it is no new evidence; leave it out"
-            )
-        used[digest] = f"already, as {path}"
+            repeated.append(f"{path}: this picture was used {used[digest]}, so it is no new evidence; leave it out")
+        used.setdefault(digest, f"already, as {path}")
         digests.append(digest)
+    if repeated:
+        more = [f"and {len(repeated) - LISTED} more like it"] if len(repeated) > LISTED else []
+        raise CalibrationError("\n".join([*repeated[:LISTED], *more]))
     rows = card.calibration_parts
     if new:
         taken = fitted_parts(bundle) | {row.part: "calibration" for row in rows}

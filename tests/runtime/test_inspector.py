@@ -217,7 +217,7 @@ def test_missing_provider_names_the_available_ones(bundle_path: Path) -> None:
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle here .* defectflow fit GOOD --out"):
+    with pytest.raises(BundleError, match=r"no bundle here .* copy it again, whole"):
         Inspector(tmp_path / "nothing")
 
 

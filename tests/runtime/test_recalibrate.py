@@ -177,3 +177,16 @@ def test_a_card_cut_short_by_a_kill_is_left_aside(bundle_copy: Path) -> None:
     before = open_bundle(bundle_copy).card
     (bundle_copy / "card.json.partial").write_text('{"checksums": {"model')
     assert open_bundle(bundle_copy).card == before
+
+
+def test_all_pictures_that_were_used_before_are_named_at_once(uncalibrated_copy: Path, swatch_folder: Path) -> None:
+    known = sorted(swatch_folder.glob("*.png"))[:3]
+    with pytest.raises(CalibrationError) as caught:
+        recalibrate(
+            open_bundle(uncalibrated_copy),
+            rate=0.2,
+            guarantee="expected",
+            review_rate=0.3,
+            more_good=[(path, f"new/{path.stem}") for path in known],
+        )
+    assert all(path.name in str(caught.value) for path in known)
