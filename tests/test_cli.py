@@ -301,6 +301,9 @@ def test_brackets_in_names_are_no_markup(
     assert failed.code == SOME_FAILED
     assert "broken [red].png: " in failed.err
     assert "out [/i]" in failed.out
+    # A part regex has brackets, too, and the note about names that it does not match must show them.
+    unmatched = cli("score", bundle, swatch_folder, "--out", tmp_path / "other", "--part-regex", "[x]+(nothing)")
+    assert "24 names give no part by [x]+(nothing), the first " in unmatched.err
 
 
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs Linux")

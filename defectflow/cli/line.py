@@ -47,9 +47,8 @@ def score(
     found = find_pictures(pictures, usual_part_regex=regex)
     unnamed = [picture for picture in found if regex and not picture.part_known]
     if unnamed:
-        err.print(
-            f"note: {len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}; each counts as one"
-        )
+        names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
+        err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
     with progress_bars() as watch:
         tally = score_folder(
             inspector,
