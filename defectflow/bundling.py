@@ -59,7 +59,6 @@ def write_scoring_graph(
     """
     onnx.save(export_graph(detector), folder / MODEL)
     digest = file_digest(folder / MODEL)
-    sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
     card = Card(
         name=name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -73,7 +72,7 @@ def write_scoring_graph(
         top_fraction=recipe.score.top_fraction,
         distance_limit=distance_limit,
         good_spread=0.0,
-        parts=PartCounts(**{side: len({p.part for p in pictures}) for side, pictures in sides.items()}),
+        parts=PartCounts(**splits.part_counts),
         part_regex=part_regex,
         wanted_rate=recipe.verdict.rate,
         wanted_guarantee=recipe.verdict.guarantee,
@@ -97,11 +96,7 @@ def write_scoring_graph(
     # One or two tune pictures say little about how much good scores differ, so training pictures join them.
     pictures = splits.tune if len(splits.tune) > 2 else splits.tune + splits.train
     paths = [picture.path for picture in pictures]
-    measured = []
-    for item in Inspector(Bundle(folder, card)).measure(paths):
-        if not isinstance(item, Measurement):  # readable a moment ago
-            raise item
-        measured.append(item)
+    measured = list(Inspector(Bundle(folder, card)).measure_all(paths))
     spread = float(np.std([item.score for item in measured]))
     pixels = (read_image(path, full_scale=recipe.image.full_scale) for path in paths)
     parity = compare(detector, pixels, measured, spread)
@@ -131,11 +126,10 @@ def write_golden(bundle: Bundle, pictures: Sequence[Picture], measured: Sequence
         file = folder / f"{number}.png"
         Image.fromarray(pixels).save(file)
         files.append(file)
-    expected = {}
-    for file, item in zip(files, Inspector(bundle).measure(files), strict=True):
-        if not isinstance(item, Measurement):
-            raise item
-        expected[file.name] = {"score": item.score, "distance": item.distance}
+    seen = Inspector(bundle).measure_all(files)
+    expected = {
+        file.name: {"score": item.score, "distance": item.distance} for file, item in zip(files, seen, strict=True)
+    }
     (bundle.path / EXPECTED).write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
 
 
@@ -152,9 +146,8 @@ def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: ND
         Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=85)
         thumbnails.append({"file": f"{number}.jpg", "part": picture.part})
     np.save(bundle.path / EMBEDDINGS, pooled[: len(splits.train)].astype(np.float32))
-    sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
-    fitted = {checked.pixel_digests[p.path]: side for side, pictures in sides.items() for p in pictures}
-    parts = {p.part: side for side, pictures in sides.items() for p in pictures}
+    fitted = {checked.pixel_digests[p.path]: side for side, pictures in splits.by_side.items() for p in pictures}
+    parts = {p.part: side for side, pictures in splits.by_side.items() for p in pictures}
     index = {"thumbnails": thumbnails, "fitted": fitted, "parts": parts}
     (bundle.path / INDEX).write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
 

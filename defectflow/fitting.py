@@ -1,7 +1,7 @@
 """A recipe and a folder of good pictures -> a bundle. The whole story, in the order in which it happens.
 
     find -> check -> split by part -> embed once -> learn one density per level -> freeze the score and the gate
-    -> export, compare with torch -> read calibration parts for the first time, through the graph -> bundle
+    -> export, compare with torch -> measure calibration parts for the first time, through the graph -> bundle
 
 Nothing is fitted after calibration parts are first measured, and a bundle appears under its name only when whole.
 """
@@ -101,7 +101,8 @@ def fit(
     if recipe.image.full_scale is None:
         image = recipe.image.model_copy(update={"full_scale": fix_full_scale(splits, checked)})
         recipe = recipe.model_copy(update={"image": image})
-    watch(Progress("check pictures", 1, 1, f"{_counts(splits)}; {len(checked.rejected)} pictures unusable"))
+    counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
+    watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
 
     detector, unused_weights = build_detector(recipe)
     learned_from = [*splits.train, *splits.tune]
@@ -143,7 +144,7 @@ def fit(
         card = card.calibrated(parts, verdict.rate, verdict.guarantee, verdict.review_rate)
     everything = np.concatenate([embeddings, *(item.embedding[None] for item in unseen)])
     warnings = [*splits.warnings, *_duplicate_warnings(splits, checked, everything)]
-    train_parts = len({picture.part for picture in splits.train})
+    train_parts = splits.part_counts["train"]
     if train_parts < FEW_PARTS:
         warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
     if unused_weights:
@@ -225,11 +226,6 @@ def _pooled(detector: Detector, levels: Levels) -> NDArray[np.float32]:
     """Pooled embeddings of all cached pictures, (pictures, sum of D_l)."""
     starts = range(0, len(levels[0]), BATCH_PICTURES)
     return torch.cat([detector.pooled(level_batch(levels, row, row + BATCH_PICTURES)) for row in starts]).numpy()
-
-
-def _counts(splits: Splits) -> str:
-    sides = {"train": splits.train, "tune": splits.tune, "calibration": splits.calibration}
-    return ", ".join(f"{len({p.part for p in pictures})} parts {side}" for side, pictures in sides.items())
 
 
 def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np.float32]) -> Iterator[str]:

@@ -66,6 +66,15 @@ class Splits:
         return self.train + self.tune + self.calibration
 
     @property
+    def by_side(self) -> dict[str, tuple[Picture, ...]]:
+        return {"train": self.train, "tune": self.tune, "calibration": self.calibration}
+
+    @property
+    def part_counts(self) -> dict[str, int]:
+        """How many parts stand on each side."""
+        return {side: len({picture.part for picture in pictures}) for side, pictures in self.by_side.items()}
+
+    @property
     def parts_known(self) -> bool:
         """False where a picture counts as a part of its own for want of a name; the guarantee then fails if parts
         have several pictures."""

@@ -65,11 +65,9 @@ class Run:
 def fit_normalisation(normalisation: Normalisation, vectors: Vectors, how: str) -> None:
     """Mean and covariance of all training vectors inside the region of interest."""
     depth = vectors.maps.shape[-1]
-    total, moment, count = (
-        torch.zeros(depth, dtype=torch.float64),
-        torch.zeros(depth, depth, dtype=torch.float64),
-        0,
-    )
+    total = torch.zeros(depth, dtype=torch.float64)
+    moment = torch.zeros(depth, depth, dtype=torch.float64)
+    count = 0
     for picture in vectors.maps:
         rows = torch.from_numpy(picture.reshape(-1, depth)[vectors.places].astype(np.float64))
         total += rows.sum(0)

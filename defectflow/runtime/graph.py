@@ -23,8 +23,8 @@ THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
 # Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
 # +infinity; `invalid` comes before `defect` before `review`. Comparisons are negated so that a value that is not
-# a number rejects. Only what is not ok gets a mask, and where no
-# place passes the pixel threshold it is the map's top fraction.
+# a number rejects. Only what is not ok gets a mask, and where no place passes the pixel threshold it is the map's
+# top fraction.
 _VERDICT = """
 verdict (float[N] score) => (int64[N] decision) {
     verdict_near = LessOrEqual (distance, verdict_distance_limit)

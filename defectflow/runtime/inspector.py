@@ -86,6 +86,13 @@ class Inspector:
             for item in self._run(sources, wanted)
         )
 
+    def measure_all(self, sources: Iterable[Source]) -> Iterator[Measurement]:
+        """As `measure`, where every picture must be usable. Raises the first one's ImageError."""
+        for item in self.measure(sources):
+            if isinstance(item, ImageError):
+                raise item
+            yield item
+
     def _judge(self, item: _Output | ImageError, calibration: Calibration) -> Verdict | ImageError:
         if isinstance(item, ImageError):
             return item

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from defectflow.errors import CalibrationError, ImageError
+from defectflow.errors import CalibrationError
 from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts, save_bundle
 from defectflow.runtime.calibration import Guarantee
 from defectflow.runtime.card import CalibrationPart
@@ -27,9 +27,7 @@ def measure_parts(
     Raises ImageError if a picture cannot be read: a part must not look better for its worst picture missing.
     """
     measured: list[Measurement] = []
-    for item in inspector.measure(paths):
-        if isinstance(item, ImageError):
-            raise item
+    for item in inspector.measure_all(paths):
         measured.append(item)
         watch(Progress("calibrate", len(measured), len(paths)))
     pictures: dict[str, list[Measurement]] = {}
