@@ -17,7 +17,8 @@ from defectflow.embedding import (
     position_condition,
 )
 from defectflow.errors import SettingsError
-from defectflow.flows.flow import Flow, build_flow
+from defectflow.flows.families import build_flow
+from defectflow.flows.flow import Flow
 from defectflow.gate import Gate
 from defectflow.runtime.image import read_image
 from defectflow.score import Score
@@ -76,13 +77,10 @@ def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
     embedding, unused = build_embedding(recipe.image, recipe.embedding)
     flows = [
         build_flow(
-            recipe.flow.family,
-            shape[-1],
-            CONDITION_WIDTH,
-            layers=recipe.flow.layers,
-            hidden=recipe.flow.hidden,
-            clamp=recipe.flow.clamp,
+            width=shape[-1],
+            context_width=CONDITION_WIDTH,
             seed=recipe.training.seed + level,
+            **recipe.flow.model_dump(),
         )
         for level, shape in enumerate(embedding.shapes)
     ]

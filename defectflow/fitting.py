@@ -26,6 +26,7 @@ from defectflow.detector import Detector, build_detector
 from defectflow.embedding import geometry_of
 from defectflow.errors import CalibrationError, DataError, SettingsError, TrainingError
 from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch
+from defectflow.learning import choose_device
 from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
@@ -42,7 +43,7 @@ from defectflow.splits import (
     near_duplicates,
     split_parts,
 )
-from defectflow.training import Run, Vectors, choose_device, fit_normalisation, train_flow
+from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 
 FEW_PARTS = 20
 """Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""

@@ -7,15 +7,12 @@ when it has not improved for `patience` looks. A checkpoint is one safetensors f
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -23,6 +20,13 @@ from torch import Tensor
 from defectflow.embedding import Normalisation
 from defectflow.errors import TrainingError
 from defectflow.flows.flow import Flow
+from defectflow.learning import (
+    load_checkpoint,
+    optimiser_tensors,
+    restore_optimiser,
+    save_checkpoint,
+    set_learning_rate,
+)
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.settings import TrainingSettings
 
@@ -105,23 +109,21 @@ def train_flow(
         with torch.no_grad():
             return normalise(vectors.to(device)), contexts[places.to(device)]
 
-    def loss_of(vectors: Tensor, context: Tensor) -> Tensor:
-        return -flow.log_prob(vectors, context).mean() / flow.width
-
     optimiser = torch.optim.AdamW(flow.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     run, best = Run(), _state(flow)
     if resume and checkpoint.is_file():
-        run, best = _load(checkpoint, flow, optimiser, device)
+        progress, groups = load_checkpoint(checkpoint, device)
+        run, best = Run(**progress), groups["best"]
+        flow.load_state_dict(groups["flow"])
+        restore_optimiser(optimiser, groups["optimiser"])
     else:
         flow.initialise(*batch(train, settings.batch, (settings.seed, 0)))
     tune_vectors, tune_context = batch(tune, TUNE_VECTORS, (settings.seed, 1))
 
     started, first_step, since_look = time.perf_counter(), run.step, list[float]()
     while run.step < settings.steps and not run.finished:
-        rate = _learning_rate(run.step, settings)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        loss = loss_of(*batch(train, settings.batch, (settings.seed, 2, run.step)))
+        rate = set_learning_rate(optimiser, run.step, settings)
+        loss = flow.loss(*batch(train, settings.batch, (settings.seed, 2, run.step)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(flow.parameters(), settings.clip)
@@ -135,7 +137,7 @@ def train_flow(
         run.step += 1
         if run.step % settings.check_every == 0 or run.step == settings.steps:
             with torch.no_grad():
-                tune_loss = loss_of(tune_vectors, tune_context).item()
+                tune_loss = -flow.log_prob(tune_vectors, tune_context).mean().item() / flow.width
             if not math.isfinite(tune_loss):
                 raise TrainingError(
                     f"{name}: the loss on tune parts became {tune_loss:g} at step {run.step} with learning rate "
@@ -149,7 +151,8 @@ def train_flow(
             else:
                 run.looks_without_gain += 1
             run.finished = run.looks_without_gain >= settings.patience or run.step == settings.steps
-            _save(checkpoint, run, flow, best, optimiser)
+            state = {"flow": flow.state_dict(), "best": best, "optimiser": optimiser_tensors(optimiser)}
+            save_checkpoint(checkpoint, asdict(run), state)
             left = (time.perf_counter() - started) / (run.step - first_step) * (settings.steps - run.step)
             note = f"{tune_loss:.4f} nats/dim on tune parts, {left:.0f} s left at most"
             watch(Progress(name, run.step, settings.steps, note))
@@ -159,53 +162,5 @@ def train_flow(
     return run
 
 
-def choose_device(settings: TrainingSettings) -> torch.device:
-    """The device of a recipe. Raises TrainingError where `cuda` is wanted and absent."""
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("training.device: cuda, but torch sees no CUDA device here; use auto or cpu")
-    if settings.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(settings.device)
-
-
-def _learning_rate(step: int, settings: TrainingSettings) -> float:
-    """A linear rise over `warmup` steps, then half a cosine down to zero."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
 def _state(flow: Flow) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in flow.state_dict().items()}
-
-
-def _save(path: Path, run: Run, flow: Flow, best: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-    """One file, replaced in one move: a kill at any moment leaves the old checkpoint or the new one."""
-    tensors = {f"flow/{key}": value for key, value in _state(flow).items()}
-    tensors |= {f"best/{key}": value.clone() for key, value in best.items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{key}": value.clone() for key, value in moments.items()}
-    partial = path.with_suffix(".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    safetensors.torch.save_file(tensors, partial, metadata={"run": json.dumps(asdict(run))})
-    partial.replace(path)
-
-
-def _load(
-    path: Path, flow: Flow, optimiser: torch.optim.Optimizer, device: torch.device
-) -> tuple[Run, dict[str, Tensor]]:
-    with safetensors.safe_open(path, "pt", device=str(device)) as file:
-        run = Run(**json.loads(file.metadata()["run"]))
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-    groups: dict[str, dict[str, Tensor]] = {"flow": {}, "best": {}, "optimiser": {}}
-    for key, tensor in tensors.items():
-        group, _, rest = key.partition("/")
-        groups[group][rest] = tensor
-    flow.load_state_dict(groups["flow"])
-    state = optimiser.state_dict()
-    for key, tensor in groups["optimiser"].items():
-        index, _, moment = key.partition("/")
-        state["state"].setdefault(int(index), {})[moment] = tensor
-    optimiser.load_state_dict(state)
-    return run, groups["best"]

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from defectflow.embedding import SHRINKAGE, Normalisation, position_condition
 from defectflow.errors import TrainingError
-from defectflow.flows.flow import Family, Flow, build_flow
+from defectflow.flows.families import Family, build_flow
+from defectflow.flows.flow import Flow
+from defectflow.learning import choose_device
 from defectflow.runtime.progress import Progress
 from defectflow.settings import TrainingSettings
-from defectflow.training import Run, Vectors, choose_device, fit_normalisation, train_flow
+from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIDE, DEPTH = 4, 6

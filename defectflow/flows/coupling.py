@@ -1,4 +1,4 @@
-"""RealNVP's layers: affine coupling and fixed permutation; and the affine map that depends on the context alone."""
+"""Layers of NICE and RealNVP: couplings, fixed permutation, diagonal scale; and maps that know the context alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ class AffineCoupling(Bijection):
 
     def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
         super().__init__()
-        if width < 2:
-            raise ValueError(f"a coupling splits its vector, so it needs at least 2 values, not {width}")
-        self.kept = width // 2
+        self.kept = kept_values(width)
         self.clamp = clamp
         self.net = ConditionedNet(self.kept, context_width, hidden, 2 * (width - self.kept))
 
@@ -39,6 +37,45 @@ class AffineCoupling(Bijection):
         log_scale, shift = self._scale_and_shift(kept, context)
         moved = (moved - shift) * torch.exp(-log_scale)
         return torch.cat([kept, moved], dim=-1), -log_scale.sum(-1)
+
+
+class AdditiveCoupling(Bijection):
+    """z_a = x_a; z_b = x_b + net(x_a, context): moves, never stretches.
+
+    Shapes: x (..., D) -> z (..., D), log_det (...) = 0.
+    Source: Dinh et al. 2015, arXiv:1410.8516, eq. 10.
+    """
+
+    def __init__(self, width: int, context_width: int, hidden: int) -> None:
+        super().__init__()
+        self.kept = kept_values(width)
+        self.net = ConditionedNet(self.kept, context_width, hidden, width - self.kept)
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        kept, moved = x[..., : self.kept], x[..., self.kept :]
+        return torch.cat([kept, moved + self.net(kept, context)], dim=-1), torch.zeros_like(x[..., 0])
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        kept, moved = z[..., : self.kept], z[..., self.kept :]
+        return torch.cat([kept, moved - self.net(kept, context)], dim=-1), torch.zeros_like(z[..., 0])
+
+
+class DiagonalScale(Bijection):
+    """z_i = x_i * exp(s_i), with s learned: the only layer of NICE that stretches, everywhere alike.
+
+    Shapes: x (..., D) -> z (..., D), log_det (...) = sum of s.
+    Source: Dinh et al. 2015, arXiv:1410.8516, section 3.3.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return x * torch.exp(self.log_scale), self.log_scale.sum() + torch.zeros_like(x[..., 0])
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return z * torch.exp(-self.log_scale), torch.zeros_like(z[..., 0]) - self.log_scale.sum()
 
 
 class Permutation(Bijection):
@@ -90,3 +127,30 @@ class ContextAffine(Bijection):
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._scale_and_shift(context)
         return (z - shift) * torch.exp(-log_scale), torch.zeros_like(z[..., 0]) - log_scale.sum(-1)
+
+
+class ContextShift(Bijection):
+    """z = x + t(c): every place has its own mean, and all places one and the same stretch.
+
+    Shapes: x (..., D), context (..., K) -> z (..., D), log_det (...) = 0.
+    """
+
+    def __init__(self, width: int, context_width: int, hidden: int) -> None:
+        super().__init__()
+        last = nn.Linear(hidden, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.net = nn.Sequential(nn.Linear(context_width, hidden), nn.ReLU(), last)
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return x + self.net(context), torch.zeros_like(x[..., 0])
+
+    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return z - self.net(context), torch.zeros_like(z[..., 0])
+
+
+def kept_values(width: int) -> int:
+    """How many values a coupling leaves as they are."""
+    if width < 2:
+        raise ValueError(f"a coupling splits its vector, so it needs at least 2 values, not {width}")
+    return width // 2

@@ -38,3 +38,7 @@ class ConditionedNet(nn.Module):
 def soft_clamp(raw: Tensor, limit: float) -> Tensor:
     """limit * tanh(raw / limit): unbounded log-scales made training diverge."""
     return limit * torch.tanh(raw / limit)
+
+
+SOFTPLUS_OF_THIS_IS_1 = 0.5413248546129181
+"""log(e - 1), for what starts at 1 and must stay positive."""

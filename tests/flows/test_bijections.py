@@ -10,21 +10,37 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from defectflow.flows.autoregressive import MaskedAffine
 from defectflow.flows.bijection import Bijection, Inverse
-from defectflow.flows.coupling import AffineCoupling, ContextAffine, Permutation
+from defectflow.flows.coupling import (
+    AdditiveCoupling,
+    AffineCoupling,
+    ContextAffine,
+    ContextShift,
+    DiagonalScale,
+    Permutation,
+)
 from defectflow.flows.glow import ActNorm, Mixing
 from defectflow.flows.networks import soft_clamp
+from defectflow.flows.planar import Planar
+from defectflow.flows.spline import SplineCoupling
 
 WIDTH = 5
 LAYERS: dict[str, Callable[[int], Bijection]] = {
     "coupling": lambda k: AffineCoupling(WIDTH, k, hidden=12, clamp=2.0),
+    "additive coupling": lambda k: AdditiveCoupling(WIDTH, k, hidden=12),
+    "diagonal scale": lambda k: DiagonalScale(WIDTH),
+    "context shift": lambda k: ContextShift(WIDTH, k, hidden=12),
+    "masked affine": lambda k: MaskedAffine(WIDTH, k, hidden=12, clamp=2.0),
+    "planar": lambda k: Planar(WIDTH, k, seed=3),
+    "spline": lambda k: SplineCoupling(WIDTH, k, hidden=12, bins=5, bound=3.0),
     "permutation": lambda k: Permutation(WIDTH, seed=3),
     "actnorm": lambda k: ActNorm(WIDTH),
     "mixing": lambda k: Mixing(WIDTH, seed=3),
     "context affine": lambda k: ContextAffine(WIDTH, k, hidden=12, clamp=2.0),
     "inverse": lambda k: Inverse(AffineCoupling(WIDTH, k, hidden=12, clamp=2.0)),
 }
-CASES = [(name, k) for name in LAYERS for k in (0, 7) if (name, k) != ("context affine", 0)]
+CASES = [(name, k) for name in LAYERS for k in (0, 7) if k or not name.startswith("context")]
 
 
 def jacobian_log_det(layer: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, context: Tensor) -> Tensor:

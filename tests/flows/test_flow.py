@@ -12,21 +12,40 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+import zuko
 from sklearn.datasets import make_moons
 from torch import Tensor, nn
 
-from defectflow.flows.coupling import AffineCoupling, ContextAffine, Permutation
-from defectflow.flows.flow import Family, Flow, build_flow
+from defectflow.flows.autoregressive import MaskedAffine
+from defectflow.flows.bijection import Inverse
+from defectflow.flows.continuous import Continuous
+from defectflow.flows.coupling import (
+    AdditiveCoupling,
+    AffineCoupling,
+    ContextAffine,
+    ContextShift,
+    DiagonalScale,
+    Permutation,
+)
+from defectflow.flows.families import Family, build_flow
+from defectflow.flows.flow import Flow
 from defectflow.flows.glow import ActNorm, Mixing
+from defectflow.flows.spline import SplineCoupling
 
-FAMILIES: tuple[Family, ...] = ("realnvp", "glow")
-WIDTHS = (0, 32)
-families = pytest.mark.parametrize("family", FAMILIES)
-widths = pytest.mark.parametrize("context_width", WIDTHS)
+FAMILIES: tuple[Family, ...] = get_args(Family)
+EXPRESSIVE = [family for family in FAMILIES if family not in ("gaussian", "planar")]
+GENTLE = {"spline": 0.1, "cnf": 0.1}
+"""How far weights are moved where 0.3 would make curves steeper, or paths faster, than the test can resolve."""
+# A Gaussian without a context is the identity, with nothing to learn.
+families = pytest.mark.parametrize(
+    ("family", "context_width"), [(f, k) for f in FAMILIES for k in (0, 32) if (f, k) != ("gaussian", 0)]
+)
 
 
 def make(family: Family, context_width: int, width: int = 6, seed: int = 0, layers: int = 4) -> Flow:
-    return build_flow(family, width, context_width, layers=layers, hidden=16, clamp=2.0, seed=seed)
+    return build_flow(
+        family, width, context_width, layers=layers, hidden=16, clamp=2.0, bins=5, bound=3.0, steps=16, seed=seed
+    )
 
 
 def to_data(flow: Flow, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,35 +56,50 @@ def to_data(flow: Flow, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
     return z, total
 
 
-def test_no_family_is_left_out() -> None:
-    assert set(FAMILIES) == set(get_args(Family))
-
-
 @families
-@widths
 def test_family_keeps_the_contract(family: Family, context_width: int, perturb) -> None:
-    flow = perturb(make(family, context_width)).double()
+    flow = perturb(make(family, context_width), size=GENTLE.get(family, 0.3)).double()
     x, context = torch.randn(4, 6, dtype=torch.float64), torch.randn(4, context_width, dtype=torch.float64)
+    # A solver's steps are no exact inverse of one another; how fast their error falls is tested apart.
+    exact, way_back = (1e-5, 1e-5) if family == "cnf" else (1e-8, 1e-10)
 
     z, log_det = flow.latent(x, context)
     assert (z - x).abs().max() > 0.1
+    expected_log_det = log_det_by_autograd(flow, x, context)
+    torch.testing.assert_close(log_det, expected_log_det, atol=exact, rtol=0)
+
+    normal = torch.distributions.MultivariateNormal(torch.zeros(6).double(), torch.eye(6).double())
+    torch.testing.assert_close(flow.log_prob(x, context), normal.log_prob(z) + expected_log_det, atol=exact, rtol=0)
+
+    back, inverse_log_det = to_data(flow, z, context)
+    torch.testing.assert_close(back, x, atol=way_back, rtol=0)
+    torch.testing.assert_close(inverse_log_det, -log_det, atol=way_back, rtol=0)
+
+
+def log_det_by_autograd(flow: Flow, x: Tensor, context: Tensor) -> Tensor:
+    """log|det dz/dx| of each row from autograd's full Jacobian."""
     jacobians = [
         torch.autograd.functional.jacobian(lambda v, c=c: flow.latent(v[None], c[None])[0][0], row)
         for row, c in zip(x, context, strict=True)
     ]
-    expected_log_det = torch.stack([torch.linalg.slogdet(jacobian)[1] for jacobian in jacobians])
-    torch.testing.assert_close(log_det, expected_log_det, atol=1e-8, rtol=0)
+    return torch.stack([torch.linalg.slogdet(jacobian)[1] for jacobian in jacobians])
 
-    normal = torch.distributions.MultivariateNormal(torch.zeros(6).double(), torch.eye(6).double())
-    torch.testing.assert_close(flow.log_prob(x, context), normal.log_prob(z) + expected_log_det, atol=1e-8, rtol=0)
 
-    back, inverse_log_det = to_data(flow, z, context)
-    torch.testing.assert_close(back, x, atol=1e-10, rtol=0)
-    torch.testing.assert_close(inverse_log_det, -log_det, atol=1e-10, rtol=0)
+def test_a_solvers_error_falls_with_the_fourth_power_of_its_steps(perturb) -> None:
+    flow = perturb(make("cnf", 3)).double()
+    x, context = torch.randn(8, 6, dtype=torch.float64), torch.randn(8, 3, dtype=torch.float64)
+    layer = flow.bijections[-1]
+    wrong_log_det, wrong_way_back = [], []
+    for layer.steps in (16, 32):
+        z, log_det = flow.latent(x, context)
+        wrong_log_det.append((log_det - log_det_by_autograd(flow, x, context)).abs().max().item())
+        wrong_way_back.append((to_data(flow, z, context)[0] - x).abs().max().item())
+    for coarse, fine in (wrong_log_det, wrong_way_back):
+        assert 8 < coarse / fine < 64  # 16 in the limit
+        assert fine > 1e-12
 
 
 @families
-@widths
 def test_single_precision_finds_the_way_back(family: Family, context_width: int, perturb) -> None:
     flow = perturb(make(family, context_width), size=0.1)  # 0.3 makes Glow's matrices badly conditioned
     x, context = torch.randn(200, 6), torch.randn(200, context_width)
@@ -75,7 +109,6 @@ def test_single_precision_finds_the_way_back(family: Family, context_width: int,
 
 
 @families
-@widths
 def test_gradients_reach_every_parameter(family: Family, context_width: int, perturb) -> None:
     flow = perturb(make(family, context_width))
     flow.log_prob(torch.randn(64, 6), torch.randn(64, context_width)).mean().backward()
@@ -85,7 +118,6 @@ def test_gradients_reach_every_parameter(family: Family, context_width: int, per
 
 
 @families
-@widths
 def test_weights_from_a_file_give_the_same_density(family: Family, context_width: int, perturb, tmp_path) -> None:
     flow, other = perturb(make(family, context_width, seed=1)), make(family, context_width, seed=2)
     x, context = torch.randn(8, 6), torch.randn(8, context_width)
@@ -105,7 +137,6 @@ class LogProb(nn.Module):
 
 
 @families
-@widths
 def test_onnx_runtime_gives_the_same_density(family: Family, context_width: int, perturb) -> None:
     flow = perturb(make(family, context_width), size=0.1).eval()
     x, context = torch.randn(5, 3, 4, 6), torch.randn(3, 4, context_width)
@@ -129,7 +160,6 @@ def test_onnx_runtime_gives_the_same_density(family: Family, context_width: int,
 
 
 @families
-@widths
 def test_a_place_does_not_depend_on_its_map_or_batch(family: Family, context_width: int, perturb) -> None:
     flow = perturb(make(family, context_width)).double()
     maps, context = torch.randn(2, 3, 4, 6).double(), torch.randn(3, 4, context_width).double()
@@ -142,7 +172,6 @@ def test_a_place_does_not_depend_on_its_map_or_batch(family: Family, context_wid
 
 
 @families
-@widths
 def test_a_foreign_vector_is_unlikely_but_not_nan(family: Family, context_width: int, perturb) -> None:
     flow = perturb(make(family, context_width, layers=8))
     x = torch.cat([torch.full((1, 6), 1e4), torch.full((1, 6), -1e4), 1e4 * torch.randn(50, 6)])
@@ -154,7 +183,7 @@ def test_a_foreign_vector_is_unlikely_but_not_nan(family: Family, context_width:
     )
 
 
-@families
+@pytest.mark.parametrize("family", FAMILIES)
 def test_autocast_leaves_the_likelihood_alone(family: Family, perturb) -> None:
     flow = perturb(make(family, 4))
     x, context = torch.randn(32, 6), torch.randn(32, 4)
@@ -175,10 +204,9 @@ def plane(flow: Flow, context: Tensor, cells: int = 500) -> tuple[Tensor, float]
 
 
 @families
-@widths
 @torch.no_grad()
 def test_a_plane_density_integrates_to_1_and_its_samples_follow_it(family, context_width, perturb) -> None:
-    flow = perturb(make(family, context_width, width=2)).double()
+    flow = perturb(make(family, context_width, width=2), size=GENTLE.get(family, 0.3)).double()
     context = torch.randn(1, context_width, dtype=torch.float64)
     log_p, area = plane(flow, context)
     assert (log_p.exp().sum() * area).item() == pytest.approx(1, abs=0.01)
@@ -188,7 +216,7 @@ def test_a_plane_density_integrates_to_1_and_its_samples_follow_it(family, conte
     assert of_samples.mean().item() == pytest.approx(entropy, abs=5 * of_samples.std().item() / 200 + 0.01)
 
 
-@families
+@pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_samples_repeat_with_their_generator_and_follow_their_context(family: Family, perturb) -> None:
     flow = perturb(make(family, 3))
@@ -199,42 +227,119 @@ def test_samples_repeat_with_their_generator_and_follow_their_context(family: Fa
     assert not torch.allclose(first, flow.sample(context + 1, torch.Generator().manual_seed(5)))
 
 
-@families
-@widths
+@pytest.mark.parametrize("family", EXPRESSIVE)
+@pytest.mark.parametrize("context_width", [0, 32])
 @torch.no_grad()
 def test_log_prob_equals_zukos_on_the_same_weights(family: Family, context_width: int, perturb) -> None:
-    zuko = pytest.importorskip("zuko")
-    flow = perturb(make(family, context_width)).double()
+    flow = perturb(make(family, context_width), size=GENTLE.get(family, 0.3)).double()
     x, context = torch.randn(7, 6).double(), torch.randn(7, context_width).double()
-
-    def affine(raw: Tensor, shift: Tensor) -> torch.distributions.Transform:
-        scale = torch.exp(2 * torch.tanh(raw / 2))
-        return zuko.transforms.DependentTransform(torch.distributions.AffineTransform(shift, scale), 1)
-
-    transforms = []
-    for layer in flow.bijections:
-        weights = dict(layer.named_parameters()) | dict(layer.named_buffers())
-        match layer:
-            case Permutation():
-                transforms.append(zuko.transforms.PermutationTransform(weights["order"]))
-            case ContextAffine():
-                hidden = F.relu(context @ weights["net.0.weight"].T + weights["net.0.bias"])
-                transforms.append(affine(*(hidden @ weights["net.2.weight"].T + weights["net.2.bias"]).split(6, -1)))
-            case ActNorm():
-                scale = torch.exp(weights["log_scale"])
-                whole = torch.distributions.AffineTransform(-weights["shift"] * scale, scale)
-                transforms.append(zuko.transforms.DependentTransform(whole, 1))
-            case Mixing():
-                lower = weights["lower"].tril(-1) + torch.eye(6)
-                upper = weights["upper"].triu(1) + torch.diag(weights["signs"] * weights["log_scale"].exp())
-                transforms.append(Matrix(torch.eye(6).double()[weights["order"]] @ lower @ upper))
-            case AffineCoupling():
-                transforms.append(
-                    zuko.transforms.CouplingTransform(coupling_of(weights, context, affine), torch.arange(6) < 3)
-                )
+    if family == "cnf":
+        flow.bijections[-1].steps = 64  # zuko's solver is adaptive
     normal = torch.distributions.MultivariateNormal(torch.zeros(6).double(), torch.eye(6).double())
+    transforms = [zukos(layer, context) for layer in flow.bijections]
     theirs = zuko.distributions.NormalizingFlow(zuko.transforms.ComposedTransform(*transforms), normal)
-    torch.testing.assert_close(flow.log_prob(x, context), theirs.log_prob(x), atol=1e-8, rtol=1e-10)
+    tolerance = 1e-5 if family == "cnf" else 1e-8
+    torch.testing.assert_close(flow.log_prob(x, context), theirs.log_prob(x), atol=tolerance, rtol=1e-10)
+
+
+def zukos(layer: nn.Module, context: Tensor) -> torch.distributions.Transform:
+    """The same map from zuko's or torch's parts, with the layer's weights."""
+    weights = dict(layer.named_parameters()) | dict(layer.named_buffers())
+    match layer:
+        case Inverse():
+            return zukos(layer.bijection, context).inv
+        case Permutation():
+            return zuko.transforms.PermutationTransform(weights["order"])
+        case ContextAffine() | ContextShift():
+            hidden = F.relu(context @ weights["net.0.weight"].T + weights["net.0.bias"])
+            out = hidden @ weights["net.2.weight"].T + weights["net.2.bias"]
+            return affine(*out.split(6, -1)) if isinstance(layer, ContextAffine) else affine(torch.zeros_like(out), out)
+        case ActNorm():
+            scale = torch.exp(weights["log_scale"])
+            whole = torch.distributions.AffineTransform(-weights["shift"] * scale, scale)
+            return zuko.transforms.DependentTransform(whole, 1)
+        case DiagonalScale():
+            whole = torch.distributions.AffineTransform(torch.zeros(6).double(), torch.exp(weights["log_scale"]))
+            return zuko.transforms.DependentTransform(whole, 1)
+        case Mixing():
+            lower = weights["lower"].tril(-1) + torch.eye(6)
+            upper = weights["upper"].triu(1) + torch.diag(weights["signs"] * weights["log_scale"].exp())
+            return Matrix(torch.eye(6).double()[weights["order"]] @ lower @ upper)
+        case AffineCoupling():
+            return coupled(lambda kept: affine(*network(weights, kept, context).split(3, -1)))
+        case AdditiveCoupling():
+            return coupled(lambda kept: affine(torch.zeros_like(kept), network(weights, kept, context)))
+        case SplineCoupling():
+            return coupled(lambda kept: curves(network(weights, kept, context)))
+        case MaskedAffine():
+            return zuko.transforms.AutoregressiveTransform(lambda x: affine(*masked(weights, x, context)), passes=6)
+        case Continuous():
+
+            def velocity(t: Tensor, z: Tensor) -> Tensor:
+                hidden = z @ weights["velocity.first.weight"].T + weights["velocity.first.bias"]
+                hidden = hidden + t * weights["velocity.from_time"]
+                if "velocity.from_context.weight" in weights:
+                    hidden = hidden + context @ weights["velocity.from_context.weight"].T
+                hidden = torch.tanh(
+                    torch.tanh(hidden) @ weights["velocity.second.weight"].T + weights["velocity.second.bias"]
+                )
+                return hidden @ weights["velocity.last.weight"].T + weights["velocity.last.bias"]
+
+            return zuko.transforms.FreeFormJacobianTransform(velocity, 0.0, 1.0, atol=1e-10, rtol=1e-10)
+    raise NotImplementedError(type(layer).__name__)
+
+
+def affine(raw: Tensor, shift: Tensor) -> torch.distributions.Transform:
+    scale = torch.exp(2 * torch.tanh(raw / 2))
+    return zuko.transforms.DependentTransform(torch.distributions.AffineTransform(shift, scale), 1)
+
+
+def coupled(meta) -> torch.distributions.Transform:
+    return zuko.transforms.CouplingTransform(meta, torch.arange(6) < 3)
+
+
+def network(weights: dict[str, Tensor], kept: Tensor, context: Tensor) -> Tensor:
+    """The network of a coupling, written out."""
+    hidden = kept @ weights["net.first.weight"].T + weights["net.first.bias"]
+    if "net.from_context.weight" in weights:
+        hidden = hidden + context @ weights["net.from_context.weight"].T
+    hidden = hidden.clamp_min(0) @ weights["net.second.weight"].T + weights["net.second.bias"]
+    return hidden.clamp_min(0) @ weights["net.last.weight"].T + weights["net.last.bias"]
+
+
+def masked(weights: dict[str, Tensor], x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """A masked network value by value: output i from an unmasked network whose later inputs' paths are cut by hand."""
+    degree = [1 + unit * 5 // 16 for unit in range(16)]
+    outs = torch.zeros(len(x), 12, dtype=x.dtype)
+    for i in range(6):
+        seen = [unit for unit in range(16) if degree[unit] <= i]
+        first = torch.zeros(len(x), 16, dtype=x.dtype)
+        for unit in seen:
+            known = x[:, : degree[unit]] @ weights["net.first.weight"][unit, : degree[unit]]
+            first[:, unit] = known + weights["net.first.bias"][unit]
+            if "net.from_context.weight" in weights:
+                first[:, unit] += context @ weights["net.from_context.weight"][unit]
+        second = torch.zeros_like(first)
+        for unit in seen:
+            below = [other for other in seen if degree[other] <= degree[unit]]
+            into = first[:, below].clamp_min(0) @ weights["net.second.weight"][unit, below]
+            second[:, unit] = (into + weights["net.second.bias"][unit]).clamp_min(0)
+        for row in (i, 6 + i):
+            outs[:, row] = second[:, seen] @ weights["net.last.weight"][row, seen] + weights["net.last.bias"][row]
+    if "net.straight.weight" in weights:
+        outs = outs + context @ weights["net.straight.weight"].T
+    return outs[:, :6], outs[:, 6:]
+
+
+def curves(raw: Tensor) -> torch.distributions.Transform:
+    """zuko's spline through our knots: 5 bins on -3..3."""
+    raw = raw.reshape(*raw.shape[:-1], 3, 14)
+    spline = zuko.transforms.MonotonicRQSTransform(raw[..., :5], raw[..., 5:10], raw[..., 10:], bound=3.0)
+    for name, part in (("horizontal", raw[..., :5]), ("vertical", raw[..., 5:10])):
+        shares = 1e-3 + (1 - 5e-3) * part.softmax(-1)
+        setattr(spline, name, F.pad(-3 + 6 * shares.cumsum(-1), (1, 0), value=-3.0))
+    spline.derivatives = F.pad(1e-3 + (1 - 1e-3) * F.softplus(raw[..., 10:] + math.log(math.e - 1)), (1, 1), value=1.0)
+    return zuko.transforms.DependentTransform(spline, 1)
 
 
 class Matrix(torch.distributions.Transform):
@@ -254,19 +359,7 @@ class Matrix(torch.distributions.Transform):
         return torch.linalg.slogdet(self.matrix)[1].expand(x.shape[:-1])
 
 
-def coupling_of(weights: dict[str, Tensor], context: Tensor, affine):
-    def meta(kept: Tensor) -> torch.distributions.Transform:
-        hidden = kept @ weights["net.first.weight"].T + weights["net.first.bias"]
-        if "net.from_context.weight" in weights:
-            hidden = hidden + context @ weights["net.from_context.weight"].T
-        hidden = hidden.clamp_min(0) @ weights["net.second.weight"].T + weights["net.second.bias"]
-        out = hidden.clamp_min(0) @ weights["net.last.weight"].T + weights["net.last.bias"]
-        return affine(out[..., :3], out[..., 3:])
-
-    return meta
-
-
-@families
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_first_batch_prepares_the_layers(family: Family) -> None:
     flow = make(family, 0, layers=2)
     x = 50 + 20 * torch.randn(2000, 6)
@@ -275,10 +368,10 @@ def test_a_first_batch_prepares_the_layers(family: Family) -> None:
     if family == "glow":
         assert z.mean(0).abs().max() < 0.05 and (z.std(0) - 1).abs().max() < 0.2
     else:
-        assert torch.equal(z.sort(1).values, x.sort(1).values)  # the identity but for order
+        torch.testing.assert_close(z.sort(1).values, x.sort(1).values)  # the identity but for order
 
 
-@families
+@pytest.mark.parametrize("family", EXPRESSIVE)
 def test_two_moons_are_learned_better_than_by_a_gaussian(family: Family) -> None:
     points, _ = make_moons(3000, noise=0.06, random_state=0)
     train, test = (part.astype(np.float32) for part in np.split((points - points.mean(0)) / points.std(0), [2000]))
@@ -292,7 +385,7 @@ def test_two_moons_are_learned_better_than_by_a_gaussian(family: Family) -> None
     flow.initialise(data, torch.zeros(len(data), 0))
     optimiser = torch.optim.Adam(flow.parameters(), 3e-3)
     for _ in range(350):
-        loss = -flow.log_prob(data[torch.randint(len(data), (512,))], context).mean()
+        loss = flow.loss(data[torch.randint(len(data), (512,))], context)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
