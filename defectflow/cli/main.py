@@ -25,6 +25,7 @@ for command in (train.fit, train.evaluate, line.score, line.report, line.calibra
     app.command()(command)
 app.command("demo-data")(admin.demo_data)
 app.command()(admin.recipes)
+app.command()(train.pretrain)
 
 
 def _version(wanted: bool) -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
-            err.print("stopped; what was done is kept: fit and score go on with --resume")
+            err.print("stopped; what was done is kept: fit, score and pretrain go on with --resume")
         raise
     except DefectFlowError as error:
         _refuse(str(error))

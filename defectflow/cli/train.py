@@ -30,8 +30,8 @@ def fit(
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.cache import EmbeddingCache
     from defectflow.fitting import fit as run_fit
+    from defectflow.learning import choose_device
     from defectflow.settings import load_recipe
-    from defectflow.training import choose_device
 
     chosen = load_recipe(recipe, settings)
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
@@ -93,3 +93,32 @@ def evaluate(
         out.print(sentence, markup=False, highlight=False)
     if to_json is not None:
         to_json.write_text(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def pretrain(
+    weights: Annotated[Path, typer.Argument(metavar="OUT", help="The weights file to write, e.g. mine.safetensors.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photographs of anything, besides the drawings.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="The built-in recipe's name, or a YAML file.")] = "pretrain",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set training.steps=2000. Repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the weights file OUT.")] = False,
+) -> None:
+    """Make weights for a backbone from drawings and photographs that nobody labelled. Takes hours on a CPU.
+
+    Use them with: defectflow fit GOOD --set embedding.weights=OUT --out MODEL
+    """
+    from defectflow.learning import choose_device
+    from defectflow.pretraining.pretrain import pretrain as run_pretrain
+    from defectflow.settings import load_pretraining
+
+    chosen = load_pretraining(recipe, settings)
+    err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
+    with progress_bars() as watch:
+        made = run_pretrain(chosen, photos, weights, resume=resume, overwrite=overwrite, watch=watch)
+    show_failures(list(made.unreadable))
+    out.print(f"{made.steps} steps, {made.pictures_per_s:.0f} pictures per second", highlight=False)
+    out.print(f"Weights: {made.path}  SHA-256 {made.sha256}", markup=False, highlight=False, soft_wrap=True)
