@@ -26,7 +26,7 @@ from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
 from defectflow.runtime.inspector import Inspector
 from defectflow.samples import PRODUCTS, draw_product
-from defectflow.settings import load_recipe
+from defectflow.settings import Recipe, load_recipe
 
 
 def main() -> None:
@@ -36,22 +36,37 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         sources = {Path(source).stem: Path(source) for source in options.sources}
-        for product in PRODUCTS if options.samples else ():
-            sources[product] = draw_product(product, work / product)
-        if options.real:
-            sources |= {manifest.stem: manifest for manifest in sorted(_real_data().glob("*.csv"))}
+        sources |= sample_products(work) if options.samples else {}
+        sources |= real_sets() if options.real else {}
         cache = EmbeddingCache(work / "cache", limit_gb=options.cache_limit)
         for name, source in sources.items():
-            started = time.perf_counter()
-            fitted = fit(recipe, source, work / "models" / name, cache=cache)
-            fit_s = time.perf_counter() - started
-            evaluation = evaluate(Inspector(fitted.bundle), labelled_test_pictures(find_pictures(source)))
-            parts = fitted.bundle.card.parts.model_dump()
-            results[name] = evaluation.to_json() | {"fit_s": fit_s, "fit_parts": parts}
-            print(f"{name}: image AUROC {_figure(evaluation.to_json()['image_auroc'])}, {fit_s:.0f} s", file=sys.stderr)
+            results[name] = fit_and_evaluate(recipe, source, work / "models" / name, cache)
+            print(f"{name}: image AUROC {_figure(results[name]['image_auroc'])}", file=sys.stderr)
             if options.json:
                 options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     _show(results)
+
+
+def fit_and_evaluate(recipe: Recipe, source: Path, out: Path, cache: EmbeddingCache) -> dict:
+    """The figures of one recipe on one set, as `evaluate --json` gives them, with the fit's seconds and parts."""
+    started = time.perf_counter()
+    fitted = fit(recipe, source, out, cache=cache)
+    fit_s = time.perf_counter() - started
+    evaluation = evaluate(Inspector(fitted.bundle), labelled_test_pictures(find_pictures(source)))
+    return evaluation.to_json() | {"fit_s": fit_s, "fit_parts": fitted.bundle.card.parts.model_dump()}
+
+
+def sample_products(folder: Path) -> dict[str, Path]:
+    """Name -> tree of each built-in sample product, drawn into the folder."""
+    return {product: draw_product(product, folder / product) for product in PRODUCTS}
+
+
+def real_sets() -> dict[str, Path]:
+    """Name -> manifest of every set in the folder that DEFECTFLOW_DATA names."""
+    folder = os.environ.get("DEFECTFLOW_DATA")
+    if not folder:
+        sys.exit("--real: DEFECTFLOW_DATA is not set; name the folder that holds the manifests")
+    return {manifest.stem: manifest for manifest in sorted(Path(folder).glob("*.csv"))}
 
 
 def _options() -> argparse.Namespace:
@@ -64,13 +79,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cache-limit", type=float, default=10.0, help="GB of embeddings kept while running")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
-
-
-def _real_data() -> Path:
-    folder = os.environ.get("DEFECTFLOW_DATA")
-    if not folder:
-        sys.exit("--real: DEFECTFLOW_DATA is not set; name the folder that holds the manifests")
-    return Path(folder)
 
 
 def _show(results: dict[str, dict]) -> None:
