@@ -67,9 +67,15 @@ class Detector(nn.Module):
         return cast(Flow, self.flows[level])
 
     def level_map(self, level: int, vectors: Tensor) -> Tensor:
-        """Negative log-likelihood in nats per dimension: (N, h_l, w_l, D_l) -> (N, h_l, w_l)."""
+        """How unusual each place is, in nats per dimension: (N, h_l, w_l, D_l) -> (N, h_l, w_l).
+
+        The negative log-likelihood; for `latent_norm` that of z under the base density, without the log-determinant.
+        """
         flow = self.flow(level)
-        return -flow.log_prob(self.normalisation(level)(vectors), self.condition(level)) / flow.width
+        normal = self.normalisation(level)(vectors)
+        if self.score.kind == "latent_norm":
+            return -flow.latent_log_prob(normal, self.condition(level)) / flow.width
+        return -flow.log_prob(normal, self.condition(level)) / flow.width
 
 
 def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
@@ -91,6 +97,7 @@ def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
         smoothing_places=recipe.score.smoothing_px * height / recipe.image.size,
         top_fraction=recipe.score.top_fraction,
         inside=_inside(recipe.image, height, width),
+        kind=recipe.score.kind,
     )
     for height, width, _ in embedding.shapes:
         if not score.inside_at(height, width).any():

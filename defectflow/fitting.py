@@ -26,6 +26,7 @@ from defectflow.detector import Detector, build_detector
 from defectflow.embedding import geometry_of
 from defectflow.errors import CalibrationError, DataError, SettingsError, TrainingError
 from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch
+from defectflow.heads import write_sample
 from defectflow.learning import choose_device
 from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
@@ -79,6 +80,11 @@ def fit(
         raise SettingsError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
     if out.exists() and not (out / CARD).is_file():
         raise SettingsError(f"{out}: is not a bundle, so --overwrite does not replace it; choose another --out")
+    if recipe.flow.family == "iaf":
+        raise SettingsError(
+            "flow.family: iaf finds z one value after the other, which is no one-pass graph and cannot be exported; "
+            "use maf, the same layers with scoring as the fast direction"
+        )
     device = choose_device(recipe.training)
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     torch.manual_seed(recipe.training.seed)
@@ -138,6 +144,11 @@ def fit(
         Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
     )
     write_flow(folder, detector)
+    write_sample(
+        folder,
+        [Vectors(level[train_pictures:], _places(detector, index)) for index, level in enumerate(levels)],
+        detector.embedding.shapes,
+    )
     write_golden(bundle, splits.tune, measured)
     write_reference(bundle, splits, checked, embeddings)
     card = bundle.card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
@@ -183,8 +194,7 @@ def _learn_level(
     watch: Watch,
 ) -> Run:
     """Normalisation from train, flow from train with early stopping on tune; level (n, h_l, w_l, D_l)."""
-    height, width, _ = detector.embedding.shapes[index]
-    places = detector.score.inside_at(height, width).flatten().nonzero()[:, 0].numpy()
+    places = _places(detector, index)
     train, tune = Vectors(level[:train_pictures], places), Vectors(level[train_pictures:], places)
     fit_normalisation(detector.normalisation(index), train, recipe.embedding.normalise)
     return train_flow(
@@ -200,6 +210,13 @@ def _learn_level(
         name=f"learn level {recipe.embedding.levels[index]}",
         watch=watch,
     )
+
+
+def _places(detector: Detector, index: int) -> NDArray[np.int64]:
+    """Flat indices of a level's places inside the region of interest."""
+    height, width, _ = detector.embedding.shapes[index]
+    places: NDArray[np.int64] = detector.score.inside_at(height, width).flatten().nonzero()[:, 0].numpy()
+    return places
 
 
 @torch.no_grad()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Kind = Literal["likelihood", "latent_norm", "typicality"]
 FLOOR = 1e-6
 """A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""
 
@@ -16,10 +18,13 @@ class Score(nn.Module):
     """Each level's negative log-likelihood is standardised, the levels are summed, the sum is smoothed.
 
     map = blur( sum_l (nll_l - mean_l) / std_l ), the image score is the mean of the map's top fraction.
+    For `typicality` the distance |nll_l - typical_l| takes nll_l's place, typical_l being the mean of good places.
     nll_l is in nats per dimension; map and score are dimensionless; higher is worse.
     Shapes: nll_l (N, h_l, w_l) -> map (N, h, w) at the finest level's grid, score (N,).
+    Source of typicality: Nalisnick et al. 2019, arXiv:1906.02994, section 4, for one place at a time.
     """
 
+    typical: Tensor
     mean: Tensor
     std: Tensor
     inside: Tensor
@@ -28,11 +33,19 @@ class Score(nn.Module):
     blurred_inside: Tensor
 
     def __init__(
-        self, levels: int, grid: tuple[int, int], smoothing_places: float, top_fraction: float, inside: Tensor
+        self,
+        levels: int,
+        grid: tuple[int, int],
+        smoothing_places: float,
+        top_fraction: float,
+        inside: Tensor,
+        kind: Kind = "likelihood",
     ) -> None:
         """`inside` (h, w): True where the region of interest is scored; `smoothing_places`: blur in grid cells."""
         super().__init__()
         self.grid = grid
+        self.kind = kind
+        self.register_buffer("typical", torch.zeros(levels))
         self.register_buffer("mean", torch.zeros(levels))
         self.register_buffer("std", torch.ones(levels))
         self.register_buffer("inside", inside)
@@ -47,6 +60,8 @@ class Score(nn.Module):
         """Freeze the levels' constants from the maps of tune parts, each (N, h_l, w_l)."""
         for level, values in enumerate(level_maps):
             seen = values[:, self.inside_at(values.shape[1], values.shape[2])]
+            self.typical[level] = seen.mean()
+            seen = self._unusual(level, seen)
             self.mean[level] = seen.mean()
             self.std[level] = seen.std().clamp_min(1e-6)
 
@@ -54,7 +69,7 @@ class Score(nn.Module):
         """Level maps (N, h_l, w_l), fine to coarse -> (N, h, w); 0 outside the region of interest."""
         total = torch.zeros(())
         for level, values in enumerate(level_maps):
-            standard = (values - self.mean[level]) / self.std[level]
+            standard = (self._unusual(level, values) - self.mean[level]) / self.std[level]
             if standard.shape[1:] != self.grid:
                 standard = self._to_grid(standard)
             total = total + standard
@@ -72,6 +87,9 @@ class Score(nn.Module):
     def inside_at(self, height: int, width: int) -> Tensor:
         """The region of interest on a level's own grid, (h_l, w_l)."""
         return F.interpolate(self.inside.float()[None, None], size=(height, width), mode="area")[0, 0] >= 0.5
+
+    def _unusual(self, level: int, values: Tensor) -> Tensor:
+        return (values - self.typical[level]).abs() if self.kind == "typicality" else values
 
     def _to_grid(self, level_map: Tensor) -> Tensor:
         """(N, h_l, w_l) -> (N, h, w), bilinear; places outside the region of interest, unknown to the flow, count not.

@@ -232,6 +232,9 @@ class TrainingSettings(LearningSettings):
 class ScoreSettings(_Settings):
     """Level maps -> anomaly map -> image score."""
 
+    kind: Literal["likelihood", "latent_norm", "typicality"] = "likelihood"
+    """What makes a place unusual: a low likelihood; a z far from the middle, whatever the flow's stretch; or a
+    likelihood unlike that of good places, lower or higher."""
     smoothing_px: float = Field(4.0, ge=0, le=64)
     """Standard deviation of the Gaussian that smooths the map, in pixels of the square."""
     top_fraction: float = Field(0.01, gt=0, le=1)

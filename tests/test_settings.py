@@ -111,8 +111,11 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         # misspelt keys: path, nearest spelling, what is allowed
         ("imge.size=64", ["imge: no such setting", "did you mean 'image'?", "embedding, flow, training"]),
         ("image.sise=64", ["image.sise: no such setting", "did you mean 'size'?", "size, aspect, roi, full_scale"]),
-        ("flow.layrs=3", ["flow.layrs: no such setting", "did you mean 'layers'?", "layers, hidden, clamp, family"]),
-        ("flow.realnvp=3", ["flow.realnvp: no such setting", "layers, hidden, clamp, family"]),
+        (
+            "flow.layrs=3",
+            ["flow.layrs: no such setting", "did you mean 'layers'?", "base, hidden, clamp, layers, family"],
+        ),
+        ("flow.realnvp=3", ["flow.realnvp: no such setting", "base, hidden, clamp, layers, family"]),
         ("image.roi.rectangel=null", ["image.roi.rectangel: no such", "did you mean 'rectangle'?", "rectangle, mask"]),
         ("nothing.like.it=1", ["nothing: no such setting", "allowed: image, embedding"]),
         # bad values: path, value, limit
@@ -135,8 +138,8 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         # bad choices: path, value, choices, nearest
         ("image.aspect=strech", ["image.aspect: 'strech' is not one of stretch, letterbox, crop", "'stretch'?"]),
         ("embedding.normalise=none", ["embedding.normalise: 'none' is not one of whiten, standardise"]),
-        ("flow.family=relnvp", ["flow.family: 'relnvp' is not one of glow, realnvp", "did you mean 'realnvp'?"]),
-        ("flow.family=null", ["flow.family: None is not one of glow, realnvp"]),
+        ("flow.family=relnvp", ["flow.family: 'relnvp' is not one of cnf, gaussian, glow", "did you mean 'realnvp'?"]),
+        ("flow.family=null", ["flow.family: None is not one of cnf, gaussian, glow"]),
         # not an override at all
         ("flow.layers", ["'flow.layers' is not KEY=VALUE", "--set flow.layers=12"]),
         ("=12", ["'=12' is not KEY=VALUE"]),

@@ -25,6 +25,8 @@ for command in (train.fit, train.evaluate, line.score, line.report, line.calibra
     app.command()(command)
 app.command("demo-data")(admin.demo_data)
 app.command()(admin.recipes)
+app.command()(train.doctor)
+app.command()(train.draw)
 app.command()(train.pretrain)
 
 

@@ -1,13 +1,15 @@
-"""For those who make models: fit and evaluate."""
+"""For those who make models: fit, evaluate, doctor, draw, and pretrain a backbone."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from defectflow.cli.console import PartRegex, cache_folder, err, out, progress_bars, show_failures
 
@@ -122,3 +124,59 @@ def pretrain(
     show_failures(list(made.unreadable))
     out.print(f"{made.steps} steps, {made.pictures_per_s:.0f} pictures per second", highlight=False)
     out.print(f"Weights: {made.path}  SHA-256 {made.sha256}", markup=False, highlight=False, soft_wrap=True)
+
+
+def doctor(bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")]) -> None:
+    """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
+    from defectflow.heads import open_heads
+    from defectflow.health import examine
+    from defectflow.runtime.bundle import open_bundle
+
+    checks = examine(open_heads(open_bundle(bundle)))
+    colours = {"ok": "green", "watch": "yellow", "unfit": "red"}
+    table = Table("level", "question", "value", "watch from", "unfit from", "finding", title="Numerical health")
+    for check in checks:
+        limits = (f"{limit:g}" if math.isfinite(limit) else "-" for limit in (check.watch, check.unfit))
+        finding = f"[{colours[check.finding]}]{check.finding}[/]"
+        table.add_row(str(check.level), check.question, f"{check.value:.2g}", *limits, finding)
+    out.print(table)
+    for check in checks:
+        if check.finding != "ok":
+            out.print(f"level {check.level}, {check.question}: {check.remedy}", markup=False, highlight=False)
+    if any(check.finding == "unfit" for check in checks):
+        err.print("[red]Do not ship this model.[/red]")
+        raise typer.Exit(1)
+    out.print("Nothing speaks against shipping this model.")
+
+
+def draw(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
+    count: Annotated[int, typer.Option(min=100, help="Embeddings to draw for each level.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 0,
+    to: Annotated[Path | None, typer.Option("--out", help="Also write them, whitened, to this .npz file.")] = None,
+) -> None:
+    """Draw embeddings from a model, and say how typical they are beside real ones of tune parts."""
+    from defectflow.heads import open_heads
+    from defectflow.runtime.bundle import open_bundle
+    from defectflow.sampling import draw_embeddings, write_embeddings
+
+    drawn = draw_embeddings(open_heads(open_bundle(bundle)), count, seed)
+    table = Table("level", "real", "drawn", "within the middle 95% of real", "KS of log p", "told apart", title="Drawn")
+    for level in drawn:
+        table.add_row(
+            str(level.level),
+            f"{level.real_nats:.3f}",
+            f"{level.drawn_nats:.3f}",
+            f"{level.share_typical:.0%}",
+            f"{level.likelihood_distance:.3f}",
+            f"{level.told_apart:.3f}",
+        )
+    out.print(table)
+    out.print(
+        "real, drawn: mean log-likelihood in nats per dimension. told apart: AUROC of the distance to the nearest "
+        "real vector; 0.5 if drawn vectors are like real ones.",
+        highlight=False,
+    )
+    if to is not None:
+        write_embeddings(drawn, to)
+        out.print(f"Embeddings: {to}", markup=False, highlight=False, soft_wrap=True)

@@ -36,6 +36,9 @@ class MaskedAffine(Bijection):
             x = (z - shift) * torch.exp(-log_scale)
         return x, -log_scale.sum(-1)
 
+    def clamp_used(self, x: Tensor, context: Tensor) -> float:
+        return float(self._scale_and_shift(x, context)[0].abs().max() / self.clamp)
+
     def _scale_and_shift(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = self.net(x, context)
         return soft_clamp(raw, self.clamp), shift

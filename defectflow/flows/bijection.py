@@ -23,6 +23,10 @@ class Bijection(nn.Module):
     def initialise(self, x: Tensor, context: Tensor) -> None:
         """Set what depends on a first batch of data, x (N, D). Most layers have nothing to set."""
 
+    def clamp_used(self, x: Tensor, context: Tensor) -> float | None:
+        """The largest |log-scale| over these vectors as a share of its clamp; None for a layer without one."""
+        return None
+
 
 class Inverse(Bijection):
     """The same map with its two directions swapped."""
@@ -37,3 +41,6 @@ class Inverse(Bijection):
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         out: tuple[Tensor, Tensor] = self.bijection(z, context)
         return out
+
+    def clamp_used(self, x: Tensor, context: Tensor) -> float | None:
+        return self.bijection.clamp_used(self.bijection.inverse(x, context)[0], context)

@@ -38,6 +38,9 @@ class AffineCoupling(Bijection):
         moved = (moved - shift) * torch.exp(-log_scale)
         return torch.cat([kept, moved], dim=-1), -log_scale.sum(-1)
 
+    def clamp_used(self, x: Tensor, context: Tensor) -> float:
+        return float(self._scale_and_shift(x[..., : self.kept], context)[0].abs().max() / self.clamp)
+
 
 class AdditiveCoupling(Bijection):
     """z_a = x_a; z_b = x_b + net(x_a, context): moves, never stretches.
@@ -127,6 +130,9 @@ class ContextAffine(Bijection):
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self._scale_and_shift(context)
         return (z - shift) * torch.exp(-log_scale), torch.zeros_like(z[..., 0]) - log_scale.sum(-1)
+
+    def clamp_used(self, x: Tensor, context: Tensor) -> float:
+        return float(self._scale_and_shift(context)[0].abs().max() / self.clamp)
 
 
 class ContextShift(Bijection):

@@ -40,7 +40,12 @@ class Flow(nn.Module):
         """(..., D), (..., K) -> (...), in nats. Computed in the weights' precision, never under autocast."""
         with torch.autocast(x.device.type, enabled=False):
             z, log_det = self.latent(x, context)
-            return log_det + self.base.log_prob(z)
+            return self.base.log_prob(z) + log_det
+
+    def latent_log_prob(self, x: Tensor, context: Tensor) -> Tensor:
+        """log p(z) alone, without the log-determinant: with a normal base, the squared norm of z. (...), in nats."""
+        with torch.autocast(x.device.type, enabled=False):
+            return self.base.log_prob(self.latent(x, context)[0])
 
     def loss(self, x: Tensor, context: Tensor) -> Tensor:
         """What training lowers, for vectors (N, D): the negative log-likelihood in nats per dimension."""

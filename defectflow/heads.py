@@ -1,0 +1,79 @@
+"""A bundle -> its density heads again in torch, with vectors of tune parts to look at them with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from defectflow.embedding import CONDITION_WIDTH, Normalisation, position_condition
+from defectflow.errors import BundleError
+from defectflow.flows.families import build_flow
+from defectflow.flows.flow import Flow
+from defectflow.runtime.bundle import FLOW, Bundle, check_file
+from defectflow.settings import parse_recipe
+from defectflow.training import Vectors
+
+SAMPLE = "tune.safetensors"
+SAMPLE_VECTORS = 2048
+"""Vectors of tune parts that a bundle keeps for each level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One level's density, and real vectors that neither whitening nor flow has learned from.
+
+    vectors (n, D): whitened vectors of tune parts; context (n, K): where they lie.
+    """
+
+    level: int
+    flow: Flow
+    normalisation: Normalisation
+    vectors: Tensor
+    context: Tensor
+
+
+def write_sample(folder: Path, levels: Sequence[Vectors], shapes: Sequence[tuple[int, ...]]) -> None:
+    """tune.safetensors: vectors of tune parts, as the backbone gave them, and their places, for each level."""
+    tensors = dict[str, Tensor]()
+    for index, tune in enumerate(levels):
+        vectors, places = tune.draw(SAMPLE_VECTORS, np.random.default_rng(index))
+        tensors |= {f"vectors.{index}": vectors.half(), f"places.{index}": places.to(torch.int32)}
+    metadata = {"shapes": json.dumps([list(shape) for shape in shapes])}
+    safetensors.torch.save_file(tensors, folder / SAMPLE, metadata)
+
+
+def open_heads(bundle: Bundle) -> list[Head]:
+    """Every level's flow with its learned weights. Raises BundleError for a file that is missing or altered."""
+    for name in (FLOW, SAMPLE):
+        check_file(bundle.path, name, bundle.card)
+    recipe = parse_recipe(bundle.card.recipe, source=str(bundle.path))
+    learned = safetensors.torch.load_file(bundle.path / FLOW)
+    with safetensors.safe_open(bundle.path / SAMPLE, "pt") as file:
+        shapes = json.loads(file.metadata()["shapes"])
+        sample = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    heads = []
+    for index, (height, width, depth) in enumerate(shapes):
+        flow = build_flow(width=depth, context_width=CONDITION_WIDTH, **recipe.flow.model_dump())
+        normalisation = Normalisation(depth)
+        for module, prefix in ((flow, f"flows.{index}."), (normalisation, f"normalisations.{index}.")):
+            state = {name.removeprefix(prefix): value for name, value in learned.items() if name.startswith(prefix)}
+            try:
+                module.load_state_dict(state)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1].strip()
+                raise BundleError(
+                    f"{bundle.path / FLOW}: does not fit its recipe in this version of DefectFlow ({reason}); fit again"
+                ) from error
+        with torch.no_grad():
+            vectors = normalisation(sample[f"vectors.{index}"].float())
+        context = position_condition(height, width).flatten(0, 1)[sample[f"places.{index}"].long()]
+        heads.append(Head(recipe.embedding.levels[index], flow.eval(), normalisation, vectors, context))
+    return heads

@@ -1,0 +1,78 @@
+"""Density heads -> embeddings drawn from them, and how typical these are beside real ones of tune parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.stats
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from defectflow.errors import SettingsError
+from defectflow.heads import Head
+
+CENTRAL = (0.025, 0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What one level's density draws.
+
+    vectors (n, D), whitened. Likelihoods in nats per dimension.
+    """
+
+    level: int
+    vectors: NDArray[np.float32]
+    real_nats: float
+    drawn_nats: float
+    share_typical: float
+    """Share of drawn vectors whose likelihood lies in the middle 95% of the real ones'."""
+    likelihood_distance: float
+    """Kolmogorov-Smirnov distance between the likelihoods of drawn and real vectors."""
+    told_apart: float
+    """AUROC of the distance to the nearest of half the real vectors: drawn ones against the other half."""
+
+
+@torch.no_grad()
+def draw_embeddings(heads: list[Head], count: int, seed: int) -> list[Drawn]:
+    """`count` vectors for each level, at the places where the real ones lie."""
+    return [_draw(head, count, torch.Generator().manual_seed(seed)) for head in heads]
+
+
+def write_embeddings(drawn: list[Drawn], path: Path) -> None:
+    """One array `level_<n>` (count, D) for each level. Raises SettingsError for another kind of file."""
+    if path.suffix != ".npz":
+        raise SettingsError(f"{path}: embeddings are written as NumPy archives; name a file that ends in .npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **{f"level_{level.level}": level.vectors for level in drawn})  # type: ignore[arg-type]
+
+
+def _draw(head: Head, count: int, generator: torch.Generator) -> Drawn:
+    places = torch.randint(len(head.context), (count,), generator=generator)
+    context = head.context[places]
+    vectors = head.flow.sample(context, generator)
+    width = head.flow.width
+    real = (head.flow.log_prob(head.vectors, head.context) / width).double().numpy()
+    drawn = (head.flow.log_prob(vectors, context) / width).double().numpy()
+    low, high = np.quantile(real, CENTRAL)
+    half = len(head.vectors) // 2
+    known, unknown = head.vectors[:half], head.vectors[half:]
+    away = torch.cat([_nearest(unknown, known), _nearest(vectors, known)]).numpy()
+    labels = np.repeat([0, 1], [len(unknown), count])
+    return Drawn(
+        level=head.level,
+        vectors=vectors.numpy(),
+        real_nats=float(real.mean()),
+        drawn_nats=float(drawn.mean()),
+        share_typical=float(((drawn >= low) & (drawn <= high)).mean()),
+        likelihood_distance=float(scipy.stats.ks_2samp(real, drawn).statistic),
+        told_apart=float(roc_auc_score(labels, away)),
+    )
+
+
+def _nearest(vectors: Tensor, known: Tensor) -> Tensor:
+    return torch.cdist(vectors, known).amin(1)

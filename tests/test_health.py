@@ -1,0 +1,150 @@
+"""Doctor and draw: a sound model passes, and each way to be unsound is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from scipy import stats
+from support import DEFECTFLOW, run
+
+from defectflow.errors import BundleError, SettingsError
+from defectflow.flows.families import build_flow
+from defectflow.heads import SAMPLE_VECTORS, Head, open_heads
+from defectflow.health import Check, examine
+from defectflow.runtime.bundle import FLOW, file_digest, open_bundle, save_bundle
+from defectflow.sampling import draw_embeddings, write_embeddings
+
+
+def head(family: str = "glow", *, count: int = 2000, base: str = "normal") -> Head:
+    """A density that is exactly right for its vectors: they were drawn from it."""
+    torch.manual_seed(0)
+    flow = build_flow(family, 6, 4, layers=3, hidden=16, base=base)
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    context = torch.randn(count, 4)
+    vectors = flow.sample(context, torch.Generator().manual_seed(1))
+    return Head(1, flow.eval(), torch.nn.Identity(), vectors, context)  # type: ignore[arg-type]
+
+
+def found(checks: list[Check], words: str) -> Check:
+    (check,) = [check for check in checks if words in check.question]
+    return check
+
+
+class TestHeads:
+    def test_a_bundle_gives_its_density_back(self, bundle_path: Path) -> None:
+        bundle = open_bundle(bundle_path)
+        heads = open_heads(bundle)
+        assert [head.level for head in heads] == [1, 2]
+        for name, head in zip(("level 1", "level 2"), heads, strict=True):
+            assert head.vectors.shape == (SAMPLE_VECTORS, head.flow.width)
+            with torch.no_grad():
+                nats = -head.flow.log_prob(head.vectors, head.context).mean().item() / head.flow.width
+            # The same density on a sample of the same parts: training measured it on 32,768 vectors.
+            assert nats == pytest.approx(bundle.card.training[name]["tune_nats_per_dim"], abs=0.02)
+
+    def test_an_altered_file_is_refused(self, bundle_copy: Path) -> None:
+        (bundle_copy / "tune.safetensors").write_bytes(b"other vectors")
+        with pytest.raises(BundleError, match=r"tune\.safetensors: is damaged or was altered"):
+            open_heads(open_bundle(bundle_copy))
+
+
+class TestExamine:
+    @pytest.mark.parametrize("family", ["nice", "realnvp", "glow", "maf", "planar", "spline", "gaussian"])
+    def test_a_density_of_its_own_samples_is_sound(self, family: str) -> None:
+        checks = examine([head(family)])
+        assert {check.finding for check in checks} == {"ok"}, [c for c in checks if c.finding != "ok"]
+
+    def test_weights_that_are_no_numbers_are_unfit(self) -> None:
+        broken = head()
+        with torch.no_grad():
+            broken.flow.bijections[-1].net.last.bias[0] = math.nan
+        assert found(examine([broken]), "float32 against float64").finding == "unfit"
+
+    def test_a_matrix_that_is_nearly_singular_explodes_on_the_way_back(self) -> None:
+        broken = head()
+        with torch.no_grad():
+            broken.flow.bijections[2].log_scale[0] = -16.0
+        check = found(examine([broken]), "inverse of Mixing")
+        assert check.finding in ("watch", "unfit")
+        assert found(examine([broken]), "inverse of the whole flow").value > 1e-3
+
+    def test_scales_at_their_clamp_are_watched(self) -> None:
+        pressed = head("realnvp")
+        with torch.no_grad():
+            pressed.flow.bijections[-1].net.last.bias[0] = 50.0
+        check = found(examine([pressed]), "share of its clamp")
+        assert check.value == pytest.approx(1.0, abs=1e-3) and check.finding == "watch"
+
+    def test_vectors_from_elsewhere_show_in_the_moments(self) -> None:
+        one = head()
+        checks = examine([dataclasses.replace(one, vectors=3 * one.vectors + 2)])
+        for words in ("mean of z", "variance of z", "Kolmogorov-Smirnov"):
+            assert found(checks, words).finding != "ok"
+
+    def test_heavy_tails_suggest_another_base(self) -> None:
+        gaussian = build_flow("gaussian", 6, 0)
+        vectors = torch.from_numpy(stats.t(df=3).rvs((4000, 6), random_state=0) / math.sqrt(3)).float()
+        heavy = Head(1, gaussian, torch.nn.Identity(), vectors, torch.zeros(4000, 0))  # type: ignore[arg-type]
+        check = found(examine([heavy]), "kurtosis")
+        assert check.finding == "watch" and "student_t" in check.remedy
+
+    def test_student_t_is_measured_by_its_own_law(self) -> None:
+        checks = examine([head("realnvp", base="student_t")])
+        assert found(checks, "Kolmogorov-Smirnov").finding == "ok"
+        assert not [check for check in checks if "kurtosis" in check.question]
+
+
+class TestDraw:
+    @pytest.mark.parametrize("family", ["nice", "maf", "iaf", "planar", "spline", "cnf"])
+    def test_what_a_density_draws_is_typical_of_its_own_samples(self, family: str) -> None:
+        (drawn,) = draw_embeddings([head(family)], 2000, seed=5)
+        assert drawn.vectors.shape == (2000, 6)
+        assert drawn.share_typical == pytest.approx(0.95, abs=0.03)
+        assert drawn.likelihood_distance < 0.06
+        assert drawn.told_apart == pytest.approx(0.5, abs=0.05)
+        assert drawn.drawn_nats == pytest.approx(drawn.real_nats, abs=0.05)
+
+    def test_a_density_of_other_vectors_is_told_apart(self) -> None:
+        one = head()
+        (drawn,) = draw_embeddings([dataclasses.replace(one, vectors=0.3 * one.vectors)], 2000, seed=5)
+        assert drawn.told_apart > 0.9
+
+    def test_a_seed_draws_the_same_again(self) -> None:
+        first, again, other = (draw_embeddings([head()], 200, seed)[0].vectors for seed in (1, 1, 2))
+        assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+    def test_only_archives_are_written(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match=r"ends in \.npz"):
+            write_embeddings([], tmp_path / "a.csv")
+
+
+class TestCommands:
+    def test_a_good_bundle_may_be_shipped_and_drawn_from(self, bundle_path: Path, tmp_path: Path) -> None:
+        examined = run(DEFECTFLOW, "doctor", bundle_path)
+        assert examined.returncode == 0, examined.stdout
+        assert "Nothing speaks against shipping" in examined.stdout
+        drawn = run(DEFECTFLOW, "draw", bundle_path, "--count", "300", "--out", tmp_path / "drawn.npz")
+        assert drawn.returncode == 0, drawn.stderr
+        arrays = np.load(tmp_path / "drawn.npz")
+        assert arrays["level_1"].shape == (300, 64) and arrays["level_2"].shape == (300, 128)
+
+    def test_a_broken_one_may_not(self, bundle_copy: Path) -> None:
+        """Its flow was altered, and the card resealed, as a faulty tool of one's own might do."""
+        bundle = open_bundle(bundle_copy)
+        weights = safetensors.torch.load_file(bundle_copy / FLOW)
+        name = next(name for name in weights if name.startswith("flows.0") and name.endswith("last.bias"))
+        weights[name][0] = math.nan
+        safetensors.torch.save_file(weights, bundle_copy / FLOW)
+        digests = bundle.card.checksums | {FLOW: file_digest(bundle_copy / FLOW)}
+        save_bundle(bundle_copy, bundle.card.model_copy(update={"checksums": digests}))
+        examined = run(DEFECTFLOW, "doctor", bundle_copy)
+        assert examined.returncode == 1
+        assert "unfit" in examined.stdout and "Do not ship" in examined.stderr
