@@ -276,6 +276,17 @@ def test_levels_are_standardised_by_tune_parts_and_summed() -> None:
     np.testing.assert_allclose(ours.anomaly_map([fine, coarse]).numpy(), standard[0] + grown, atol=1e-3)
 
 
+def test_typicality_counts_what_is_too_likely_as_unusual() -> None:
+    tune = level_map(1, pictures=200)
+    ours = Score(1, (16, 12), 0.0, 0.1, torch.ones(16, 12, dtype=torch.bool), kind="typicality")
+    ours.fit([tune])
+    typical = tune.numpy().mean()
+    away = np.abs(tune.numpy() - typical)
+    lower, higher = (ours.anomaly_map([torch.full((1, 16, 12), float(typical) + shift)]) for shift in (-6.0, 6.0))
+    np.testing.assert_allclose(lower.numpy(), (6 - away.mean()) / away.std(ddof=1), rtol=1e-3)
+    torch.testing.assert_close(lower, higher, atol=1e-3, rtol=0)
+
+
 def test_outside_the_region_nothing_is_scored_and_nothing_leaks_in() -> None:
     inside = region()
     ours = score(inside, sigma=1.0, levels=2)

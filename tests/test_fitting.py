@@ -45,7 +45,7 @@ def test_contents_of_a_bundle(bundle_path: Path, sample: Path) -> None:
     files = digests(bundle_path)
     card = open_bundle(bundle_path).card
     top = {name.split("/")[0] for name in files}
-    assert top == {"model.onnx", "card.json", "flow.safetensors", "golden", "reference"}
+    assert top == {"model.onnx", "card.json", "flow.safetensors", "tune.safetensors", "golden", "reference"}
     assert {name: card.checksums[name] for name in files if name != "card.json"} == {
         name: digest for name, digest in files.items() if name != "card.json"
     }
@@ -375,3 +375,37 @@ def test_a_fit_without_calibration_parts_is_saved_uncalibrated(swatch_folder: Pa
     manifest.write_text("\n".join(["path,label,part,split", *rows]) + "\n", encoding="utf-8")
     card = fit_swatches(manifest, tmp_path / "bundle").bundle.card
     assert card.calibration is None and card.calibration_parts == ()
+
+
+@pytest.mark.parametrize("family", ["gaussian", "nice", "maf", "planar", "spline", "cnf"])
+def test_any_family_is_one_line_of_a_recipe_away(family: str, swatch_folder: Path, tmp_path: Path) -> None:
+    """Fit refuses a bundle whose graph and torch disagree, so one that is there was exported faithfully."""
+    small = (
+        "embedding.levels=[1]",
+        "training.steps=6",
+        "training.check_every=3",
+        f"flow={{family: {family}, hidden: 16}}",
+    )
+    fitted = fit_swatches(swatch_folder, tmp_path / family, *small)
+    assert fitted.bundle.card.recipe["flow"]["family"] == family
+    (good,) = Inspector(fitted.bundle).measure_all([save(tmp_path / "good.png", swatch(100))])
+    (bad,) = Inspector(fitted.bundle).measure_all([save(tmp_path / "bad.png", swatch(100, scratched=True))])
+    assert bad.score > good.score
+
+
+def test_a_family_that_cannot_be_exported_is_refused_before_anything_is_learned(
+    swatch_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"flow\.family: iaf .*cannot be exported; use maf"):
+        fit_swatches(swatch_folder, tmp_path / "iaf", "flow={family: iaf}")
+
+
+@pytest.mark.parametrize("kind", ["latent_norm", "typicality"])
+def test_other_scores_are_calibrated_and_exported_alike(kind: str, swatch_folder: Path, tmp_path: Path) -> None:
+    usual = ("embedding.levels=[1]", "verdict.rate=0.2", "verdict.review_rate=0.3")
+    fitted = fit_swatches(swatch_folder, tmp_path / kind, *usual, f"score.kind={kind}")
+    plain = fit_swatches(swatch_folder, tmp_path / "plain", *usual)
+    assert fitted.bundle.card.calibration is not None
+    pictures = [save(tmp_path / f"{seed}.png", swatch(seed)) for seed in range(100, 106)]
+    ours, theirs = ([m.score for m in Inspector(one.bundle).measure_all(pictures)] for one in (fitted, plain))
+    assert not np.allclose(ours, theirs, atol=1e-3)
