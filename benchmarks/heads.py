@@ -1,0 +1,176 @@
+"""Every flow family as the density head, on the same embeddings with the same budget of steps.
+
+    python benchmarks/heads.py                                  the three sample products
+    DEFECTFLOW_DATA=... python benchmarks/heads.py --real       also every manifest in that folder
+    python benchmarks/heads.py --families glow maf --epochs     one pass over the vectors against the recipe's steps
+
+Per family and set: nats per dimension on tune parts (the mean over levels; higher is better), image and pixel AUROC,
+AUPRO, seconds to learn; per family: parameters, and microseconds to score one vector in torch and in ONNX Runtime.
+`iaf` cannot be exported, so only its cost is measured. A table, --json with every figure, and --plot for two plots:
+accuracy against cost, likelihood against AUROC. Nothing is chosen on test pictures.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import onnxruntime
+import torch
+from accuracy import fit_and_evaluate, real_sets, sample_products
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from defectflow.cache import EmbeddingCache
+from defectflow.embedding import CONDITION_WIDTH
+from defectflow.flows.families import Family, build_flow
+from defectflow.flows.flow import Flow
+from defectflow.runtime.bundle import open_bundle
+from defectflow.settings import load_recipe
+
+TIMED_WIDTH = 128
+"""Width of the vectors whose scoring is timed: level 2 of resnet18."""
+TIMED_VECTORS = 1024
+REPEATS = 10
+FIGURES = ("image_auroc", "pixel_auroc", "aupro_30", "fit_s")
+
+
+def main() -> None:
+    options = _options()
+    results = json.loads(options.json.read_text()) if options.json and options.json.is_file() else {}
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        sources = sample_products(work) | (real_sets() if options.real else {})
+        cache = EmbeddingCache(work / "cache", limit_gb=20)
+        for family in options.families:
+            result = results.setdefault(family, {})
+            result.setdefault("cost", _cost(family))
+            for name, source in sources.items() if family != "iaf" else ():
+                for budget in ("steps", "one epoch") if options.epochs else ("steps",):
+                    key = name if budget == "steps" else f"{name}, {budget}"
+                    if key in result:
+                        continue
+                    overrides = [f"flow={{family: {family}}}", *options.set]
+                    if budget == "one epoch":
+                        overrides.append(f"training.steps={_steps_of_an_epoch(results, name)}")
+                    out = work / "models" / f"{family}_{name}_{budget.replace(' ', '_')}"
+                    figures = fit_and_evaluate(load_recipe(options.recipe, overrides), source, out, cache)
+                    training = open_bundle(out).card.training.values()
+                    nats = -float(np.mean([level["tune_nats_per_dim"] for level in training]))
+                    result[key] = {figure: figures[figure] for figure in FIGURES}
+                    result[key] |= {"nats": nats, "train_pictures": figures["fit_parts"]["train"]}
+                    if options.json:
+                        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    _show(results)
+    if options.plot:
+        _plot(results, options.plot)
+
+
+class LogProb(nn.Module):
+    def __init__(self, flow: Flow) -> None:
+        super().__init__()
+        self.flow = flow
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        return self.flow.log_prob(x, context)
+
+
+def _cost(family: Family) -> dict[str, float | None]:
+    """Parameters, and microseconds for each vector in torch and in ONNX Runtime."""
+    settings = load_recipe("default", [f"flow={{family: {family}}}"]).flow.model_dump()
+    flow = build_flow(width=TIMED_WIDTH, context_width=CONDITION_WIDTH, **settings).eval()
+    x, context = torch.randn(TIMED_VECTORS, TIMED_WIDTH), torch.randn(TIMED_VECTORS, CONDITION_WIDTH)
+    with torch.no_grad():
+        in_torch = _microseconds(lambda: flow.log_prob(x, context))
+    in_onnx = None
+    if family != "iaf":
+        program = torch.onnx.export(
+            LogProb(flow), (x, context), dynamo=True, input_names=["x", "context"], verbose=False
+        )
+        file = io.BytesIO()
+        program.save(file)
+        session = onnxruntime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
+        feed = {"x": x.numpy(), "context": context.numpy()}
+        in_onnx = _microseconds(lambda: session.run(None, feed))
+    parameters = sum(parameter.numel() for parameter in flow.parameters())
+    return {"parameters": parameters, "us_torch": in_torch, "us_onnx": in_onnx}
+
+
+def _microseconds(score) -> float:
+    """Median for one vector."""
+    score()
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        score()
+        times.append(time.perf_counter() - started)
+    return 1e6 * float(np.median(times)) / TIMED_VECTORS
+
+
+def _steps_of_an_epoch(results: dict, name: str) -> int:
+    """Batches of 4,096 that hold as many vectors as level 1 has places in the training pictures."""
+    pictures = next(result[name]["train_pictures"] for result in results.values() if name in result)
+    return max(1, round(pictures * 64 * 64 / 4096))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", nargs="*", choices=get_args(Family), default=list(get_args(Family)))
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--set", action="append", default=[], help="change one setting for all")
+    parser.add_argument("--epochs", action="store_true", help="also learn for one epoch only")
+    parser.add_argument("--real", action="store_true", help="every manifest in the folder named by DEFECTFLOW_DATA")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="a PNG file with two plots (needs matplotlib)")
+    return parser.parse_args()
+
+
+def _show(results: dict) -> None:
+    sets = sorted({name for result in results.values() for name in result if name != "cost"})
+    cost = Table("family", "parameters", "us torch", "us ONNX", title=f"One vector of {TIMED_WIDTH} values")
+    for family, result in results.items():
+        onnx = result["cost"]["us_onnx"]
+        cells = (f"{result['cost']['parameters']:,}", f"{result['cost']['us_torch']:.2f}", onnx and f"{onnx:.2f}")
+        cost.add_row(family, *(cell or "-" for cell in cells))
+    tables = [cost]
+    for figure in ("nats", *FIGURES):
+        table = Table("family", *sets, "mean", title=figure)
+        for family, result in results.items():
+            values = [result.get(name, {}).get(figure) for name in sets]
+            known = [value for value in values if value is not None]
+            if known:
+                mean = f"{np.mean(known):.3f}"
+                table.add_row(family, *("-" if value is None else f"{value:.3f}" for value in values), mean)
+        tables.append(table)
+    for table in tables:
+        Console(width=180).print(table)
+
+
+def _plot(results: dict, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5))
+    for family, result in results.items():
+        runs = [run for name, run in result.items() if name != "cost" and "epoch" not in name]
+        if not runs:
+            continue
+        aurocs = [run["image_auroc"] for run in runs]
+        left.scatter(result["cost"]["us_onnx"], np.mean(aurocs), label=family)
+        right.scatter([run["nats"] for run in runs], aurocs, label=family)
+    left.set(xscale="log", xlabel="microseconds per vector, ONNX Runtime", ylabel="image AUROC, mean over sets")
+    right.set(xlabel="nats per dimension on tune parts", ylabel="image AUROC, each set")
+    left.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
