@@ -159,6 +159,10 @@ def fit(
     train_parts = splits.part_counts["train"]
     if train_parts < FEW_PARTS:
         warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
+    if recipe.flow.family == "cnf" and recipe.flow.augmented:
+        warnings.append(
+            "flow.augmented: likelihoods are lower bounds, found with one fixed draw of the added dimensions"
+        )
     if unused_weights:
         warnings.append(f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}")
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))

@@ -97,7 +97,7 @@ def _checks(head: Head) -> Iterator[Check]:
 def _way_back(flow: Flow, x: Tensor, context: Tensor) -> Iterator[tuple[str, float]]:
     """Each layer's own error there and back, the worst of each kind; then that of the whole flow."""
     worst: dict[str, float] = {}
-    start = x
+    start = x = flow.lifted(x)
     for layer in flow.layers():
         after, _ = layer(x, context)
         back, _ = layer.inverse(after, context)
@@ -119,6 +119,7 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 def _largest_log_scale(flow: Flow, x: Tensor, context: Tensor) -> float | None:
     """Over all layers that clamp their log-scales, the largest share of the clamp that is used; None without such."""
     shares = []
+    x = flow.lifted(x)
     for layer in flow.layers():
         share = layer.clamp_used(x, context)
         if share is not None:

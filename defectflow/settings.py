@@ -181,6 +181,8 @@ class ContinuousSettings(_ScalingSettings):
     """Weight of the velocity's mean square derivative along a random direction, which keeps paths straight."""
     tolerance: float = Field(1e-3, gt=0, le=0.1)
     """Of the adaptive solver, in training."""
+    augmented: int = Field(0, ge=0, le=256)
+    """Dimensions of noise beside the vector's own (Dupont 2019): paths may cross; the likelihood becomes a bound."""
 
 
 FlowSettings = Annotated[

@@ -393,6 +393,12 @@ def test_any_family_is_one_line_of_a_recipe_away(family: str, swatch_folder: Pat
     assert bad.score > good.score
 
 
+def test_an_augmented_flow_says_that_its_likelihood_is_a_bound(swatch_folder: Path, tmp_path: Path) -> None:
+    small = ("embedding.levels=[1]", "training.steps=4", "training.check_every=2")
+    fitted = fit_swatches(swatch_folder, tmp_path / "cnf", *small, "flow={family: cnf, hidden: 16, augmented: 3}")
+    assert any("lower bounds" in warning for warning in fitted.bundle.card.warnings)
+
+
 def test_a_family_that_cannot_be_exported_is_refused_before_anything_is_learned(
     swatch_folder: Path, tmp_path: Path
 ) -> None:

@@ -42,12 +42,14 @@ def build_flow(
     kinetic: float = 0.0,
     jacobian: float = 0.0,
     tolerance: float = 1e-3,
+    augmented: int = 0,
     seed: int = 0,
 ) -> Flow:
     """A family by name -> a flow over vectors of `width` values. It starts as the identity or a rotation.
 
-    Each family uses the numbers it knows: `bins` and `bound` the splines', `steps` and what follows `cnf`'s.
+    Each family uses the numbers it knows: `bins` and `bound` the splines', from `steps` on `cnf`'s.
     """
+    whole, width = width, width + (augmented if family == "cnf" else 0)
     bijections: list[Bijection] = []
     if context_width and family == "nice":
         bijections.append(ContextShift(width, context_width, hidden))  # a scale by place would end the one Jacobian
@@ -80,7 +82,7 @@ def build_flow(
     if family == "cnf":
         bijections.append(Continuous(width, context_width, hidden, steps))
         return ContinuousFlow(
-            width,
+            whole,
             context_width,
             bijections,
             density,
@@ -89,5 +91,6 @@ def build_flow(
             kinetic=kinetic,
             jacobian=jacobian,
             tolerance=tolerance,
+            augmented=augmented,
         )
     return Flow(width, context_width, bijections, density)

@@ -28,8 +28,13 @@ class Flow(nn.Module):
         self.bijections = nn.ModuleList(bijections)
         self.base = base
 
+    def lifted(self, x: Tensor) -> Tensor:
+        """What the layers act on: x itself, unless a family adds dimensions."""
+        return x
+
     def latent(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z (..., D) and log|det dz/dx| (...)."""
+        x = self.lifted(x)
         total = torch.zeros_like(x[..., 0])
         for bijection in self.layers():
             x, log_det = bijection(x, context)
@@ -54,7 +59,8 @@ class Flow(nn.Module):
     @torch.no_grad()
     def sample(self, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One x for each context: (N, K) -> (N, D)."""
-        x = self.base.sample((len(context), self.width), generator, like=self._reference(context))
+        shape = (len(context), self.lifted(context.new_zeros(self.width)).shape[-1])
+        x = self.base.sample(shape, generator, like=self._reference(context))
         for bijection in reversed(self.layers()):
             x, _ = bijection.inverse(x, context)
         return x
@@ -62,6 +68,7 @@ class Flow(nn.Module):
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor) -> None:
         """Let each layer set what depends on a first batch, x (N, D), as it arrives at that layer."""
+        x = self.lifted(x)
         for bijection in self.layers():
             bijection.initialise(x, context)
             x, _ = bijection(x, context)
@@ -76,7 +83,14 @@ class Flow(nn.Module):
 
 
 class ContinuousFlow(Flow):
-    """A flow whose last layer is a differential equation, trained by likelihood or by flow matching."""
+    """A flow whose last layer is a differential equation, trained by likelihood or by flow matching.
+
+    With `augmented` dimensions e ~ q = N(0, I) beside x, log_prob is a bound: E_q[log p(x, e) - log q(e)] <= log p(x).
+    Training draws e anew for every vector; scoring uses one e, drawn once and kept with the weights, for all.
+    Source of the augmentation: Dupont et al. 2019, arXiv:1904.01681; of the bound: Huang et al. 2020, arXiv:2002.07101.
+    """
+
+    extra: Tensor
 
     def __init__(
         self,
@@ -90,16 +104,37 @@ class ContinuousFlow(Flow):
         kinetic: float,
         jacobian: float,
         tolerance: float,
+        augmented: int = 0,
     ) -> None:
-        """kinetic, jacobian: weights of the two penalties that keep paths straight; tolerance: of the solver."""
+        """bijections: over width + augmented values; kinetic, jacobian: weights of the penalties that keep paths short
+        and straight; tolerance: of the solver.
+        """
         super().__init__(width, context_width, bijections, base)
         self.objective, self.trace = objective, trace
         self.kinetic, self.jacobian, self.tolerance = kinetic, jacobian, tolerance
+        self.register_buffer("extra", torch.randn(augmented, generator=torch.Generator().manual_seed(0)))
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether log_prob is a lower bound on log p(x), not log p(x) itself."""
+        return len(self.extra) > 0
+
+    def lifted(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.extra.expand(*x.shape[:-1], -1)], dim=-1)
+
+    def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
+        return super().log_prob(x, context) - Normal().log_prob(self.extra)
+
+    @torch.no_grad()
+    def sample(self, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return super().sample(context, generator)[:, : self.width]
 
     def loss(self, x: Tensor, context: Tensor) -> Tensor:
         """By likelihood with its penalties, in nats per dimension; or the mean square error of matching."""
         *before, last = self.layers()
-        total = torch.zeros_like(x[..., 0])
+        extra = torch.randn(len(x), len(self.extra), device=x.device, dtype=x.dtype)
+        x = torch.cat([x, extra], dim=-1)
+        total = -Normal().log_prob(extra)
         for bijection in before:
             x, log_det = bijection(x, context)
             total = total + log_det
@@ -116,4 +151,5 @@ class ContinuousFlow(Flow):
             jacobian=self.jacobian,
             tolerance=self.tolerance,
         )
-        return (whole - total.mean()) / self.width
+        loss: Tensor = (whole - total.mean()) / self.width
+        return loss

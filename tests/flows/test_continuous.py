@@ -137,3 +137,53 @@ def test_matching_learns_a_density_without_a_solver() -> None:
     entropy = -0.5 * (torch.logdet(2 * torch.pi * covariance) + 2).item()
     assert after > before + 0.5
     assert after == pytest.approx(entropy, abs=0.15)
+
+
+class TestAugmented:
+    def test_the_bound_is_below_the_likelihood_that_many_draws_give(self, perturb) -> None:
+        """log p(x) is the log of the mean of p(x, e) / q(e) over e; the bound is the mean of the log."""
+        flow = perturb(build_flow("cnf", 2, 3, hidden=16, steps=16, augmented=2), size=0.4).double()
+        assert flow.is_bound and not build_flow("cnf", 2, 3).is_bound
+        x, context = torch.randn(5, 2).double(), torch.randn(5, 3).double()
+        ratios = []
+        with torch.no_grad():
+            for _ in range(400):
+                flow.extra.normal_()
+                ratios.append(flow.log_prob(x, context))
+        ratios = torch.stack(ratios)
+        assert (ratios.mean(0) < ratios.logsumexp(0) - torch.log(torch.tensor(400.0))).all()
+        assert ratios.std(0).max() > 0.01
+
+    def test_the_mean_ratio_is_a_density(self, perturb) -> None:
+        flow = perturb(build_flow("cnf", 1, 0, hidden=16, steps=16, augmented=1), size=0.4).double()
+        x = torch.linspace(-12, 12, 600, dtype=torch.float64)[:, None]
+        total = 0.0
+        with torch.no_grad():
+            for e in torch.linspace(-6, 6, 200, dtype=torch.float64):
+                flow.extra.fill_(e)
+                joint = flow.log_prob(x, torch.zeros(600, 0).double()) + Normal().log_prob(flow.extra)
+                total += joint.exp().sum().item() * (24 / 599) * (12 / 199)
+        assert total == pytest.approx(1, abs=0.01)
+
+    def test_scores_do_not_change_from_one_time_to_the_next(self) -> None:
+        flow = build_flow("cnf", 3, 0, augmented=2)
+        x = torch.randn(4, 3)
+        assert torch.equal(flow.log_prob(x, torch.zeros(4, 0)), flow.log_prob(x, torch.zeros(4, 0)))
+        assert "extra" in flow.state_dict()
+
+    def test_samples_have_the_vectors_own_width(self) -> None:
+        assert build_flow("cnf", 3, 2, augmented=4).sample(torch.zeros(7, 2)).shape == (7, 3)
+
+    @pytest.mark.parametrize("objective", ["likelihood", "matching"])
+    def test_it_learns(self, objective: str) -> None:
+        torch.manual_seed(0)
+        points = 0.3 * torch.randn(1000, 2) + torch.tensor([2.0, 0.0])
+        nothing = torch.zeros(1000, 0)
+        flow = build_flow("cnf", 2, 0, hidden=32, steps=12, augmented=1, objective=objective)
+        before = flow.log_prob(points, nothing).mean().item()
+        optimiser = torch.optim.Adam(flow.parameters(), 1e-2)
+        for _ in range(60 if objective == "likelihood" else 400):
+            optimiser.zero_grad()
+            flow.loss(points, nothing).backward()
+            optimiser.step()
+        assert flow.log_prob(points, nothing).mean().item() > before + 1
