@@ -98,7 +98,9 @@ def test_graph_and_model_agree_on_every_picture_size(way: str, exported) -> None
         results = graph.run(list(SCORING_OUTPUTS), {"image": image})
         for name, ours, theirs in zip(SCORING_OUTPUTS, results, detector(torch.from_numpy(image)), strict=True):
             assert ours.shape == tuple(theirs.shape)
-            worst[name] = max(worst[name], float(np.abs(ours - theirs.numpy()).max()))
+            # Relative too: pictures of other sizes are foreign to this model, and give scores of thousands.
+            beyond = np.abs(ours - theirs.numpy()) - 1e-5 * np.abs(theirs.numpy())
+            worst[name] = max(worst[name], float(beyond.max()))
     print(way, {name: f"{value:.1e}" for name, value in worst.items()}, f"unit {unit:.2f}")
     assert worst["score"] < TOLERANCE * unit
     assert worst["top_floor"] < TOLERANCE * unit

@@ -105,7 +105,9 @@ def pretrain(
             recognised.clear()
             note = f"places recognised {shares}; {seen / elapsed_s:.0f} pictures/s, {left_s / 60:.0f} min left"
             watch(Progress("pretrain", learner.steps, settings.steps, note))
-    weights = learner.weights({"made_by": "defectflow pretrain", "recipe": json.dumps(made_with)})
+    weights = learner.weights(
+        {"recipe": json.dumps(made_with)}
+    )  # one entry: several come in any order, and digests differ
     out.write_bytes(weights)
     checkpoint.unlink()
     pictures_per_s = seen / max(time.perf_counter() - started, 1e-9)
