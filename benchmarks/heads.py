@@ -90,7 +90,7 @@ def _cost(family: Family) -> dict[str, float | None]:
     in_onnx = None
     if family != "iaf":
         program = torch.onnx.export(
-            LogProb(flow), (x, context), dynamo=True, input_names=["x", "context"], verbose=False
+            LogProb(flow).eval(), (x, context), dynamo=True, input_names=["x", "context"], verbose=False
         )
         file = io.BytesIO()
         program.save(file)
