@@ -159,7 +159,7 @@ def fit(
     train_parts = splits.part_counts["train"]
     if train_parts < FEW_PARTS:
         warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
-    if recipe.flow.family == "cnf" and recipe.flow.augmented:
+    if detector.flow(0).is_bound:
         warnings.append(
             "flow.augmented: likelihoods are lower bounds, found with one fixed draw of the added dimensions"
         )

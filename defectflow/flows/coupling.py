@@ -114,10 +114,7 @@ class ContextAffine(Bijection):
     def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
         super().__init__()
         self.clamp = clamp
-        last = nn.Linear(hidden, 2 * width)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.net = nn.Sequential(nn.Linear(context_width, hidden), nn.ReLU(), last)
+        self.net = _context_net(context_width, hidden, 2 * width)
 
     def _scale_and_shift(self, context: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = self.net(context).chunk(2, dim=-1)
@@ -143,16 +140,21 @@ class ContextShift(Bijection):
 
     def __init__(self, width: int, context_width: int, hidden: int) -> None:
         super().__init__()
-        last = nn.Linear(hidden, width)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-        self.net = nn.Sequential(nn.Linear(context_width, hidden), nn.ReLU(), last)
+        self.net = _context_net(context_width, hidden, width)
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return x + self.net(context), torch.zeros_like(x[..., 0])
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return z - self.net(context), torch.zeros_like(z[..., 0])
+
+
+def _context_net(context_width: int, hidden: int, width_out: int) -> nn.Sequential:
+    """From the context alone; gives 0 at first."""
+    last = nn.Linear(hidden, width_out)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(context_width, hidden), nn.ReLU(), last)
 
 
 def kept_values(width: int) -> int:

@@ -63,8 +63,8 @@ def build_flow(
             case "realnvp":
                 bijections += [Permutation(width, key), AffineCoupling(width, context_width, hidden, clamp)]
             case "glow":
-                coupling = AffineCoupling(width, context_width, hidden, clamp)
-                bijections += [ActNorm(width), Mixing(width, key), coupling]
+                bijections += [ActNorm(width), Mixing(width, key)]
+                bijections.append(AffineCoupling(width, context_width, hidden, clamp))
             case "maf":
                 bijections += [Permutation(width, key), MaskedAffine(width, context_width, hidden, clamp)]
             case "iaf":
@@ -72,8 +72,8 @@ def build_flow(
             case "planar":
                 bijections.append(Planar(width, context_width, key))
             case "spline":
-                coupling_ = SplineCoupling(width, context_width, hidden, bins, bound)
-                bijections += [Permutation(width, key), coupling_]
+                bijections.append(Permutation(width, key))
+                bijections.append(SplineCoupling(width, context_width, hidden, bins, bound))
             case "cnf" | "gaussian":
                 break
     if family == "nice":

@@ -28,6 +28,11 @@ class Flow(nn.Module):
         self.bijections = nn.ModuleList(bijections)
         self.base = base
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether log_prob is a lower bound on log p(x), not log p(x) itself."""
+        return False
+
     def lifted(self, x: Tensor) -> Tensor:
         """What the layers act on: x itself, unless a family adds dimensions."""
         return x
@@ -116,7 +121,6 @@ class ContinuousFlow(Flow):
 
     @property
     def is_bound(self) -> bool:
-        """Whether log_prob is a lower bound on log p(x), not log p(x) itself."""
         return len(self.extra) > 0
 
     def lifted(self, x: Tensor) -> Tensor:

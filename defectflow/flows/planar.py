@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from defectflow.flows.bijection import Bijection
 from defectflow.flows.networks import SOFTPLUS_OF_THIS_IS_1
 
+BISECTIONS = 70
+"""Halve a bracket to below double precision."""
+
 
 class Planar(Bijection):
     """z = x + u tanh(w.x + b + v.c), with u bent back where needed so that w.u > -1 and the layer is invertible.
@@ -62,6 +65,3 @@ def _root(target: Tensor, w_dot_u: Tensor, offset: Tensor) -> Tensor:
         too_low = middle + w_dot_u * torch.tanh(middle + offset) < target
         low, high = torch.where(too_low, middle, low), torch.where(too_low, high, middle)
     return (low + high) / 2
-
-
-BISECTIONS = 70

@@ -47,7 +47,7 @@ class Pretrained:
     unreadable: tuple[tuple[str, str], ...]
     """Photographs that could not be used, with the reason."""
     pictures_per_s: float
-    """Crops learned from per second, each counted once though seen two or three times; of this run alone."""
+    """Crops learned from per second, each counted once though seen twice; of this run alone."""
 
 
 def pretrain(
@@ -105,9 +105,8 @@ def pretrain(
             recognised.clear()
             note = f"places recognised {shares}; {seen / elapsed_s:.0f} pictures/s, {left_s / 60:.0f} min left"
             watch(Progress("pretrain", learner.steps, settings.steps, note))
-    weights = learner.weights(
-        {"recipe": json.dumps(made_with)}
-    )  # one entry: several come in any order, and digests differ
+    # One entry only: safetensors writes several in any order, and the digests of equal weights would differ.
+    weights = learner.weights({"recipe": json.dumps(made_with)})
     out.write_bytes(weights)
     checkpoint.unlink()
     pictures_per_s = seen / max(time.perf_counter() - started, 1e-9)
