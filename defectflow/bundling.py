@@ -19,6 +19,7 @@ from PIL import Image
 
 from defectflow.dataset import Picture
 from defectflow.detector import Detector
+from defectflow.embedding import geometry_of
 from defectflow.export import compare, export_graph
 from defectflow.runtime.bundle import (
     EMBEDDINGS,
@@ -41,6 +42,7 @@ from defectflow.training import Run
 
 GOLDEN_PICTURES = 4
 THUMBNAIL_SIDE_PX = 192
+NOISE_SIDE_PX = 1024
 
 
 def write_scoring_graph(
@@ -66,8 +68,9 @@ def write_scoring_graph(
         image=ImageCard(
             size_px=recipe.image.size,
             aspect=recipe.image.aspect,
-            rectangle=detector.embedding.geometry.rectangle,
+            rectangle=geometry_of(recipe.image).rectangle,
             full_scale=recipe.image.full_scale,
+            tiling=detector.tiling,
         ),
         top_fraction=recipe.score.top_fraction,
         distance_limit=distance_limit,
@@ -120,7 +123,9 @@ def write_golden(bundle: Bundle, pictures: Sequence[Picture], measured: Sequence
     chosen = by_score[np.unique(np.linspace(0, len(by_score) - 1, GOLDEN_PICTURES).round().astype(int))]
     full_scale = bundle.card.image.full_scale
     golden = [read_image(pictures[int(index)].path, full_scale=full_scale) for index in chosen]
-    noise = np.random.default_rng(0).integers(0, 256, golden[0].shape, dtype=np.uint8)
+    # Of noise nothing can be compressed, so that of a large picture would be the bundle's largest file by far.
+    height, width = (min(side, NOISE_SIDE_PX) for side in golden[0].shape[:2])
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     files = []
     for number, pixels in enumerate([*golden, noise]):
         file = folder / f"{number}.png"

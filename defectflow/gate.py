@@ -26,8 +26,11 @@ class Gate(nn.Module):
         self.register_buffer("matrix", torch.eye(width))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        standard = (pooled - self.mean) @ self.matrix
-        return (standard * standard).mean(-1).sqrt()
+        return self.standard(pooled).square().mean(-1).sqrt()
+
+    def standard(self, pooled: Tensor) -> Tensor:
+        """(N, D) -> (N, D): e in the gate's own units. Linear, so the mean over tiles is that of the whole picture."""
+        return (pooled - self.mean) @ self.matrix
 
     @torch.no_grad()
     def fit(self, pooled: Tensor) -> None:

@@ -48,6 +48,8 @@ class Checked:
     """SHA-256 (hex) of the raw pixels and their shape: equal for equal pictures, however they are stored."""
     brightest: dict[Path, int]
     """The largest raw value of each 16-bit picture; 8-bit pictures are absent."""
+    sizes: dict[Path, tuple[int, int]]
+    """Width and height of each picture, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,11 @@ def check_readable(pictures: Sequence[Picture], *, geometry: Geometry | None = N
         findings = list(pool.map(lambda picture: _check_picture(picture, geometry), pictures))
     digests: dict[Path, str] = {}
     brightest: dict[Path, int] = {}
+    sizes: dict[Path, tuple[int, int]] = {}
     for picture, finding in zip(pictures, findings, strict=True):
         if isinstance(finding, Rejected):
             continue
-        digests[picture.path], largest = finding
+        digests[picture.path], largest, sizes[picture.path] = finding
         if largest is not None:
             brightest[picture.path] = largest
     return Checked(
@@ -106,17 +109,18 @@ def check_readable(pictures: Sequence[Picture], *, geometry: Geometry | None = N
         rejected=tuple(finding for finding in findings if isinstance(finding, Rejected)),
         pixel_digests=digests,
         brightest=brightest,
+        sizes=sizes,
     )
 
 
-def _check_picture(picture: Picture, geometry: Geometry | None) -> tuple[str, int | None] | Rejected:
+def _check_picture(picture: Picture, geometry: Geometry | None) -> tuple[str, int | None, tuple[int, int]] | Rejected:
     try:
         pixels = image.read_raw(picture.path)
         if geometry is not None:
             geometry.check(pixels.shape[0], pixels.shape[1], str(picture.path))
     except ImageError as error:
         return Rejected(picture.path, str(error).removeprefix(f"{picture.path}: "))
-    return image.pixel_digest(pixels), image.brightest(pixels)
+    return image.pixel_digest(pixels), image.brightest(pixels), (pixels.shape[1], pixels.shape[0])
 
 
 def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
@@ -134,6 +138,12 @@ def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
                 "set image.full_scale to the value that means white (e.g. 4095), or save all with 8 bits"
             )
     return None
+
+
+def common_size(splits: Splits, checked: Checked) -> tuple[int, int]:
+    """Width and height that most training pictures have; the largest of several that are equally common."""
+    counts = Counter(checked.sizes[picture.path] for picture in splits.train)
+    return max(counts, key=lambda size: (counts[size], size))
 
 
 def split_parts(pictures: Iterable[Picture], *, calibration_parts: int, tune_share: float, seed: int) -> Splits:

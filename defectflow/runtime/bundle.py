@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     """
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
-        model = attach_verdict(model, card.judge(), card.distance_limit)
+        # The gate judges whole pictures, so the graph of a tiled bundle cannot.
+        limit = card.distance_limit if card.image.tiling is None else math.inf
+        model = attach_verdict(model, card.judge(), limit)
     next_model, next_card = path / f"{MODEL}.partial", path / f"{CARD}.partial"
     onnx.save(model, next_model)
     card = card.model_copy(update={"checksums": {**card.checksums, MODEL: file_digest(next_model)}})

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from defectflow.errors import NotCalibrated
 from defectflow.runtime.calibration import Calibration, Guarantee, Threshold, advised_rate, calibrate
 from defectflow.runtime.geometry import Aspect, Geometry
+from defectflow.runtime.tiling import Tiling
 
 FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""
@@ -30,6 +31,8 @@ class ImageCard(_Part):
     rectangle: tuple[int, int, int, int] | None
     full_scale: int | None
     """The 16-bit value that means white; null: the model was fitted on 8-bit pictures."""
+    tiling: Tiling | None = None
+    """Where set, model.onnx judges one tile of a picture, and the tiles make the picture's verdict."""
 
     @property
     def geometry(self) -> Geometry:

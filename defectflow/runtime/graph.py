@@ -19,6 +19,10 @@ from defectflow.runtime.calibration import Calibration
 PREFIX = "verdict_"
 SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
 VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
+RECTANGLE = "rectangle"
+"""Input of a graph that judges tiles: where on the part each lies; by default, it is the whole part."""
+TILE_OUTPUTS = ("gate_embedding",)
+"""Of a graph that judges tiles, beside the others: its mean over a picture's tiles gives the picture's distance."""
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
 # Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
@@ -98,7 +102,8 @@ def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_li
         "p_value": helper.make_tensor_value_info("p_value", TensorProto.FLOAT, [batch]),
         "mask": helper.make_tensor_value_info("mask", TensorProto.BOOL, [batch, *places]),
     }
-    _keep(graph.output, [scoring.get(name) or added[name] for name in VERDICT_OUTPUTS])
+    ours = [scoring.get(name) or added[name] for name in VERDICT_OUTPUTS]
+    _keep(graph.output, [*ours, *(scoring[name] for name in TILE_OUTPUTS if name in scoring)])
     # `top_floor` is needed only inside now; keeping its type lets the scoring graph be restored.
     graph.value_info.append(scoring["top_floor"])
     onnx.checker.check_model(model)
@@ -116,7 +121,7 @@ def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
     _keep(graph.input, [i for i in graph.input if i.name not in THRESHOLDS])
     known = {value.name: value for value in [*graph.output, *graph.value_info]}
     _keep(graph.value_info, [v for v in graph.value_info if v.name != "top_floor"])
-    _keep(graph.output, [known[name] for name in SCORING_OUTPUTS])
+    _keep(graph.output, [known[name] for name in (*SCORING_OUTPUTS, *TILE_OUTPUTS) if name in known])
     return copy
 
 

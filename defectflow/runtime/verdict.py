@@ -9,7 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.geometry import Geometry
+
+FLOOR = 1e-6
+"""A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""
 
 
 class Decision(IntEnum):
@@ -23,6 +27,30 @@ class Decision(IntEnum):
     @property
     def word(self) -> str:
         return self.name.lower()
+
+
+def decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
+    """The rule of the graph's verdict nodes, in Python; in float32, as they compute. What is not a number rejects."""
+    if not np.float32(distance) <= np.float32(distance_limit):
+        return Decision.INVALID
+    if not np.float32(score) <= np.float32(calibration.threshold.value):
+        return Decision.DEFECT
+    return Decision.OK if np.float32(score) <= np.float32(calibration.review.value) else Decision.REVIEW
+
+
+def marked_places(
+    anomaly_map: NDArray[np.float32], decision: Decision, pixel_threshold: float, top_places: int
+) -> NDArray[np.bool_]:
+    """What the same rule marks on a map (h, w): nothing on a picture that is ok or invalid; else the places above the
+    pixel threshold, or if there are none, the `top_places` highest.
+    """
+    if decision in (Decision.OK, Decision.INVALID):
+        return np.zeros(anomaly_map.shape, bool)
+    over: NDArray[np.bool_] = anomaly_map > np.float32(pixel_threshold)
+    if over.any():
+        return over
+    floor = np.partition(anomaly_map, -top_places, axis=None)[-top_places]
+    return np.asarray(anomaly_map >= max(floor, np.float32(FLOOR)), bool)
 
 
 @dataclass(frozen=True, slots=True)
