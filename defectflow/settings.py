@@ -472,7 +472,8 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
     if kind == "literal_error":
         expected = problem["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return f"  {path}: {value!r} is not one of {', '.join(expected)}{_nearest(str(value), expected)}"
-    return f"  {path}: {value!r}: {problem['msg'].removeprefix('Value error, ')}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"  {path}: {said}" if isinstance(value, dict) else f"  {path}: {value!r}: {said}"  # a group names its own
 
 
 def _fields_beside(model: Any, tree: dict[str, Any], location: list[str]) -> list[str]:

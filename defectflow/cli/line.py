@@ -170,6 +170,8 @@ def describe(bundle: BundlePath) -> None:
     table.add_row(
         "parts", f"{card.parts.train} train, {card.parts.tune} tune, {len(card.calibration_parts)} calibration"
     )
+    if card.image.tiling is not None:
+        table.add_row("looks at", f"{len(card.image.tiling)} tiles of {card.recipe['image']['tiling']['tile']} px")
     table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
     table.add_row("flow", str(card.recipe["flow"]["family"]))
     if card.calibration is not None:
