@@ -24,7 +24,7 @@ from defectflow.cache import EmbeddingCache, Levels
 from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
 from defectflow.embedding import geometry_of
-from defectflow.errors import CalibrationError, DataError, SettingsError, TrainingError
+from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.extraction import (
     BATCH_PICTURES,
     embedding_key,
@@ -40,6 +40,7 @@ from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.recalibrate import measure_parts
+from defectflow.runtime.tiling import Tiling
 from defectflow.settings import Recipe
 from defectflow.splits import (
     Checked,
@@ -118,6 +119,8 @@ def fit(
     watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
 
     detector, unused_weights = build_detector(recipe)
+    if detector.tiling is not None:
+        _check_tiles(detector.tiling, recipe, splits, checked)
     learned_from = [*splits.train, *splits.tune]
     key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[p.path] for p in learned_from])
     levels, embeddings = _embed(
@@ -191,6 +194,17 @@ def _fixed(recipe: Recipe, splits: Splits, checked: Checked) -> Recipe:
         tiling = image.tiling.model_copy(update={"picture": common_size(splits, checked)})
         image = image.model_copy(update={"tiling": tiling})
     return recipe.model_copy(update={"image": image})
+
+
+def _check_tiles(tiling: Tiling, recipe: Recipe, splits: Splits, checked: Checked) -> None:
+    """Now that the tiles are known, and before anything is learned: is each picture large enough for them?"""
+    for picture in splits.pictures:
+        width, height = checked.sizes[picture.path]
+        cut = geometry_of(recipe.image).cut(height, width)
+        try:
+            tiling.check(cut.bottom - cut.top, cut.right - cut.left, str(picture.path))
+        except ImageError as error:
+            raise DataError(f"{error}; or leave it out") from error
 
 
 def _embed(

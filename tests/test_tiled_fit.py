@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,18 @@ import onnxruntime
 import pytest
 import torch
 from conftest import once
-from support import DEFECTFLOW, Pixels, fit_swatches, run, save, swatch
+from support import DEFECTFLOW, Pixels, fit_swatches, run, save, swatch, swatch_recipe
 
-from defectflow.errors import ImageError
+from defectflow.cache import EmbeddingCache
+from defectflow.detector import build_detector
+from defectflow.errors import DataError, ImageError
+from defectflow.extraction import extract_tiles, sampled_places
 from defectflow.heads import open_heads
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.calibration import TOLERANCE
+from defectflow.runtime.geometry import Geometry
+from defectflow.runtime.image import read_image
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import verify
 
@@ -202,9 +208,43 @@ def test_the_densities_come_back_with_their_places(tiled_path: Path) -> None:
 def test_unusable_pictures_are_reported_in_place(tiled: Inspector, tmp_path: Path) -> None:
     file = save(tmp_path / "cut.png", sheet(0))
     file.write_bytes(file.read_bytes()[:2000])
-    first, second, third = tiled.inspect([sheet(0), file, sheet(1)])
-    assert isinstance(second, ImageError)
+    first, second, tiny, third = tiled.inspect([sheet(0), file, sheet(2)[::8, ::8], sheet(1)])
+    assert isinstance(second, ImageError) and isinstance(tiny, ImageError)
+    assert re.search(r"9 tiles of its 26 x 20 pixels would have 11 x 10 each, fewer than 16", str(tiny))
     assert isinstance(first, Verdict) and isinstance(third, Verdict)
+
+
+def test_pictures_too_small_for_tiles_are_named_before_anything_is_learned(sheets: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(sheets, tmp_path / "sheets"))
+    save(source / "tiny.png", sheet(50)[::8, ::8])
+    with pytest.raises(DataError, match=r"tiny\.png: .* fewer than 16 on a side; .* or leave it out"):
+        fit_swatches(source, tmp_path / "model", *TILED)
+
+
+def test_the_cache_holds_what_the_backbone_says_of_the_sampled_places(sheets: Path, tmp_path: Path) -> None:
+    detector, _ = build_detector(swatch_recipe(*TILED, "image.tiling.picture=[250, 160]"))
+    files, tiling = sorted(sheets.glob("*.png"))[:2], detector.tiling
+    assert tiling is not None
+    levels, means = extract_tiles(
+        detector.embedding,
+        files,
+        None,
+        geometry=Geometry("stretch", (2000, 0, 8000, 10_000)),
+        tiling=tiling,
+        cache=EmbeddingCache(tmp_path),
+        key="two-sheets",
+        device=torch.device("cpu"),
+    )
+    for row, file in enumerate(files):
+        tiles = torch.from_numpy(np.stack(tiling.cut(read_image(file)[:, 50:])))
+        with torch.no_grad():
+            expected = detector.embedding(tiles)  # (9, h, w, D) each
+        for array, level in zip(levels, expected, strict=True):
+            chosen = sampled_places(level.shape[1] * level.shape[2], tiling, row)
+            assert len(np.unique(chosen)) == 4 * level.shape[1] * level.shape[2]
+            np.testing.assert_allclose(array[row, 0], level.flatten(0, 2)[chosen], rtol=2e-3, atol=2e-3)  # fp16
+        pooled = torch.cat([level.mean((1, 2)) for level in expected], 1)
+        np.testing.assert_allclose(means[row], pooled, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read where Linux counts it")

@@ -38,6 +38,13 @@ class ImageCard(_Part):
     def geometry(self) -> Geometry:
         return Geometry(self.aspect, self.rectangle)
 
+    def check(self, height: int, width: int, name: str) -> None:
+        """Raises ImageError where a picture of this size is too small to look at."""
+        self.geometry.check(height, width, name)
+        if self.tiling is not None:
+            cut = self.geometry.cut(height, width)
+            self.tiling.check(cut.bottom - cut.top, cut.right - cut.left, name)
+
 
 class PartCounts(_Part):
     """How many good parts stood on each side."""

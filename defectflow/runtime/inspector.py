@@ -222,7 +222,7 @@ class Inspector:
             else:
                 picture = _Picture("picture", _checked_pixels(source), None)
             height, width, _ = picture.pixels.shape
-            self.card.image.geometry.check(height, width, picture.name)
+            self.card.image.check(height, width, picture.name)
             return picture
         except ImageError as error:
             return error

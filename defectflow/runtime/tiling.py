@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from defectflow.errors import ImageError
+from defectflow.runtime.geometry import SMALLEST_SIDE_PX
+
 Floats = NDArray[np.float32]
 
 
@@ -47,6 +50,15 @@ class Tiling:
     def size_px(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of every tile of a picture of the part."""
         return -(-self.side * height // self.rows), -(-self.side * width // self.columns)  # rounded up
+
+    def check(self, height: int, width: int, name: str) -> None:
+        """Raises ImageError where a tile of a part of this size, in pixels, would show next to nothing."""
+        tall, wide = self.size_px(height, width)
+        if min(tall, wide) < SMALLEST_SIDE_PX:
+            raise ImageError(
+                f"{name}: {len(self)} tiles of its {width} x {height} pixels would have {wide} x {tall} each, fewer "
+                f"than {SMALLEST_SIDE_PX} on a side; take a picture as large as those that the model was fitted on"
+            )
 
     def cut(self, part: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
         """A picture of the part (H, W, 3) -> its tiles, equally large; views of it, not copies."""
