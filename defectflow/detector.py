@@ -51,13 +51,11 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         levels = self.embedding(image)
-        return self.measured(levels, [self.condition(level) for level in range(len(levels))])
+        maps = [self.unusual(i, level, self.condition(i)) for i, level in enumerate(levels)]
+        return self.outputs(levels, self.score.anomaly_map(maps))
 
-    def measured(self, levels: list[Tensor], conditions: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What `forward` gives, from levels (N, h_l, w_l, D_l) and where their places lie, ([N,] h_l, w_l, K)."""
-        anomaly_map = self.score.anomaly_map(
-            [self.unusual(i, level, where) for i, (level, where) in enumerate(zip(levels, conditions, strict=True))]
-        )
+    def outputs(self, levels: list[Tensor], anomaly_map: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """A picture's vectors, by level, and its map -> what `forward` gives."""
         score, top_floor = self.score.image_score(anomaly_map)
         pooled = self.pooled(levels)
         return score, anomaly_map, pooled, self.gate(pooled), top_floor
@@ -102,10 +100,12 @@ class OnTiles(nn.Module):
         self.detector = detector
 
     def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
-        levels = self.detector.embedding(image)
-        conditions = [position_condition(h, w, rectangle) for h, w, _ in self.detector.embedding.shapes]
-        score, anomaly_map, pooled, distance, top_floor = self.detector.measured(levels, conditions)
-        return score, anomaly_map, pooled, distance, top_floor, self.detector.gate.standard(pooled)
+        detector = self.detector
+        levels = detector.embedding(image)
+        conditions = [position_condition(height, width, rectangle) for height, width, _ in detector.embedding.shapes]
+        maps = [detector.unusual(i, level, conditions[i]) for i, level in enumerate(levels)]
+        score, anomaly_map, pooled, distance, top_floor = detector.outputs(levels, detector.score.anomaly_map(maps))
+        return score, anomaly_map, pooled, distance, top_floor, detector.gate.standard(pooled)
 
 
 def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:

@@ -37,19 +37,24 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     `gate_embedding` comes beside the outputs. Raises ExportError where the exporter left out what keeps the resize's
     edges right.
     """
-    detector = detector.cpu().eval()
     example = torch.zeros(2, 301, 203, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken as fixed
     dim = torch.export.Dim
     count = dim("N", min=1, max=65_535)
-    sides = {1: dim("H", min=16, max=LARGEST_SIDE_PX), 2: dim("W", min=16, max=LARGEST_SIDE_PX)}
+    sizes = {0: count, 1: dim("H", min=16, max=LARGEST_SIDE_PX), 2: dim("W", min=16, max=LARGEST_SIDE_PX)}
+    module: torch.nn.Module = detector.cpu().eval()
+    inputs, outputs = {"image": (example, sizes)}, list(SCORING_OUTPUTS)
+    if detector.tiling is not None:
+        module = OnTiles(detector).eval()
+        inputs[RECTANGLE] = WHOLE.repeat(2, 1), {0: count}
+        outputs += TILE_OUTPUTS
     with _quiet():
         program = torch.onnx.export(
-            detector if detector.tiling is None else OnTiles(detector).eval(),
-            (example,) if detector.tiling is None else (example, WHOLE.repeat(2, 1)),
+            module,
+            tuple(example for example, _ in inputs.values()),
             dynamo=True,
-            input_names=["image"] if detector.tiling is None else ["image", RECTANGLE],
-            output_names=list(SCORING_OUTPUTS if detector.tiling is None else (*SCORING_OUTPUTS, *TILE_OUTPUTS)),
-            dynamic_shapes=({0: count, **sides},) if detector.tiling is None else ({0: count, **sides}, {0: count}),
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_shapes=tuple(sizes for _, sizes in inputs.values()),
             verbose=False,
         )
     if program is None:
@@ -64,16 +69,16 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
 
 
 def _say_tiles(model: onnx.ModelProto, tiling: Tiling) -> None:
-    """Where the tile lies becomes an input with a default, the whole part; and the file says that it judges tiles."""
+    """Where a tile lies becomes an input with a default, the whole part; and the file says that it judges tiles."""
     graph = model.graph
     for node in graph.node:
         node.input[:] = [PLACED if name == RECTANGLE else name for name in node.input]
-    count = [
+    one_for_each = [
         onnx.helper.make_node("Shape", ["image"], [f"{PLACED}_shape"], start=0, end=1),
         onnx.helper.make_node("Concat", [f"{PLACED}_shape", f"{PLACED}_sides"], [f"{PLACED}_size"], axis=0),
         onnx.helper.make_node("Expand", [RECTANGLE, f"{PLACED}_size"], [PLACED]),
     ]
-    for position, node in enumerate(count):
+    for position, node in enumerate(one_for_each):
         graph.node.insert(position, node)
     graph.initializer.append(onnx.numpy_helper.from_array(np.array([4], np.int64), f"{PLACED}_sides"))
     graph.initializer.append(onnx.numpy_helper.from_array(WHOLE[None].numpy(), RECTANGLE))
