@@ -20,19 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.bundling import checksums, write_flow, write_golden, write_reference, write_scoring_graph
-from defectflow.cache import EmbeddingCache, Levels
+from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
 from defectflow.embedding import geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
-from defectflow.extraction import (
-    BATCH_PICTURES,
-    embedding_key,
-    extract,
-    extract_tiles,
-    level_batch,
-    sampled_places,
-)
+from defectflow.extraction import embedding_key
 from defectflow.heads import write_sample
 from defectflow.learning import choose_device
 from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle
@@ -54,6 +47,7 @@ from defectflow.splits import (
     split_parts,
 )
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
+from defectflow.vectors import embed_pictures
 
 FEW_PARTS = 20
 """Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""
@@ -123,8 +117,14 @@ def fit(
         _check_tiles(detector.tiling, recipe, splits, checked)
     learned_from = [*splits.train, *splits.tune]
     key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[p.path] for p in learned_from])
-    levels, embeddings = _embed(
-        detector, recipe, [picture.path for picture in learned_from], cache=cache, key=key, device=device, watch=watch
+    levels, embeddings = embed_pictures(
+        detector,
+        recipe.image,
+        [picture.path for picture in learned_from],
+        cache=cache,
+        key=key,
+        device=device,
+        watch=watch,
     )
     train = [vectors.rows(0, len(splits.train)) for vectors in levels]
     tune = [vectors.rows(len(splits.train)) for vectors in levels]
@@ -199,54 +199,12 @@ def _fixed(recipe: Recipe, splits: Splits, checked: Checked) -> Recipe:
 def _check_tiles(tiling: Tiling, recipe: Recipe, splits: Splits, checked: Checked) -> None:
     """Now that the tiles are known, and before anything is learned: is each picture large enough for them?"""
     for picture in splits.pictures:
-        width, height = checked.sizes[picture.path]
+        width, height = checked.sizes_px[picture.path]
         cut = geometry_of(recipe.image).cut(height, width)
         try:
             tiling.check(cut.bottom - cut.top, cut.right - cut.left, str(picture.path))
         except ImageError as error:
             raise DataError(f"{error}; or leave it out") from error
-
-
-def _embed(
-    detector: Detector,
-    recipe: Recipe,
-    paths: list[Path],
-    *,
-    cache: EmbeddingCache,
-    key: str,
-    device: torch.device,
-    watch: Watch,
-) -> tuple[list[Vectors], NDArray[np.float32]]:
-    """Vectors of all pictures, per level, and the pictures' pooled embeddings (n, sum of D_l)."""
-    embedding, full_scale, tiling = detector.embedding, recipe.image.full_scale, detector.tiling
-    places = [detector.score.inside_at(*shape[:2]).flatten().nonzero()[:, 0].numpy() for shape in embedding.shapes]
-    if tiling is None:
-        levels = extract(embedding, paths, full_scale, cache=cache, key=key, device=device, watch=watch)
-        vectors = [Vectors(level, inside) for level, inside in zip(levels, places, strict=True)]
-        return vectors, _pooled(detector, levels)
-    levels, means = extract_tiles(
-        embedding,
-        paths,
-        full_scale,
-        geometry=geometry_of(recipe.image),
-        tiling=tiling,
-        cache=cache,
-        key=key,
-        device=device,
-        watch=watch,
-    )
-    vectors = []
-    for level, (height, width, _) in zip(levels, embedding.shapes, strict=True):
-        sampled = np.stack([sampled_places(height * width, tiling, row) for row in range(len(paths))])
-        vectors.append(Vectors(level, np.arange(sampled.shape[1]), sampled))
-    return vectors, tiling.shares @ means.astype(np.float32)
-
-
-@torch.no_grad()
-def _pooled(detector: Detector, levels: Levels) -> NDArray[np.float32]:
-    """Pooled embeddings of pictures that were looked at whole, (pictures, sum of D_l)."""
-    starts = range(0, len(levels[0]), BATCH_PICTURES)
-    return torch.cat([detector.pooled(level_batch(levels, row, row + BATCH_PICTURES)) for row in starts]).numpy()
 
 
 def _learn_level(
@@ -285,7 +243,7 @@ def _freeze(detector: Detector, tune: list[Vectors], embeddings: NDArray[np.floa
         conditions = detector.condition(index).flatten(0, -2)
         pictures = (vectors.of_picture(picture) for picture in range(len(vectors.maps)))
         values.append(torch.cat([detector.unusual(index, seen, conditions[places]) for seen, places in pictures]))
-    detector.score.fit(values)
+    detector.score.fit_values(values)
     pooled, train_pictures = torch.from_numpy(embeddings), len(embeddings) - len(tune[0].maps)
     detector.gate.fit(pooled[:train_pictures])
     return float(detector.gate(pooled[train_pictures:]).max().item() * (1 + gate_margin))

@@ -56,8 +56,13 @@ class Score(nn.Module):
         self.top_places = max(1, round(top_fraction * int(inside.sum())))
 
     @torch.no_grad()
-    def fit(self, level_values: list[Tensor]) -> None:
-        """Freeze the levels' constants from nll_l at places of tune parts inside the region of interest, any shape."""
+    def fit(self, level_maps: list[Tensor]) -> None:
+        """Freeze the levels' constants from the maps of tune parts, each (N, h_l, w_l)."""
+        self.fit_values([values[:, self.inside_at(values.shape[1], values.shape[2])] for values in level_maps])
+
+    @torch.no_grad()
+    def fit_values(self, level_values: list[Tensor]) -> None:
+        """The same from nll_l at places inside the region of interest, of any shape."""
         for level, seen in enumerate(level_values):
             self.typical[level] = seen.mean()
             seen = self._unusual(level, seen)

@@ -48,8 +48,8 @@ class Checked:
     """SHA-256 (hex) of the raw pixels and their shape: equal for equal pictures, however they are stored."""
     brightest: dict[Path, int]
     """The largest raw value of each 16-bit picture; 8-bit pictures are absent."""
-    sizes: dict[Path, tuple[int, int]]
-    """Width and height of each picture, in pixels."""
+    sizes_px: dict[Path, tuple[int, int]]
+    """Width and height of each picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def check_readable(pictures: Sequence[Picture], *, geometry: Geometry | None = N
         rejected=tuple(finding for finding in findings if isinstance(finding, Rejected)),
         pixel_digests=digests,
         brightest=brightest,
-        sizes=sizes,
+        sizes_px=sizes,
     )
 
 
@@ -142,7 +142,7 @@ def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
 
 def common_size(splits: Splits, checked: Checked) -> tuple[int, int]:
     """Width and height that most training pictures have; the largest of several that are equally common."""
-    counts = Counter(checked.sizes[picture.path] for picture in splits.train)
+    counts = Counter(checked.sizes_px[picture.path] for picture in splits.train)
     return max(counts, key=lambda size: (counts[size], size))
 
 

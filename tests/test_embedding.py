@@ -299,6 +299,10 @@ def test_outside_the_region_nothing_is_scored_and_nothing_leaks_in() -> None:
     assert (dirty[:, ~inside] == 0).all() and (dirty[:, inside] != 0).all()
     torch.testing.assert_close(ours.image_score(dirty), ours.image_score(clean))
 
+    ours.fit(spoiled)
+    np.testing.assert_allclose(ours.mean[0].item(), values[0].numpy()[:, inside].mean(), rtol=1e-4)
+    np.testing.assert_allclose(ours.std[0].item(), values[0].numpy()[:, inside].std(ddof=1), rtol=1e-4)
+
 
 def test_inside_the_region_an_even_map_stays_even() -> None:
     """No darkening at the region's edge, though the blur and the coarse level reach beyond it."""
