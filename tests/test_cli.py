@@ -261,10 +261,10 @@ def test_no_bundle(cli: Cli, swatch_folder: Path, tmp_path: Path, command: str) 
 
 
 def test_damaged_bundle(cli: Cli, uncalibrated_copy: Path) -> None:
-    (uncalibrated_copy / "golden" / "0.png").write_bytes(b"x")
+    (uncalibrated_copy / "golden" / "native-0.png").write_bytes(b"x")
     refused = cli("verify", uncalibrated_copy)
     assert refused.code == WRONG_USE
-    assert "golden/0.png: is damaged or was altered" in refused.err
+    assert "golden/native-0.png: is damaged or was altered" in refused.err
 
 
 def test_existing_output(cli: Cli, uncalibrated_copy: Path, swatch_folder: Path) -> None:
