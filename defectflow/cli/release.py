@@ -193,7 +193,7 @@ def diff(
     if json:
         typer.echo(result.to_json(), nl=False)
     else:
-        _show_difference(result)
+        _show_difference(result, images.resolve())
     if max_flips is not None and len(result.changes) > max_flips:
         err.print(f"[red]{len(result.changes)} verdicts change; allowed are {max_flips}.[/red]")
         raise typer.Exit(FAILED)
@@ -201,14 +201,14 @@ def diff(
         raise typer.Exit(SOME_UNUSABLE)
 
 
-def _show_difference(result: Difference) -> None:
+def _show_difference(result: Difference, folder: Path) -> None:
     if result.changes:
         table = Table(title="Changed verdicts")
         table.add_column("picture", overflow="fold")
         for column in ("old", "to defect / review", "new", "to defect / review"):
             table.add_column(column)
         for change in result.changes[:SHOWN]:
-            table.add_row(escape(change.picture), *_cells(change.old), *_cells(change.new))
+            table.add_row(escape(_short(change.picture, folder)), *_cells(change.old), *_cells(change.new))
         out.print(table)
         if len(result.changes) > SHOWN:
             out.print(f"and {len(result.changes) - SHOWN} more; --json lists all")
@@ -223,6 +223,11 @@ def _show_difference(result: Difference) -> None:
     out.print(counts)
     show_failures([(name, "neither bundle can use it") for name in result.unusable])
     out.print(f"{len(result.changes)} of {result.pictures} verdicts change.", highlight=False)
+
+
+def _short(picture: str, folder: Path) -> str:
+    path = Path(picture)
+    return str(path.relative_to(folder)) if path != folder and path.is_relative_to(folder) else picture
 
 
 def _cells(judged: Judged) -> tuple[str, str]:

@@ -119,13 +119,18 @@ def _decoding(bundle: Bundle, golden: Sequence[Golden]) -> tuple[list[str], list
     """Golden files that this machine decodes to other pixels: lossy ones, by name, and for lossless ones a problem."""
     lossy, problems = [], []
     for each in golden:
-        if each.record is None or decoded(bundle, each.file) == each.record.pixels:
+        if each.record is None:
             continue
-        if each.lossy:
+        try:
+            same = decoded(bundle, each.file) == each.record.pixels
+        except ImageError as error:
+            problems.append(f"{error}; update Pillow and OpenCV")
+            continue
+        if not same and each.lossy:
             lossy.append(each.file.name)
-        else:
+        elif not same:
             problems.append(
-                f"{each.file.name}: is lossless, but this machine decodes it to other pixels; update Pillow"
+                f"{each.file.name}: is lossless, but this machine decodes it to other pixels; update Pillow and OpenCV"
             )
     return lossy, problems
 

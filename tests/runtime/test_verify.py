@@ -252,7 +252,8 @@ def test_another_jpeg_decoder_is_allowed_a_little_another_png_decoder_nothing(bu
     remembering(bundle_copy, 0, "grey.png", pixels="0" * 64)
     result = verified(bundle_copy)
     assert not result.passed
-    assert result.problems == ("grey.png: is lossless, but this machine decodes it to other pixels; update Pillow",)
+    (problem,) = result.problems
+    assert problem.startswith("grey.png: is lossless, but this machine decodes it to other pixels")
 
 
 @pytest.mark.usefixtures("quick")
