@@ -63,6 +63,10 @@ def verify(
         list[str] | None,
         typer.Option(help="Execution provider, e.g. cpu, cuda, openvino. Repeatable. By default all that are present."),
     ] = None,
+    core: Annotated[
+        bool | None,
+        typer.Option("--core/--no-core", help="Only model_core.onnx, or only model.onnx. By default both."),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -93,6 +97,7 @@ def verify(
             opened,
             signed_by=None if public_key is None else check_signature(opened, public_key),
             providers=provider or (),
+            core=core,
             images=[] if images is None else [picture.path for picture in find_pictures(images)],
             tolerance=TOLERANCE if tolerance is None else tolerance,
             threads=threads,

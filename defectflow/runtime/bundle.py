@@ -1,6 +1,7 @@
 """A bundle on disk: opened, checked, calibrated again. Never half-written, never half-trusted.
 
 model.onnx           raw pixels in, verdict out
+model_core.onnx      the same from the resized square on, for engines that cannot antialias
 card.json            what it is and what it promises
 flow.safetensors     the density's weights, to go on training
 golden/              pictures, and the outputs they must give
@@ -20,9 +21,9 @@ from pydantic import ValidationError
 
 from defectflow.errors import BundleError
 from defectflow.runtime.card import FORMAT, Card
-from defectflow.runtime.graph import attach_verdict
+from defectflow.runtime.graph import attach_verdict, core_of
 
-MODEL, CARD, FLOW = "model.onnx", "card.json", "flow.safetensors"
+MODEL, CORE, CARD, FLOW = "model.onnx", "model_core.onnx", "card.json", "flow.safetensors"
 GOLDEN, REFERENCE = "golden", "reference"
 EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
     f"{GOLDEN}/expected.json",
@@ -46,6 +47,10 @@ class Bundle:
     @property
     def model(self) -> Path:
         return self.path / MODEL
+
+    @property
+    def core(self) -> Path:
+        return self.path / CORE
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -97,20 +102,28 @@ def _seal(card_text: str) -> str:
 
 
 def _finish_save(path: Path) -> None:
-    """A kill between the two moves of `save_bundle` leaves the new model with the old card: complete it."""
+    """A kill between the moves of `save_bundle` leaves new graphs with the old card: complete it."""
     waiting = path / f"{CARD}.partial"
     if not waiting.is_file():
         return
     try:
         checksums = json.loads(waiting.read_text(encoding="utf-8"))["checksums"]
-    except (ValueError, KeyError):  # cut short: then the model has not been moved either
+    except (ValueError, KeyError):  # cut short: then nothing has been moved either
         return
-    if (path / MODEL).is_file() and checksums.get(MODEL) == file_digest(path / MODEL):
-        waiting.replace(path / CARD)
+    moves = dict[Path, Path]()
+    for name in (MODEL, CORE):
+        ready = [file for file in (path / name, path / f"{name}.partial") if file.is_file()]
+        made = next((file for file in ready if file_digest(file) == checksums.get(name)), None)
+        if made is None:
+            return
+        moves[made] = path / name
+    for made, final in moves.items():
+        made.replace(final)
+    waiting.replace(path / CARD)
 
 
 def save_bundle(path: Path, card: Card) -> Bundle:
-    """Put the card's thresholds, if it has any, into the model, and save both. Returns the bundle as it is now.
+    """Put the card's thresholds, if it has any, into both graphs, and save all three. Returns the bundle as it is now.
 
     The other files' checksums stay as the card has them, so damage to them is not covered up.
     """
@@ -118,13 +131,15 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     if card.calibration is not None:
         model = attach_verdict(model, card.judge(), card.distance_limit)
     _put_card(model, card)
-    next_model, next_card = path / f"{MODEL}.partial", path / f"{CARD}.partial"
-    onnx.save(model, next_model)
-    card = card.model_copy(update={"checksums": {**card.checksums, MODEL: file_digest(next_model)}})
-    card = card.model_copy(update={"checksums": {**card.checksums, CARD: _seal(card.to_json())}})
-    next_card.write_text(card.to_json(), encoding="utf-8")
-    next_model.replace(path / MODEL)
-    next_card.replace(path / CARD)
+    checksums = dict(card.checksums)
+    for name, graph in ((MODEL, model), (CORE, core_of(model))):
+        onnx.save(graph, path / f"{name}.partial")
+        checksums[name] = file_digest(path / f"{name}.partial")
+    card = card.model_copy(update={"checksums": checksums})
+    card = card.model_copy(update={"checksums": {**checksums, CARD: _seal(card.to_json())}})
+    (path / f"{CARD}.partial").write_text(card.to_json(), encoding="utf-8")
+    for name in (MODEL, CORE, CARD):  # the card last: until then the old one says what is missing
+        (path / f"{name}.partial").replace(path / name)
     return Bundle(path, card)
 
 
