@@ -48,7 +48,7 @@ class Backend:
 def open_backends(
     bundle: Bundle, providers: Sequence[str] = (), core: bool | None = None, threads: int = 0
 ) -> tuple[list[Backend], list[str]]:
-    """Every way to run a bundle here: each provider with model.onnx and with model_core.onnx; and notes on those left out.
+    """Every way to run a bundle here, each provider with model.onnx and with model_core.onnx; notes on those left out.
 
     `core`: True for model_core.onnx only, False for model.onnx only. `providers` that were asked for must run one of
     them, or BundleError is raised; without any, those present that start are taken.
@@ -86,8 +86,8 @@ def verify(
 ) -> Certificate:
     """Compare every file with the card, then verdicts with the record and, on `images`, with the calibrated graph.
 
-    `providers` and `core` choose the ways to run it, as in `open_backends`. `tolerance` is in standard deviations of the
-    good scores; `signed_by` is only noted.
+    `providers` and `core` choose the ways to run it, as in `open_backends`. `tolerance` is in standard deviations of
+    the good scores; `signed_by` is only noted.
     Raises BundleError for a file that is missing or not the one the card describes, and for a provider that was
     asked for and cannot run.
     """
