@@ -24,7 +24,7 @@ from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden
 from defectflow.runtime.inspector import BATCH_PICTURES, Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
-from defectflow.runtime.providers import find_providers, present_providers, short_name
+from defectflow.runtime.providers import CPU, find_providers, present_providers, short_name
 from defectflow.runtime.verdict import Measurement, decide
 
 BATCHES = (1, 3, BATCH_PICTURES)
@@ -50,12 +50,12 @@ def open_backends(
 ) -> tuple[list[Backend], list[str]]:
     """Every way to run a bundle here, each provider with model.onnx and with model_core.onnx; notes on those left out.
 
-    `core`: True for model_core.onnx only, False for model.onnx only. `providers` that were asked for must run one of
-    them, or BundleError is raised; without any, those present that start are taken.
+    `core`: True for model_core.onnx only, False for model.onnx only. Raises BundleError where the CPU cannot run what
+    the bundle has, or a provider that was asked for none of it; without `providers`, those that start are taken.
     """
-    graphs = [False, True] if core is None else [core]
-    if CORE not in bundle.card.checksums:
-        graphs = [False]
+    graphs = [False, True] if CORE in bundle.card.checksums else [False]
+    if core is not None:
+        graphs = [core]
     backends, notes = list[Backend](), list[str]()
     for provider in find_providers(providers) or present_providers():
         failed = list[BundleError]()
@@ -67,7 +67,7 @@ def open_backends(
                 failed.append(error)
             else:
                 backends.append(Backend(name, inspector))
-        if providers and len(failed) == len(graphs):
+        if failed and (provider == CPU or (providers and len(failed) == len(graphs))):
             raise failed[0]
         notes.extend(str(error) for error in failed)
     return backends, notes
