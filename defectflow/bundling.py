@@ -22,7 +22,6 @@ from defectflow.detector import Detector
 from defectflow.export import compare, export_graph
 from defectflow.runtime.bundle import (
     EMBEDDINGS,
-    EXPECTED,
     FLOW,
     GOLDEN,
     INDEX,
@@ -32,6 +31,7 @@ from defectflow.runtime.bundle import (
     file_digest,
 )
 from defectflow.runtime.card import Card, ImageCard, PartCounts
+from defectflow.runtime.golden import record_golden
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.verdict import Measurement
@@ -121,16 +121,9 @@ def write_golden(bundle: Bundle, pictures: Sequence[Picture], measured: Sequence
     full_scale = bundle.card.image.full_scale
     golden = [read_image(pictures[int(index)].path, full_scale=full_scale) for index in chosen]
     noise = np.random.default_rng(0).integers(0, 256, golden[0].shape, dtype=np.uint8)
-    files = []
     for number, pixels in enumerate([*golden, noise]):
-        file = folder / f"{number}.png"
-        Image.fromarray(pixels).save(file)
-        files.append(file)
-    seen = Inspector(bundle).measure_all(files)
-    expected = {
-        file.name: {"score": item.score, "distance": item.distance} for file, item in zip(files, seen, strict=True)
-    }
-    (bundle.path / EXPECTED).write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    record_golden(bundle)
 
 
 def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: NDArray[np.float32]) -> None:
@@ -150,12 +143,6 @@ def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: ND
     parts = {p.part: side for side, pictures in splits.by_side.items() for p in pictures}
     index = {"thumbnails": thumbnails, "fitted": fitted, "parts": parts}
     (bundle.path / INDEX).write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a bundle's folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
 
 def _versions() -> dict[str, str]:

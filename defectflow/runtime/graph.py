@@ -123,18 +123,21 @@ def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def has_core(model: onnx.ModelProto) -> bool:
+    """Whether the graph names its square."""
+    return any(value.name == SQUARE for value in model.graph.value_info)
+
+
 def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph from the square on: float pixels (N, 3, S, S), 0..255, instead of pictures of any size.
 
     For engines that cannot antialias. Weights, verdict nodes and optional thresholds are those of the whole graph.
-    Raises BundleError for a graph that does not name its square.
+    The graph must have one: see `has_core`. Raises BundleError where its outputs depend on more than the square.
     """
     core = onnx.ModelProto()
     core.CopyFrom(model)
     graph = core.graph
-    square = next((value for value in graph.value_info if value.name == SQUARE), None)
-    if square is None:
-        raise BundleError("the graph does not name its square, so it has no core; fit again with this DefectFlow")
+    square = next(value for value in graph.value_info if value.name == SQUARE)
     maker = {name: node for node in graph.node for name in node.output}
     wanted, needed = [output.name for output in graph.output], set[str]()
     while wanted:
