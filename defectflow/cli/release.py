@@ -43,6 +43,7 @@ def describe(
     )
     table.add_row("pictures", f"seen at {card.image.size_px} x {card.image.size_px}, {card.image.aspect}")
     table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
+    table.add_row("precision", card.precision)
     table.add_row("flow", str(card.recipe["flow"]["family"]))
     if card.calibration is not None:
         table.add_row("threshold", f"{card.calibration.threshold.value:.4f}")
@@ -115,7 +116,8 @@ def verify(
 def _show_certificate(result: Certificate) -> None:
     machine = result.machine
     out.print(
-        f"{result.bundle} on {machine.name}: {machine.cpu}, {machine.cores} cores, {machine.system}",
+        f"{result.bundle} ({result.precision}) on {machine.name}: {machine.cpu}, {machine.cores} cores, "
+        f"{machine.system}",
         markup=False,
         highlight=False,
         soft_wrap=True,

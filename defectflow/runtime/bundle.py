@@ -21,9 +21,11 @@ from pydantic import ValidationError
 
 from defectflow.errors import BundleError
 from defectflow.runtime.card import FORMAT, Card
-from defectflow.runtime.graph import attach_verdict, core_of
+from defectflow.runtime.graph import CARD_IN_MODEL, attach_verdict, core_of, has_core
 
 MODEL, CORE, CARD, FLOW = "model.onnx", "model_core.onnx", "card.json", "flow.safetensors"
+SIGNATURE = f"{CARD}.sig"
+"""Beside the card, and without a checksum in it: 64 bytes that are written last of all."""
 GOLDEN, REFERENCE = "golden", "reference"
 EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
     f"{GOLDEN}/expected.json",
@@ -32,8 +34,6 @@ EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
     f"{REFERENCE}/embeddings.npy",
 )
 
-CARD_IN_MODEL = "defectflow.card"
-"""Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
 COPY_AGAIN = "copy the bundle again"
 
 
@@ -94,6 +94,12 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a bundle's folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
 def _seal(card_text: str) -> str:
     """SHA-256 of what a card says, its own checksum left out. Of the text's own keys, known here or not."""
     said = json.loads(card_text)
@@ -107,13 +113,15 @@ def _finish_save(path: Path) -> None:
     if not waiting.is_file():
         return
     try:
-        checksums = json.loads(waiting.read_text(encoding="utf-8"))["checksums"]
+        wanted = json.loads(waiting.read_text(encoding="utf-8"))["checksums"]
     except (ValueError, KeyError):  # cut short: then nothing has been moved either
         return
     moves = dict[Path, Path]()
     for name in (MODEL, CORE):
+        if name not in wanted:
+            continue
         ready = [file for file in (path / name, path / f"{name}.partial") if file.is_file()]
-        made = next((file for file in ready if file_digest(file) == checksums.get(name)), None)
+        made = next((file for file in ready if file_digest(file) == wanted[name]), None)
         if made is None:
             return
         moves[made] = path / name
@@ -131,14 +139,17 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     if card.calibration is not None:
         model = attach_verdict(model, card.judge(), card.distance_limit)
     _put_card(model, card)
-    checksums = dict(card.checksums)
-    for name, graph in ((MODEL, model), (CORE, core_of(model))):
+    graphs = {MODEL: model}
+    if has_core(model):
+        graphs[CORE] = core_of(model)
+    digests = dict(card.checksums)
+    for name, graph in graphs.items():
         onnx.save(graph, path / f"{name}.partial")
-        checksums[name] = file_digest(path / f"{name}.partial")
-    card = card.model_copy(update={"checksums": checksums})
-    card = card.model_copy(update={"checksums": {**checksums, CARD: _seal(card.to_json())}})
+        digests[name] = file_digest(path / f"{name}.partial")
+    card = card.model_copy(update={"checksums": digests})
+    card = card.model_copy(update={"checksums": {**digests, CARD: _seal(card.to_json())}})
     (path / f"{CARD}.partial").write_text(card.to_json(), encoding="utf-8")
-    for name in (MODEL, CORE, CARD):  # the card last: until then the old one says what is missing
+    for name in (*graphs, CARD):  # the card last: until then the old one says what is missing
         (path / f"{name}.partial").replace(path / name)
     return Bundle(path, card)
 

@@ -73,6 +73,7 @@ class Certificate(_Part):
     bundle: str
     bundle_id: str
     calibration_id: str | None
+    precision: str
     created: str
     """UTC, ISO 8601."""
     passed: bool

@@ -18,6 +18,8 @@ from defectflow.errors import BundleError
 from defectflow.runtime.calibration import Calibration
 
 PREFIX = "verdict_"
+CARD_IN_MODEL = "defectflow.card"
+"""Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
 SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
 VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
 SQUARE, FEATURES = "square", "features_"
@@ -109,7 +111,7 @@ def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_li
 
 
 def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without verdict nodes: the scoring graph as it was exported."""
+    """A copy without verdict nodes and card: the scoring graph as it was exported."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
@@ -120,21 +122,25 @@ def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
     known = {value.name: value for value in [*graph.output, *graph.value_info]}
     _keep(graph.value_info, [v for v in graph.value_info if v.name != "top_floor"])
     _keep(graph.output, [known[name] for name in SCORING_OUTPUTS])
+    _keep(copy.metadata_props, [entry for entry in copy.metadata_props if entry.key != CARD_IN_MODEL])
     return copy
+
+
+def has_core(model: onnx.ModelProto) -> bool:
+    """Whether the graph names its square."""
+    return any(value.name == SQUARE for value in model.graph.value_info)
 
 
 def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph from the square on: float pixels (N, 3, S, S), 0..255, instead of pictures of any size.
 
     For engines that cannot antialias. Weights, verdict nodes and optional thresholds are those of the whole graph.
-    Raises BundleError for a graph that does not name its square.
+    The graph must have one: see `has_core`. Raises BundleError where its outputs depend on more than the square.
     """
     core = onnx.ModelProto()
     core.CopyFrom(model)
     graph = core.graph
-    square = next((value for value in graph.value_info if value.name == SQUARE), None)
-    if square is None:
-        raise BundleError("the graph does not name its square, so it has no core; fit again with this DefectFlow")
+    square = next(value for value in graph.value_info if value.name == SQUARE)
     maker = {name: node for node in graph.node for name in node.output}
     wanted, needed = [output.name for output in graph.output], set[str]()
     while wanted:

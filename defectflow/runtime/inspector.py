@@ -63,6 +63,8 @@ class Inspector:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
+        if core and CORE not in self.card.checksums:
+            raise BundleError(f"{self.bundle.path}: has no {CORE}; fit again, or run the whole graph")
         if core:
             check_file(self.bundle.path, CORE, self.card)
         model = self.bundle.core if core else self.bundle.model

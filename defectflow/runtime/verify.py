@@ -117,6 +117,7 @@ def verify(
         bundle=bundle.card.name,
         bundle_id=bundle.card.bundle_id,
         calibration_id=bundle.card.calibration_id,
+        precision=bundle.card.precision,
         created=now(),
         machine=this_machine(),
         passed=not problems,
