@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import PartRegex, cache_folder, err, out, progress_bars, show_failures
+from defectflow.cli.console import PartRegex, SignKey, cache_folder, err, out, progress_bars, show_failures
+from defectflow.cli.release import sign_bundle
 
 if TYPE_CHECKING:
     from defectflow.health import Check
@@ -31,6 +32,7 @@ def fit(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
     cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+    key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.cache import EmbeddingCache
@@ -56,6 +58,8 @@ def fit(
         err.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
     for sentence in fitted.bundle.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
+    if key is not None:
+        sign_bundle(fitted.bundle, key)
     out.print(f"Bundle: {fitted.bundle.path}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"ONNX file: {fitted.bundle.model}", markup=False, highlight=False, soft_wrap=True)
 
