@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --he
 out = Console()
 err = Console(stderr=True)
 
+BundlePath = Annotated[Path, typer.Argument(help="A bundle that fit has written.")]
 PartRegex = Annotated[
     str | None,
     typer.Option(

@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import PartRegex, err, out, progress_bars, show_failures
+from defectflow.cli.console import BundlePath, PartRegex, err, out, progress_bars, show_failures
+from defectflow.cli.records import recorder
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
-BundlePath = Annotated[Path, typer.Argument(help="A bundle that fit has written.")]
 
 
 def score(
@@ -33,6 +33,9 @@ def score(
         bool, typer.Option("--fail-on-defect", help="Exit with 1 if any part is defective or invalid.")
     ] = False,
     threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+    store: Annotated[
+        str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
+    ] = None,
 ) -> None:
     """Judge every picture of a folder.
 
@@ -49,7 +52,7 @@ def score(
     if unnamed:
         names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
-    with progress_bars() as watch:
+    with recorder(store, inspector.card) as record, progress_bars() as watch:
         tally = score_folder(
             inspector,
             found,
@@ -60,6 +63,7 @@ def score(
             masks=masks,
             scores_only=scores_only,
             resume=resume,
+            record=record,
             watch=watch,
         )
     show_failures(list(tally.failed))

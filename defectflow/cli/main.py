@@ -8,11 +8,17 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, line, train
+from defectflow.cli import admin, line, records, train, versions
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
 WRONG_USE, INTERRUPTED = 2, 130
+EXTRAS = {
+    "train": ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"),
+    "store": ("sqlalchemy", "alembic", "argon2"),
+    "serve": ("psycopg",),
+}
+"""What each of the package's extras brings."""
 
 app = typer.Typer(
     name="defectflow",
@@ -28,6 +34,9 @@ app.command()(admin.recipes)
 app.command()(train.doctor)
 app.command()(train.draw)
 app.command()(train.pretrain)
+app.add_typer(records.users_app)
+app.add_typer(records.log_app)
+app.add_typer(versions.versions_app)
 
 
 def _version(wanted: bool) -> None:
@@ -56,10 +65,11 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission: nothing that a stack trace explains
         _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"):
+        extra = next((extra for extra, modules in EXTRAS.items() if error.name in modules), None)
+        if extra is None:
             raise
         _refuse(
-            f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[train]'"
+            f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[{extra}]'"
         )
 
 

@@ -25,6 +25,15 @@ class Decision(IntEnum):
         return self.name.lower()
 
 
+def decide(score: float, threshold: float, review_threshold: float, *, gated: bool) -> Decision:
+    """The graph's rule, in Python: what a score leads to. One that is not a number is rejected, as in the graph."""
+    if gated:
+        return Decision.INVALID
+    if not score <= threshold:
+        return Decision.DEFECT
+    return Decision.OK if score <= review_threshold else Decision.REVIEW
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """One connected marked area, in pixels of the original picture."""
