@@ -77,6 +77,11 @@ def find_pictures(
     return pictures
 
 
+def part_name(name: str, part_regex: str | None) -> str:
+    """The part that a picture's name names, by a bundle's own expression; else the name itself, without its suffix."""
+    return _PartNames(_compile(part_regex), strict=False).of(name)[0]
+
+
 def test_pictures(pictures: Iterable[Picture]) -> list[Picture]:
     """What to evaluate on: labelled pictures of split `test` or, if no picture has a split, all labelled."""
     pictures = list(pictures)

@@ -25,6 +25,15 @@ class Decision(IntEnum):
         return self.name.lower()
 
 
+def decide(score: float, gated: bool, threshold: float, review_threshold: float) -> Decision:
+    """The graph's rule, in Python. As there, a score that is not a number rejects."""
+    if gated:
+        return Decision.INVALID
+    if not score <= threshold:
+        return Decision.DEFECT
+    return Decision.OK if score <= review_threshold else Decision.REVIEW
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """One connected marked area, in pixels of the original picture."""
@@ -85,6 +94,10 @@ class Verdict(Measurement):
     pixel_threshold: float
     mask: NDArray[np.bool_]
     """(h, w): the marked places of the model's square; empty for ok and invalid."""
+
+    def what_if(self, threshold: float) -> Decision:
+        """The decision at another threshold, without running the model; the grey band keeps its lower end, if below."""
+        return decide(self.score, self.gated, threshold, min(self.review_threshold, threshold))
 
     @property
     def mask_is_top_fraction(self) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 
 from defectflow.errors import BundleError
 from defectflow.runtime.bundle import CARD, EXPECTED, GOLDEN, Bundle, check_file
-from defectflow.runtime.calibration import TOLERANCE, Calibration
+from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.verdict import Decision, Measurement, Verdict
+from defectflow.runtime.verdict import Measurement, Verdict, decide
 
 BATCHES = (1, 3)
 
@@ -58,7 +58,8 @@ def verify(bundle: Bundle) -> Verification:
                     largest = float(np.maximum(largest, abs(item.score - record["score"]) / bundle.card.good_spread))
                 if calibration is None or not isinstance(item, Verdict):
                     continue
-                was = _decide(record["score"], record["distance"], bundle.card.distance_limit, calibration)
+                gated = not record["distance"] <= bundle.card.distance_limit  # what is not a number rejects
+                was = decide(record["score"], gated, calibration.threshold.value, calibration.review.value)
                 cuts = (calibration.threshold.value, calibration.review.value)
                 if any(abs(record["score"] - cut) <= tolerance for cut in cuts):
                     borderline.add(file.name)
@@ -77,12 +78,3 @@ def _look(bundle: Bundle, files: list[Path], batch: int) -> list[Measurement]:
             raise BundleError(f"golden picture: {item}")
         measured.append(item)
     return measured
-
-
-def _decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
-    """The graph's rule, in Python: what the recorded score must lead to."""
-    if not distance <= distance_limit:  # as in the graph, what is not a number rejects
-        return Decision.INVALID
-    if not score <= calibration.threshold.value:
-        return Decision.DEFECT
-    return Decision.OK if score <= calibration.review.value else Decision.REVIEW
