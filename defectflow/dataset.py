@@ -77,9 +77,10 @@ def find_pictures(
     return pictures
 
 
-def part_name(name: str, part_regex: str | None) -> str:
-    """The part that a picture's name names, by a bundle's own expression; else the name itself, without its suffix."""
-    return _PartNames(_compile(part_regex), strict=False).of(name)[0]
+def part_of(name: str, part_regex: str | None) -> str | None:
+    """The part that a picture's name names, by a bundle's own expression; None where it does not tell."""
+    part, known = _PartNames(_compile(part_regex), strict=False).of(name)
+    return part if known else None
 
 
 def test_pictures(pictures: Iterable[Picture]) -> list[Picture]:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, line, train
+from defectflow.cli import admin, line, station, train
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
@@ -28,6 +28,7 @@ app.command()(admin.recipes)
 app.command()(train.doctor)
 app.command()(train.draw)
 app.command()(train.pretrain)
+app.command()(station.ui)
 
 
 def _version(wanted: bool) -> None:

@@ -11,13 +11,15 @@ from defectflow.cli.console import err, out
 
 
 def ui(
-    bundles: Annotated[Path, typer.Argument(help="The folder that holds your bundles, or one bundle.")] = Path("models"),
+    bundles: Annotated[Path, typer.Argument(help="The folder that holds your bundles, or one bundle.")] = Path(
+        "models"
+    ),
     host: Annotated[str, typer.Option(help="Address to listen on. Any other than this machine's own needs users.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
     store: Annotated[
-        str | None, typer.Option(help="URL of the store; by default an SQLite file in the bundles' folder.")
+        str | None, typer.Option(help="File or URL of the store; by default inspections.db in the bundles' folder.")
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM), to serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
@@ -26,7 +28,7 @@ def ui(
     from defectflow_ui.server import build, run
     from defectflow_ui.settings import Settings
     from defectflow_ui.start import open_station
-    from defectflow_ui.words import Start as words
+    from defectflow_ui.words import start as words
 
     settings = Settings(bundles, host, port, store)
     app = build(open_station(settings))

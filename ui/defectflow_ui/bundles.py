@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
 from defectflow.errors import BundleError
 from defectflow.runtime import Inspector
 from defectflow.runtime.bundle import CARD, MODEL, Bundle, open_bundle
-from defectflow_ui.words import Models as words
-
-ACTIVE = "active.json"
+from defectflow.store.versions import Versions
+from defectflow_ui.words import models as words
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +27,9 @@ class Found:
 class Bundles:
     """The bundles of a folder. A name from the browser only ever selects among those that were found. Thread-safe."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, versions: Versions) -> None:
         self.folder = folder
+        self._versions = versions
         self._lock = Lock()
         self._opened: dict[Path, tuple[object, Found]] = {}
         self._inspector: tuple[object, Inspector] | None = None
@@ -52,21 +50,17 @@ class Bundles:
 
     @property
     def active_name(self) -> str | None:
-        """The activated bundle's name; where nobody has chosen and there is only one, that one."""
-        try:
-            chosen = str(json.loads((self.folder / ACTIVE).read_text(encoding="utf-8"))["bundle"])
-        except (OSError, ValueError, KeyError, TypeError):
-            usable = [found.name for found in self.all() if found.bundle is not None]
-            return usable[0] if len(usable) == 1 else None
-        return chosen
+        """The bundle that was activated last; where nothing ever was and only one is calibrated, that one."""
+        found, last = self.all(), self._versions.active()
+        if last is not None:
+            return next((one.name for one in found if str(one.path.resolve()) == last.path), None)
+        usable = [one.name for one in found if one.bundle is not None and one.bundle.card.calibration is not None]
+        return usable[0] if len(usable) == 1 else None
 
-    def activate(self, name: str, who: str) -> Bundle:
-        """From now on this bundle judges. Raises BundleError where it cannot be used."""
+    def activate(self, name: str, *, by: str, reason: str) -> Bundle:
+        """From now on this bundle judges. Raises BundleError where it cannot be used, NotCalibrated."""
         bundle = self.find(name)
-        said = {"bundle": name, "who": who, "when": datetime.now(UTC).isoformat(timespec="seconds")}
-        partial = self.folder / f"{ACTIVE}.partial"
-        partial.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.folder / ACTIVE)
+        self._versions.activate(bundle, by=by, reason=reason)
         return bundle
 
     def active(self) -> Bundle:
@@ -102,4 +96,6 @@ class Bundles:
 
 def _state(path: Path) -> object:
     """Changes whenever a bundle's model or card does."""
-    return path, *((file.stat().st_mtime_ns, file.stat().st_size) for file in (path / CARD, path / MODEL) if file.is_file())
+    return path, *(
+        (file.stat().st_mtime_ns, file.stat().st_size) for file in (path / CARD, path / MODEL) if file.is_file()
+    )

@@ -8,11 +8,13 @@ from typing import Any
 import gradio as gr
 
 from defectflow.errors import DefectFlowError
+from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.pages import PAGES
 from defectflow_ui.station import LOCAL_USER, Station
-from defectflow_ui.visitors import Role, Visitor
-from defectflow_ui.words import Common as words
+from defectflow_ui.theme import block, clicks
+from defectflow_ui.visitors import Visitor
+from defectflow_ui.words import common as words
 
 JOBS_EVERY_S = 2.0
 
@@ -20,8 +22,8 @@ JOBS_EVERY_S = 2.0
 def build_frame(station: Station) -> gr.Blocks:
     """All pages in one Gradio app."""
     with gr.Blocks(title=words.title, analytics_enabled=False, fill_width=True) as blocks:
-        header = gr.HTML(elem_id="station-header")
-        jobs = gr.HTML(elem_id="station-jobs", js_on_load=STOP_JS)
+        header = block(elem_id="station-header")
+        jobs = block(elem_id="station-jobs", events=clicks("stop"))
         with gr.Tabs(elem_id="station-tabs"):
             for page in PAGES:
                 with gr.Tab(page.words.tab, id=page.words.tab, elem_id=f"page-{page.words.tab.lower()}"):
@@ -34,7 +36,7 @@ def build_frame(station: Station) -> gr.Blocks:
 
         @station.handler(Role.OPERATOR)
         def stop_job(visitor: Visitor) -> str:
-            job = station.jobs.find(str(visitor.event.get("job", "")))
+            job = station.jobs.find(str(visitor.event.get("stop", "")))
             if job is not None and (job.who == visitor.user or visitor.may(Role.ENGINEER)):
                 job.cancel()
             return jobs_html(station)
@@ -53,14 +55,6 @@ def build_frame(station: Station) -> gr.Blocks:
     return blocks
 
 
-STOP_JS = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-job]');
-  if (button) trigger('stop', {job: button.dataset.job});
-});
-"""
-
-
 def header_html(station: Station, visitor: Visitor) -> str:
     """Product, active bundle with its promise, user, and the buttons that station.js serves."""
     try:
@@ -70,7 +64,7 @@ def header_html(station: Station, visitor: Visitor) -> str:
         bundle = f'<b id="active-bundle">{html.escape(name)}</b> <span class="quiet">{html.escape(said)}</span>'
     except DefectFlowError as error:
         bundle = f'<b id="active-bundle" class="warn" title="{html.escape(str(error))}">{words.no_bundle}</b>'
-    who = html.escape(words.signed_in(visitor.user, visitor.role.word))
+    who = html.escape(words.signed_in(visitor.user, visitor.role))
     leave = ""
     if visitor.user != LOCAL_USER:
         leave = f'<form method="post" action="/sign-out"><button type="submit">{words.sign_out}</button></form>'
@@ -94,5 +88,5 @@ def job_html(job: Job) -> str:
     return (
         f'<div class="job"><b>{html.escape(job.title)}</b><progress max="1"{value}></progress>'
         f'<span class="quiet">{html.escape(note)}</span>'
-        f'<button type="button" data-job="{job.token}">{words.stop}</button></div>'
+        f'<button type="button" data-stop="{job.token}">{words.stop}</button></div>'
     )

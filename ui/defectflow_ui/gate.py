@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.station import LOCAL_USER, Station
 from defectflow_ui.visitors import COOKIE, IDLE_S, Session
-from defectflow_ui.words import Common as words
+from defectflow_ui.words import common as words
 
 OPEN = re.compile(r"/(sign-in|station/[\w.-]+|favicon\.ico)")
 """Served to everybody: the sign-in page and the station's own assets."""
@@ -52,7 +52,7 @@ class Gate:
         answer = self._refusal(request, session)
         begun = None
         if answer is None and session is None and not OPEN.fullmatch(request.url.path):
-            if self._station.users.any():
+            if self._station.store.users.any():
                 wants_page = request.method == "GET" and request.url.path == "/"
                 answer = RedirectResponse("/sign-in", 303) if wants_page else _refuse(401, words.sign_in_again)
             else:

@@ -18,17 +18,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.dataset import Picture, part_name
+from defectflow.dataset import Picture, part_of
 from defectflow.errors import ImageError
 from defectflow.runtime import Inspector, Verdict
 from defectflow.runtime.image import read_image
 from defectflow.runtime.overlay import overlay
 from defectflow.runtime.reference import References
 from defectflow.scoring import as_csv, flatten, row_of
+from defectflow.store import Seen
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Arrived, Drop
 
 Pixels = NDArray[np.uint8]
+Record = Callable[[list[Seen]], object]
 Order = Literal["worst", "best", "arrival", "name"]
 DECISIONS = ("ok", "review", "defect", "invalid", "error")
 THUMBNAIL_PX = 220
@@ -47,7 +49,8 @@ class Judged:
 
     number: int
     name: str
-    part: str
+    part: str | None
+    """None where the bundle's expression does not tell."""
     file: Path | None
     item: Verdict | ImageError
     thumbnail: str | None
@@ -72,9 +75,10 @@ class Judged:
 class Inspection:
     """The drop of one browser tab, and what has been found about it."""
 
-    def __init__(self, inspector: Inspector, drop: Drop, shelf: Shelf) -> None:
-        """Raises NotCalibrated where the bundle has no thresholds."""
+    def __init__(self, inspector: Inspector, drop: Drop, shelf: Shelf, record: Record) -> None:
+        """`record` gets every picture once it is judged. Raises NotCalibrated where the bundle has no thresholds."""
         self.inspector = inspector
+        self._record = record
         self.calibration = inspector.card.judge()
         self.rows: list[Judged] = []
         self.what_if: float | None = None
@@ -104,6 +108,7 @@ class Inspection:
                 arrived = arrived[:together]
                 taken, together = taken + len(arrived), TOGETHER
                 fresh = self._judge(arrived)
+                self._record([_seen(row) for row in fresh])
                 self.rows += fresh
                 yield fresh
         finally:
@@ -117,7 +122,7 @@ class Inspection:
             if isinstance(item, ImageError):  # said of the picture's own name, not of the file that we made of it
                 reason = str(item).removeprefix(f"{one.file}: ").removeprefix(f"{one.name}: ")
                 item = ImageError(f"{one.name}: {reason}")
-            part = part_name(one.name, self.inspector.card.part_regex)
+            part = part_of(one.name, self.inspector.card.part_regex)
             file, address = one.file, None
             if file is not None and isinstance(item, Verdict):
                 address = self._shelf.put(self._maker(file, _thumbnail), "image/jpeg")
@@ -178,11 +183,16 @@ class Inspection:
             self._references = References(self.inspector.bundle)
         similar = self._references.most_similar(verdict.embedding)
         worst = regions[0]
-        centre = (worst.left_px + worst.width_px / 2) / verdict.width_px, (worst.top_px + worst.height_px / 2) / verdict.height_px
+        centre = (
+            (worst.left_px + worst.width_px / 2) / verdict.width_px,
+            (worst.top_px + worst.height_px / 2) / verdict.height_px,
+        )
         side = max(worst.width_px * 1.6, worst.height_px * 1.6, CROP_SHARE * max(verdict.height_px, verdict.width_px))
         share = side / verdict.width_px, side / verdict.height_px
         here = self._shelf.put(self._maker(file, lambda pixels: _cut(pixels, centre, share)), "image/jpeg")
-        there = self._shelf.put(self._maker(similar.thumbnail, lambda pixels: _cut(pixels, centre, share)), "image/jpeg")
+        there = self._shelf.put(
+            self._maker(similar.thumbnail, lambda pixels: _cut(pixels, centre, share)), "image/jpeg"
+        )
         return here, there, similar.part
 
     def export_csv(self) -> str:
@@ -211,7 +221,8 @@ class Inspection:
     def _csv(self) -> str:
         card = self.inspector.card
         rows = [
-            row_of(row.name, Picture(row.file or Path(row.name), row.part), row.item, card) for row in self.rows
+            row_of(row.name, Picture(row.file or Path(row.name), row.part or row.name), row.item, card)
+            for row in self.rows
         ]
         return as_csv(flatten(rows))
 
@@ -219,6 +230,10 @@ class Inspection:
         """A picture file as JPEG bytes, made when somebody looks at it."""
         full_scale = self.inspector.card.image.full_scale
         return lambda: _jpeg(change(read_image(file, full_scale=full_scale)))
+
+
+def _seen(row: Judged) -> Seen:
+    return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True)
 
 
 def _jpeg(pixels: Pixels) -> bytes:

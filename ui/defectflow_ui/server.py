@@ -15,20 +15,30 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from defectflow.errors import DefectFlowError
+from defectflow.store import Role
 from defectflow_ui.frame import build_frame
 from defectflow_ui.gate import Gate
 from defectflow_ui.signin import Attempts, SignIn
 from defectflow_ui.station import Station
 from defectflow_ui.theme import ASSETS, HEAD, theme
 from defectflow_ui.uploads import Drop
-from defectflow_ui.visitors import COOKIE, Role, Session
-from defectflow_ui.words import Common as words
+from defectflow_ui.visitors import COOKIE, Session
+from defectflow_ui.words import common as words
 
 ANSWERED_TOGETHER = 16
 """Handlers that run at the same time."""
 MOST_DROPS = 8
 """Drops of one session that are kept; beyond them the oldest one's pictures go."""
-PATH_COMPONENTS = (gr.File, gr.Image, gr.Gallery, gr.Audio, gr.Video, gr.UploadButton, gr.DownloadButton, gr.FileExplorer)
+PATH_COMPONENTS = (
+    gr.File,
+    gr.Image,
+    gr.Gallery,
+    gr.Audio,
+    gr.Video,
+    gr.UploadButton,
+    gr.DownloadButton,
+    gr.FileExplorer,
+)
 """They send paths through the browser; the station's shelf and uploads do not."""
 
 
@@ -119,8 +129,8 @@ class _OwnRoutes:
     async def open_drop(self, request: Request) -> Response:
         session = self._session(request)
         role = self._station.role_of(session)
-        if role is None or role < Role.OPERATOR:
-            return PlainTextResponse(words.not_allowed("viewer", Role.OPERATOR.word), 403)
+        if role is None or not role.allows(Role.OPERATOR):
+            return PlainTextResponse(words.not_allowed(role or "none", Role.OPERATOR), 403)
         drop = Drop(self._station.settings.limits)
         session.drops[drop.token] = drop
         while len(session.drops) > MOST_DROPS:
@@ -147,7 +157,8 @@ class _OwnRoutes:
         return session
 
     def _drop(self, request: Request) -> Drop | None:
-        return self._session(request).drops.get(request.path_params["token"])
+        drop = self._session(request).drops.get(request.path_params["token"])
+        return None if drop is None or drop.ended else drop
 
 
 def _nothing() -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 2**20
+STORE = "inspections.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,14 @@ class Settings:
     """The folder whose subfolders are bundles."""
     host: str = "127.0.0.1"
     port: int = 7860
-    store: str | None = None
-    """SQLAlchemy URL; by default an SQLite file in the bundles' folder."""
+    store_url: str | None = None
+    """Path of an SQLite file, or postgresql://...; by default a file in the bundles' folder."""
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def store(self) -> str:
+        """Where inspections, users and activations are kept."""
+        return self.store_url or str(self.bundles / STORE)
 
     @property
     def local(self) -> bool:

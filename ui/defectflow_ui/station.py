@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import gradio as gr
 
 from defectflow.errors import DefectFlowError
+from defectflow.store import Role, Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.jobs import Jobs
 from defectflow_ui.settings import Settings
-from defectflow_ui.visitors import COOKIE, Role, Session, Sessions, Visitor
-from defectflow_ui.words import Common as words
+from defectflow_ui.visitors import COOKIE, Session, Sessions, Visitor
+from defectflow_ui.words import common as words
 
 LOCAL_USER = "local"
 """Who works at a station without users: somebody at this machine, who may do everything."""
 
 
-class Users(Protocol):
-    """Who may sign in."""
-
-    def any(self) -> bool:
-        """Whether there are users at all; if so, everybody has to sign in."""
-
-    def check(self, name: str, password: str) -> bool: ...
-
-    def role(self, name: str) -> str | None:
-        """viewer, operator or engineer; None where there is no such user (any more)."""
-
-
 @dataclass(eq=False)
 class Station:
-    """Settings, bundles, users, sessions and jobs of one running station."""
+    """Settings, store, bundles, sessions and jobs of one running station."""
 
     settings: Settings
-    users: Users
+    store: Store
     bundles: Bundles = field(init=False)
     sessions: Sessions = field(default_factory=Sessions)
     jobs: Jobs = field(default_factory=Jobs)
@@ -46,14 +34,14 @@ class Station:
     """What the frame runs whenever the page is opened, and a page's tab chosen."""
 
     def __post_init__(self) -> None:
-        self.bundles = Bundles(self.settings.bundles)
+        self.bundles = Bundles(self.settings.bundles, self.store.versions)
 
     def role_of(self, session: Session) -> Role | None:
         """Looked up at every call, so that a changed role or a removed user counts at once."""
-        if not self.users.any():
+        if not self.store.users.any():
             return Role.ENGINEER if session.user == LOCAL_USER and self.settings.local else None
-        word = self.users.role(session.user)
-        return Role[word.upper()] if word else None
+        user = self.store.users.get(session.user)
+        return None if user is None else user.role
 
     def handler(self, least: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Make a function of a page callable from the browser, for everybody whose role is at least this one.
@@ -94,8 +82,8 @@ class Station:
         role = self.role_of(session) if session is not None else None
         if session is None or role is None:
             raise gr.Error(words.sign_in_again, duration=None)
-        if role < least:
-            raise gr.Error(words.not_allowed(role.word, least.word), duration=None)
+        if not role.allows(least):
+            raise gr.Error(words.not_allowed(role, least), duration=None)
         said = event._data if isinstance(event._data, dict) else {}
         return Visitor(session.user, role, session, session.tab(str(request.session_hash)), said)
 
@@ -103,6 +91,7 @@ class Station:
         """Stop jobs, forget sessions, remove what was uploaded."""
         self.jobs.stop_all()
         self.sessions.close()
+        self.store.close()
 
 
 def _with_messages(steps: Iterator[Any]) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from defectflow_ui.words import VERDICTS
+from defectflow_ui.words.verdicts import VERDICTS
 
 ASSETS = Path(__file__).parent / "assets"
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
@@ -38,6 +38,16 @@ def theme() -> gr.themes.Base:
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
     )
+
+
+def block(content: str = "", *, elem_id: str, events: str = "") -> gr.HTML:
+    """A piece of the page that Python writes as HTML. `events` is the JavaScript that turns clicks into events."""
+    return gr.HTML(content, elem_id=elem_id, js_on_load=events or None, apply_default_css=False)
+
+
+def clicks(*names: str) -> str:
+    """For `block`: a click on something with data-<name> is the event <name>, with that attribute as its value."""
+    return f"station.clicks(element, trigger, {', '.join(repr(name) for name in names)})"
 
 
 def badge(decision: str, *, small: bool = False) -> str:

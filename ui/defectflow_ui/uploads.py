@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from defectflow.errors import ImageError
 from defectflow.runtime.image import SUFFIXES, size_px
 from defectflow_ui.settings import MIB, Limits
-from defectflow_ui.words import Uploads as words
+from defectflow_ui.words import uploads as words
 
 CHUNK = 1 * MIB
 ZIP_START = (b"PK\x03\x04", b"PK\x05\x06")
@@ -55,7 +55,7 @@ class Drop:
     async def receive(self, name: str, content: AsyncIterator[bytes]) -> None:
         """Take one file as it comes in; never more of it than is allowed."""
         name = shown_name(name)
-        file = self._next_file()
+        file = self._next_file(name)
         size, refusal = 0, self._refusal(name)
         with file.open("wb") as out:
             async for chunk in content:
@@ -72,6 +72,10 @@ class Drop:
             self._refuse(name, file, refusal)
         else:
             await run_in_threadpool(self._unpack if _is_zip(file) else self._take, name, file)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
 
     def end(self) -> None:
         """The browser has sent everything, or has given up."""
@@ -90,9 +94,11 @@ class Drop:
         self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _next_file(self) -> Path:
+    def _next_file(self, name: str) -> Path:
+        """A file of ours. Of the given name it has nothing but a suffix that is known."""
         self._files += 1
-        return self.folder / f"{self._files:06}"
+        suffix = PurePosixPath(name).suffix.lower()
+        return self.folder / f"{self._files:06}{suffix if suffix in SUFFIXES else ''}"
 
     def _refusal(self, name: str) -> str | None:
         if len(self._arrived) >= self._limits.files:
@@ -128,7 +134,7 @@ class Drop:
             file.unlink(missing_ok=True)
 
     def _extract(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> None:
-        target = self._next_file()
+        target = self._next_file(name)
         try:
             if reason := self._refusal(name):
                 self._add(Arrived(name, None, ImageError(reason)))

@@ -11,10 +11,10 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 from threading import Lock
 from typing import Any
 
+from defectflow.store import Role
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Drop
 
@@ -23,21 +23,6 @@ IDLE_S = 8 * 3600
 """A session ends when nobody has asked anything for so long: a shift."""
 MOST_SESSIONS = 1000
 MOST_TABS = 20
-
-
-class Role(IntEnum):
-    """Each may do what the ones before may do."""
-
-    VIEWER = 1
-    """Looks: bundles, history."""
-    OPERATOR = 2
-    """Inspects and reviews."""
-    ENGINEER = 3
-    """Trains, calibrates, activates."""
-
-    @property
-    def word(self) -> str:
-        return self.name.lower()
 
 
 class Tab(dict[str, Any]):
@@ -94,7 +79,7 @@ class Visitor:
         return self.session.shelf
 
     def may(self, role: Role) -> bool:
-        return self.role >= role
+        return self.role.allows(role)
 
 
 class Sessions:

@@ -1,4 +1,4 @@
-"""The pages, in the order of their tabs. Each is a module with `words` (its class in words.py) and `build(station)`."""
+"""The pages, in the order of their tabs. Each is a module with `words` (its module in words/) and `build(station)`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from defectflow_ui.pages import inspect, models
 from defectflow_ui.station import Station
 
 
-class _Words(Protocol):
+class Words(Protocol):
     tab: str
 
 
 class Page(Protocol):
     """What a page's module has."""
 
-    words: type[_Words]
+    words: Words
 
     def build(self, station: Station) -> None: ...
 

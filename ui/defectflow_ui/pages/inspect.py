@@ -10,13 +10,16 @@ from typing import Any
 import gradio as gr
 
 from defectflow.errors import DataError
+from defectflow.store import Role, Seen
 from defectflow_ui.inspection import Inspection
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.visitors import Role, Visitor
-from defectflow_ui.words import Inspect as words
+from defectflow_ui.theme import block, clicks
+from defectflow_ui.visitors import Visitor
+from defectflow_ui.words import inspect as words
 
 INSPECTION = "inspect.inspection"
+SOURCE = "ui"
 SHOWN_EVERY_S = 0.4
 Updates = dict[Any, Any]
 
@@ -25,26 +28,32 @@ def build(station: Station) -> None:
     """Drop zone, verdicts and gallery on the left; the chosen part, what-if and exports on the right."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=400):
-            zone = gr.HTML(view.drop_zone(), elem_id="drop-zone", js_on_load="station.dropZone(element, trigger, 'dropped')")
-            with gr.Row():
-                status = gr.HTML(elem_id="inspect-status")
-                stop = gr.Button(words.stop, visible=False, size="sm", elem_id="inspect-stop")
-            counts = gr.HTML(elem_id="inspect-counts", js_on_load="station.clicks(element, trigger, 'only')")
-            order = gr.Dropdown(list(words.orders), value="worst", label=words.order, elem_id="inspect-order", container=False)
-            gallery = gr.HTML(
-                view.nothing_yet(), elem_id="gallery", js_on_load="station.clicks(element, trigger, 'number')"
+            zone = block(
+                view.drop_zone(station.store.settings.pictures != "none"),
+                elem_id="drop-zone",
+                events="station.dropZone(element, trigger, 'dropped')",
             )
+            with gr.Row():
+                status = block(elem_id="inspect-status")
+                stop = gr.Button(words.stop, visible=False, size="sm", elem_id="inspect-stop")
+            counts = block(elem_id="inspect-counts", events=clicks("only"))
+            order = gr.Dropdown(
+                list(words.orders), value="worst", label=words.order, elem_id="inspect-order", container=False
+            )
+            gallery = block(view.nothing_yet(), elem_id="gallery", events=clicks("number"))
         with gr.Column(scale=6, min_width=440):
-            part = gr.HTML(view.nothing_chosen(), elem_id="part", js_on_load="station.clicks(element, trigger, 'step')")
+            part = block(view.nothing_chosen(), elem_id="part", events=clicks("step"))
             with gr.Group(visible=False) as asking:
-                what_if = gr.Slider(0, 1, 0.5, label=words.what_if, info=words.what_if_info, elem_id="what-if", buttons=[])
-                flips = gr.HTML(elem_id="flips")
+                what_if = gr.Slider(
+                    0, 1, 0.5, label=words.what_if, info=words.what_if_info, elem_id="what-if", buttons=[]
+                )
+                flips = block(elem_id="flips")
                 reset = gr.Button(words.what_if_reset, size="sm", elem_id="what-if-reset")
             with gr.Row(visible=False) as exporting:
                 as_table = gr.Button(words.export_csv, size="sm", elem_id="export-csv")
                 as_pictures = gr.Button(words.export_zip, size="sm", elem_id="export-zip")
                 clear = gr.Button(words.clear, size="sm", elem_id="inspect-clear")
-            download = gr.HTML(elem_id="inspect-download")
+            download = block(elem_id="inspect-download")
 
     def overview(inspection: Inspection) -> Updates:
         return {counts: view.counts(inspection), gallery: view.gallery(inspection), flips: view.flips(inspection)}
@@ -60,10 +69,15 @@ def build(station: Station) -> None:
 
     @station.handler(Role.OPERATOR)
     def judge(visitor: Visitor) -> Iterator[Updates]:
-        drop = visitor.session.drops.pop(str(visitor.event.get("drop")), None)
+        drop = visitor.session.drops.get(str(visitor.event.get("drop")))
         if drop is None:
             raise DataError(words.nothing_yet)
-        inspection = Inspection(station.bundles.inspector(), drop, visitor.shelf)
+        inspector = station.bundles.inspector()
+
+        def record(seen: list[Seen]) -> None:
+            station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
+
+        inspection = Inspection(inspector, drop, visitor.shelf, record)
         if isinstance(before := visitor.tab.get(INSPECTION), Inspection):
             before.close()
         visitor.tab[INSPECTION] = inspection

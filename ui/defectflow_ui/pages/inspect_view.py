@@ -8,21 +8,22 @@ from defectflow.runtime import Verdict
 from defectflow.runtime.calibration import Calibration
 from defectflow_ui.inspection import DECISIONS, Inspection, Judged
 from defectflow_ui.theme import badge, empty, tip
-from defectflow_ui.words import VERDICTS
-from defectflow_ui.words import Inspect as words
+from defectflow_ui.words import inspect as words
+from defectflow_ui.words.verdicts import VERDICTS
 
 STRIP_WIDTH, STRIP_HEIGHT = 600, 56
 MOST_REGIONS = 8
 
 
-def drop_zone() -> str:
+def drop_zone(keeps_copies: bool) -> str:
+    kept = words.keeps_copies if keeps_copies else words.keeps_verdicts
     keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     return (
         f'<div class="drop-zone"><b>{words.drop}</b>'
         f'<label class="link-button">{words.choose}<input type="file" multiple hidden '
         'accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,.zip"></label>'
         f'<button type="button" data-camera>{words.camera}</button>'
-        f'<div class="camera" data-shoot="{words.shoot}"></div><p class="quiet small">{words.limits}</p>'
+        f'<div class="camera" data-shoot="{words.shoot}"></div><p class="quiet small">{words.formats} {kept}</p>'
         f'<p class="problem" role="alert"></p><div data-keys-help hidden>{keys}</div></div>'
     )
 
@@ -43,7 +44,7 @@ def status(inspection: Inspection) -> str:
         return f'<div class="job" role="status">{bar}<span>{words.judging(done, expected)}</span></div>'
     if inspection.stopping.is_set():
         return f'<div role="status">{words.stopped(done)}</div>'
-    return f'<div role="status">{words.done(done, len({row.part for row in inspection.rows}))}</div>'
+    return f'<div role="status">{words.done(done, len({row.part or row.name for row in inspection.rows}))}</div>'
 
 
 def counts(inspection: Inspection) -> str:
@@ -62,7 +63,9 @@ def counts(inspection: Inspection) -> str:
 
 def _chip(only: str, label: str, count: int, pressed: bool, more: str = "") -> str:
     state = "true" if pressed else "false"
-    return f'<button type="button" class="chip" data-only="{only}" aria-pressed="{state}"{more}>{label} {count}</button>'
+    return (
+        f'<button type="button" class="chip" data-only="{only}" aria-pressed="{state}"{more}>{label} {count}</button>'
+    )
 
 
 def gallery(inspection: Inspection) -> str:
@@ -75,7 +78,9 @@ def gallery(inspection: Inspection) -> str:
 def _tile(inspection: Inspection, row: Judged) -> str:
     now, before = row.decision(inspection.what_if), row.decision()
     name = html.escape(row.name)
-    picture = f'<img src="{row.thumbnail}" alt="" loading="lazy">' if row.thumbnail else '<span class="no-picture">!</span>'
+    picture = (
+        f'<img src="{row.thumbnail}" alt="" loading="lazy">' if row.thumbnail else '<span class="no-picture">!</span>'
+    )
     score = f"{row.verdict.score:.2f}" if row.verdict is not None else ""
     changed = f'<span class="changed">{words.flip(before, now)}</span>' if now != before else ""
     return (

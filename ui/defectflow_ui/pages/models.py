@@ -11,10 +11,11 @@ from defectflow.errors import DefectFlowError
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import Card
 from defectflow.runtime.verify import verify as run_verify
+from defectflow.store import Role
 from defectflow_ui.station import Station
-from defectflow_ui.theme import empty
-from defectflow_ui.visitors import Role, Visitor
-from defectflow_ui.words import Models as words
+from defectflow_ui.theme import block, clicks, empty
+from defectflow_ui.visitors import Visitor
+from defectflow_ui.words import models as words
 
 CHOSEN = "models.chosen"
 
@@ -23,14 +24,14 @@ def build(station: Station) -> None:
     """A list of bundles on the left, the chosen one's card on the right."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=340):
-            listed = gr.HTML(elem_id="bundles", js_on_load="station.clicks(element, trigger, 'bundle')")
+            listed = block(elem_id="bundles", events=clicks("bundle"))
         with gr.Column(scale=6, min_width=420):
             with gr.Row():
                 activate = gr.Button(words.activate, variant="primary", interactive=False, elem_id="activate")
                 verify = gr.Button(words.verify, interactive=False, elem_id="verify")
                 compare = gr.Dropdown([words.compare_nothing], label=words.compare, interactive=True, elem_id="compare")
-            said = gr.HTML(elem_id="models-said")
-            card = gr.HTML(elem_id="card")
+            said = block(elem_id="models-said")
+            card = block(elem_id="card")
 
     def show(visitor: Visitor, other: str | None = None) -> dict[Any, Any]:
         names = [found.name for found in station.bundles.all()]
@@ -58,7 +59,7 @@ def build(station: Station) -> None:
     @station.handler(Role.ENGINEER)
     def make_active(visitor: Visitor, other: str | None) -> dict[Any, Any]:
         name = str(visitor.tab.get(CHOSEN))
-        station.bundles.activate(name, visitor.user)
+        station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
         return show(visitor, other) | {said: _said(words.activated(name), good=True)}
 
     @station.handler(Role.OPERATOR)
@@ -122,7 +123,9 @@ def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | 
     for key, label in words.rows:
         values = [one[key] for one in facts]
         differs = ' class="differs"' if len(set(values)) > 1 else ""
-        rows.append(f"<tr{differs}><th>{label}</th>{''.join(f'<td>{html.escape(value)}</td>' for value in values)}</tr>")
+        rows.append(
+            f"<tr{differs}><th>{label}</th>{''.join(f'<td>{html.escape(value)}</td>' for value in values)}</tr>"
+        )
     told = "".join(_promise(visitor, name, bundle) for name, bundle in zip((chosen, other), bundles, strict=False))
     return f'<table class="facts"><tr><th></th>{head}</tr>{"".join(rows)}</table><div class="promises">{told}</div>'
 
