@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.geometry import Geometry
 
 
@@ -25,13 +26,19 @@ class Decision(IntEnum):
         return self.name.lower()
 
 
-def decide(score: float, gated: bool, threshold: float, review_threshold: float) -> Decision:
-    """The graph's rule, in Python. As there, a score that is not a number rejects."""
+def decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
+    """What a picture's score and distance lead to, under a calibration. What is not a number rejects."""
+    gated = not np.float32(distance) <= np.float32(distance_limit)
+    return decide_at(score, gated, calibration.threshold.value, calibration.review.value)
+
+
+def decide_at(score: float, gated: bool, threshold: float, review_threshold: float) -> Decision:
+    """The rule of the graph's verdict nodes, in Python; in float32, as they compute."""
     if gated:
         return Decision.INVALID
-    if not score <= threshold:
+    if not np.float32(score) <= np.float32(threshold):
         return Decision.DEFECT
-    return Decision.OK if score <= review_threshold else Decision.REVIEW
+    return Decision.OK if np.float32(score) <= np.float32(review_threshold) else Decision.REVIEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +104,7 @@ class Verdict(Measurement):
 
     def what_if(self, threshold: float) -> Decision:
         """The decision at another threshold, without running the model; the grey band keeps its lower end, if below."""
-        return decide(self.score, self.gated, threshold, min(self.review_threshold, threshold))
+        return decide_at(self.score, self.gated, threshold, min(self.review_threshold, threshold))
 
     @property
     def mask_is_top_fraction(self) -> bool:
