@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,8 @@ from defectflow.runtime.verdict import Measurement, Verdict
 TABLE, PARTS, OVERLAYS, MASKS = "results", "parts.csv", "overlays", "masks"
 UNJUDGED = "not judged"
 Format = Literal["csv", "jsonl", "parquet"]
+Record = Callable[[Picture, str, Verdict | ImageError], object]
+"""Also keeps a verdict elsewhere: the picture, its name in the results, and what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ def score_folder(
     masks: bool = False,
     scores_only: bool = False,
     resume: bool = False,
+    record: Record | None = None,
     watch: Watch = unwatched,
 ) -> Tally:
     """Judge every picture of a folder into `out`. Unreadable pictures become rows; nothing is ever judged twice.
 
-    With `scores_only` there are scores and no verdicts, which an uncalibrated bundle can give, too.
+    With `scores_only` there are scores and no verdicts, which an uncalibrated bundle can give, too. What `record` is
+    given it has kept before the journal says so: a kill in between makes it meet that picture again, never miss it.
     Raises NotCalibrated, SettingsError where `out` holds other results, DataError where results cannot be written.
     """
     look = inspector.measure if scores_only else inspector.inspect
@@ -72,6 +76,8 @@ def score_folder(
         inspector.card.judge()
     elif overlays or masks:
         raise SettingsError("overlays and masks need thresholds; leave them out, or leave --scores-only out")
+    elif record is not None:
+        raise SettingsError("a store keeps verdicts; leave --store out, or leave --scores-only out")
     if table == "parquet":
         check_parquet()
     # Where results lie in the scored folder, the overlays of an earlier run are not pictures to judge.
@@ -101,6 +107,8 @@ def score_folder(
                         _draw(out, name, picture.path, item, inspector, overlays, masks)
                     except ImageError as error:  # moved away since it was judged
                         item = error
+                if record is not None and isinstance(item, Verdict | ImageError):
+                    record(picture, name, item)
                 # Drawn first, so that a row in the journal means that everything of that picture is there.
                 journal.write(row_of(name, picture, item, inspector.card).model_dump_json() + "\n")
                 journal.flush()

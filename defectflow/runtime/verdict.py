@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.geometry import Geometry
 
 
@@ -26,14 +25,8 @@ class Decision(IntEnum):
         return self.name.lower()
 
 
-def decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
-    """What a picture's score and distance lead to, under a calibration. What is not a number rejects."""
-    gated = not np.float32(distance) <= np.float32(distance_limit)
-    return decide_at(score, gated, calibration.threshold.value, calibration.review.value)
-
-
-def decide_at(score: float, gated: bool, threshold: float, review_threshold: float) -> Decision:
-    """The rule of the graph's verdict nodes, in Python; in float32, as they compute."""
+def decide(score: float, threshold: float, review_threshold: float, *, gated: bool) -> Decision:
+    """The rule of the graph's verdict nodes, in Python; in float32, as they compute. What is not a number rejects."""
     if gated:
         return Decision.INVALID
     if not np.float32(score) <= np.float32(threshold):
@@ -104,7 +97,7 @@ class Verdict(Measurement):
 
     def what_if(self, threshold: float) -> Decision:
         """The decision at another threshold, without running the model; the grey band keeps its lower end, if below."""
-        return decide_at(self.score, self.gated, threshold, min(self.review_threshold, threshold))
+        return decide(self.score, threshold, min(self.review_threshold, threshold), gated=self.gated)
 
     @property
     def mask_is_top_fraction(self) -> bool:

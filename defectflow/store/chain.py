@@ -12,13 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Double, Table, insert, select
+from sqlalchemy import Column, Connection, Double, RowMapping, Table, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from defectflow.errors import StoreError
 from defectflow.store.schema import CHAINED, REMOVABLE, chain, removals
 
 GENESIS = "0" * 64
@@ -36,6 +38,14 @@ class Head:
 
     def __str__(self) -> str:
         return f"{self.id}:{self.hash}"
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """The inverse of `str`. Raises StoreError."""
+        number, colon, digest = text.partition(":")
+        if not (colon and number.isdecimal() and re.fullmatch("[0-9a-f]{64}", digest)):
+            raise StoreError(f"head {text!r} is not NUMBER:HASH with 64 hex digits, as defectflow log verify prints it")
+        return cls(int(number), digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ def head(connection: Connection) -> Head:
     return Head(0, GENESIS) if row is None else Head(row.id, row.hash)
 
 
-def digest_of(row: Mapping[str, Any]) -> str:
+def digest_of(row: Mapping[str, Any] | RowMapping) -> str:
     """SHA-256 of a row's values, in hex. Empty values are left out, so that a later column changes no old digest."""
     values = {name: value for name, value in row.items() if value is not None}
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()
@@ -152,7 +162,7 @@ class _Ascending:
             yield self._next["id"]
             self._next = next(self._rows, None)
 
-    def take(self, number: int) -> Mapping[str, Any] | None:
+    def take(self, number: int) -> RowMapping | None:
         """The row with this number, if it is there."""
         row = self._next
         if row is None or row["id"] != number:
@@ -161,7 +171,7 @@ class _Ascending:
         return row
 
 
-def _stream(connection: Connection, table: Table) -> Iterator[Mapping[str, Any]]:
+def _stream(connection: Connection, table: Table) -> Iterator[RowMapping]:
     reading = connection.execution_options(yield_per=FETCHED)
     return iter(reading.execute(select(table).order_by(table.c.id)).mappings())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 from sqlalchemy import Select, case, func, select
@@ -55,7 +55,7 @@ class History:
     def count(self, query: Query = Query()) -> int:  # noqa: B008
         """How many inspections there are, on all pages."""
         with self._database.reading() as connection:
-            return connection.execute(_where(select(func.count()).select_from(_table), query)).scalar_one()
+            return int(connection.execute(_where(select(func.count()).select_from(_table), query)).scalar_one())
 
     def get(self, inspection_id: int) -> Inspection | None:
         with self._database.reading() as connection:
@@ -112,7 +112,7 @@ class History:
 
     def export_csv(self, stream: TextIO, query: Query = Query()) -> int:  # noqa: B008
         """Every inspection of the query, whatever its page, oldest first; how many. In bounded memory."""
-        wanted = _where(select(*(_table.c[name] for name in EXPORTED)), replace(query)).order_by(_table.c.id)
+        wanted = _where(select(*(_table.c[name] for name in EXPORTED)), query).order_by(_table.c.id)
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(EXPORTED)
         count = 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
 from defectflow.runtime.card import Card
@@ -103,9 +106,14 @@ class Inspection:
         return self.decision == "invalid"
 
     @property
+    def calibrated_score(self) -> float | None:
+        """The score that calibration ranks; None where the picture could not be read."""
+        return math.inf if self.gated else self.score
+
+    @property
     def rank(self) -> tuple[int, float]:
         """Sorts pictures from harmless to worst."""
-        return PRECEDENCE.index(self.decision), float("-inf") if self.score is None else self.score
+        return PRECEDENCE.index(self.decision), -math.inf if self.score is None else self.score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +151,12 @@ class PartInspection:
     @property
     def decision(self) -> Word:
         return self.worst.decision
+
+    @property
+    def score(self) -> float | None:
+        """The largest over its pictures, as calibration ranks it; None where none could be read."""
+        scores = [picture.calibrated_score for picture in self.pictures]
+        return max((score for score in scores if score is not None), default=None)
 
     @property
     def audit(self) -> bool:
@@ -245,7 +259,7 @@ def stamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def read(kind: type[_Record], row: Mapping[str, Any]) -> _Record:
+def read(kind: type[_Record], row: Mapping[str, Any] | RowMapping) -> _Record:
     """A table's row -> its record."""
     values = {field.name: row[field.name] for field in fields(kind)}  # type: ignore[arg-type]  # dataclasses all
     for name, value in values.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,7 +145,8 @@ class Store:
         if isinstance(item, ImageError):
             return row | {"decision": "error", "error": str(item)}
         if audit and seen.picture is not None:  # such a part may calibrate, unless the fit has seen its pixels
-            row["pixel_sha256"] = pixel_digest(read_raw(seen.picture))
+            with suppress(ImageError):  # moved away since: then it will not calibrate
+                row["pixel_sha256"] = pixel_digest(read_raw(seen.picture))
         return row | {
             "decision": item.decision.word,
             "score": item.score,

@@ -1,5 +1,7 @@
 """The first schema: the chain, and what it binds."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,15 +13,15 @@ CHAINED = ("inspections", "reviews", "calibrations", "activations", "users", "se
 REMOVABLE = ("inspections", "reviews")
 
 
-def _required(kind: type[sa.types.TypeEngine[object]], *names: str) -> list[sa.Column[object]]:
+def _required(kind: type[sa.types.TypeEngine[Any]], *names: str) -> list[sa.Column[Any]]:
     return [sa.Column(name, kind, nullable=False) for name in names]
 
 
-def _optional(kind: type[sa.types.TypeEngine[object]], *names: str) -> list[sa.Column[object]]:
+def _optional(kind: type[sa.types.TypeEngine[Any]], *names: str) -> list[sa.Column[Any]]:
     return [sa.Column(name, kind) for name in names]
 
 
-def _table(name: str, *columns: sa.Column[object]) -> None:
+def _table(name: str, *columns: sa.Column[Any]) -> None:
     op.create_table(name, sa.Column("id", _number, primary_key=True, autoincrement=False), *columns)
 
 
