@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,14 +110,14 @@ def score_folder(
                 if record is not None and isinstance(item, Verdict | ImageError):
                     record(picture, name, item)
                 # Drawn first, so that a row in the journal means that everything of that picture is there.
-                journal.write(_row(name, picture, item, inspector.card).model_dump_json() + "\n")
+                journal.write(row_of(name, picture, item, inspector.card).model_dump_json() + "\n")
                 journal.flush()
                 rate = count / (time.perf_counter() - started)
                 watch(Progress("score", len(done) + count, len(pictures), f"{rate:.1f} pictures/s"))
         rows, _ = read_journal(out / JOURNAL)
         parts = gather_parts(rows)
         _write_table(out, rows, table)
-        _replace(out / PARTS, _as_csv([_part_row(part) for part in parts]))
+        _replace(out / PARTS, as_csv([_part_row(part) for part in parts]))
         _replace(out / RUN, run.model_copy(update={"finished": _now()}).model_dump_json(indent=2))
     except OSError as error:
         raise DataError(
@@ -139,7 +139,8 @@ def check_parquet() -> None:
         raise SettingsError("--format parquet needs pyarrow: pip install 'defectflow[parquet]', or use csv") from error
 
 
-def _row(name: str, picture: Picture, item: Measurement | ImageError, card: Card) -> Row:
+def row_of(name: str, picture: Picture, item: Measurement | ImageError, card: Card) -> Row:
+    """One picture's line of the results."""
     known: dict[str, Any] = {
         "file": name,
         "part": picture.part,
@@ -251,9 +252,9 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     """The journal's rows as one table, regions as JSON text; `jsonl` is the journal itself."""
     if table == "jsonl":
         return
-    flat = [row.model_dump(mode="json") | {"regions": json.dumps(row.regions)} for row in rows]
+    flat = flatten(rows)
     if table == "csv":
-        _replace(out / f"{TABLE}.csv", _as_csv(flat))
+        _replace(out / f"{TABLE}.csv", as_csv(flat))
         return
     import pyarrow
     import pyarrow.parquet
@@ -263,7 +264,13 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     partial.replace(out / f"{TABLE}.parquet")
 
 
-def _as_csv(rows: list[dict[str, Any]]) -> str:
+def flatten(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows for a table: regions as JSON text."""
+    return [row.model_dump(mode="json") | {"regions": json.dumps(row.regions)} for row in rows]
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """A table as CSV text."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["file"], lineterminator="\n")
     writer.writeheader()

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, line, records, train, versions
+from defectflow.cli import admin, line, records, release, station, train, versions
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
@@ -17,6 +17,8 @@ EXTRAS = {
     "train": ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"),
     "store": ("sqlalchemy", "alembic", "argon2"),
     "serve": ("psycopg",),
+    "sign": ("cryptography",),
+    "ui": ("gradio", "defectflow_ui"),
 }
 """What each of the package's extras brings."""
 
@@ -27,13 +29,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate, line.verify, line.describe):
+for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate):
     app.command()(command)
+app.command()(release.verify)
+app.command()(release.describe)
+app.command()(release.diff)
+app.command()(release.sign)
+app.command("new-key")(release.new_key)
 app.command("demo-data")(admin.demo_data)
 app.command()(admin.recipes)
 app.command()(train.doctor)
 app.command()(train.draw)
 app.command()(train.pretrain)
+app.command()(station.ui)
 app.add_typer(records.users_app)
 app.add_typer(records.log_app)
 app.add_typer(versions.versions_app)
