@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from defectflow.runtime.image import read_image
 from defectflow.store import Inspection, YieldCount
@@ -43,17 +44,17 @@ def table(rows: Sequence[Inspection], first: int, total: int) -> str:
 
 def _row(item: Inspection) -> str:
     cells = (
-        f"{item.at:%Y-%m-%d %H:%M:%S}",
+        f"{item.at:%m-%d %H:%M:%S}" if item.at.year == datetime.now(UTC).year else f"{item.at:%Y-%m-%d %H:%M}",
         badge(item.decision, small=True),
-        html.escape(item.file),
-        html.escape(item.part),
+        f'<button type="button" class="plain" data-inspection="{item.id}">{html.escape(item.file)}</button>',
+        html.escape(item.part) if item.part_known else "",
         _number(item.score),
         _number(item.threshold),
         html.escape(item.model),
         html.escape(item.by),
     )
     inside = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr tabindex="0" data-inspection="{item.id}">{inside}</tr>'
+    return f'<tr data-inspection="{item.id}">{inside}</tr>'
 
 
 def _number(value: float | None) -> str:
@@ -77,8 +78,10 @@ def story(station: Station, visitor: Visitor, told: Story) -> str:
             f"{words.inspected} {html.escape(item.model)}, {words.calibration} "
             f"{html.escape(names.get(item.calibration_id, item.calibration_id))}{reason}</figcaption></figure>"
         )
+    unnamed = bool(told.inspections) and not told.inspections[0].part_known
+    name = told.inspections[0].file if unnamed else told.part  # its number tells a reader nothing
     return (
-        f'<div class="part" data-story="{html.escape(told.part)}"><h3>{words.story} {html.escape(told.part)}</h3>'
+        f'<div class="part" data-story="{html.escape(told.part)}"><h3>{words.story} {html.escape(name)}</h3>'
         f'<div class="gallery">{"".join(lines)}</div>{said(told.reviews)}</div>'
     )
 
@@ -106,10 +109,9 @@ def chart(counts: Sequence[YieldCount]) -> str:
         if count.yield_share is not None:
             y = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * count.yield_share
             line.append(f"{left + min(step, 62) / 2:.1f},{y:.1f}")
-    ends = (
-        f'<text x="{MARGIN}" y="{HEIGHT - 8}">{counts[0].start}</text>'
-        f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 8}" text-anchor="end">{counts[-1].start}</text>'
-    )
+    ends = f'<text x="{MARGIN}" y="{HEIGHT - 8}">{counts[0].start}</text>'
+    if len(counts) > 1:
+        ends += f'<text x="{WIDTH - MARGIN}" y="{HEIGHT - 8}" text-anchor="end">{counts[-1].start}</text>'
     return (
         f'<p role="status">{words.tally(judged, passed / judged if judged else None)}</p>'
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words.chart}">'

@@ -43,7 +43,7 @@ def _tile(station: Station, visitor: Visitor, part: PartInspection, chosen: str 
         f'<button type="button" class="tile {part.decision}" data-part="{html.escape(part.part)}" '
         f'aria-pressed="{"true" if part.part == chosen else "false"}" title="{html.escape(worst.file)}">'
         f"{_small(station, visitor, worst)}{badge(part.decision, small=True)}"
-        f'<span class="score">{score}</span><span class="name">{html.escape(worst.file)}</span></button>'
+        f'<span class="score">{score}</span><span class="name"><bdi>{html.escape(worst.file)}</bdi></span></button>'
     )
 
 
@@ -67,10 +67,11 @@ def part(station: Station, visitor: Visitor, part: PartInspection | None, *, ski
     file = station.store.picture(worst)
     shown = f'<p class="problem">{words.no_picture}</p>' if file is None else _picture(station, visitor, worst, file)
     score = "" if worst.score is None else f"{worst.score:.3f} / {worst.threshold:.3f}"
+    name = html.escape(part.part) if worst.part_known else ""  # a picture's number tells a reader nothing
     return (
         f'<div class="part" data-reviewed="{html.escape(part.part)}"><div class="part-head">{badge(part.decision)}'
         f'<b class="name">{html.escape(worst.file)}</b><span>{why}</span></div>{shown}'
-        f'<p class="quiet">{html.escape(part.part)} · {worst.at:%Y-%m-%d %H:%M} UTC · {score}</p>'
+        f'<p class="quiet">{name} {worst.at:%Y-%m-%d %H:%M} UTC · {score}</p>'
         f"{said(station.store.reviews.of_part(part.bundle_id, part.part))}</div>"
     )
 
