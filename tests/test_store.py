@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -146,10 +147,19 @@ def test_no_pictures(store: Store, tmp_path: Path) -> None:
 def test_what_is_removed_after_use_is_copied(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "s.db")) as store:
         path, seen = pictured(tmp_path, "a.png", 1)
-        upload = Seen(seen.file, seen.item, seen.part, path, temporary=True)
-        (number,) = store.record(CARD, [upload], by="a", source="ui")
+        (number,) = store.record(CARD, [replace(seen, temporary=True)], by="a", source="ui")
         path.unlink()
         assert store.picture(store.history.get(number)) is not None
+
+
+def test_a_server_without_a_folder_keeps_no_uploads(postgres: str, tmp_path: Path) -> None:
+    with Store.open(new_schema(postgres)) as store:
+        path, seen = pictured(tmp_path, "a.png", 1)
+        (number,) = store.record(CARD, [replace(seen, temporary=True)], by="a", source="ui")
+        assert store.history.get(number).kept is None
+        store.configure(StoreSettings(picture_folder=tmp_path / "kept"), by="a")
+        (number,) = store.record(CARD, [replace(seen, temporary=True)], by="a", source="ui")
+        assert store.picture(store.history.get(number)).read_bytes() == path.read_bytes()
 
 
 def test_a_server_has_no_folder_of_its_own_for_copies(postgres: str) -> None:

@@ -77,7 +77,13 @@ class Versions:
         """Write that this bundle, with the calibration it has, is at work from now on."""
         with self._database.writing() as connection:
             self.ensure_known(connection, bundle.card, by=by)
-            row = {**_names(bundle.card), "at": _now(), "by": by, "reason": reason, "path": str(bundle.path.resolve())}
+            row = {
+                **digests_of(bundle.card),
+                "at": _now(),
+                "by": by,
+                "reason": reason,
+                "path": str(bundle.path.resolve()),
+            }
             return chain.append(connection, _active, [row])[0]
 
     def activations(self, *, limit: int = 100) -> list[Activation]:
@@ -92,7 +98,7 @@ class Versions:
 
     def ensure_known(self, connection: Connection, card: Card, *, by: str) -> None:
         """Write a bundle's calibration as a version if the store has not met it yet."""
-        ids = _names(card)
+        ids = digests_of(card)
         known = select(_versions.c.id).where(
             _versions.c.bundle_id == ids["bundle_id"], _versions.c.calibration_id == ids["calibration_id"]
         )
@@ -113,7 +119,7 @@ class Versions:
     ) -> CalibrationVersion:
         body = json.dumps(card.model_dump(mode="json", include=set(CALIBRATION_FIELDS)), sort_keys=True)
         row: dict[str, Any] = {"name": name, "reason": reason, "by": by, "origin": origin, "parent": parent}
-        row |= {**_names(card), "at": _now(), "body": body}
+        row |= {**digests_of(card), "at": _now(), "body": body}
         (number,) = chain.append(connection, _versions, [row])
         return read(CalibrationVersion, row | {"id": number})
 
@@ -126,7 +132,8 @@ class Versions:
         return None
 
 
-def _names(card: Card) -> dict[str, str]:
+def digests_of(card: Card) -> dict[str, str]:
+    """By what a row names its model and thresholds. Raises NotCalibrated."""
     card.judge()  # NotCalibrated says better than we could what is missing
     return {"model": card.name, "bundle_id": card.bundle_id, "calibration_id": str(card.calibration_id)}
 
