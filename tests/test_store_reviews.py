@@ -61,7 +61,8 @@ def test_answers_leave_the_queue_and_an_undo_brings_them_back(store: Store) -> N
     assert store.reviews.kinds() == ["scratch"]
     store.reviews.undo(second, by="bert")
     assert store.reviews.parts(CARD.bundle_id)[0].answer is Answer.GOOD, "the answer before it stands again"
-    assert [said.id for said in store.reviews.latest(by="anna")][-1] == first
+    assert [said.id for said in store.reviews.latest(bundle_id=CARD.bundle_id, by="anna")][-1] == first
+    assert store.reviews.latest(bundle_id="x" * 12) == []
     store.reviews.undo(first, by="anna")
     assert waiting() == ["1", "3"]
     assert len(store.reviews.of_part(CARD.bundle_id, "1")) == 4, "nothing was erased"
@@ -245,8 +246,9 @@ def test_a_preview_that_has_been_overtaken_is_refused(log: Store, bundle: Path) 
 
 def test_audit_parts_alone_can_calibrate(log: Store, bundle: Path) -> None:
     answer_all(log, open_bundle(bundle).card)
-    proposal = propose(log, open_bundle(bundle), keep_earlier=False)
+    proposal = propose(log, open_bundle(bundle), keep_earlier=False, rate=0.45)
     assert len(proposal.card.calibration_parts) == 60
+    assert proposal.card.judge().review_rate == 0.45, "no band is left between rates of 45% and 40%"
 
 
 def test_an_unreadable_picture_of_an_audit_part_counts_as_missing(log: Store, bundle: Path) -> None:

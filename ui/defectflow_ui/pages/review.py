@@ -107,7 +107,8 @@ def build(station: Station) -> None:
 
     @station.handler(Role.OPERATOR)
     def take_back(visitor: Visitor, also_skipped: bool) -> Updates:
-        latest = station.store.reviews.latest(by=visitor.user, limit=1)
+        bundle_id = station.bundles.active().card.bundle_id
+        latest = station.store.reviews.latest(bundle_id=bundle_id, by=visitor.user, limit=1)
         if not latest:
             raise StoreError(words.nothing_to_undo)
         station.store.reviews.undo(latest[0].id, by=visitor.user)
