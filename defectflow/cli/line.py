@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from defectflow.cli.console import BundlePath, PartRegex, PublicKey, SignKey, err, out, progress_bars, show_failures
+from defectflow.cli.records import recorder
 from defectflow.cli.release import sign_bundle
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
@@ -33,6 +34,9 @@ def score(
     ] = False,
     public_key: PublicKey = None,
     threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+    store: Annotated[
+        str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
+    ] = None,
 ) -> None:
     """Judge every picture of a folder.
 
@@ -54,7 +58,7 @@ def score(
     if unnamed:
         names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
-    with progress_bars() as watch:
+    with recorder(store, inspector.card) as record, progress_bars() as watch:
         tally = score_folder(
             inspector,
             found,
@@ -65,6 +69,7 @@ def score(
             masks=masks,
             scores_only=scores_only,
             resume=resume,
+            record=record,
             watch=watch,
         )
     show_failures(list(tally.failed))

@@ -8,13 +8,19 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, export, line, release, train
+from defectflow.cli import admin, export, line, records, release, station, train, versions
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
-_EXTRAS = dict.fromkeys(("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"), "train")
-_EXTRAS["cryptography"] = "sign"
 WRONG_USE, INTERRUPTED = 2, 130
+EXTRAS = {
+    "train": ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"),
+    "store": ("sqlalchemy", "alembic", "argon2"),
+    "serve": ("psycopg",),
+    "sign": ("cryptography",),
+    "ui": ("gradio", "defectflow_ui"),
+}
+"""What each of the package's extras brings."""
 
 app = typer.Typer(
     name="defectflow",
@@ -36,6 +42,10 @@ app.command()(train.doctor)
 app.command()(train.draw)
 app.command()(train.pretrain)
 app.command()(export.export)
+app.command()(station.ui)
+app.add_typer(records.users_app)
+app.add_typer(records.log_app)
+app.add_typer(versions.versions_app)
 
 
 def _version(wanted: bool) -> None:
@@ -64,7 +74,7 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission: nothing that a stack trace explains
         _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name or "")
+        extra = next((extra for extra, modules in EXTRAS.items() if error.name in modules), None)
         if extra is None:
             raise
         _refuse(

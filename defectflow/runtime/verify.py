@@ -177,7 +177,10 @@ def _recorded(golden: Golden, card: Card, calibration: Calibration | None) -> Re
     if golden.record is None or golden.anomaly_map is None:
         return None
     score, distance = golden.record.score, golden.record.distance
-    decision = decide(score, distance, card.distance_limit, calibration) if calibration else None
+    decision = None
+    if calibration is not None:
+        gated = not np.float32(distance) <= np.float32(card.distance_limit)  # in float32, as the graph compares
+        decision = decide(score, calibration.threshold.value, calibration.review.value, gated=gated)
     return Reference(score, distance, decision, golden.anomaly_map)
 
 
