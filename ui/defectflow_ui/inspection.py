@@ -56,9 +56,11 @@ class Judged:
         return self.item if isinstance(self.item, Verdict) else None
 
     @property
-    def score(self) -> float:
-        """For sorting: unreadable pictures count as worst, since a person has to do something about them."""
-        return self.item.calibrated_score if isinstance(self.item, Verdict) else float("inf")
+    def rank(self) -> tuple[int, float]:
+        """Sorts from harmless to worst: by score, then what is no such part, then what somebody has to see to."""
+        if not isinstance(self.item, Verdict):
+            return 2, 0.0
+        return int(self.item.gated), self.item.score
 
     def decision(self, threshold: float | None = None) -> str:
         """The recorded decision's word, or what it would be at another threshold."""
@@ -124,7 +126,7 @@ class Inspection:
         finally:
             self._running -= 1
         if len(found) > 1 and self.chosen == found[0].number:
-            self.chosen = max(found, key=lambda row: (row.verdict is not None, row.score)).number
+            self.chosen = max(found, key=lambda row: (row.verdict is not None, row.rank)).number
 
     def stop(self) -> None:
         """Judge no more of what is being judged; what was judged stays."""
@@ -171,9 +173,9 @@ class Inspection:
             rows = [row for row in rows if row.decision(self.what_if) == self.only]
         match self.order:
             case "worst":
-                return sorted(rows, key=lambda row: -row.score)
+                return sorted(rows, key=lambda row: row.rank, reverse=True)
             case "best":
-                return sorted(rows, key=lambda row: row.score)
+                return sorted(rows, key=lambda row: row.rank)
             case "name":
                 return sorted(rows, key=lambda row: row.name)
             case "arrival":
