@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate, line.verify, line.describe):
     app.command()(command)
+app.command("check-data")(train.check_data)
 app.command("demo-data")(admin.demo_data)
 app.command()(admin.recipes)
 app.command()(train.doctor)
