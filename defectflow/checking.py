@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from defectflow.cache import EmbeddingCache
 from defectflow.crossfit import Surprise, cross_fit, fold_by_part
@@ -20,6 +22,7 @@ from defectflow.embedding import geometry_of
 from defectflow.errors import DataError
 from defectflow.extraction import embedding_key, extract, pooled_embeddings
 from defectflow.findings import DataCheck, Format, Promise, Suspect
+from defectflow.gate import Gate
 from defectflow.learning import choose_device
 from defectflow.runtime.calibration import Guarantee, advised_rate, parts_needed
 from defectflow.runtime.geometry import Geometry
@@ -78,7 +81,8 @@ def check_data(
         pooled = pooled_embeddings(detector, levels)
         part_numbers = np.unique([picture.part for picture in good], return_inverse=True)[1]
         near = near_duplicates(good, part_numbers, pooled)
-        siblings = None if named else find_siblings(good, pooled)
+        if not named:
+            siblings = find_siblings(good, _whitened(detector.gate, pooled))
         watch(Progress("compare", 0, 1))
         folds = fold_by_part([picture.part for picture in good])
         suspects = list(_suspects(good, cross_fit(detector, levels, pooled, folds), checked, geometry))
@@ -104,6 +108,14 @@ def check_data(
         warnings=splits.warnings if splits is not None else (),
         failure=failure,
     )
+
+
+@torch.no_grad()
+def _whitened(gate: Gate, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, D) -> (N, D): what differs from part to part is rare, and counts; what differs from shot to shot does not."""
+    embeddings = torch.from_numpy(pooled)
+    gate.fit(embeddings)
+    return gate.whitened(embeddings).numpy()
 
 
 def _suspects(good: Sequence[Picture], surprise: Surprise, checked: Checked, geometry: Geometry) -> Iterator[Suspect]:

@@ -40,7 +40,7 @@ class Siblings:
 
 
 def find_siblings(pictures: Sequence[Picture], pooled: NDArray[np.floating[Any]]) -> Siblings | None:
-    """The naming pattern that fits best, if one does; `pooled` (N, D): one embedding per picture.
+    """The naming pattern that fits best, if one does; `pooled` (N, D): one whitened embedding per picture.
 
     Only for pictures that count as parts of their own: their part is their relative path without suffix.
     """
