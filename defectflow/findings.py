@@ -155,7 +155,8 @@ class DataCheck:
         name = f"{usual.width_px} x {usual.height_px} pixels, {usual.bits} bits"
         if not others:
             return Finding("formats", "fine", f"All pictures have {name}.")
-        said = (
+        said = f"The pictures have {len(self.formats)} sizes or depths: "
+        said += (
             f"{sum(one.pictures for one in others)} of {self.pictures} pictures differ from {name}, the first "
             f"{others[0].example} ({others[0].width_px} x {others[0].height_px}, {others[0].bits} bits)."
         )
