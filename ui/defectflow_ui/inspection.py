@@ -1,0 +1,265 @@
+"""The pictures of one drop, judged as they arrive; then looked at, re-judged at another threshold, exported.
+
+No Gradio here, and no judgement either: decisions come from the bundle's graph, what-ifs from `Verdict.what_if`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from defectflow.dataset import Picture, part_of
+from defectflow.errors import ImageError
+from defectflow.runtime import Inspector, Verdict
+from defectflow.runtime.image import read_image
+from defectflow.runtime.overlay import overlay
+from defectflow.runtime.reference import References
+from defectflow.scoring import as_csv, flatten, row_of
+from defectflow.store import Seen
+from defectflow_ui.shelf import Shelf
+from defectflow_ui.uploads import Arrived, Drop
+
+Pixels = NDArray[np.uint8]
+Record = Callable[[list[Seen]], object]
+Order = Literal["worst", "best", "arrival", "name"]
+DECISIONS = ("ok", "review", "defect", "invalid", "error")
+THUMBNAIL_PX = 220
+LARGEST_SIDE_PX = 3000
+"""A chosen part is shown at its full size up to here: enough to zoom into."""
+TOGETHER = 16
+"""Pictures that are handed to the model at once; the first one goes alone, so that its verdict comes at once."""
+WAIT_S = 0.5
+CROP_SHARE = 0.3
+"""A place is cut out with at least this share of the picture's larger side, so that one sees where it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """One picture of the drop: its verdict, or why there is none."""
+
+    number: int
+    name: str
+    part: str | None
+    """None where the bundle's expression does not tell."""
+    file: Path | None
+    item: Verdict | ImageError
+    thumbnail: str | None
+    """Address of a small picture."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return self.item if isinstance(self.item, Verdict) else None
+
+    @property
+    def score(self) -> float:
+        """For sorting: unreadable pictures come first, since a person has to do something about them."""
+        return self.item.calibrated_score if isinstance(self.item, Verdict) else float("inf")
+
+    def decision(self, threshold: float | None = None) -> str:
+        """The recorded decision's word, or what it would be at another threshold."""
+        if not isinstance(self.item, Verdict):
+            return "error"
+        return self.item.decision.word if threshold is None else self.item.what_if(threshold).word
+
+
+class Inspection:
+    """The drop of one browser tab, and what has been found about it."""
+
+    def __init__(self, inspector: Inspector, drop: Drop, shelf: Shelf, record: Record) -> None:
+        """`record` gets every picture once it is judged. Raises NotCalibrated where the bundle has no thresholds."""
+        self.inspector = inspector
+        self._record = record
+        self.calibration = inspector.card.judge()
+        self.rows: list[Judged] = []
+        self.what_if: float | None = None
+        self.only: str | None = None
+        """The decision that the gallery is filtered by; `flip`: what the what-if threshold changes."""
+        self.order: Order = "worst"
+        self.chosen: int | None = None
+        self.expected = 0
+        self.running = False
+        self.stopping = Event()
+        self._drop = drop
+        self._shelf = shelf
+        self._references: References | None = None
+        self._exports = tempfile.TemporaryDirectory(prefix="defectflow-export-")
+
+    def run(self) -> Iterator[list[Judged]]:
+        """Judge what arrives, a few at a time, until the browser has sent everything or somebody stops it."""
+        taken, together, self.running = 0, 1, True
+        try:
+            while not self.stopping.is_set():
+                arrived, ended = self._drop.take(taken, WAIT_S)
+                if not arrived:
+                    if ended:
+                        return
+                    yield []
+                    continue
+                arrived = arrived[:together]
+                taken, together = taken + len(arrived), TOGETHER
+                fresh = self._judge(arrived)
+                self._record([_seen(row) for row in fresh])
+                self.rows += fresh
+                yield fresh
+        finally:
+            self.running = False
+
+    def _judge(self, arrived: list[Arrived]) -> list[Judged]:
+        verdicts = self.inspector.inspect([one.file for one in arrived if one.file is not None])
+        fresh = []
+        for number, one in enumerate(arrived, start=len(self.rows)):
+            item: Verdict | ImageError = next(verdicts) if one.error is None else one.error
+            if isinstance(item, ImageError):  # said of the picture's own name, not of the file that we made of it
+                reason = str(item).removeprefix(f"{one.file}: ").removeprefix(f"{one.name}: ")
+                item = ImageError(f"{one.name}: {reason}")
+            part = part_of(one.name, self.inspector.card.part_regex)
+            file, address = one.file, None
+            if file is not None and isinstance(item, Verdict):
+                address = self._shelf.put(self._maker(file, _thumbnail), "image/jpeg")
+            fresh.append(Judged(number, one.name, part, file, item, address))
+        return fresh
+
+    def counts(self) -> Counter[str]:
+        """Pictures by decision, at the what-if threshold if there is one."""
+        return Counter(row.decision(self.what_if) for row in self.rows)
+
+    def flips(self) -> list[Judged]:
+        """Pictures whose decision the what-if threshold changes."""
+        return [row for row in self.rows if row.decision(self.what_if) != row.decision()]
+
+    def shown(self) -> list[Judged]:
+        """The gallery's pictures, filtered and sorted."""
+        rows = self.rows
+        if self.only == "flip":
+            rows = self.flips()
+        elif self.only is not None:
+            rows = [row for row in rows if row.decision(self.what_if) == self.only]
+        match self.order:
+            case "worst":
+                return sorted(rows, key=lambda row: -row.score)
+            case "best":
+                return sorted(rows, key=lambda row: row.score)
+            case "name":
+                return sorted(rows, key=lambda row: row.name)
+            case "arrival":
+                return list(rows)
+
+    def find(self, number: int | None) -> Judged | None:
+        return self.rows[number] if number is not None and 0 <= number < len(self.rows) else None
+
+    def step(self, by: int) -> None:
+        """Choose the next or the previous picture of the gallery."""
+        numbers = [row.number for row in self.shown()]
+        if not numbers:
+            return
+        place = numbers.index(self.chosen) + by if self.chosen in numbers else 0
+        self.chosen = numbers[min(max(place, 0), len(numbers) - 1)]
+
+    def layers(self, row: Judged) -> tuple[str, str] | None:
+        """Addresses of the original and of the picture with heat and outlines, at one size."""
+        file, verdict = row.file, row.verdict
+        if file is None or verdict is None:
+            return None
+        original = self._shelf.put(self._maker(file, _large), "image/jpeg")
+        drawn = self._shelf.put(self._maker(file, lambda pixels: overlay(_large(pixels), verdict)), "image/jpeg")
+        return original, drawn
+
+    def beside(self, row: Judged) -> tuple[str, str, str] | None:
+        """Addresses of the worst place and of the same place on the most similar good part, and that part's name."""
+        file, verdict = row.file, row.verdict
+        if file is None or verdict is None or not (regions := verdict.regions()):
+            return None
+        if self._references is None:
+            self._references = References(self.inspector.bundle)
+        similar = self._references.most_similar(verdict.embedding)
+        worst = regions[0]
+        centre = (
+            (worst.left_px + worst.width_px / 2) / verdict.width_px,
+            (worst.top_px + worst.height_px / 2) / verdict.height_px,
+        )
+        side = max(worst.width_px * 1.6, worst.height_px * 1.6, CROP_SHARE * max(verdict.height_px, verdict.width_px))
+        share = side / verdict.width_px, side / verdict.height_px
+        here = self._shelf.put(self._maker(file, lambda pixels: _cut(pixels, centre, share)), "image/jpeg")
+        there = self._shelf.put(
+            self._maker(similar.thumbnail, lambda pixels: _cut(pixels, centre, share)), "image/jpeg"
+        )
+        return here, there, similar.part
+
+    def export_csv(self) -> str:
+        """Address of the results as a table, with the columns of `defectflow score`."""
+        return self._shelf.put(lambda: self._csv().encode(), "text/csv", filename="results.csv")
+
+    def export_zip(self) -> Iterator[tuple[int, str | None]]:
+        """Draw every picture into a ZIP with the table; yields how many are done, and at the end its address."""
+        file = Path(self._exports.name) / "results.zip"
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # JPEG does not get any smaller
+            archive.writestr("results.csv", self._csv())
+            for done, row in enumerate(self.rows, start=1):
+                if row.file is not None and row.verdict is not None:
+                    pixels = read_image(row.file, full_scale=self.inspector.card.image.full_scale)
+                    name = f"{row.decision()}/{row.number + 1:04}-{Path(row.name).stem}.jpg"
+                    archive.writestr(name, _jpeg(overlay(pixels, row.verdict)))
+                yield done, None
+        yield len(self.rows), self._shelf.put(lambda: file, "application/zip", filename="results.zip")
+
+    def close(self) -> None:
+        """Remove the pictures and the exports."""
+        self.stopping.set()
+        self._drop.close()
+        self._exports.cleanup()
+
+    def _csv(self) -> str:
+        card = self.inspector.card
+        rows = [
+            row_of(row.name, Picture(row.file or Path(row.name), row.part or row.name), row.item, card)
+            for row in self.rows
+        ]
+        return as_csv(flatten(rows))
+
+    def _maker(self, file: Path, change: Callable[[Pixels], Pixels]) -> Callable[[], bytes]:
+        """A picture file as JPEG bytes, made when somebody looks at it."""
+        full_scale = self.inspector.card.image.full_scale
+        return lambda: _jpeg(change(read_image(file, full_scale=full_scale)))
+
+
+def _seen(row: Judged) -> Seen:
+    return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True)
+
+
+def _jpeg(pixels: Pixels) -> bytes:
+    encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+    return encoded.tobytes()
+
+
+def _shrink(pixels: Pixels, side_px: int) -> Pixels:
+    scale = side_px / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _thumbnail(pixels: Pixels) -> Pixels:
+    return _shrink(pixels, THUMBNAIL_PX)
+
+
+def _large(pixels: Pixels) -> Pixels:
+    return _shrink(pixels, LARGEST_SIDE_PX)
+
+
+def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]) -> Pixels:
+    """A window around a place, both in shares of the picture's width and height, moved inside where it would leave it."""
+    height, width = pixels.shape[:2]
+    w, h = min(width, round(share[0] * width)), min(height, round(share[1] * height))
+    left = min(max(round(centre[0] * width - w / 2), 0), width - w)
+    top = min(max(round(centre[1] * height - h / 2), 0), height - h)
+    return _shrink(np.ascontiguousarray(pixels[top : top + h, left : left + w]), 600)
