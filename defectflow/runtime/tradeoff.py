@@ -47,13 +47,15 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one threshold would do to the parts at hand: defect if score > threshold."""
+    """What thresholds would do to the parts at hand: defect above the threshold, ok up to the grey band."""
 
     threshold: float
+    review: float
+    """Equal to the threshold where there is no grey band."""
     overkill: Estimate
     """Good parts rejected."""
     escape: Estimate
-    """Defective parts passed."""
+    """Defective parts called ok."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +111,17 @@ class Tradeoff:
         cells = self._cells()
         return float(cells[0]), float(cells[-1])
 
-    def at(self, threshold: float) -> Point:
-        """What this threshold would do."""
+    def at(self, threshold: float, review: float | None = None) -> Point:
+        """What this threshold would do, with a grey band from `review` on if one is given."""
+        review = threshold if review is None else min(review, threshold)
         passed_good = int(np.searchsorted(self.good, threshold, side="right"))
-        passed_defective = int(np.searchsorted(self.defective, threshold, side="right"))
+        passed_defective = int(np.searchsorted(self.defective, review, side="right"))
         return Point(
             threshold,
+            review,
             overkill=Estimate(len(self.good) - passed_good, len(self.good)),
             escape=Estimate(passed_defective, len(self.defective)),
         )
-
-    def table(self, thresholds: Sequence[float]) -> list[Point]:
-        return [self.at(threshold) for threshold in thresholds]
 
     def cheapest(self, costs: Costs) -> Cheapest:
         """The middle of the range of thresholds with the lowest estimated cost; of several ranges the lowest, which

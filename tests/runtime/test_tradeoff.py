@@ -29,6 +29,8 @@ def test_a_threshold_is_counted_as_a_verdict_is_given() -> None:
     assert (point.overkill.count, point.overkill.of) == (1, 4)
     assert (point.escape.count, point.escape.of) == (1, 2)
     assert Tradeoff([1.0, math.inf]).at(1e9).overkill.count == 1
+    band = Tradeoff([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).at(2.5, review=1.5)
+    assert (band.overkill.count, band.escape.count) == (1, 1), "a part in the grey band is neither rejected nor ok"
 
 
 @pytest.mark.parametrize("seed", range(20))

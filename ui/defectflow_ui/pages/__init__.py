@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from defectflow_ui.pages import inspect, models
+from defectflow_ui.pages import calibrate, inspect, models, train
 from defectflow_ui.station import Station
 
 
@@ -20,4 +20,4 @@ class Page(Protocol):
     def build(self, station: Station) -> None: ...
 
 
-PAGES: tuple[Page, ...] = (inspect, models)
+PAGES: tuple[Page, ...] = (inspect, train, calibrate, models)
