@@ -35,7 +35,7 @@ class Bundles:
         self._inspector: tuple[object, Inspector] | None = None
 
     def all(self) -> list[Found]:
-        """Every bundle in the folder, or the folder itself if it is one, by name. Unchanged ones are not checked again."""
+        """Every bundle in the folder, or the folder itself if it is one, by name. Checked again once changed."""
         folders = [self.folder] if (self.folder / CARD).is_file() else sorted(self.folder.glob(f"*/{CARD}"))
         return [self._open(path.parent if path.name == CARD else path) for path in folders]
 

@@ -17,17 +17,22 @@ from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import common as words
 
 JOBS_EVERY_S = 2.0
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_frame(station: Station) -> gr.Blocks:
     """All pages in one Gradio app."""
-    with gr.Blocks(title=words.title, analytics_enabled=False, fill_width=True) as blocks:
+    blocks = gr.Blocks(title=words.title, analytics_enabled=False, fill_width=True)
+    with blocks:
         header = block(elem_id="station-header")
         jobs = block(elem_id="station-jobs", events=clicks("stop"))
         with gr.Tabs(elem_id="station-tabs"):
             for page in PAGES:
-                with gr.Tab(page.words.tab, id=page.words.tab, elem_id=f"page-{page.words.tab.lower()}"):
+                before = len(station.opening)
+                with gr.Tab(page.words.tab, id=page.words.tab, elem_id=f"page-{page.words.tab.lower()}") as tab:
                     page.build(station)
+                for opening in station.opening[before:]:
+                    tab.select(**opening, **QUIET)
         timer = gr.Timer(JOBS_EVERY_S)
 
         @station.handler(Role.VIEWER)
@@ -45,13 +50,12 @@ def build_frame(station: Station) -> gr.Blocks:
         def leave(visitor: Visitor) -> None:
             visitor.tab.close()
 
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        blocks.load(show, outputs=[header, jobs], **quiet)
-        timer.tick(show, outputs=[header, jobs], **quiet)
+        blocks.load(show, outputs=[header, jobs], **QUIET)
+        timer.tick(show, outputs=[header, jobs], **QUIET)
         for opening in station.opening:
-            blocks.load(**opening, **quiet)
+            blocks.load(**opening, **QUIET)
         blocks.unload(leave)
-        jobs.stop(stop_job, outputs=jobs, **quiet)
+        jobs.stop(stop_job, outputs=jobs, **QUIET)
     return blocks
 
 
@@ -69,8 +73,9 @@ def header_html(station: Station, visitor: Visitor) -> str:
     if visitor.user != LOCAL_USER:
         leave = f'<form method="post" action="/sign-out"><button type="submit">{words.sign_out}</button></form>'
     return (
-        f'<div class="station-bar"><span class="brand">{words.title}</span><span class="quiet wide">{words.subtitle}</span>'
-        f'<span class="active">{bundle}</span><span class="who">{who}</span>{leave}'
+        f'<div class="station-bar"><span class="brand">{words.title}</span>'
+        f'<span class="quiet wide">{words.subtitle}</span><span class="active">{bundle}</span>'
+        f'<span class="who">{who}</span>{leave}'
         f'<button type="button" data-do="keys" title="{words.keys_title} (?)">{words.keys_button}</button>'
         f'<button type="button" data-do="theme" title="{words.theme_switch} (Shift+D)">◐</button></div>'
     )

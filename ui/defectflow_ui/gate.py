@@ -28,8 +28,9 @@ FORGED_FILE = b"gradio.FileData"
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     # Gradio builds functions from strings and has scripts in its page.
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
-    "media-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
 )
 
 
@@ -94,9 +95,9 @@ class Gate:
         if self._station.settings.local and host not in self._hosts:
             return _refuse(403, words.wrong_host)  # another site's name that leads here: DNS rebinding
         origin = request.headers.get("origin")
-        if request.method not in ("GET", "HEAD") and origin is not None:
-            if urlsplit(origin).netloc != request.headers.get("host"):
-                return _refuse(403, words.wrong_origin)
+        changes = request.method not in ("GET", "HEAD")
+        if changes and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            return _refuse(403, words.wrong_origin)
         path = request.url.path
         if not (OPEN.fullmatch(path) or GRADIO.fullmatch(path) or OURS.fullmatch(path)):
             return _refuse(403, words.no_such_route)

@@ -9,9 +9,9 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
+from threading import Lock
 from typing import Literal
 
 import cv2
@@ -62,7 +62,7 @@ class Judged:
 
     @property
     def score(self) -> float:
-        """For sorting: unreadable pictures come first, since a person has to do something about them."""
+        """For sorting: unreadable pictures count as worst, since a person has to do something about them."""
         return self.item.calibrated_score if isinstance(self.item, Verdict) else float("inf")
 
     def decision(self, threshold: float | None = None) -> str:
@@ -73,12 +73,11 @@ class Judged:
 
 
 class Inspection:
-    """The drop of one browser tab, and what has been found about it."""
+    """What one browser tab has dropped since it was last cleared, and what has been found about it."""
 
-    def __init__(self, inspector: Inspector, drop: Drop, shelf: Shelf, record: Record) -> None:
+    def __init__(self, inspector: Inspector, shelf: Shelf, record: Record) -> None:
         """`record` gets every picture once it is judged. Raises NotCalibrated where the bundle has no thresholds."""
         self.inspector = inspector
-        self._record = record
         self.calibration = inspector.card.judge()
         self.rows: list[Judged] = []
         self.what_if: float | None = None
@@ -87,47 +86,78 @@ class Inspection:
         self.order: Order = "worst"
         self.chosen: int | None = None
         self.expected = 0
-        self.running = False
-        self.stopping = Event()
-        self._drop = drop
+        """Files that browsers have announced; a ZIP counts as one until it is opened."""
+        self.stopped = False
+        self._running = 0
+        self._closed = False
+        self._drops: list[Drop] = []
         self._shelf = shelf
+        self._record = record
         self._references: References | None = None
         self._exports = tempfile.TemporaryDirectory(prefix="defectflow-export-")
+        self._lock = Lock()
 
-    def run(self) -> Iterator[list[Judged]]:
-        """Judge what arrives, a few at a time, until the browser has sent everything or somebody stops it."""
-        taken, together, self.running = 0, 1, True
+    @property
+    def running(self) -> bool:
+        return self._running > 0
+
+    def run(self, drop: Drop, expected: int) -> Iterator[list[Judged]]:
+        """Judge what arrives, a few at a time, until the browser has sent everything or somebody stops it.
+
+        Chooses the first picture at once, and at the end the most unusual one unless somebody has chosen meanwhile.
+        """
+        self._drops.append(drop)
+        self.expected += expected
+        self.stopped = False
+        taken, together, found = 0, 1, list[Judged]()
+        self._running += 1
         try:
-            while not self.stopping.is_set():
-                arrived, ended = self._drop.take(taken, WAIT_S)
-                if not arrived:
-                    if ended:
-                        return
-                    yield []
-                    continue
-                arrived = arrived[:together]
-                taken, together = taken + len(arrived), TOGETHER
-                fresh = self._judge(arrived)
-                self._record([_seen(row) for row in fresh])
-                self.rows += fresh
+            while not self.stopped:
+                arrived, ended = drop.take(taken, WAIT_S)
+                if not arrived and ended:
+                    break
+                fresh = self._judge(arrived[:together])
+                taken += len(fresh)
+                together = TOGETHER if taken else 1
+                if self._closed:  # its pictures were removed while they were judged
+                    return
+                self._keep(fresh)
+                if fresh and not found:
+                    self.chosen = fresh[0].number
+                found += fresh
                 yield fresh
         finally:
-            self.running = False
+            self._running -= 1
+        if len(found) > 1 and self.chosen == found[0].number:
+            self.chosen = max(found, key=lambda row: (row.verdict is not None, row.score)).number
+
+    def stop(self) -> None:
+        """Judge no more of what is being judged; what was judged stays."""
+        self.stopped = True
 
     def _judge(self, arrived: list[Arrived]) -> list[Judged]:
         verdicts = self.inspector.inspect([one.file for one in arrived if one.file is not None])
         fresh = []
-        for number, one in enumerate(arrived, start=len(self.rows)):
+        for one in arrived:
             item: Verdict | ImageError = next(verdicts) if one.error is None else one.error
             if isinstance(item, ImageError):  # said of the picture's own name, not of the file that we made of it
                 reason = str(item).removeprefix(f"{one.file}: ").removeprefix(f"{one.name}: ")
                 item = ImageError(f"{one.name}: {reason}")
+            address = None
+            if one.file is not None and isinstance(item, Verdict):
+                address = self._shelf.put(self._maker(one.file, _thumbnail), "image/jpeg")
             part = part_of(one.name, self.inspector.card.part_regex)
-            file, address = one.file, None
-            if file is not None and isinstance(item, Verdict):
-                address = self._shelf.put(self._maker(file, _thumbnail), "image/jpeg")
-            fresh.append(Judged(number, one.name, part, file, item, address))
+            fresh.append(Judged(-1, one.name, part, one.file, item, address))
         return fresh
+
+    def _keep(self, fresh: list[Judged]) -> None:
+        """Record first: what is not in the store was not inspected."""
+        if fresh:
+            self._record([_seen(row) for row in fresh])
+        with self._lock:
+            for place, row in enumerate(fresh):
+                fresh[place] = replace(row, number=len(self.rows))
+                self.rows.append(fresh[place])
 
     def counts(self) -> Counter[str]:
         """Pictures by decision, at the what-if threshold if there is one."""
@@ -214,14 +244,15 @@ class Inspection:
 
     def close(self) -> None:
         """Remove the pictures and the exports."""
-        self.stopping.set()
-        self._drop.close()
+        self._closed = self.stopped = True
+        for drop in self._drops:
+            drop.close()
         self._exports.cleanup()
 
     def _csv(self) -> str:
         card = self.inspector.card
         rows = [
-            row_of(row.name, Picture(row.file or Path(row.name), row.part or row.name), row.item, card)
+            row_of(row.name, Picture(row.file or Path(row.name), row.part or row.name, None, ""), row.item, card)
             for row in self.rows
         ]
         return as_csv(flatten(rows))
@@ -257,7 +288,7 @@ def _large(pixels: Pixels) -> Pixels:
 
 
 def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]) -> Pixels:
-    """A window around a place, both in shares of the picture's width and height, moved inside where it would leave it."""
+    """A window around a place, both in shares of width and height, moved inside where it would leave the picture."""
     height, width = pixels.shape[:2]
     w, h = min(width, round(share[0] * width)), min(height, round(share[1] * height))
     left = min(max(round(centre[0] * width - w / 2), 0), width - w)

@@ -65,7 +65,7 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
     app.add_route("/drop/{token}", own.receive, methods=["POST"])
     app.add_route("/drop/{token}/end", own.end_drop, methods=["POST"])
     app.add_middleware(Gate, station=station)
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         blocks,
         path="/",
@@ -81,6 +81,7 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
         enable_monitoring=False,
         favicon_path=str(ASSETS / "icon.png"),
     )
+    return app
 
 
 def _check(blocks: gr.Blocks) -> None:

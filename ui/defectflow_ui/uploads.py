@@ -117,7 +117,7 @@ class Drop:
         self._add(Arrived(name, file))
 
     def _unpack(self, name: str, file: Path) -> None:
-        """The pictures of a ZIP, each into a file of ours. Its names are shown, not used; its sizes are not believed."""
+        """The pictures of a ZIP, each into a file of ours. Its names are only shown, its sizes not believed."""
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]

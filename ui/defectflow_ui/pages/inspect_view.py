@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import html
 
+from defectflow.errors import DefectFlowError
 from defectflow.runtime import Verdict
 from defectflow.runtime.calibration import Calibration
+from defectflow.store import Role
 from defectflow_ui.inspection import DECISIONS, Inspection, Judged
+from defectflow_ui.station import Station
 from defectflow_ui.theme import badge, empty, tip
+from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import inspect as words
 from defectflow_ui.words.verdicts import VERDICTS
 
-STRIP_WIDTH, STRIP_HEIGHT = 600, 56
+STRIP_WIDTH, STRIP_HEIGHT, MARGIN = 600, 56, 30
 MOST_REGIONS = 8
 
 
-def drop_zone(keeps_copies: bool) -> str:
-    kept = words.keeps_copies if keeps_copies else words.keeps_verdicts
+def drop_zone(station: Station, visitor: Visitor) -> str:
+    """Where to drop pictures; or what has to be done first."""
+    if not visitor.may(Role.OPERATOR):
+        return empty(words.may_not, words.may_not_do)
+    try:
+        station.bundles.active().card.judge()
+    except DefectFlowError as error:
+        return empty(words.no_bundle, str(error))
+    kept = words.keeps_verdicts if station.store.settings.pictures == "none" else words.keeps_copies
     keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     return (
         f'<div class="drop-zone"><b>{words.drop}</b>'
-        f'<label class="link-button">{words.choose}<input type="file" multiple hidden '
+        f'<label class="link-button" tabindex="0">{words.choose}<input type="file" multiple hidden '
         'accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,.zip"></label>'
-        f'<button type="button" data-camera>{words.camera}</button>'
-        f'<div class="camera" data-shoot="{words.shoot}"></div><p class="quiet small">{words.formats} {kept}</p>'
-        f'<p class="problem" role="alert"></p><div data-keys-help hidden>{keys}</div></div>'
+        f'<button type="button" class="link-button" data-camera>{words.camera}</button>'
+        f'<p class="quiet small">{words.formats} {kept}</p><p class="problem" role="alert"></p>'
+        f'<div class="camera" data-shoot="{words.shoot}"></div><div data-keys-help hidden>{keys}</div></div>'
     )
 
 
@@ -37,14 +48,17 @@ def nothing_chosen() -> str:
 
 
 def status(inspection: Inspection) -> str:
-    """How far it is, in words and as a bar."""
-    done, expected = len(inspection.rows), max(inspection.expected, 1)
+    """How far it is, in words and as a bar; while it runs, with a button to stop it."""
+    done, expected = len(inspection.rows), inspection.expected
     if inspection.running:
-        bar = f'<progress max="{max(expected, done)}" value="{done}"></progress>'
-        return f'<div class="job" role="status">{bar}<span>{words.judging(done, expected)}</span></div>'
-    if inspection.stopping.is_set():
-        return f'<div role="status">{words.stopped(done)}</div>'
-    return f'<div role="status">{words.done(done, len({row.part or row.name for row in inspection.rows}))}</div>'
+        total = max(expected, done)
+        return (
+            f'<div class="job" role="status"><progress max="{total}" value="{done}"></progress>'
+            f'<span>{words.judging(done, total)}</span><button type="button" data-stop="1">{words.stop}</button></div>'
+        )
+    if inspection.stopped:
+        return note(words.stopped(done))
+    return note(words.done(done, len({row.part or row.name for row in inspection.rows})))
 
 
 def counts(inspection: Inspection) -> str:
@@ -104,8 +118,10 @@ def part(inspection: Inspection) -> str:
     if layers is None or verdict is None:
         return f'<div class="part">{head}<p class="problem">{html.escape(str(row.item))}</p></div>'
     return (
-        f'<div class="part">{head}{_viewer(layers, verdict)}<p class="p-value">{_p_value(inspection.calibration, verdict)}</p>'
-        f"{_strip(inspection, verdict)}{_numbers(inspection, verdict)}{_beside(inspection, row)}{_regions(verdict)}</div>"
+        f'<div class="part">{head}{_viewer(layers, verdict)}'
+        f'<p class="p-value">{_p_value(inspection.calibration, verdict)}</p>'
+        f"{_strip(inspection, verdict)}{_numbers(inspection, verdict)}"
+        f"{_beside(inspection, row)}{_regions(verdict)}</div>"
     )
 
 
@@ -126,7 +142,7 @@ def _viewer(layers: tuple[str, str], verdict: Verdict) -> str:
 def _p_value(calibration: Calibration, verdict: Verdict) -> str:
     if verdict.gated:
         return html.escape(VERDICTS["invalid"][1])
-    finest = verdict.p_value <= 1 / (calibration.parts + 1)
+    finest = verdict.p_value < 1.5 / (calibration.parts + 1)  # 1 / (n + 1) is the smallest there is
     return html.escape(words.p_value(verdict.p_value, calibration.parts, finest))
 
 
@@ -137,32 +153,35 @@ def what_if_range(inspection: Inspection) -> tuple[float, float]:
     known = [*calibration.scores, *scores, calibration.threshold.value, calibration.review.value]
     low, high = min(known), max(known)
     room = 0.02 * (high - low) or 1.0
-    return low - room, high + room
+    return round(low - room, 2), round(high + room, 2)
 
 
 def _strip(inspection: Inspection, verdict: Verdict) -> str:
     """Where this part lies among good parts, as a drawing."""
-    calibration = inspection.calibration
-    good, cut = calibration.scores, inspection.what_if if inspection.what_if is not None else verdict.threshold
-    low = min(*good, verdict.score, verdict.review_threshold)
+    good = inspection.calibration.scores
+    cut = verdict.threshold if inspection.what_if is None else inspection.what_if
+    review = min(verdict.review_threshold, cut)
+    low, most = min(*good, verdict.score, cut), max(*good, cut, verdict.threshold)
     # A gross defect would squeeze the good parts into one dot, so the drawing ends not far above the threshold.
-    end = max(*good, cut, verdict.threshold) + 1.5 * (verdict.threshold - min(good))
-    high = min(max(verdict.score, max(*good, cut, verdict.threshold) * 1.05), end)
+    high = max(most, min(verdict.score, most + 0.6 * (most - low)))
 
     def x(score: float) -> float:
-        return 10 + (STRIP_WIDTH - 20) * (min(score, high) - low) / ((high - low) or 1.0)
+        return MARGIN + (STRIP_WIDTH - 2 * MARGIN) * (min(score, high) - low) / ((high - low) or 1.0)
 
-    dots = "".join(f'<circle cx="{x(score):.1f}" cy="36" r="4" class="good"/>' for score in good)
-    lines = f'<line x1="{x(verdict.review_threshold):.1f}" x2="{x(verdict.review_threshold):.1f}" y1="14" y2="50" class="review"/>'
-    lines += f'<line x1="{x(cut):.1f}" x2="{x(cut):.1f}" y1="10" y2="52" class="cut"/>'
+    def line(score: float, kind: str) -> str:
+        return f'<line x1="{x(score):.1f}" x2="{x(score):.1f}" y1="20" y2="52" class="{kind}"/>'
+
+    dots = "".join(f'<circle cx="{x(score):.1f}" cy="38" r="4" class="good"/>' for score in good)
     at = x(verdict.score)
     beyond = " »" if verdict.score > high else ""
+    decision = verdict.decision.word if inspection.what_if is None else verdict.what_if(cut).word
     return (
         f'<svg class="strip" viewBox="0 0 {STRIP_WIDTH} {STRIP_HEIGHT}" role="img" aria-label="{words.strip}">'
         f"<title>{words.strip}</title>"
-        f'<line x1="4" x2="{STRIP_WIDTH - 4}" y1="36" y2="36" class="axis"/>{dots}{lines}'
-        f'<path d="M {at:.1f} 27 l -8 -13 h 16 z" class="this {verdict.decision.word}"/>'
-        f'<text x="{min(at + 10, STRIP_WIDTH - 60):.1f}" y="12">{verdict.score:.2f}{beyond}</text></svg>'
+        f'<line x1="4" x2="{STRIP_WIDTH - 4}" y1="38" y2="38" class="axis"/>{dots}'
+        f"{line(review, 'review')}{line(cut, 'cut')}"
+        f'<path d="M {at:.1f} 31 l -8 -14 h 16 z" class="this {decision}"/>'
+        f'<text x="{at:.1f}" y="13" text-anchor="middle">{verdict.score:.2f}{beyond}</text></svg>'
     )
 
 
@@ -197,18 +216,26 @@ def _beside(inspection: Inspection, row: Judged) -> str:
     here, there, similar = pair
     good = html.escape(words.good_part.format(part=similar))
     return (
-        f"<h4>{words.beside}</h4><div class='beside'><figure><img src='{here}' alt=''><figcaption>{words.here}</figcaption>"
-        f"</figure><figure><img src='{there}' alt=''><figcaption>{good}</figcaption></figure></div>"
+        f"<h4>{words.beside}</h4><div class='beside'>"
+        f"<figure><img src='{here}' alt=''><figcaption>{words.here}</figcaption></figure>"
+        f"<figure><img src='{there}' alt=''><figcaption>{good}</figcaption></figure></div>"
     )
 
 
 def flips(inspection: Inspection) -> str:
-    """What the what-if threshold would change."""
+    """What the what-if threshold would change, and the way back."""
     if inspection.what_if is None:
         return ""
     rate = inspection.calibration.p_value(inspection.what_if)
-    return f'<p role="status">{words.flipped(len(inspection.flips()), rate, inspection.what_if)}</p>'
+    said = html.escape(words.flipped(len(inspection.flips()), rate))
+    return (
+        f'<p role="status">{said} <button type="button" class="link-button" data-reset="1">{words.reset}</button></p>'
+    )
 
 
-def download(address: str) -> str:
-    return f'<a class="link-button" href="{address}" download>{words.download}</a>'
+def note(text: str) -> str:
+    return f'<p class="quiet" role="status">{html.escape(text)}</p>'
+
+
+def download(address: str, what: str) -> str:
+    return f'<a class="link-button" href="{address}" download>⭳ {words.download}: {html.escape(what)}</a>'

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
+from time import sleep
 from typing import Any
 
 import gradio as gr
 
-from defectflow.errors import DefectFlowError
+from defectflow.errors import BundleError, DefectFlowError
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import Card
+from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
 from defectflow.runtime.verify import verify as run_verify
 from defectflow.store import Role
+from defectflow_ui.jobs import Job
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, empty
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import models as words
 
 CHOSEN = "models.chosen"
+POLL_S = 0.3
 
 
 def build(station: Station) -> None:
@@ -60,14 +65,21 @@ def build(station: Station) -> None:
     def make_active(visitor: Visitor, other: str | None) -> dict[Any, Any]:
         name = str(visitor.tab.get(CHOSEN))
         station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
-        return show(visitor, other) | {said: _said(words.activated(name), good=True)}
+        return show(visitor, other) | {said: _said(words.activated(name))}
 
     @station.handler(Role.OPERATOR)
-    def check(visitor: Visitor) -> str:
-        result = run_verify(station.bundles.find(str(visitor.tab.get(CHOSEN))))
-        if result.passed:
-            return _said(words.verified(result.files, result.pictures, result.largest_score_difference), good=True)
-        return _said(words.not_verified(result.flips, result.largest_score_difference), good=False)
+    def check(visitor: Visitor, other: str | None) -> Iterator[dict[Any, Any]]:
+        bundle = station.bundles.find(str(visitor.tab.get(CHOSEN)))
+        job = station.jobs.start(
+            f"{words.verify} {bundle.path.name}", lambda job: _certify(bundle, job), who=visitor.user, kind="verify"
+        )
+        while job.state == "running":
+            if job.progress is not None:
+                yield {said: _said(words.verifying(job.progress.stage, job.progress.done, job.progress.total))}
+            sleep(POLL_S)
+        if job.error is not None:
+            raise BundleError(job.error)
+        yield show(visitor, other) | {said: ""}
 
     everything = [listed, card, compare, activate, verify]
     private: dict[str, Any] = {"api_visibility": "private"}
@@ -75,7 +87,7 @@ def build(station: Station) -> None:
     listed.bundle(choose, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
     compare.input(refresh, inputs=compare, outputs=everything, show_progress="hidden", **private)
     activate.click(make_active, inputs=compare, outputs=[*everything, said], **private)
-    verify.click(check, outputs=said, **private)
+    verify.click(check, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
 
 
 def _usable(station: Station, name: str | None) -> Bundle | None:
@@ -113,21 +125,21 @@ def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | 
     """One card, or two side by side with their differences marked."""
     if chosen is None:
         return empty(words.nothing_chosen, words.nothing_chosen_do)
+    names = [chosen] if other is None else [chosen, other]
     try:
-        bundles = [station.bundles.find(name) for name in (chosen, other) if name is not None]
+        bundles = [station.bundles.find(name) for name in names]
     except DefectFlowError as error:
         return f'<p class="problem">{html.escape(str(error))}</p>'
     facts = [_facts(bundle.card) for bundle in bundles]
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in (chosen, other) if name is not None)
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = []
     for key, label in words.rows:
         values = [one[key] for one in facts]
         differs = ' class="differs"' if len(set(values)) > 1 else ""
-        rows.append(
-            f"<tr{differs}><th>{label}</th>{''.join(f'<td>{html.escape(value)}</td>' for value in values)}</tr>"
-        )
-    told = "".join(_promise(visitor, name, bundle) for name, bundle in zip((chosen, other), bundles, strict=False))
-    return f'<table class="facts"><tr><th></th>{head}</tr>{"".join(rows)}</table><div class="promises">{told}</div>'
+        cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
+        rows.append(f"<tr{differs}><th>{label}</th>{cells}</tr>")
+    told = "".join(_promise(visitor, name, bundle) for name, bundle in zip(names, bundles, strict=True))
+    return f'<div class="promises">{told}</div><table class="facts"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
 
 
 def _facts(card: Card) -> dict[str, str]:
@@ -155,9 +167,44 @@ def _promise(visitor: Visitor, name: str, bundle: Bundle) -> str:
     address = visitor.shelf.put(lambda: bundle.model, "application/octet-stream", filename=f"{name}.onnx")
     return (
         f"<section><h3>{html.escape(name)}</h3><h4>{words.guarantee}</h4><ul>{sentences}</ul>{weak}"
+        f"<h4>{words.certificate}</h4>{_certificate(name, bundle)}"
         f'<a class="link-button" href="{address}" download>{words.download}</a></section>'
     )
 
 
-def _said(text: str, *, good: bool) -> str:
-    return f'<p class="{"said" if good else "problem"}" role="status">{html.escape(text)}</p>'
+def _certify(bundle: Bundle, job: Job) -> Certificate:
+    """Verify, and leave the certificate where the command leaves it."""
+    certificate = run_verify(bundle, watch=job.watch)
+    certificate_file(bundle).write_text(certificate.to_json(), encoding="utf-8")
+    return certificate
+
+
+def _certificate(name: str, bundle: Bundle) -> str:
+    """What was last verified on this machine, if it was."""
+    file = certificate_file(bundle)
+    if not file.is_file():
+        return f"<p>{html.escape(words.by_hand(name))}</p>"
+    try:
+        certificate = read_certificate(file)
+    except DefectFlowError as error:
+        return f'<p class="problem">{html.escape(str(error))}</p>'
+    if not certificate.covers(bundle.card):
+        return f'<p class="warn">{words.outdated}</p>'
+    when, machine = certificate.created.replace("T", " ")[:16], certificate.machine.name
+    if certificate.passed:
+        said = f'<p class="said">{html.escape(words.certified(when, machine))}</p>'
+    else:
+        problems = "".join(f"<li>{html.escape(problem)}</li>" for problem in certificate.problems)
+        said = f'<p class="problem">{html.escape(words.refused(when, machine))}</p><ul>{problems}</ul>'
+    notes = "".join(f"<p class='quiet'>{html.escape(note)}</p>" for note in certificate.notes)
+    head = "".join(f"<th>{name}</th>" for name in words.comparison_head)
+    rows = "".join(
+        f"<tr><td>{html.escape(row.backend)}</td><td>{row.pictures}</td><td>{row.flips}</td><td>{row.borderline}</td>"
+        f"<td>{row.largest_difference:.1e}</td><td>{row.p95_ms:.0f}</td></tr>"
+        for row in certificate.comparisons
+    )
+    return f"{said}{notes}<table class='regions'><tr>{head}</tr>{rows}</table>"
+
+
+def _said(text: str) -> str:
+    return f'<p class="said" role="status">{html.escape(text)}</p>'

@@ -5,14 +5,16 @@ from __future__ import annotations
 from defectflow_ui.words.verdicts import VERDICTS
 
 tab = "Inspect"
-drop = "Drop pictures, a folder or a ZIP here"
-choose = "Choose pictures"
+drop = "Drop pictures, folders or a ZIP here"
+choose = "Choose"
 camera = "Camera"
 shoot = "Take a picture (space)"
 formats = "PNG, JPEG, BMP, TIFF or WebP."
 keeps_copies = "Verdicts and a copy of each picture are kept in the history."
 keeps_verdicts = "Verdicts are kept in the history; the pictures are removed when this tab is closed."
-viewer_may_not = "Your role may look, but not inspect. Ask for the role operator."
+may_not = "You may look, but not inspect"
+may_not_do = "Inspecting needs the role operator; ask whoever manages users at your site."
+no_bundle = "Nothing to inspect with yet"
 nothing_yet = "No pictures yet"
 nothing_yet_do = "Drop some above: each gets a verdict, the most unusual first."
 nothing_shown = "No picture here"
@@ -31,11 +33,11 @@ orders = (
 stop = "Stop"
 clear = "Clear"
 export_csv = "Table (CSV)"
-export_zip = "Pictures with markings (ZIP)"
+export_zip = "Marked pictures (ZIP)"
 download = "Download"
 what_if = "What if the threshold were here?"
-what_if_info = "Judges all pictures above again, at once. Nothing is saved: the active threshold stays as it is."
-what_if_reset = "Back to the real threshold"
+what_if_info = "Judges all pictures here again, at once. Nothing is saved."
+reset = "Back"
 original = "original"
 marked = "heat and outlines"
 zoom = "Zoom with the wheel or two fingers; drag to move."
@@ -70,7 +72,8 @@ keys = (
 def p_value(p: float, good_parts: int, finest: bool) -> str:
     """The p-value in words. `finest`: no calibration part looks this unusual."""
     if finest:
-        return f"Fewer than 1 good part in {good_parts} looks this unusual (none of the {good_parts} calibration parts does)."
+        none = f"none of the {good_parts} calibration parts does"
+        return f"Fewer than 1 good part in {good_parts} looks this unusual ({none})."
     if p >= 0.5:
         return ordinary
     return f"About 1 good part in {round(1 / p)} looks this unusual."
@@ -93,12 +96,16 @@ def drawing(done: int, total: int) -> str:
     return f"Drawing picture {done} of {total}"
 
 
-def flipped(count: int, rate: float, threshold: float) -> str:
+def flipped(count: int, rate: float) -> str:
     changes = f"{count} pictures would change" if count != 1 else "1 picture would change"
     return (
-        f"At {threshold:.3f}: {changes}. About {100 * rate:.2g}% of good parts would be rejected "
-        "(an estimate from the calibration parts, no guarantee)."
+        f"{changes}. At this threshold about {100 * rate:.2g}% of good parts would be rejected: an estimate from the "
+        "calibration parts, not a guarantee."
     )
+
+
+def clear_first(limit: int) -> str:
+    return f"This tab holds {limit} pictures already; export what you need, press Clear, and drop these again."
 
 
 def flip(before: str, after: str) -> str:

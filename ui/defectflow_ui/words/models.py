@@ -6,6 +6,7 @@ from pathlib import Path
 
 tab = "Models"
 list_head = ("bundle", "made", "promise", "state")
+none_active = "No bundle is active; choose one on the page Models and press Activate."
 active = "active"
 ready = "ready"
 uncalibrated = "uncalibrated: scores, but no verdicts"
@@ -15,12 +16,20 @@ nothing_chosen = "Choose a bundle"
 nothing_chosen_do = "Click one in the list to see what it is and what it promises."
 activate = "Activate"
 verify = "Verify"
-verify_tip = "Compares every file with the card, and golden pictures with their recorded scores, on this machine."
 download = "Download the ONNX file"
 compare = "Compare with"
 compare_nothing = "(nothing)"
 guarantee = "What it promises"
-certificate = "Certificate"
+certificate = "Certificate of this machine"
+outdated = "It was verified before it was last changed; press Verify."
+comparison_head = (
+    "runs on",
+    "pictures",
+    "verdicts that differ",
+    "borderline",
+    "largest difference (σ)",
+    "95% within (ms)",
+)
 warnings = "What may weaken the promise"
 rows = (
     ("made", "made"),
@@ -44,22 +53,20 @@ def activated(name: str) -> str:
     return f"{name} is active: from now on it judges."
 
 
-def verified(files: int, pictures: int, difference: float) -> str:
-    return (
-        f"Intact: {files} files and {pictures} golden pictures agree with the record; the largest difference of a "
-        f"score is {difference:.1e} of the good scores' spread."
-    )
+def verifying(stage: str, done: int, total: int) -> str:
+    return f"Verifying: {stage}, {done} of {total}"
 
 
-def not_verified(flips: int, difference: float) -> str:
-    return (
-        f"Do not use this bundle on this machine: {flips} verdicts differ from the record, and scores by up to "
-        f"{difference:.1e} of the good scores' spread."
-    )
+def certified(created: str, machine: str) -> str:
+    return f"Verified on {machine}, {created}: intact, and it gives the recorded verdicts there."
 
 
-verifying = "Verifying"
-none_active = "No bundle is active; choose one on the page Models and press Activate."
+def refused(created: str, machine: str) -> str:
+    return f"Do not use this bundle on {machine}: the verification of {created} failed."
+
+
+def by_hand(name: str) -> str:
+    return f"{name}: nobody has verified it on this machine yet; press Verify."
 
 
 def gone(name: str) -> str:
@@ -67,4 +74,4 @@ def gone(name: str) -> str:
 
 
 def empty(folder: Path) -> str:
-    return f"{folder} holds no bundles yet; fit one on the page Train, or with: defectflow fit GOOD --out {folder}/NAME"
+    return f"{folder} holds no bundles yet; fit one with: defectflow fit GOOD --out {folder}/NAME"
