@@ -180,11 +180,11 @@ class DataCheck:
     def _promises(self) -> Iterator[Finding]:
         for promise in self.promises:
             sure = "on average" if promise.guarantee == "expected" else f"with {CONFIDENCE:.0%} confidence"
-            aim = f"At most {promise.rate:.4g} of good parts rejected, {sure}"
+            aim = f"At most {_percent(promise.rate)} of good parts rejected, {sure}"
             if promise.kept:
                 yield Finding("promise", "fine", f"{aim}: there are enough parts.")
                 continue
-            supports = f"these support {promise.lowest_rate:.4g}"
+            supports = f"these support {_percent(promise.lowest_rate)}"
             if self.given_splits:
                 needs = f"needs {promise.calibration_needed} calibration parts, the manifest names "
                 needs += f"{promise.calibration_parts}"
@@ -194,8 +194,13 @@ class DataCheck:
                 "promise",
                 "look" if promise.guarantee == self.wanted else "fine",
                 f"{aim}, {needs}; {supports}.",
-                f"Add parts, or accept --rate {promise.lowest_rate:.4g}. Without either a fit ends uncalibrated.",
+                f"Add parts, or accept {_percent(promise.lowest_rate)} (--rate {promise.lowest_rate:.4g}). Without either, "
+                "a fit ends uncalibrated.",
             )
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.4g}%"
 
 
 def _plain(value: Any) -> Any:

@@ -86,10 +86,10 @@ class Calibration:
         """The guarantee in plain words, with its limits."""
         unit = "parts" if self.parts_known else "pictures"
         if self.guarantee == "estimate":
-            above, out = self.parts - self.review.rank, self.parts - self.threshold.rank
             return [
-                f"A person chose these thresholds; they are an estimate, and no rate is promised. Of {self.parts} good "
-                f"{unit} in the calibration, {out} are called defective or invalid, and {above} anything but ok.",
+                "A person chose these thresholds: they are an estimate, and no rate is promised. Among "
+                f"{self.parts} good {unit} of the calibration they reject {self.parts - self.threshold.rank} and call "
+                f"{self.review.rank} ok.",
                 LIMITS.replace("It covers", "The estimate is for"),
             ]
         said = [

@@ -124,6 +124,13 @@ class Card(_Part):
         numbers.append(self.calibration.model_dump_json())
         return hashlib.sha256("\n".join(numbers).encode()).hexdigest()[:12]
 
+    @property
+    def promised(self) -> ThresholdCard | None:
+        """The threshold with what it promises; None where nothing is: uncalibrated, or chosen by a person."""
+        if self.calibration is None or self.calibration.guarantee == "estimate":
+            return None
+        return self.calibration.threshold
+
     def judge(self) -> Calibration:
         """The calibration as numbers to judge with. Raises NotCalibrated."""
         if self.calibration is None:

@@ -35,6 +35,8 @@ class Workbench:
     draft: Card | None = None
     origin: Literal["rate", "threshold"] = "rate"
     cheapest: Cheapest | None = None
+    asked: tuple[float, float, str] | None = None
+    """The rates that were answered last: leaving their field without a change asks nothing."""
 
     @property
     def cuts(self) -> tuple[float, float]:
@@ -103,22 +105,26 @@ def build(station: Station) -> None:
         work = Workbench(bundle, Evidence.of(bundle.card, station.store))
         visitor.tab[WORKBENCH] = work
         wish = bundle.card.calibration
-        rates = (bundle.card.wanted_rate, bundle.card.wanted_review_rate)
+        rates, kept = (bundle.card.wanted_rate, bundle.card.wanted_review_rate), bundle.card.wanted_guarantee
         if wish is not None and wish.guarantee != "estimate":
-            rates = (wish.rate, wish.review_rate)
-        low, high = work.evidence.tradeoff.span
+            rates, kept = (wish.rate, wish.review_rate), wish.guarantee
+        work.asked = (round(100 * rates[0], 4), round(100 * rates[1], 4), kept)
         cut, band = work.cuts
-        step = (high - low) / 1000
+        low, high, step = view.slider_range([*work.evidence.tradeoff.span, cut, band])
         return {
             chosen: gr.Dropdown(names, value=wanted),
-            threshold: gr.Slider(min(low, cut), max(high, cut), cut, step=step),
-            review: gr.Slider(min(low, band), max(high, band), band, step=step),
-            rate: round(100 * rates[0], 4),
-            review_rate: round(100 * rates[1], 4),
+            threshold: gr.Slider(low, high, round(cut, 4), step=step),
+            review: gr.Slider(low, high, round(band, 4), step=step),
+            guarantee: kept,
+            rate: work.asked[0],
+            review_rate: work.asked[1],
             promised: "" if wish is not None else view.problem(words.uncalibrated),
             cost: "",
             **shown(work),
         }
+
+    def sliders(cut: float, band: float) -> Updates:
+        return {threshold: round(cut, 4), review: round(band, 4)}
 
     def shown(work: Workbench) -> Updates:
         """Histogram, table and versions, as the workbench stands."""
@@ -130,7 +136,7 @@ def build(station: Station) -> None:
         rows.append((words.draft, tradeoff.at(cut, band)))
         if work.cheapest is not None:
             rows.append((words.cheapest_row, work.cheapest.point))
-        rows += [(words.step, tradeoff.at(float(one))) for one in np.linspace(*tradeoff.span, STEPS + 2)[1:-1]]
+        rows += [("", tradeoff.at(float(one))) for one in np.linspace(*tradeoff.span, STEPS + 2)[1:-1]]
         return {
             picture: view.histogram(work.evidence, [("review", band), ("cut", cut)]),
             figures: view.table(rows),
@@ -152,27 +158,29 @@ def build(station: Station) -> None:
         """The exact rule, from calibration parts alone."""
         work = bench(visitor)
         card = work.bundle.card
-        share = float(percent or 0) / 100
-        work.draft = None
+        asked = (float(percent or 0), float(review_percent or 0), kept)
+        if work.asked == asked:
+            return {picture: gr.skip()}
+        work.asked, work.draft, share = asked, None, asked[0] / 100
         try:
             work.draft = card.calibrated(
                 card.calibration_parts,
                 round(share, 8),
                 "confident" if kept == "confident" else "expected",
-                round(max(float(review_percent or 0) / 100, share), 8),
+                round(max(asked[1] / 100, share), 8),
             )
         except CalibrationError as error:
             return {promised: view.problem(str(error)), **shown(work)}
         work.origin = "rate"
         cut, band = work.cuts
-        return {promised: view.promise(work.draft), threshold: cut, review: band, said: "", **shown(work)}
+        return {promised: view.promise(work.draft), **sliders(cut, band), said: "", **shown(work)}
 
     @station.handler(Role.ENGINEER)
     def by_hand(visitor: Visitor, cut: float, band: float) -> Updates:
         return drag(bench(visitor), float(cut), float(band))
 
     def drag(work: Workbench, cut: float, band: float) -> Updates:
-        work.draft = None
+        work.asked = work.draft = None
         try:
             work.draft = work.bundle.card.estimated(cut, min(cut, band))
         except CalibrationError as error:
@@ -187,7 +195,7 @@ def build(station: Station) -> None:
         work.cheapest = work.evidence.tradeoff.cheapest(costs)
         cut = work.cheapest.point.threshold
         told = view.said(words.cheapest(work.cheapest.cost_per_part, cut))
-        return drag(work, cut, cut) | {threshold: cut, review: cut, cost: told}
+        return drag(work, cut, cut) | sliders(cut, cut) | {cost: told}
 
     @station.handler(Role.ENGINEER)
     def keep(visitor: Visitor, called: str, why: str, now: bool) -> Updates:
@@ -212,7 +220,7 @@ def build(station: Station) -> None:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     seen = [picture, figures, versions, promised, said]
-    whole = [*seen, chosen, threshold, review, rate, review_rate, cost]
+    whole = [*seen, chosen, threshold, review, rate, review_rate, guarantee, cost]
     station.on_open(open_page, outputs=whole)
     chosen.input(choose, inputs=chosen, outputs=whole, **quiet)
     for typed in (rate.submit, rate.blur, review_rate.submit, review_rate.blur, guarantee.input):

@@ -15,7 +15,7 @@ from defectflow_ui.evidence import Evidence
 from defectflow_ui.theme import empty
 from defectflow_ui.words import calibrate as words
 
-WIDTH, HALF, FOOT = 640, 110, 22
+WIDTH, HALF, FOOT = 640, 130, 22
 """Of the histogram, in its own pixels: good parts above the axis, defective ones below it."""
 
 
@@ -28,12 +28,13 @@ def engineers_only() -> str:
 
 
 def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
-    """Good parts above the axis, defective below; `cuts`: (CSS class, threshold)."""
+    """Good parts above the axis, defective ones, where there are any, below; `cuts`: (CSS class, threshold)."""
     edges = evidence.edges()
     low, high = float(edges[0]), float(edges[-1])
     counts = {name: np.histogram(_finite(scores), edges)[0] for name, scores in evidence.groups.items()}
     tallest = max(1, int((counts["good"] + counts["other"]).max()), int(counts["defective"].max()))
     bar = WIDTH / (len(edges) - 1)
+    bottom = 2 * HALF if evidence.defective else HALF + 4
 
     def x(score: float) -> float:
         return (min(max(score, low), high) - low) / (high - low) * WIDTH
@@ -52,10 +53,10 @@ def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
     stacked = axis - counts["good"] / tallest * (HALF - 8)
     body = bars("good", axis, True) + bars("other", stacked, True) + bars("defective", axis, False)
     lines = "".join(
-        f'<line class="{name}" x1="{x(cut):.1f}" x2="{x(cut):.1f}" y1="0" y2="{2 * HALF}"/>' for name, cut in cuts
+        f'<line class="{name}" x1="{x(cut):.1f}" x2="{x(cut):.1f}" y1="0" y2="{bottom}"/>' for name, cut in cuts
     )
     ticks = "".join(
-        f'<text x="{min(max(x(value), 14), WIDTH - 14):.0f}" y="{2 * HALF + 16}">{value:.1f}</text>'
+        f'<text x="{min(max(x(value), 14), WIDTH - 14):.0f}" y="{bottom + 16}">{value:.1f}</text>'
         for value in edges[::10]
     )
     legend = "".join(
@@ -64,7 +65,7 @@ def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
         if evidence.groups[name]
     )
     return (
-        f'<svg class="histogram" viewBox="0 0 {WIDTH} {2 * HALF + FOOT}" role="img">{body}'
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {bottom + FOOT}" role="img">{body}'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HALF}" y2="{HALF}"/>{lines}{ticks}</svg>'
         f'<div class="legend">{legend}</div>'
     )
@@ -77,6 +78,12 @@ def _finite(scores: Iterable[float]) -> list[float]:
 def _refused(scores: Sequence[float]) -> str:
     count = sum(math.isinf(score) for score in scores)
     return f"; {words.out_of_range.format(count=count)}" if count else ""
+
+
+def slider_range(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lowest, highest and step of a slider over these values, in round numbers."""
+    step = 10.0 ** math.floor(math.log10((max(values) - min(values)) / 300))
+    return math.floor(min(values) / step) * step, math.ceil(max(values) / step) * step, step
 
 
 def promise(card: Card) -> str:
@@ -108,7 +115,7 @@ def table(rows: Iterable[tuple[str, Point]]) -> str:
     )
     return (
         f"<p><b class='badge small review'><b>≈</b> {words.estimate}</b></p>"
-        f"<table class='facts tradeoff'><tr>{head}</tr>{body}</table><p class='quiet small'>{words.estimate_note}</p>"
+        f"<table class='figures tradeoff'><tr>{head}</tr>{body}</table><p class='quiet small'>{words.estimate_note}</p>"
     )
 
 
@@ -128,7 +135,11 @@ def versions(found: Sequence[CalibrationVersion], card: Card) -> str:
     for version in found:
         calibration = version.card(card).calibration
         assert calibration is not None  # the store takes no other
-        basis = words.estimated if calibration.guarantee == "estimate" else f"{words.promised} {calibration.rate:.3%}"
+        basis = (
+            words.estimated
+            if calibration.guarantee == "estimate"
+            else f"{words.promised} {100 * calibration.rate:.4g}%"
+        )
         if version.calibration_id == card.calibration_id:
             use = f'<span class="badge small ok"><b>✓</b> {words.in_use}</span>'
         else:
@@ -140,4 +151,4 @@ def versions(found: Sequence[CalibrationVersion], card: Card) -> str:
             f"<td>{html.escape(version.by)}</td><td>{basis}, {calibration.threshold.value:.3f}</td>"
             f"<td>{html.escape(version.reason)}</td><td>{use}</td></tr>"
         )
-    return f"<table class='facts versions'>{''.join(rows)}</table>"
+    return f"<table class='figures versions'>{''.join(rows)}</table>"

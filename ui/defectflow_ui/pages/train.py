@@ -56,6 +56,8 @@ def build(station: Station) -> None:
         with gr.Column(scale=6, min_width=440):
             state = block(view.nothing_yet(), elem_id="train-state")
             stop = gr.Button(words.stop, visible=False, elem_id="train-stop")
+            with gr.Accordion(words.log, open=False, visible=False) as logging:
+                log = block(elem_id="train-log")
             activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
             said = block(elem_id="train-said")
             findings = block(elem_id="train-findings")
@@ -75,7 +77,7 @@ def build(station: Station) -> None:
         if visitor.tab.get(SEEN) == seen:
             return {state: gr.skip()}
         before, visitor.tab[SEEN] = visitor.tab.get(SEEN), seen
-        updates: Updates = {state: view.task_state(task, status)}
+        updates: Updates = {state: view.task_state(task, status), log: view.log(task)}
         if before is not None and before[0] == task.name and before[1] == status:
             return updates  # only its bars have moved
         return updates | outcome(visitor, task, status.state)
@@ -86,6 +88,7 @@ def build(station: Station) -> None:
         done = how == "done"
         updates: Updates = {
             stop: gr.Button(visible=how == "running"),
+            logging: gr.Accordion(visible=True),
             activate: gr.Button(visible=False),
             said: "",
             findings: "",
@@ -173,7 +176,7 @@ def build(station: Station) -> None:
         return view.activated(name)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [state, stop, activate, said, findings, fit]
+    shown = [state, log, logging, stop, activate, said, findings, fit]
     station.on_open(open_page, outputs=[*shown, source, part_regex, rate, recipe])
     timer.tick(tick, outputs=shown, **quiet)
     zone.dropped(take, outputs=[source, said], api_visibility="private")

@@ -61,13 +61,15 @@ def task_state(task: Task, status: Status) -> str:
     running = status.state == "running"
     said = words.leave if running else words.stopped if status.state == "cancelled" else status.message
     problem = "problem" if status.state in ("failed", "ended") else "quiet"
-    log = html.escape(task.log(LOG_BYTES))
     badge = f'<span class="badge small {_state_colour(status.state)}"><b></b> {words.states[status.state]}</span>'
     return (
         f'<div class="task" data-state="{status.state}"><h3>{html.escape(task.title)} {badge}</h3>{bars}'
-        f'<p class="{problem}" role="status">{html.escape(said)}</p>'
-        f"<details><summary>{words.log}</summary><pre class='log'>{log}</pre></details></div>"
+        f'<p class="{problem}" role="status">{html.escape(said)}</p></div>'
     )
+
+
+def log(task: Task) -> str:
+    return f"<pre class='log'>{html.escape(task.log(LOG_BYTES))}</pre>"
 
 
 def _state_colour(state: str) -> str:
@@ -76,23 +78,37 @@ def _state_colour(state: str) -> str:
 
 def check_found(found: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
     """Verdicts with their remedies, and the pictures to look at first."""
-    rows = []
+    rows, shown = [], {path: name_of(path) for path in _paths(found)}
     for one in found["findings"]:
         colour, icon = MARKS[one["gravity"]]
-        said, remedy = (html.escape(one[key]) for key in ("said", "remedy"))
+        said, remedy = (html.escape(_named(one[key], shown)) for key in ("said", "remedy"))
         rows.append(
             f'<tr data-topic="{one["topic"]}"><td><span class="badge small {colour}"><b>{icon}</b> '
             f'{words.gravity[one["gravity"]]}</span></td><td>{said}<br><span class="quiet">{remedy}</span></td></tr>'
         )
     tiles = [_suspect(one, name_of, shelf) for one in found["suspects"][:SUSPECTS]]
     suspects = _gallery(words.suspects, words.suspects_note, tiles)
-    return f"<h4>{words.findings}</h4><table class='facts findings'>{''.join(rows)}</table>{suspects}"
+    return f"<h4>{words.findings}</h4><table class='figures findings'>{''.join(rows)}</table>{suspects}"
+
+
+def _paths(found: dict[str, Any]) -> list[str]:
+    """Every picture that a finding may name."""
+    single = [one["path"] for key in ("suspects", "unreadable") for one in found[key]]
+    pairs = [path for key in ("exact", "near") for pair in found[key] for path in pair]
+    return [*single, *pairs, *(one["example"] for one in found["formats"])]
+
+
+def _named(said: str, shown: dict[str, str]) -> str:
+    """A finding with pictures called as their owner knows them; the server's folders are nobody's business."""
+    for path, name in shown.items():
+        said = said.replace(path, name)
+    return said
 
 
 def _gallery(title: str, note: str, tiles: list[str]) -> str:
     if not tiles:
         return ""
-    return f"<h4>{title}</h4><p class='quiet small'>{note}</p><div class='gallery'>{''.join(tiles)}</div>"
+    return f"<h4>{title}</h4><p class='quiet small'>{note}</p><div class='shots'>{''.join(tiles)}</div>"
 
 
 def _suspect(one: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
@@ -100,15 +116,15 @@ def _suspect(one: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
     if one["where"] is not None:
         left, top = one["where"]
         mark = f'<i class="mark" style="left:{100 * left:.1f}%;top:{100 * top:.1f}%"></i>'
-    out = f'<span class="changed warn">{words.stands_out}</span>' if one["stands_out"] else ""
-    return _tile(Path(one["path"]), name_of(one["path"]), shelf, mark, f'<span class="score">{one["rank"]}</span>{out}')
+    out = f' <b class="warn">{words.stands_out}</b>' if one["stands_out"] else ""
+    return _tile(Path(one["path"]), name_of(one["path"]), shelf, mark, f"<span>{one['rank']}.{out}</span>")
 
 
 def _tile(path: Path, name: str, shelf: Shelf, mark: str, more: str) -> str:
     address = shelf.put(lambda: thumbnail(path), "image/jpeg")
     shown = html.escape(name)
     return (
-        f'<div class="tile" title="{shown}">'
+        f'<div class="shot" title="{shown}">'
         f'<span class="thumb"><img src="{address}" alt="" loading="lazy">{mark}</span>'
         f'{more}<span class="name">{shown}</span></div>'
     )
@@ -130,15 +146,15 @@ def trained(bundle: Bundle, evaluation: dict[str, Any] | None, tested: bool, uns
 
 def _figures(evaluation: dict[str, Any]) -> str:
     rows = []
-    if evaluation["image_auroc"] is not None:
-        rows.append((words.auroc, f"{evaluation['image_auroc']:.3f}"))
+    if evaluation["part_auroc"] is not None:
+        rows.append((words.auroc, f"{evaluation['part_auroc']:.3f}"))
     for key, label in (("overkill", words.overkill), ("escape", words.escape)):
         if evaluation[key] is not None:
             rows.append((label, words.share(evaluation[key])))
-    body = "".join(f"<tr><th>{label}</th><td>{html.escape(value)}</td></tr>" for label, value in rows)
+    body = "".join(f"<tr><td>{label}</td><td>{html.escape(value)}</td></tr>" for label, value in rows)
     inside = evaluation["overkill_inside"]
-    fits = "" if inside is None else f"<p>{words.predicted if inside else words.not_predicted}</p>"
-    return f"<table class='facts'>{body}</table>{fits}"
+    fits = "" if inside is None else f"<p class='small'>{words.predicted if inside else words.not_predicted}</p>"
+    return f"<table class='figures'>{body}</table>{fits}"
 
 
 def least_sure(card: Card, pictures: dict[str, list[Path]], name_of: NameOf, shelf: Shelf) -> str:

@@ -37,7 +37,6 @@ columns = ("", "threshold", "grey band from", "good parts rejected", "defective 
 present = "now"
 draft = "being chosen"
 cheapest_row = "cheapest"
-step = "without grey band"
 none_seen = "none seen yet"
 
 costs = "What mistakes cost"

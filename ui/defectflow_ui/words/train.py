@@ -65,16 +65,21 @@ no_test = (
 )
 no_evaluation = "The test pictures could not be evaluated; the log says why. The model itself is complete."
 unsure = "Good parts that it is least sure of"
-unsure_note = "Calibration parts with the highest scores. One that is really defective spoils the threshold."
-score_of = "score {score:.2f}, threshold {threshold:.2f}"
+unsure_note = (
+    "Calibration parts with the highest scores, each with the threshold. One that is really defective spoils it: take it "
+    "out, and train again."
+)
+score_of = "{score:.2f} of {threshold:.2f}"
 score_only = "score {score:.2f}"
 refused = "refused as not this part"
 activated_here = "activated on the page Train"
 overkill = "good parts rejected"
 escape = "defective parts passed"
 auroc = "separation of good and defective parts (AUROC)"
-predicted = "as the promise predicts"
-not_predicted = "NOT as the promise predicts: are the test parts made and pictured alike?"
+predicted = "So many rejected good parts are what the promise predicts."
+not_predicted = (
+    "More or fewer good parts are rejected than the promise predicts: are the test parts made and pictured alike?"
+)
 
 nothing_uploaded = (
     "none of these files is a picture that can be used; drop PNG, JPEG, BMP, TIFF or WebP pictures, or a ZIP of them"
