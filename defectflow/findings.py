@@ -194,8 +194,8 @@ class DataCheck:
                 "promise",
                 "look" if promise.guarantee == self.wanted else "fine",
                 f"{aim}, {needs}; {supports}.",
-                f"Add parts, or accept {_percent(promise.lowest_rate)} (--rate {promise.lowest_rate:.4g}). Without either, "
-                "a fit ends uncalibrated.",
+                f"Add parts, or accept {_percent(promise.lowest_rate)} (--rate {promise.lowest_rate:.4g}). Without "
+                "either, a fit ends uncalibrated.",
             )
 
 

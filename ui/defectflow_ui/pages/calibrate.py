@@ -177,7 +177,8 @@ def build(station: Station) -> None:
 
     @station.handler(Role.ENGINEER)
     def by_hand(visitor: Visitor, cut: float, band: float) -> Updates:
-        return drag(bench(visitor), float(cut), float(band))
+        updates = drag(bench(visitor), float(cut), float(band))
+        return updates | {review: round(float(cut), 4)} if band > cut else updates
 
     def drag(work: Workbench, cut: float, band: float) -> Updates:
         work.asked = work.draft = None
@@ -226,7 +227,7 @@ def build(station: Station) -> None:
     for typed in (rate.submit, rate.blur, review_rate.submit, review_rate.blur, guarantee.input):
         typed(by_rate, inputs=[rate, review_rate, guarantee], outputs=[*seen, threshold, review], **quiet)
     for slider in (threshold, review):
-        slider.input(by_hand, inputs=[threshold, review], outputs=seen, trigger_mode="always_last", **quiet)
+        slider.input(by_hand, inputs=[threshold, review], outputs=[*seen, review], trigger_mode="always_last", **quiet)
     find.click(
         cheapest,
         inputs=[overkill_cost, escape_cost, defective_share],

@@ -110,7 +110,7 @@ def _list(station: Station, chosen: str | None) -> str:
         elif card.calibration is None:
             state = f'<span class="warn">{words.uncalibrated}</span>'
         elif card.promised is None:
-            state = words.by_hand
+            state = words.estimate
         else:
             state = f"{100 * card.promised.expected_rate:.3g}%"
         mark = f' <span class="badge ok small"><b>✓</b> {words.active}</span>' if one.name == active else ""
