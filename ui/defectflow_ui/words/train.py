@@ -66,8 +66,8 @@ no_test = (
 no_evaluation = "The test pictures could not be evaluated; the log says why. The model itself is complete."
 unsure = "Good parts that it is least sure of"
 unsure_note = (
-    "Calibration parts with the highest scores, each with the threshold. One that is really defective spoils it: take it "
-    "out, and train again."
+    "Calibration parts with the highest scores, each with the threshold. One that is really defective spoils it: take "
+    "it out, and train again."
 )
 score_of = "{score:.2f} of {threshold:.2f}"
 score_only = "score {score:.2f}"
