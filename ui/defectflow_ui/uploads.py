@@ -24,7 +24,12 @@ from defectflow_ui.settings import MIB, Limits
 from defectflow_ui.words import uploads as words
 
 CHUNK = 1 * MIB
-ZIP_START = (b"PK\x03\x04", b"PK\x05\x06")
+ZIP_END = b"PK\x05\x06"
+ZIP_START = (b"PK\x03\x04", ZIP_END)
+LONGEST_ZIP_END = 22 + 65535
+"""The record that closes a ZIP, with the longest comment."""
+DIRECTORY_BYTES = 10_000
+"""Longest directory of a ZIP, for each picture that a drop may hold; a usual entry takes about a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,9 @@ class Drop:
 
     def _unpack(self, name: str, file: Path) -> None:
         """The pictures of a ZIP, each into a file of ours. Its names are only shown, its sizes not believed."""
+        if _directory_bytes(file) > DIRECTORY_BYTES * self._limits.files:
+            self._refuse(name, file, words.zip_too_many(name, self._limits.files))
+            return
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -125,9 +133,8 @@ class Drop:
                     self._refuse(name, file, reason)
                     return
                 for entry in entries:
-                    inner = shown_name(entry.filename)
-                    if PurePosixPath(inner).suffix.lower() in SUFFIXES and not _is_hidden(inner):
-                        self._extract(archive, entry, f"{name}/{inner}")
+                    if _is_picture(entry):
+                        self._extract(archive, entry, f"{name}/{shown_name(entry.filename)}")
         except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
             self._refuse(name, file, words.bad_zip(name, str(error)))
         finally:
@@ -152,8 +159,8 @@ class Drop:
 
     def _unsafe(self, name: str, entries: list[zipfile.ZipInfo]) -> str | None:
         """Why this ZIP is not opened at all, or None. Only its directory is read."""
-        if len(entries) > self._limits.files:
-            return words.zip_too_many(name, len(entries), self._limits.files)
+        if sum(map(_is_picture, entries)) > self._limits.files:
+            return words.zip_too_many(name, self._limits.files)
         for entry in entries:
             path = PurePosixPath(entry.filename.replace("\\", "/"))
             if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
@@ -187,6 +194,19 @@ def _is_zip(file: Path) -> bool:
         return stream.read(4) in ZIP_START
 
 
-def _is_hidden(name: str) -> bool:
-    """What macOS puts beside each picture in a ZIP, and other files that nobody means."""
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+def _directory_bytes(file: Path) -> int:
+    """How long a ZIP's directory says it is, read before anything is made of it; 0 where there is none.
+
+    A long one would cost memory long before its entries could be counted.
+    """
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - LONGEST_ZIP_END))
+        end = stream.read()
+    at = end.rfind(ZIP_END)
+    return int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+
+
+def _is_picture(entry: zipfile.ZipInfo) -> bool:
+    """By its name; and not what macOS puts beside each picture, nor another hidden file."""
+    path = PurePosixPath(shown_name(entry.filename))
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)

@@ -186,7 +186,7 @@
       event.target.value = '';
     });
     // A drop anywhere on the page counts, or the browser would leave the page to show the picture.
-    const here = () => element.offsetParent !== null;
+    const here = () => element.offsetParent !== null && element.querySelector('.drop-zone');
     document.addEventListener('dragover', (event) => {
       if (!here()) return;
       event.preventDefault();
@@ -200,6 +200,7 @@
       take(await dropped(event.dataTransfer));
     });
     element.addEventListener('click', (event) => {
+      if (event.target.closest('[data-choose]')) element.querySelector('input[type=file]').click();
       if (event.target.closest('[data-camera]')) camera(element, take, problem);
     });
   };

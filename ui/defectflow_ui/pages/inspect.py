@@ -43,7 +43,7 @@ def build(station: Station) -> None:
                         value="worst",
                         show_label=False,
                         container=False,
-                        min_width=170,
+                        min_width=140,
                         elem_id="inspect-order",
                     )
                     as_table = gr.Button(words.export_csv, size="sm", min_width=80, elem_id="export-csv")
@@ -73,7 +73,7 @@ def build(station: Station) -> None:
     def current(visitor: Visitor) -> Inspection:
         inspection = visitor.tab.get(INSPECTION)
         if not isinstance(inspection, Inspection):
-            raise DataError(words.nothing_yet)
+            raise DataError(words.no_longer)
         return inspection
 
     def begin(visitor: Visitor) -> Inspection:
@@ -101,7 +101,7 @@ def build(station: Station) -> None:
     def judge(visitor: Visitor) -> Iterator[Updates]:
         drop = visitor.session.drops.get(str(visitor.event.get("drop")))
         if drop is None:
-            raise DataError(words.nothing_yet)
+            raise DataError(words.no_longer)
         inspection = begin(visitor)
         shown_at, first = 0.0, True
         for fresh in inspection.run(drop, int(visitor.event.get("expected", 1))):

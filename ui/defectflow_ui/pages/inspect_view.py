@@ -31,9 +31,9 @@ def drop_zone(station: Station, visitor: Visitor) -> str:
     keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     return (
         f'<div class="drop-zone"><b>{words.drop}</b>'
-        f'<label class="link-button" tabindex="0">{words.choose}<input type="file" multiple hidden '
-        'accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,.zip"></label>'
-        f'<button type="button" class="link-button" data-camera>{words.camera}</button>'
+        '<input type="file" multiple hidden accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,.zip">'
+        f'<button type="button" class="link-button" data-choose data-key="o">{words.choose}</button>'
+        f'<button type="button" class="link-button" data-camera data-key="c">{words.camera}</button>'
         f'<p class="quiet small">{words.formats} {kept}</p><p class="problem" role="alert"></p>'
         f'<div class="camera" data-shoot="{words.shoot}"></div><div data-keys-help hidden>{keys}</div></div>'
     )

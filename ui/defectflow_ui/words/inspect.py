@@ -17,6 +17,7 @@ may_not_do = "Inspecting needs the role operator; ask whoever manages users at y
 no_bundle = "Nothing to inspect with yet"
 nothing_yet = "No pictures yet"
 nothing_yet_do = "Drop some above: each gets a verdict, the most unusual first."
+no_longer = "There are no pictures in this tab (any more); drop them again."
 nothing_shown = "No picture here"
 nothing_shown_do = "None of the pictures has this verdict. Press All to see the others."
 nothing_chosen = "Choose a picture"
@@ -25,8 +26,8 @@ all = "All"
 flips = "Would change"
 order = "Sort by"
 orders = (
-    ("most unusual first", "worst"),
-    ("least unusual first", "best"),
+    ("worst first", "worst"),
+    ("best first", "best"),
     ("as dropped", "arrival"),
     ("name", "name"),
 )
@@ -63,6 +64,8 @@ keys = (
     ("+ −", "zoom"),
     ("0", "whole picture"),
     ("a", "show all pictures"),
+    ("o", "choose pictures"),
+    ("c", "camera on or off"),
     ("space", "take a picture, while the camera is on"),
     ("Shift D", "dark or light"),
     ("?", "show or hide this"),

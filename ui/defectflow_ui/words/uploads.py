@@ -21,8 +21,8 @@ def too_many_pixels(name: str, width: int, height: int, limit: int) -> str:
     return f"{name}: {width} x {height} pixels are over the limit of {limit:,}; shrink or cut it"
 
 
-def zip_too_many(name: str, count: int, limit: int) -> str:
-    return f"{name}: holds {count} files, over the limit of {limit}; send several smaller ZIPs"
+def zip_too_many(name: str, limit: int) -> str:
+    return f"{name}: holds more than {limit} pictures; send several smaller ZIPs"
 
 
 def zip_leaves(name: str, entry: str) -> str:
