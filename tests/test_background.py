@@ -76,12 +76,11 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
 
 
 def test_a_command_s_own_error_is_the_task_s(tmp_path: Path) -> None:
-    task, target = begin(tmp_path, tmp_path / "gone")
+    step = Step("evaluate", ("evaluate", str(tmp_path / "gone"), "--data", str(tmp_path)))
+    task = start(new_folder(tmp_path / "tasks"), "Evaluate", [step, Step("never", ("fit", "--help"))])
     status = wait(task, lambda: task.status().state != "running")
-    assert status.state == "failed"
-    assert status.code == 2
-    assert "gone: no such file or folder" in " ".join(status.message.split())
-    assert not target.exists()
+    assert (status.state, status.step, status.code) == ("failed", "evaluate", 2)
+    assert status.message.startswith(f"{tmp_path / 'gone'}: no bundle here")
 
 
 def test_a_result_never_replaces_another(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ class Training:
 
     def check(self, wish: Wish, who: str) -> Task:
         """Look at the pictures. Raises DataError, SettingsError."""
+        self._refuse_second()  # first of all: a running task may be reading what `_path` writes
         recipe = self._recipe(wish)
         path = self._path(wish)
-        self._refuse_second()
         folder = new_folder(self._home / TASKS)
         arguments = ["check-data", str(path), *recipe, *_part_regex(wish), "--json", str(folder / CHECK)]
         notes = {"kind": "check", "who": who, "path": str(path), "wish": asdict(wish)}
@@ -111,6 +111,7 @@ class Training:
 
     def train(self, name: str, who: str) -> Task:
         """Fit to what was checked last; then evaluate, where there are test pictures. Raises DataError, BundleError."""
+        self._refuse_second()
         check = self.latest("check")
         found = None if check is None else result(check, CHECK)
         if check is None or found is None:
@@ -124,7 +125,6 @@ class Training:
         target = self._bundles / name
         if target.exists():
             raise DataError(words.name_taken(name))
-        self._refuse_second()
         wish = Wish(**check.notes["wish"])
         path, folder = self._path(wish), new_folder(self._home / TASKS)
         made = folder / "work" / name
