@@ -122,7 +122,7 @@ def _suspects(good: Sequence[Picture], surprise: Surprise, checked: Checked, geo
     """The most unusual pictures, most unusual first."""
     for rank, row in enumerate(np.argsort(-surprise.most, kind="stable")[:SUSPECTS], start=1):
         picture, where = good[row], None
-        if surprise.places[row] >= surprise.whole[row]:
+        if surprise.places[row] >= surprise.whole[row] / 2:  # else the worst place would be an arbitrary one
             width, height = checked.sizes_px[picture.path]
             on_picture = geometry.place(surprise.maps[row], height, width)
             y, x = np.unravel_index(int(on_picture.argmax()), on_picture.shape)

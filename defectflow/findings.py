@@ -11,8 +11,8 @@ from defectflow.runtime.calibration import CONFIDENCE, Guarantee
 from defectflow.siblings import Siblings
 from defectflow.splits import Rejected
 
-Gravity = Literal["fine", "look", "stop"]
-"""`look`: a person should; `stop`: a fit would fail."""
+Gravity = Literal["fine", "note", "look", "stop"]
+"""`note`: good to know; `look`: a person should; `stop`: a fit would fail."""
 HONEST = (
     "Take a picture out only if it is wrong: good parts that merely look unusual are what the promise is about, and "
     "without them it would not hold."
@@ -39,7 +39,7 @@ class Suspect:
     stands_out: bool
     """Whether it lies beyond what a set of good pictures of this size would show."""
     where: tuple[float, float] | None
-    """The worst place, as shares of the picture's width and height; None where it is unusual as a whole."""
+    """The worst place, as shares of the picture's width and height; None where it is unusual mostly as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,8 @@ class DataCheck:
         if not out:
             said = f"No picture stands out; the most unusual is {self.suspects[0].path}."
             return Finding("suspects", "fine", said, f"Look at the first few all the same. {HONEST}")
-        said = f"{len(out)} picture(s) look unlike the other parts, the first {out[0].path}."
+        count = "1 picture looks" if len(out) == 1 else f"{len(out)} pictures look"
+        said = f"{count} unlike the other parts, the first {out[0].path}."
         return Finding("suspects", "look", said, f"Are they really good? {HONEST}")
 
     def _promises(self) -> Iterator[Finding]:
@@ -192,7 +193,7 @@ class DataCheck:
                 needs = f"needs {3 * promise.calibration_needed} good parts, there are {self.parts}"
             yield Finding(
                 "promise",
-                "look" if promise.guarantee == self.wanted else "fine",
+                "look" if promise.guarantee == self.wanted else "note",
                 f"{aim}, {needs}; {supports}.",
                 f"Add parts, or accept {_percent(promise.lowest_rate)} (--rate {promise.lowest_rate:.4g}). Without "
                 "either, a fit ends uncalibrated.",

@@ -9,7 +9,7 @@ from defectflow.evaluation import Evaluation
 from defectflow.findings import DataCheck
 from defectflow.metrics import Interval
 
-COLOURS = {"fine": "green", "look": "yellow", "stop": "red"}
+COLOURS = {"fine": "green", "note": "blue", "look": "yellow", "stop": "red"}
 LISTED = 10
 """Suspicious pictures that a terminal shows."""
 

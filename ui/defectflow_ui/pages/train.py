@@ -11,7 +11,7 @@ from defectflow.errors import BundleError, DataError
 from defectflow.store import Role
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block
+from defectflow_ui.theme import block, clicks
 from defectflow_ui.training import CHECK, EVALUATION, Training, Wish, follow, result
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import train as words
@@ -60,7 +60,7 @@ def build(station: Station) -> None:
                 log = block(elem_id="train-log")
             activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
             said = block(elem_id="train-said")
-            findings = block(elem_id="train-findings")
+            findings = block(elem_id="train-findings", events=clicks("siblings"))
     timer = gr.Timer(LOOK_EVERY_S)
 
     def latest() -> Task | None:
@@ -167,6 +167,15 @@ def build(station: Station) -> None:
         return look(visitor)
 
     @station.handler(Role.ENGINEER)
+    def use_siblings(visitor: Visitor) -> str:
+        """The expression that the check has proposed; to be checked again."""
+        task = training.latest("check")
+        found = None if task is None else result(task, CHECK)
+        if found is None or found["siblings"] is None:
+            raise DataError(words.check_first)
+        return str(found["siblings"]["part_regex"])
+
+    @station.handler(Role.ENGINEER)
     def put_to_work(visitor: Visitor) -> str:
         task = training.latest("train")
         if task is None:
@@ -183,6 +192,7 @@ def build(station: Station) -> None:
     check.click(start_check, inputs=[source, part_regex, recipe, rate], outputs=shown, **quiet)
     fit.click(start_fit, inputs=name, outputs=shown, **quiet)
     stop.click(cancel, outputs=shown, **quiet)
+    findings.siblings(use_siblings, outputs=part_regex, **quiet)
     activate.click(put_to_work, outputs=said, **quiet)
 
 

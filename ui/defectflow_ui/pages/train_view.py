@@ -21,7 +21,7 @@ from defectflow_ui.words import train as words
 THUMBNAIL_PX = 220
 SUSPECTS, UNSURE = 12, 8
 LOG_BYTES = 12_000
-MARKS = {"fine": ("ok", "✓"), "look": ("review", "?"), "stop": ("defect", "✕")}
+MARKS = {"fine": ("ok", "✓"), "note": ("error", "i"), "look": ("review", "?"), "stop": ("defect", "✕")}
 NameOf = Callable[[str], str]
 
 
@@ -82,6 +82,8 @@ def check_found(found: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
     for one in found["findings"]:
         colour, icon = MARKS[one["gravity"]]
         said, remedy = (html.escape(_named(one[key], shown)) for key in ("said", "remedy"))
+        if one["topic"] == "parts" and found["siblings"] is not None:
+            remedy += f' <button type="button" class="chip" data-siblings="use">{words.use_siblings}</button>'
         rows.append(
             f'<tr data-topic="{one["topic"]}"><td><span class="badge small {colour}"><b>{icon}</b> '
             f'{words.gravity[one["gravity"]]}</span></td><td>{said}<br><span class="quiet">{remedy}</span></td></tr>'

@@ -41,12 +41,13 @@ no_data_folder = (
 )
 
 findings = "What the check has found"
-gravity = {"fine": "fine", "look": "look", "stop": "stop"}
+gravity = {"fine": "fine", "note": "note", "look": "look", "stop": "stop"}
 suspects = "Most unusual pictures: are these really good?"
 suspects_note = (
     "Each picture was compared with the other parts only. Take one out only if it is wrong: without good parts that "
     "merely look unusual, the promise would not hold."
 )
+use_siblings = "Use this expression"
 stands_out = "stands out"
 log = "Log"
 states = {
