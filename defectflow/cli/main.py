@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate):
     app.command()(command)
+app.command("check-data")(train.check_data)
 app.command()(release.verify)
 app.command()(release.describe)
 app.command()(release.diff)

@@ -58,13 +58,13 @@ class Running:
 
 @contextmanager
 def listening(
-    bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None
+    bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None, data: Path | None = None
 ) -> Iterator[Running]:
     """A station in a thread, on a free port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    station = open_station(Settings(bundles, port=port, limits=limits or Limits()))
+    station = open_station(Settings(bundles, port=port, limits=limits or Limits(), data=data))
     for name, role in users:
         if station.store.users.get(name) is None:
             station.store.users.add(name, role, PASSWORD, by="test")
