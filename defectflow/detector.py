@@ -105,7 +105,7 @@ class OnTiles(nn.Module):
         conditions = [position_condition(height, width, rectangle) for height, width, _ in detector.embedding.shapes]
         maps = [detector.unusual(i, level, conditions[i]) for i, level in enumerate(levels)]
         score, anomaly_map, pooled, distance, top_floor = detector.outputs(levels, detector.score.anomaly_map(maps))
-        return score, anomaly_map, pooled, distance, top_floor, detector.gate.standard(pooled)
+        return score, anomaly_map, pooled, distance, top_floor, detector.gate.whitened(pooled)
 
 
 def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:

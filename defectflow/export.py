@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from defectflow.detector import Detector, OnTiles
 from defectflow.embedding import WHOLE
 from defectflow.errors import ExportError
+from defectflow.folding import FoldedDetector
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.graph import RECTANGLE, SCORING_OUTPUTS, TILE_OUTPUTS
+from defectflow.runtime.graph import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
 from defectflow.runtime.tiling import Tiling
 from defectflow.runtime.verdict import Measurement
 
@@ -41,19 +42,22 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     dim = torch.export.Dim
     count = dim("N", min=1, max=65_535)
     sizes = {0: count, 1: dim("H", min=16, max=LARGEST_SIDE_PX), 2: dim("W", min=16, max=LARGEST_SIDE_PX)}
-    module: torch.nn.Module = detector.cpu().eval()
-    inputs, outputs = {"image": (example, sizes)}, list(SCORING_OUTPUTS)
-    if detector.tiling is not None:
-        module = OnTiles(detector).eval()
+    module: torch.nn.Module
+    inputs, outputs, seams = {"image": (example, sizes)}, list(SCORING_OUTPUTS), list[str]()
+    if detector.tiling is None:
+        module = FoldedDetector(detector.cpu().eval())
+        seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
+    else:
+        module = OnTiles(detector.cpu().eval())
         inputs[RECTANGLE] = WHOLE.repeat(2, 1), {0: count}
         outputs += TILE_OUTPUTS
     with _quiet():
         program = torch.onnx.export(
-            module,
+            module.eval(),
             tuple(example for example, _ in inputs.values()),
             dynamo=True,
             input_names=list(inputs),
-            output_names=outputs,
+            output_names=[*outputs, *seams],
             dynamic_shapes=tuple(sizes for _, sizes in inputs.values()),
             verbose=False,
         )
@@ -62,6 +66,10 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     model = program.model_proto
     _check_resize(model)
     _forget_origin(model)
+    kept = [output for output in model.graph.output if output.name in outputs]
+    model.graph.value_info.extend(output for output in model.graph.output if output.name in seams)
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
     if detector.tiling is not None:
         _say_tiles(model, detector.tiling)
     onnx.checker.check_model(model)

@@ -26,10 +26,11 @@ class Gate(nn.Module):
         self.register_buffer("matrix", torch.eye(width))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.standard(pooled).square().mean(-1).sqrt()
+        standard = self.whitened(pooled)
+        return (standard * standard).mean(-1).sqrt()
 
-    def standard(self, pooled: Tensor) -> Tensor:
-        """(N, D) -> (N, D): e in the gate's own units. Linear, so the mean over tiles is that of the whole picture."""
+    def whitened(self, pooled: Tensor) -> Tensor:
+        """(N, D) -> (N, D), with about unit covariance over training parts. Linear, as the mean over tiles needs it."""
         return (pooled - self.mean) @ self.matrix
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ A score never depends on what else is in the batch: pictures are put together on
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import deque
@@ -22,11 +23,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from defectflow.errors import BundleError, ImageError
-from defectflow.runtime.bundle import Bundle, open_bundle
+from defectflow.runtime.bundle import CORE, Bundle, check_file, open_bundle
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
-from defectflow.runtime.graph import RECTANGLE, SCORING_OUTPUTS, TILE_OUTPUTS, VERDICT_OUTPUTS
+from defectflow.runtime.graph import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.image import read_image_file
+from defectflow.runtime.providers import CPU, check_runs_on, find_providers
+from defectflow.runtime.resize import to_square
 from defectflow.runtime.tiling import Tiling
 from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, marked_places
 
@@ -50,30 +53,43 @@ class Inspector:
         self,
         bundle: Path | Bundle,
         *,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] = (CPU,),
         threads: int = 0,
         batch: int = BATCH_PICTURES,
+        core: bool = False,
     ) -> None:
-        """`threads`: of one inference, 0 for all cores. `batch`: most pictures or tiles in one inference."""
+        """`providers`: by ONNX Runtime's names or short ones, as "cuda"; a provider that cannot run is refused.
+
+        `threads`: of one inference, 0 for all cores. `batch`: most pictures or tiles in one inference.
+        `core`: run model_core.onnx and resize here, for execution providers that cannot antialias.
+        """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        absent = sorted(set(providers) - set(onnxruntime.get_available_providers()))
-        if absent:
-            raise BundleError(
-                f"execution provider {', '.join(absent)} is not in this ONNX Runtime; it has "
-                f"{', '.join(onnxruntime.get_available_providers())}"
-            )
+        wanted = find_providers(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
+        if core and CORE not in self.card.checksums:
+            raise BundleError(f"{self.bundle.path}: has no {CORE}; fit again, or run the whole graph")
+        if core:
+            check_file(self.bundle.path, CORE, self.card)
+        model = self.bundle.core if core else self.bundle.model
         try:
-            self._session = onnxruntime.InferenceSession(self.bundle.model, options, providers=list(providers))
+            self._session = onnxruntime.InferenceSession(model, options, providers=wanted)
         except Exception as error:  # ONNX Runtime raises types of its own C++ side
-            raise BundleError(f"{self.bundle.model}: ONNX Runtime cannot load it: {error}") from error
+            raise BundleError(f"{model}: ONNX Runtime cannot load it: {error}") from error
+        check_runs_on(self._session, wanted)
         self._batch = batch
+        self._core = core
 
     @property
     def card(self) -> Card:
         return self.bundle.card
+
+    def in_batches_of(self, batch: int) -> Inspector:
+        """The same session with another batch size."""
+        other = copy.copy(self)
+        other._batch = batch
+        return other
 
     def inspect(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError]:
         """One verdict per picture, in order; for a picture that cannot be used, the error instead.
@@ -172,8 +188,7 @@ class Inspector:
 
     def _whole(self, pictures: list[NDArray[np.uint8]], outputs: Sequence[str]) -> list[dict[str, Any]]:
         """Each picture's outputs, of pictures of one size."""
-        image = np.stack(pictures)  # (N, H, W, 3)
-        rows = zip(*self._session.run(list(outputs), {"image": image}), strict=True)
+        rows = zip(*self._session.run(list(outputs), self._input(pictures)), strict=True)
         return [dict(zip(outputs, row, strict=True)) for row in rows]
 
     def _tiled(self, pixels: NDArray[np.uint8], tiling: Tiling, outputs: Sequence[str]) -> dict[str, Any]:
@@ -192,13 +207,20 @@ class Inspector:
     def _ruled(self, values: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
         """What the graph's verdict nodes say of a picture that is looked at whole; of a tiled one, they cannot."""
         calibration, limit = self.card.judge(), self.card.distance_limit
-        decision = decide(values["score"], values["distance"], limit, calibration)
+        gated = not values["distance"] <= limit
+        decision = decide(values["score"], calibration.threshold.value, calibration.review.value, gated=gated)
         top_places = max(1, round(self.card.top_fraction * tiling.side**2))
         return {
             "decision": decision,
             "p_value": calibration.p_value(math.inf if decision == Decision.INVALID else float(values["score"])),
             "mask": marked_places(values["anomaly_map"], decision, calibration.pixel_threshold, top_places),
         }
+
+    def _input(self, batch: list[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
+        if not self._core:
+            return {"image": np.stack(batch)}  # (N, H, W, 3)
+        image = self.card.image
+        return {SQUARE: np.stack([to_square(pixels, image.geometry, image.size_px) for pixels in batch])}
 
     def _decode(self, sources: Iterable[Source]) -> Iterator[_Picture | ImageError]:
         ahead = DECODERS

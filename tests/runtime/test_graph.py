@@ -108,7 +108,8 @@ def test_verdict_is_the_rule(gated: int) -> None:
         asked = math.inf if decision == INVALID else float(scores[row])
         assert calibration.p_value(asked) == pytest.approx(p_value, abs=1e-12), "Python and graph agree"
         # What judges pictures in tiles, which the graph cannot: the same rule in Python, to the last bit.
-        ruled = decide(float(scores[row]), float(distances[row]), LIMIT, calibration)
+        cuts = calibration.threshold.value, calibration.review.value
+        ruled = decide(float(scores[row]), *cuts, gated=not distances[row] <= LIMIT)
         assert ruled == decision
         marked = marked_places(maps[row], ruled, calibration.pixel_threshold, top_places=3)
         np.testing.assert_array_equal(marked, got["mask"][row])
@@ -219,7 +220,4 @@ def test_what_is_not_a_number_is_rejected() -> None:
     model = attach_verdict(pass_through(), calibration_of(), LIMIT)
     got = outputs(model, feed([math.nan, 0.0], distances=[1.0, math.nan]))
     assert got["decision"].tolist() == [DEFECT, INVALID]
-    assert [decide(math.nan, 1.0, LIMIT, calibration_of()), decide(0.0, math.nan, LIMIT, calibration_of())] == [
-        DEFECT,
-        INVALID,
-    ]
+    assert decide(math.nan, 1.0, 0.5, gated=False) == DEFECT
