@@ -97,6 +97,7 @@ def _in_int8(backbone: onnx.ModelProto, train: Squares) -> onnx.ModelProto:
         QuantType,
         quantize_static,
     )
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
