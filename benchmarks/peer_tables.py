@@ -139,13 +139,14 @@ def _judge_table(peers: dict[str, Any]) -> str:
                     _number(judged.get("largest_score_difference"), 4),
                     _number(timed.get("median_ms"), 1),
                     _number(timed.get("p95_ms"), 1),
+                    _number(timed.get("median_cpu_ms"), 1),
                     _number(_over(timed.get("median_ms"), ours)),
                     _number(timed.get("folder_pictures_per_s"), 1),
                     _number(timed.get("single_peak_mb"), 0),
                     _number(figures.get("first_verdict_s"), 2),
                 ]
             )
-    head = ["model", "image AUROC", "pixel AUROC", "flips", "score diff", "ms", "p95 ms", "/ `default` onnx"]
+    head = ["model", "image AUROC", "pixel AUROC", "flips", "score diff", "ms", "p95 ms", "CPU ms", "/ `default` onnx"]
     return _table("Verdicts", [*head, "folder pictures/s", "resident MB", "start to verdict s"], rows)
 
 

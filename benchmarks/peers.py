@@ -32,7 +32,9 @@ from peer_tables import targets, write_tables
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent / "defectflow" / "weights" / "resnet18.safetensors"
 STAGES = ("environments", "fit", "latency")
-STARTS = 5
+LIMIT_S = 7200
+"""A worker that takes longer has failed."""
+STARTS = 3
 """Processes started to time the first verdict."""
 
 
@@ -72,7 +74,9 @@ def main() -> None:
             _say(f"{name}: pictures")
             given = {"source": source} if source else {"product": name, "parts": options.parts}
             made = run.work("defectflow", "defectflow_worker.py", "pictures", name, to=run.cache / name, **given)
-            run.keep(made, "sets", name, "data")
+            run.keep({"data": made}, "sets", name)
+        elif not (run.cache / name / "pictures.json").is_file():
+            sys.exit(f"{name}: nothing was fitted on it in {run.cache}; run the stage fit first, or name its --cache")
         for model in options.peer or PEERS:
             if "fit" in stages:
                 fit(run, name, model, options.budget_s)
@@ -124,7 +128,11 @@ class Run:
         log = self.cache / data / "workers.log"
         with log.open("a", encoding="utf-8") as stream:
             print(f"\n$ {' '.join(line)}", file=stream, flush=True)
-            code = subprocess.run(line, stdout=stream, stderr=stream, env=_environment(), check=False).returncode
+            try:
+                given = {"stdout": stream, "stderr": stream, "env": _environment(), "timeout": LIMIT_S}
+                code = subprocess.run(line, check=False, **given).returncode
+            except subprocess.TimeoutExpired:
+                return {"failed": f"stopped after {LIMIT_S} s"}
         if figures.is_file():
             return json.loads(figures.read_text(encoding="utf-8"))
         return {"failed": f"the process ended with {code} and no figures; see {log.name}"}

@@ -119,7 +119,7 @@ def _export(engine: Any, model: Any, folder: Path, backend: str) -> dict[str, An
 
 
 def open_backend(model: Path, backend: str) -> Judge:
-    file = (model / EXPORTS.get(backend, CHECKPOINT)).absolute()
+    file = model / EXPORTS.get(backend, CHECKPOINT)
     if not file.is_file():
         raise FileNotFoundError(f"{file.name}: anomalib did not export it")
     match backend:

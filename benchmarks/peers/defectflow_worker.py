@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from measure import Judge, Prediction, one_by_one, peak_mb, run, size_mb
 from defectflow.runtime import Decision, Inspector, Verdict
 
 REJECTED = (Decision.DEFECT, Decision.INVALID)
-TEST_PARTS = 60, 90
+TEST_PARTS = 40, 60
 """Good and defective parts of a sample product's test set."""
 
 
@@ -31,7 +32,7 @@ def pictures(options: argparse.Namespace) -> dict[str, Any]:
 
     source, to = options.source, options.to
     if options.product:
-        source = to / options.product
+        source = to / f"{options.product}-{options.parts}"
         if not source.is_dir():
             good, defective = TEST_PARTS
             draw_product(
@@ -42,10 +43,10 @@ def pictures(options: argparse.Namespace) -> dict[str, Any]:
     test = [picture for picture in found if picture.label is not None and picture.split == "test"]
     rows = []
     for folder, chosen in (("good", train), ("test", test)):
-        (to / folder).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(to / folder, ignore_errors=True)  # links of an earlier run
+        (to / folder).mkdir(parents=True)
         for number, picture in enumerate(chosen):
             link = to / folder / f"{number:05}{picture.path.suffix.lower()}"
-            link.unlink(missing_ok=True)
             link.symlink_to(picture.path.absolute())
             if folder == "test":
                 row = asdict(picture) | {"path": str(link), "mask": str(picture.mask) if picture.mask else None}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import time
@@ -77,17 +76,21 @@ def predict(judge: Judge, paths: Sequence[Path], to: Path) -> dict[str, Any]:
 
 
 def latency(open_judge: Callable[[], Judge], paths: Sequence[Path], repeats: int) -> dict[str, Any]:
-    """Milliseconds from file to verdict, one picture at a time and warm; then the folder; then the peak memory."""
+    """Milliseconds from file to verdict, one picture at a time and warm; then the folder; each with the peak memory.
+
+    `median_cpu_ms` is what the process spends on all cores: on a busy machine it says more than the clock on the wall.
+    """
     started = time.perf_counter()
     judge = open_judge()
     load_s = time.perf_counter() - started
     turns = [paths[turn % len(paths)] for turn in range(WARM_UP + repeats)]
-    taken = []
+    taken, spent = [], []
     for path in turns:
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         judge.one(path)
         taken.append(1000 * (time.perf_counter() - started))
-    taken = taken[WARM_UP:]
+        spent.append(1000 * (time.process_time() - cpu_started))
+    taken, spent = taken[WARM_UP:], spent[WARM_UP:]
     single_mb = peak_mb()  # before the folder, whose batches need more
     started = time.perf_counter()
     count = sum(1 for _ in judge.folder(paths))
@@ -95,6 +98,7 @@ def latency(open_judge: Callable[[], Judge], paths: Sequence[Path], repeats: int
         "load_s": load_s,
         "median_ms": statistics.median(taken),
         "p95_ms": float(np.quantile(taken, 0.95)),
+        "median_cpu_ms": statistics.median(spent),
         "single_peak_mb": single_mb,
         "folder_pictures_per_s": count / (time.perf_counter() - started),
         "folder_peak_mb": peak_mb(),
@@ -109,19 +113,20 @@ def first(judge: Judge, picture: Path) -> dict[str, Any]:
 
 
 def peak_mb() -> float:
-    """Largest resident memory of this process so far, in MB; /proc forgets the parent's, getrusage may not."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Largest resident memory of this process so far, in MB (10^6 bytes)."""
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    kib = next(line.split()[1] for line in status if line.startswith("VmHWM:"))
+    return int(kib) * 1024 / 1e6
 
 
 def size_mb(*paths: Path) -> float:
     """Files, and all files of folders, in MB on disk."""
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).absolute()
 
 
 def run(open_backend: OpenBackend, commands: dict[str, Callable[[argparse.Namespace], dict[str, Any]]]) -> None:
@@ -134,15 +139,15 @@ def run(open_backend: OpenBackend, commands: dict[str, Callable[[argparse.Namesp
     everything = shared | commands
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=everything)
-    parser.add_argument("--json", type=Path, required=True)
+    # Absolute at once: a peer may need another working directory.
+    parser.add_argument("--json", type=_absolute, required=True)
     for name in ("model", "pictures", "picture", "to", "weights", "source", "reference"):
-        parser.add_argument(f"--{name}", type=Path)
+        parser.add_argument(f"--{name}", type=_absolute)
     for name in ("backend", "kind", "product"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--parts", type=int)
     parser.add_argument("--budget-s", type=float)
     options = parser.parse_args()
-    to = options.json.absolute()  # a peer may need another working directory
     figures = attempt(lambda: everything[options.command](options))
-    to.write_text(json.dumps(figures), encoding="utf-8")
+    options.json.write_text(json.dumps(figures), encoding="utf-8")
