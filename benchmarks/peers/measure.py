@@ -64,8 +64,8 @@ def test_paths(pictures: Path) -> list[Path]:
 
 
 def predict(judge: Judge, paths: Sequence[Path], to: Path) -> dict[str, Any]:
-    """Every test picture, one after the other; scores, verdicts and maps go to a file, their number is returned."""
-    predictions = [judge.one(path) for path in paths]
+    """Every test picture, as a folder is judged; scores, verdicts and maps go to a file, their number is returned."""
+    predictions = list(judge.folder(paths))
     np.savez(
         to,
         score=np.array([item.score for item in predictions]),
