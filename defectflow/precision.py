@@ -223,6 +223,7 @@ def _differences(
 
 
 def _rates(card: Card) -> tuple[float, Guarantee, float]:
-    if card.calibration is None:
+    """What to promise: as the bundle does, or as was wanted where nothing is promised."""
+    if card.calibration is None or card.calibration.guarantee == "estimate":
         return card.wanted_rate, card.wanted_guarantee, card.wanted_review_rate
     return card.calibration.rate, card.calibration.guarantee, card.calibration.review_rate

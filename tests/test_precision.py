@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from support import digests
+from support import DEFECTFLOW, digests, run
 
 from defectflow.errors import BundleError, DataError, SettingsError
 from defectflow.precision import Exported, export_precision
@@ -147,6 +147,18 @@ def test_what_is_refused(exported: dict[str, Exported], bundle_path: Path, sampl
     with pytest.raises(SettingsError, match=r"exists already"):
         export_precision(open_bundle(bundle_path), "fp16", [sample], bundle_path)
     assert digests(bundle_path) == before
+
+
+def test_the_command_says_what_it_has_made(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    out = tmp_path / "half"
+    done = run(DEFECTFLOW, "export", bundle_path, "--precision", "fp16", "--data", sample, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "standard deviations of good scores" in done.stdout
+    assert "On average at most 5.00% of good parts" in done.stdout
+    assert open_bundle(out).card.precision == "fp16"
+    again = run(DEFECTFLOW, "export", bundle_path, "--precision", "fp16", "--data", sample, "--out", out)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
 
 
 def test_the_region_of_interest_at_every_grid() -> None:
