@@ -11,11 +11,22 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.runtime.calibration import Basis, Calibration, Guarantee, Threshold, advised_rate, calibrate, chosen
+from defectflow.runtime.calibration import (
+    TOLERANCE,
+    Basis,
+    Calibration,
+    Guarantee,
+    Threshold,
+    advised_rate,
+    calibrate,
+    chosen,
+)
 from defectflow.runtime.geometry import Aspect, Geometry
 
 FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""
+INT8_TOLERANCE = 0.02
+"""Where values are rounded to whole steps, the last bit of one that lies between two steps becomes a step."""
 
 
 class _Part(BaseModel):
@@ -117,6 +128,11 @@ class Card(_Part):
     versions: dict[str, str]
     checksums: dict[str, str]
     """File in the bundle -> SHA-256."""
+
+    @property
+    def tolerance(self) -> float:
+        """Differences up to this many standard deviations of the good scores are numerical, between any two machines."""
+        return INT8_TOLERANCE if self.precision == "int8" else TOLERANCE
 
     @property
     def calibration_id(self) -> str | None:
