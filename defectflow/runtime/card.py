@@ -131,7 +131,7 @@ class Card(_Part):
 
     @property
     def tolerance(self) -> float:
-        """Differences up to this many standard deviations of the good scores are numerical, between any two machines."""
+        """Differences up to this many standard deviations of the good scores are numerical, between machines."""
         return INT8_TOLERANCE if self.precision == "int8" else TOLERANCE
 
     @property
