@@ -17,13 +17,11 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectflow.dataset import Picture
 from defectflow.detector import Detector
 from defectflow.export import compare, export_graph
 from defectflow.runtime.bundle import (
     EMBEDDINGS,
     FLOW,
-    GOLDEN,
     INDEX,
     MODEL,
     REFERENCE,
@@ -31,7 +29,6 @@ from defectflow.runtime.bundle import (
     file_digest,
 )
 from defectflow.runtime.card import Card, ImageCard, PartCounts
-from defectflow.runtime.golden import record_golden
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.verdict import Measurement
@@ -39,7 +36,6 @@ from defectflow.settings import Recipe
 from defectflow.splits import Checked, Splits
 from defectflow.training import Run
 
-GOLDEN_PICTURES = 4
 THUMBNAIL_SIDE_PX = 192
 
 
@@ -110,20 +106,6 @@ def write_flow(folder: Path, detector: Detector) -> None:
         name: tensor.contiguous() for name, tensor in detector.state_dict().items() if not name.startswith("embedding.")
     }
     safetensors.torch.save_file(learned, folder / FLOW)
-
-
-def write_golden(bundle: Bundle, pictures: Sequence[Picture], measured: Sequence[Measurement]) -> None:
-    """golden/: tune pictures from the least to the most unusual, a foreign one, and what they must give."""
-    folder = bundle.path / GOLDEN
-    folder.mkdir()
-    by_score = np.argsort([item.score for item in measured])
-    chosen = by_score[np.unique(np.linspace(0, len(by_score) - 1, GOLDEN_PICTURES).round().astype(int))]
-    full_scale = bundle.card.image.full_scale
-    golden = [read_image(pictures[int(index)].path, full_scale=full_scale) for index in chosen]
-    noise = np.random.default_rng(0).integers(0, 256, golden[0].shape, dtype=np.uint8)
-    for number, pixels in enumerate([*golden, noise]):
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    record_golden(bundle)
 
 
 def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: NDArray[np.float32]) -> None:

@@ -27,6 +27,7 @@ from defectflow.runtime.bundle import (
     CARD,
     CORE,
     MODEL,
+    SIGNATURE,
     Bundle,
     checksums,
     file_digest,
@@ -94,7 +95,7 @@ def export_precision(
 
     folder = out.with_name(f"{out.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(bundle.path, folder, ignore=shutil.ignore_patterns(CARD, CORE))
+    shutil.copytree(bundle.path, folder, ignore=shutil.ignore_patterns(CARD, CORE, SIGNATURE))
     onnx.save(scoring, folder / MODEL)
     digest = file_digest(folder / MODEL)
     card = card.model_copy(
@@ -220,6 +221,7 @@ def _differences(
 
 
 def _rates(card: Card) -> tuple[float, Guarantee, float]:
-    if card.calibration is None:
+    """What was promised last; thresholds that a person has chosen belong to the scores of the graph they saw."""
+    if card.calibration is None or card.calibration.guarantee == "estimate":
         return card.wanted_rate, card.wanted_guarantee, card.wanted_review_rate
     return card.calibration.rate, card.calibration.guarantee, card.calibration.review_rate

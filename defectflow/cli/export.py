@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from defectflow.cli.console import PartRegex, out, progress_bars
+from defectflow.cli.console import PartRegex, SignKey, out, progress_bars
+from defectflow.cli.release import sign_bundle
 
 
 def export(
@@ -20,6 +21,7 @@ def export(
     ],
     to: Annotated[Path, typer.Option("--out", help="Where the new bundle goes.")],
     part_regex: PartRegex = None,
+    key: SignKey = None,
 ) -> None:
     """Write a bundle in another precision, calibrated anew through the graph that will run."""
     from defectflow.precision import export_precision
@@ -36,5 +38,7 @@ def export(
     )
     for sentence in card.guarantee():
         out.print(sentence, markup=False, highlight=False)
+    if key is not None:
+        sign_bundle(exported.bundle, key)
     out.print(f"Bundle: {exported.bundle.path}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"ONNX file: {exported.bundle.model}", markup=False, highlight=False, soft_wrap=True)

@@ -21,12 +21,15 @@ from pydantic import ValidationError
 
 from defectflow.errors import BundleError
 from defectflow.runtime.card import FORMAT, Card
-from defectflow.runtime.graph import attach_verdict, core_of, has_core
+from defectflow.runtime.graph import CARD_IN_MODEL, attach_verdict, core_of, has_core
 
 MODEL, CORE, CARD, FLOW = "model.onnx", "model_core.onnx", "card.json", "flow.safetensors"
+SIGNATURE = f"{CARD}.sig"
+"""Beside the card, and without a checksum in it: 64 bytes that are written last of all."""
 GOLDEN, REFERENCE = "golden", "reference"
-EXPECTED, INDEX, EMBEDDINGS = (
+EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
     f"{GOLDEN}/expected.json",
+    f"{GOLDEN}/maps.npy",
     f"{REFERENCE}/index.json",
     f"{REFERENCE}/embeddings.npy",
 )
@@ -135,6 +138,7 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
         model = attach_verdict(model, card.judge(), card.distance_limit)
+    _put_card(model, card)
     graphs = {MODEL: model}
     if has_core(model):
         graphs[CORE] = core_of(model)
@@ -148,6 +152,34 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     for name in (*graphs, CARD):  # the card last: until then the old one says what is missing
         (path / f"{name}.partial").replace(path / name)
     return Bundle(path, card)
+
+
+def _put_card(model: onnx.ModelProto, card: Card) -> None:
+    """The card into the model's metadata, but for the checksums: the model's own cannot stand in the model."""
+    said = card.model_copy(update={"checksums": {}})
+    others = [entry for entry in model.metadata_props if entry.key != CARD_IN_MODEL]
+    onnx.helper.set_model_props(
+        model, {**{entry.key: entry.value for entry in others}, CARD_IN_MODEL: said.model_dump_json()}
+    )
+
+
+def read_card(model: Path) -> Card:
+    """The card in an ONNX file's metadata; it has no checksums. Raises BundleError."""
+    if not model.is_file():
+        raise BundleError(f"{model}: no such file")
+    try:
+        entries = onnx.load(model, load_external_data=False).metadata_props
+    except Exception as error:  # protobuf raises types of its own
+        raise BundleError(f"{model}: is damaged, or no ONNX file ({error})") from error
+    text = next((entry.value for entry in entries if entry.key == CARD_IN_MODEL), None)
+    if text is None:
+        raise BundleError(
+            f"{model}: has no card in its metadata; only models that DefectFlow has written describe themselves"
+        )
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{model}: its card is damaged or of another version of DefectFlow ({error})") from error
 
 
 def fitted_digests(bundle: Bundle) -> dict[str, str]:

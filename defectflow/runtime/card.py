@@ -11,7 +11,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.runtime.calibration import TOLERANCE, Calibration, Guarantee, Threshold, advised_rate, calibrate
+from defectflow.runtime.calibration import (
+    TOLERANCE,
+    Basis,
+    Calibration,
+    Guarantee,
+    Threshold,
+    advised_rate,
+    calibrate,
+    chosen,
+)
 from defectflow.runtime.geometry import Aspect, Geometry
 
 FORMAT = 1
@@ -63,12 +72,16 @@ class CalibrationPart(_Part):
     """Largest value of its anomaly maps."""
     pictures: int
 
+    @property
+    def calibrated_score(self) -> float:
+        return math.inf if self.score is None else self.score
+
 
 class CalibrationCard(_Part):
     """The thresholds, what they promise, and the rule that made them."""
 
     rate: float
-    guarantee: Literal["expected", "confident"]
+    guarantee: Basis
     review_rate: float
     threshold: ThresholdCard
     review: ThresholdCard
@@ -118,7 +131,7 @@ class Card(_Part):
 
     @property
     def tolerance(self) -> float:
-        """Differences up to this many standard deviations of the good scores are numerical, between any two machines."""
+        """Differences of scores up to this, in standard deviations of the good ones, are numerical on any machine."""
         return INT8_TOLERANCE if self.precision == "int8" else TOLERANCE
 
     @property
@@ -129,6 +142,13 @@ class Card(_Part):
         numbers = [part.model_dump_json() for part in self.calibration_parts]
         numbers.append(self.calibration.model_dump_json())
         return hashlib.sha256("\n".join(numbers).encode()).hexdigest()[:12]
+
+    @property
+    def promised(self) -> ThresholdCard | None:
+        """The threshold with what it promises; None where nothing is: uncalibrated, or chosen by a person."""
+        if self.calibration is None or self.calibration.guarantee == "estimate":
+            return None
+        return self.calibration.threshold
 
     def judge(self) -> Calibration:
         """The calibration as numbers to judge with. Raises NotCalibrated."""
@@ -153,16 +173,29 @@ class Card(_Part):
     ) -> Card:
         """A card with thresholds from these parts. Raises CalibrationError where they are too few."""
         result = calibrate(
-            [math.inf if part.score is None else part.score for part in parts],
+            [part.calibrated_score for part in parts],
             [part.peak for part in parts],
             rate=rate,
             guarantee=guarantee,
             review_rate=review_rate,
         )
+        return self._with(parts, result)
+
+    def estimated(self, threshold: float, review_threshold: float) -> Card:
+        """A card with thresholds that a person has chosen, and no promise. Raises CalibrationError."""
+        result = chosen(
+            [part.calibrated_score for part in self.calibration_parts],
+            [part.peak for part in self.calibration_parts],
+            threshold=threshold,
+            review_threshold=review_threshold,
+        )
+        return self._with(self.calibration_parts, result)
+
+    def _with(self, parts: tuple[CalibrationPart, ...], result: Calibration) -> Card:
         calibration = CalibrationCard(
-            rate=rate,
-            guarantee=guarantee,
-            review_rate=review_rate,
+            rate=result.rate,
+            guarantee=result.guarantee,
+            review_rate=result.review_rate,
             threshold=ThresholdCard(**asdict(result.threshold)),
             review=ThresholdCard(**asdict(result.review)),
             pixel_threshold=result.pixel_threshold,

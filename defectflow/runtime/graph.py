@@ -18,6 +18,8 @@ from defectflow.errors import BundleError
 from defectflow.runtime.calibration import Calibration
 
 PREFIX = "verdict_"
+CARD_IN_MODEL = "defectflow.card"
+"""Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
 SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
 VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
 SQUARE, FEATURES = "square", "features_"
@@ -109,7 +111,7 @@ def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_li
 
 
 def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without verdict nodes: the scoring graph as it was exported."""
+    """A copy without verdict nodes and card: the scoring graph as it was exported."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
@@ -120,6 +122,7 @@ def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
     known = {value.name: value for value in [*graph.output, *graph.value_info]}
     _keep(graph.value_info, [v for v in graph.value_info if v.name != "top_floor"])
     _keep(graph.output, [known[name] for name in SCORING_OUTPUTS])
+    _keep(copy.metadata_props, [entry for entry in copy.metadata_props if entry.key != CARD_IN_MODEL])
     return copy
 
 
