@@ -72,7 +72,7 @@ def verify(
         float | None,
         typer.Option(
             min=0,
-            help="Largest difference of scores, in standard deviations of good ones. By default 0.001; int8: 0.02.",
+            help="Largest difference of scores, in standard deviations of good ones. By default 0.001, for int8 0.02.",
         ),
     ] = None,
     certificate: Annotated[

@@ -131,7 +131,7 @@ class Card(_Part):
 
     @property
     def tolerance(self) -> float:
-        """Differences up to this many standard deviations of the good scores are numerical, between machines."""
+        """Differences of scores up to this, in standard deviations of the good ones, are numerical on any machine."""
         return INT8_TOLERANCE if self.precision == "int8" else TOLERANCE
 
     @property

@@ -91,6 +91,7 @@ def verify(
     Raises BundleError for a file that is missing or not the one the card describes, and for a provider that was
     asked for and cannot run.
     """
+    tolerance = bundle.card.tolerance if tolerance is None else tolerance
     for name in bundle.card.checksums:
         if name != CARD:  # checked when it was opened
             check_file(bundle.path, name, bundle.card)
