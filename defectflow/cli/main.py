@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, line, train
+from defectflow.cli import admin, deploy, line, train
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
@@ -25,6 +25,7 @@ for command in (train.fit, train.evaluate, line.score, line.report, line.calibra
     app.command()(command)
 app.command("demo-data")(admin.demo_data)
 app.command()(admin.recipes)
+app.command()(deploy.export)
 app.command()(train.doctor)
 app.command()(train.draw)
 app.command()(train.pretrain)
