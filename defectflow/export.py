@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from defectflow.detector import Detector
 from defectflow.errors import ExportError
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.graph import SCORING_OUTPUTS
+from defectflow.runtime.tensors import SCORING_OUTPUTS
 from defectflow.runtime.verdict import Measurement
 
 LARGEST_SIDE_PX = 30_000

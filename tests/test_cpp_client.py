@@ -103,3 +103,10 @@ def test_an_unusable_picture_stops_nothing(
     assert f"{cut}: is cut short" in done.stderr
     assert f"{tmp_path / 'none.ppm'}: cannot be opened" in done.stderr
     assert "card.json: is not a binary PPM picture" in done.stderr
+
+
+def test_it_reports_to_nobody(inspect: Path, pictures: dict[Path, Pixels], bundle_path: Path, tmp_path: Path) -> None:
+    """ONNX Runtime would keep an identifier of the machine in the user's folder."""
+    model, good = bundle_path / "model.onnx", next(iter(pictures))
+    assert run("env", "-u", "ORT_DISABLE_TELEMETRY", f"HOME={tmp_path}", inspect, model, good).returncode == 0
+    assert not list(tmp_path.iterdir())

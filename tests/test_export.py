@@ -25,7 +25,7 @@ from defectflow.errors import ExportError
 from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.graph import SCORING_OUTPUTS
+from defectflow.runtime.tensors import SCORING_OUTPUTS
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import load_recipe
 

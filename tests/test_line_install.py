@@ -17,6 +17,13 @@ def test_it_scores_and_reports(line: Path, bundle_path: Path, sample: Path, tmp_
     assert run(line / "defectflow", "verify", bundle_path).returncode == 0
 
 
+def test_it_reports_to_nobody(line: Path, bundle_path: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's packages would send reports, and keep an identifier of the machine in the user's folder."""
+    clean = ("env", "-u", "ORT_DISABLE_TELEMETRY", f"HOME={tmp_path}")
+    assert run(*clean, line / "defectflow", "verify", bundle_path).returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_has_no_torch(line: Path) -> None:
     for name in ("torch", "timm", "scipy", "sklearn"):
         assert "ModuleNotFoundError" in run(line / "python", "-c", f"import {name}").stderr

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 from pydantic import ValidationError
 
 from defectflow.errors import BundleError
 from defectflow.runtime.card import FORMAT, Card
-from defectflow.runtime.graph import attach_verdict
 
 MODEL, CARD, FLOW = "model.onnx", "card.json", "flow.safetensors"
 GOLDEN, REFERENCE = "golden", "reference"
@@ -111,6 +109,10 @@ def save_bundle(path: Path, card: Card) -> Bundle:
 
     The other files' checksums stay as the card has them, so damage to them is not covered up.
     """
+    import onnx  # here, because a fifth of the line's start would go into it
+
+    from defectflow.runtime.graph import attach_verdict
+
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
         model = attach_verdict(model, card.judge(), card.distance_limit)

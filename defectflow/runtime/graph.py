@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from defectflow.runtime.calibration import Calibration
+from defectflow.runtime.tensors import SCORING_OUTPUTS, THRESHOLDS, VERDICT_OUTPUTS
 
 PREFIX = "verdict_"
-SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
-VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
-THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
 # Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
 # +infinity; `invalid` comes before `defect` before `review`. Comparisons are negated so that a value that is not

@@ -24,8 +24,8 @@ from defectflow.errors import BundleError, ImageError
 from defectflow.runtime.bundle import Bundle, open_bundle
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
-from defectflow.runtime.graph import SCORING_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.image import read_image_file
+from defectflow.runtime.tensors import SCORING_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
 
 Source = Path | NDArray[np.uint8]

@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -86,6 +87,9 @@ int main(int count, char** words) {
         std::fprintf(stderr, "use: %s model.onnx picture.ppm ...\n", words[0]);
         return 2;
     }
+    // ONNX Runtime's packages report to their maker over the network unless this is set before they are used.
+    static char no_reports[] = "ORT_DISABLE_TELEMETRY=1";
+    putenv(no_reports);
     const OrtApi* api = OrtGetApiBase()->GetApi(ORT_API_VERSION);
     if (api == nullptr) {
         std::fprintf(stderr, "ONNX Runtime %s is older than the headers that this was built with (1.%d)\n",
