@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from defectflow.cli.console import PartRegex, cache_folder, err, out, progress_bars, show_failures
+
+if TYPE_CHECKING:
+    from defectflow.health import Check
 
 
 def fit(
@@ -126,7 +129,10 @@ def pretrain(
     out.print(f"Weights: {made.path}  SHA-256 {made.sha256}", markup=False, highlight=False, soft_wrap=True)
 
 
-def doctor(bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")]) -> None:
+def doctor(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
+    every_layer: Annotated[bool, typer.Option("--every-layer", help="Show each layer, not only the worst.")] = False,
+) -> None:
     """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
     from defectflow.heads import open_heads
     from defectflow.health import examine
@@ -134,19 +140,32 @@ def doctor(bundle: Annotated[Path, typer.Argument(help="A bundle that fit has wr
 
     checks = examine(open_heads(open_bundle(bundle)))
     colours = {"ok": "green", "watch": "yellow", "unfit": "red"}
-    table = Table("level", "question", "value", "watch from", "unfit from", "finding", title="Numerical health")
-    for check in checks:
+    table = Table(
+        "level", "layer", "question", "value", "watch from", "unfit from", "finding", title="Numerical health"
+    )
+    for check in checks if every_layer else _worst_layers(checks):
         limits = (f"{limit:g}" if math.isfinite(limit) else "-" for limit in (check.watch, check.unfit))
         finding = f"[{colours[check.finding]}]{check.finding}[/]"
-        table.add_row(str(check.level), check.question, f"{check.value:.2g}", *limits, finding)
+        table.add_row(str(check.level), check.layer, check.question, f"{check.value:.2g}", *limits, finding)
     out.print(table)
     for check in checks:
         if check.finding != "ok":
-            out.print(f"level {check.level}, {check.question}: {check.remedy}", markup=False, highlight=False)
+            place = f"level {check.level}, layer {check.layer}" if check.layer else f"level {check.level}"
+            out.print(f"{place}, {check.question}: {check.remedy}", markup=False, highlight=False)
     if any(check.finding == "unfit" for check in checks):
         err.print("[red]Do not ship this model.[/red]")
         raise typer.Exit(1)
     out.print("Nothing speaks against shipping this model.")
+
+
+def _worst_layers(checks: list[Check]) -> list[Check]:
+    """All that is not ok, and of each question about a level's layers the worst answer."""
+    worst: dict[tuple[int, str, bool], Check] = {}
+    for check in checks:
+        key = (check.level, check.question, bool(check.layer))
+        if key not in worst or not check.value <= worst[key].value:
+            worst[key] = check
+    return [check for check in checks if check.finding != "ok" or check in worst.values()]
 
 
 def draw(
