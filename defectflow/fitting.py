@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.bundling import checksums, write_flow, write_golden, write_reference, write_scoring_graph
+from defectflow.bundling import checksums, write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache, Levels
 from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
 from defectflow.embedding import geometry_of
 from defectflow.errors import CalibrationError, DataError, SettingsError, TrainingError
 from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch
+from defectflow.golden import write_golden
 from defectflow.heads import write_sample
 from defectflow.learning import choose_device
 from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from defectflow.errors import ExportError, ImageError, SettingsError
-from defectflow.runtime.bundle import GOLDEN, Bundle
+from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.image import SUFFIXES, read_image
+from defectflow.runtime.golden import read_golden
+from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 
 IR = "model.xml"
@@ -57,10 +58,10 @@ def _put_filter(model: Any) -> None:
 
 def _compare(bundle: Bundle, compiled: Any) -> None:
     """Every golden picture through both, one by one. Raises ExportError."""
-    files = sorted(path for path in (bundle.path / GOLDEN).iterdir() if path.suffix.lower() in SUFFIXES)
+    files = [golden.file for golden in read_golden(bundle) if golden.record is not None]
     for file, given in zip(files, Inspector(bundle, batch=1).inspect(files), strict=True):
         if isinstance(given, ImageError):
-            continue  # golden are also pictures that are refused before any graph
+            raise given
         found = compiled({"image": read_image(file, full_scale=bundle.card.image.full_scale)[None]})
         score, distance, decision = (found[name][0] for name in ("score", "distance", "decision"))
         if given.gated:  # a foreign picture's score is huge, and means nothing but invalid

@@ -21,8 +21,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from defectflow.errors import BundleError, SettingsError
-from defectflow.runtime.bundle import GOLDEN, MODEL, Bundle
+from defectflow.errors import SettingsError
+from defectflow.runtime.bundle import MODEL, Bundle
+from defectflow.runtime.golden import NATIVE, read_golden
 from defectflow.runtime.image import read_image
 
 TYPES: dict[int, str] = {
@@ -64,9 +65,7 @@ def write_repository(bundle: Bundle, folder: Path, *, max_batch: int = 8, instan
 
 def _golden_pixels(bundle: Bundle) -> NDArray[np.uint8]:
     """The first golden picture, which has the camera's own size: (H, W, 3)."""
-    file = next(iter(sorted((bundle.path / GOLDEN).glob("*0.png"))), None)
-    if file is None:
-        raise BundleError(f"{bundle.path / GOLDEN}: holds no golden picture to warm up with; copy the bundle again")
+    file = min(golden.file for golden in read_golden(bundle) if golden.file.name.startswith(NATIVE))
     return read_image(file, full_scale=bundle.card.image.full_scale)
 
 

@@ -16,6 +16,8 @@ from PIL import Image
 from support import Pixels, marked, run
 
 from defectflow.runtime import Inspector, Verdict
+from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.golden import read_golden
 from defectflow.runtime.image import read_image
 
 CLIENT = Path(__file__).parents[1] / "deploy" / "cpp"
@@ -56,8 +58,8 @@ def inspect(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pictures(bundle_path: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Pixels]:
     """Golden pictures, a marked ring and sizes with odd sides, as PPM files."""
     ring = read_image(min((sample / "test" / "good").glob("*.png")))
-    small = read_image(bundle_path / "golden" / min(p.name for p in (bundle_path / "golden").glob("*.png")))[:99, 3:204]
-    golden = [read_image(file) for file in sorted((bundle_path / "golden").glob("*.png"))]
+    golden = [read_image(item.file) for item in read_golden(open_bundle(bundle_path)) if item.record is not None]
+    small = ring[:99, 3:204]
     folder = tmp_path_factory.mktemp("ppm")
     written = {folder / f"{number}.ppm": pixels for number, pixels in enumerate([*golden, marked(ring), small])}
     for file, pixels in written.items():

@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --he
 out = Console()
 err = Console(stderr=True)
 
+BundlePath = Annotated[Path, typer.Argument(help="A bundle that fit has written.")]
+PublicKey = Annotated[
+    Path | None, typer.Option(help="Refuse the bundle unless the owner of this public key (PEM) has signed it.")
+]
 PartRegex = Annotated[
     str | None,
     typer.Option(

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from defectflow.cli.console import out
-from defectflow.cli.line import BundlePath
+from defectflow.cli.console import BundlePath, out
 
 
 def export(

@@ -8,10 +8,12 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, deploy, line, train
+from defectflow.cli import admin, deploy, line, release, train
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
+_EXTRAS = dict.fromkeys(("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"), "train")
+_EXTRAS["cryptography"] = "sign"
 WRONG_USE, INTERRUPTED = 2, 130
 
 app = typer.Typer(
@@ -21,8 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate, line.verify, line.describe):
+for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate):
     app.command()(command)
+app.command()(release.verify)
+app.command()(release.describe)
+app.command()(release.diff)
+app.command()(release.sign)
+app.command("new-key")(release.new_key)
 app.command("demo-data")(admin.demo_data)
 app.command()(admin.recipes)
 app.command()(deploy.export)
@@ -57,10 +64,11 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission: nothing that a stack trace explains
         _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"):
+        extra = _EXTRAS.get(error.name or "")
+        if extra is None:
             raise
         _refuse(
-            f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[train]'"
+            f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[{extra}]'"
         )
 
 

@@ -13,21 +13,27 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from defectflow.errors import BundleError
 from defectflow.runtime.card import FORMAT, Card
 
+if TYPE_CHECKING:  # imported where a model is written or taken apart: a fifth of the line's start would go into it
+    import onnx
+
 MODEL, CARD, FLOW = "model.onnx", "card.json", "flow.safetensors"
 GOLDEN, REFERENCE = "golden", "reference"
-EXPECTED, INDEX, EMBEDDINGS = (
+EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
     f"{GOLDEN}/expected.json",
+    f"{GOLDEN}/maps.npy",
     f"{REFERENCE}/index.json",
     f"{REFERENCE}/embeddings.npy",
 )
 
+CARD_IN_MODEL = "defectflow.card"
+"""Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
 COPY_AGAIN = "copy the bundle again"
 
 
@@ -109,13 +115,14 @@ def save_bundle(path: Path, card: Card) -> Bundle:
 
     The other files' checksums stay as the card has them, so damage to them is not covered up.
     """
-    import onnx  # here, because a fifth of the line's start would go into it
+    import onnx
 
     from defectflow.runtime.graph import attach_verdict
 
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
         model = attach_verdict(model, card.judge(), card.distance_limit)
+    _put_card(model, card)
     next_model, next_card = path / f"{MODEL}.partial", path / f"{CARD}.partial"
     onnx.save(model, next_model)
     card = card.model_copy(update={"checksums": {**card.checksums, MODEL: file_digest(next_model)}})
@@ -124,6 +131,38 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     next_model.replace(path / MODEL)
     next_card.replace(path / CARD)
     return Bundle(path, card)
+
+
+def _put_card(model: onnx.ModelProto, card: Card) -> None:
+    """The card into the model's metadata, but for the checksums: the model's own cannot stand in the model."""
+    import onnx
+
+    said = card.model_copy(update={"checksums": {}})
+    others = [entry for entry in model.metadata_props if entry.key != CARD_IN_MODEL]
+    onnx.helper.set_model_props(
+        model, {**{entry.key: entry.value for entry in others}, CARD_IN_MODEL: said.model_dump_json()}
+    )
+
+
+def read_card(model: Path) -> Card:
+    """The card in an ONNX file's metadata; it has no checksums. Raises BundleError."""
+    import onnx
+
+    if not model.is_file():
+        raise BundleError(f"{model}: no such file")
+    try:
+        entries = onnx.load(model, load_external_data=False).metadata_props
+    except Exception as error:  # protobuf raises types of its own
+        raise BundleError(f"{model}: is damaged, or no ONNX file ({error})") from error
+    text = next((entry.value for entry in entries if entry.key == CARD_IN_MODEL), None)
+    if text is None:
+        raise BundleError(
+            f"{model}: has no card in its metadata; only models that DefectFlow has written describe themselves"
+        )
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{model}: its card is damaged or of another version of DefectFlow ({error})") from error
 
 
 def fitted_digests(bundle: Bundle) -> dict[str, str]:

@@ -8,6 +8,7 @@ A score never depends on what else is in the batch: pictures are put together on
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from defectflow.runtime.bundle import Bundle, open_bundle
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image_file
+from defectflow.runtime.providers import CPU, check_runs_on, find_providers
 from defectflow.runtime.tensors import SCORING_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
 
@@ -45,30 +47,35 @@ class Inspector:
         self,
         bundle: Path | Bundle,
         *,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] = (CPU,),
         threads: int = 0,
         batch: int = BATCH_PICTURES,
     ) -> None:
-        """`threads`: of one inference, 0 for all cores. `batch`: most pictures in one inference."""
+        """`providers`: by ONNX Runtime's names or short ones, as "cuda"; a provider that cannot run is refused.
+
+        `threads`: of one inference, 0 for all cores. `batch`: most pictures in one inference.
+        """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        absent = sorted(set(providers) - set(onnxruntime.get_available_providers()))
-        if absent:
-            raise BundleError(
-                f"execution provider {', '.join(absent)} is not in this ONNX Runtime; it has "
-                f"{', '.join(onnxruntime.get_available_providers())}"
-            )
+        wanted = find_providers(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
         try:
-            self._session = onnxruntime.InferenceSession(self.bundle.model, options, providers=list(providers))
+            self._session = onnxruntime.InferenceSession(self.bundle.model, options, providers=wanted)
         except Exception as error:  # ONNX Runtime raises types of its own C++ side
             raise BundleError(f"{self.bundle.model}: ONNX Runtime cannot load it: {error}") from error
+        check_runs_on(self._session, wanted)
         self._batch = batch
 
     @property
     def card(self) -> Card:
         return self.bundle.card
+
+    def in_batches_of(self, batch: int) -> Inspector:
+        """The same session with another batch size."""
+        other = copy.copy(self)
+        other._batch = batch
+        return other
 
     def inspect(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError]:
         """One verdict per picture, in order; for a picture that cannot be used, the error instead.

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.geometry import Geometry
 
 
@@ -23,6 +24,15 @@ class Decision(IntEnum):
     @property
     def word(self) -> str:
         return self.name.lower()
+
+
+def decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
+    """The rule of the graph's verdict nodes, in Python; in float32, as they compute. What is not a number rejects."""
+    if not np.float32(distance) <= np.float32(distance_limit):
+        return Decision.INVALID
+    if not np.float32(score) <= np.float32(calibration.threshold.value):
+        return Decision.DEFECT
+    return Decision.OK if np.float32(score) <= np.float32(calibration.review.value) else Decision.REVIEW
 
 
 @dataclass(frozen=True, slots=True)
