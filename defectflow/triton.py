@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -47,19 +48,19 @@ def write_repository(bundle: Bundle, folder: Path, *, max_batch: int = 8, instan
     model = folder / name
     if model.exists():
         raise SettingsError(f"{model}: is there already; remove it, or choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the repository until it is whole: a server that polls must not load half a model.
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "1").mkdir(parents=True)
-    (partial / "warmup").mkdir()
-    shutil.copy(bundle.model, partial / "1" / MODEL)
-    pixels = _golden_pixels(bundle)
-    (partial / "warmup" / "golden").write_bytes(pixels.tobytes())
-    (partial / "config.pbtxt").write_text(
-        _config(bundle, name, pixels.shape, max_batch, instances), encoding="utf-8", newline="\n"
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    partial.rename(model)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
+        made = Path(beside) / name
+        (made / "1").mkdir(parents=True)
+        (made / "warmup").mkdir()
+        shutil.copy(bundle.model, made / "1" / MODEL)
+        pixels = _golden_pixels(bundle)
+        (made / "warmup" / "golden").write_bytes(pixels.tobytes())
+        config = _config(bundle, name, pixels.shape, max_batch, instances)
+        (made / "config.pbtxt").write_text(config, encoding="utf-8", newline="\n")
+        folder.mkdir(exist_ok=True)
+        made.rename(model)
     return model
 
 

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -179,14 +180,19 @@ def test_the_servers_image_answers(bundle_path: Path, tmp_path: Path) -> None:
     commands, store = tmp_path / "opt" / "defectflow" / "bin", tmp_path / "store.db"
     (tmp_path / "bundles").mkdir()
     (tmp_path / "bundles" / "ring").symlink_to(bundle_path)
-    os.environ["DEFECTFLOW_PASSWORD"] = "correct horse battery"
-    added = run(commands / "defectflow", "users", "add", "anna", "--role", "engineer", "--store", store)
+    password = "DEFECTFLOW_PASSWORD=correct horse battery"
+    words = ("users", "add", "anna", "--role", "engineer", "--store", store)
+    added = run("env", password, commands / "defectflow", *words)
     assert added.returncode == 0, added.stderr
-    words = [word.replace("/bundles", str(tmp_path / "bundles")) for word in json.loads(instruction(SERVER, "CMD"))]
-    words = [word.replace("/store/inspections.db", str(store)) for word in words]
-    check = ["env", f"PATH={commands}:{os.environ['PATH']}", *health_check(SERVER)]
-    with subprocess.Popen([commands / "defectflow", *words]) as server:
+    command = [word.replace("/bundles", str(tmp_path / "bundles")) for word in json.loads(instruction(SERVER, "CMD"))]
+    command = [word.replace("/store/inspections.db", str(store)) for word in command]
+    check = ("env", f"PATH={commands}:{os.environ['PATH']}", *health_check(SERVER))
+    with subprocess.Popen([commands / "defectflow", *command]) as server:
         try:
-            assert any(run(*check).returncode == 0 for _ in range(30))
+            deadline = time.monotonic() + 60
+            while run(*check).returncode != 0:
+                assert time.monotonic() < deadline, "it does not answer"
+                assert server.poll() is None, "it has ended"
+                time.sleep(0.5)
         finally:
             server.terminate()
