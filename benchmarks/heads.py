@@ -54,7 +54,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         sources = sample_products(work) | (real_sets() if options.real else {})
-        cache = EmbeddingCache(work / "cache", limit_gb=20)
+        if options.sets:
+            sources = {name: sources[name] for name in options.sets}
+        cache = EmbeddingCache(options.cache or work / "cache", limit_gb=20)
         for family in options.families:
             result = results.setdefault(family, {})
             result.setdefault("cost", _cost(family))
@@ -131,6 +133,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], help="change one setting for all")
     parser.add_argument("--budgets", nargs="+", choices=("epoch", "recipe"), default=["epoch"])
     parser.add_argument("--real", action="store_true", help="every manifest in the folder named by DEFECTFLOW_DATA")
+    parser.add_argument("--sets", nargs="+", help="only these, in this order")
+    parser.add_argument("--cache", type=Path, help="folder for cached embeddings, to be kept for another run")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="a PNG file with two plots (needs matplotlib)")
     return parser.parse_args()

@@ -127,3 +127,17 @@ def test_without_thresholds_there_is_nothing_to_serve(uncalibrated_path: Path, t
     with pytest.raises(NotCalibrated):
         write_repository(open_bundle(uncalibrated_path), tmp_path / "repository")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ((), "needs --precision and --data"),
+        (("--target", "triton", "--precision", "fp16"), "export the precision first"),
+    ],
+)
+def test_an_export_says_what_it_lacks(bundle_path: Path, tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
+    refused = run(DEFECTFLOW, "export", bundle_path, tmp_path / "out", *words)
+    assert refused.returncode == 2
+    assert reason in refused.stderr
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from defectflow.cli.console import BundlePath, PartRegex, PublicKey, err, out, progress_bars, show_failures
+from defectflow.cli.console import BundlePath, PartRegex, PublicKey, SignKey, err, out, progress_bars, show_failures
+from defectflow.cli.records import recorder
 from defectflow.cli.release import sign_bundle
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
@@ -33,6 +34,9 @@ def score(
     ] = False,
     public_key: PublicKey = None,
     threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+    store: Annotated[
+        str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
+    ] = None,
 ) -> None:
     """Judge every picture of a folder.
 
@@ -54,7 +58,7 @@ def score(
     if unnamed:
         names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
-    with progress_bars() as watch:
+    with recorder(store, inspector.card) as record, progress_bars() as watch:
         tally = score_folder(
             inspector,
             found,
@@ -65,6 +69,7 @@ def score(
             masks=masks,
             scores_only=scores_only,
             resume=resume,
+            record=record,
             watch=watch,
         )
     show_failures(list(tally.failed))
@@ -107,14 +112,13 @@ def calibrate(
         float | None, typer.Option(help="Share of good parts that may be anything but ok; by default the recipe's.")
     ] = None,
     part_regex: PartRegex = None,
-    key: Annotated[Path | None, typer.Option("--sign", help="Private key to sign the bundle again with.")] = None,
+    key: SignKey = None,
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
     from defectflow.dataset import find_pictures
     from defectflow.errors import DataError, SettingsError
-    from defectflow.runtime.bundle import open_bundle
+    from defectflow.runtime.bundle import SIGNATURE, open_bundle
     from defectflow.runtime.recalibrate import recalibrate
-    from defectflow.runtime.signature import SIGNATURE
 
     opened = open_bundle(bundle)
     if part_regex is not None and not opened.card.parts_known and opened.card.calibration_parts:

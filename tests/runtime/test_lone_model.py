@@ -12,17 +12,19 @@ import onnxruntime
 import pytest
 
 from defectflow.errors import BundleError
-from defectflow.runtime.bundle import CARD_IN_MODEL, open_bundle, read_card
+from defectflow.runtime.bundle import open_bundle, read_card
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image
 from defectflow.runtime.recalibrate import recalibrate
+from defectflow.runtime.tensors import CARD_IN_MODEL
 
 OK, REVIEW, DEFECT = 0, 1, 2
 
 
-def test_a_lone_file_carries_its_card(bundle_copy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["model.onnx", "model_core.onnx"])
+def test_a_lone_file_carries_its_card(bundle_copy: Path, tmp_path: Path, file: str) -> None:
     """Read as C++ or C# would, from the session's metadata; everything but the checksums."""
-    lone = Path(shutil.copy(bundle_copy / "model.onnx", tmp_path / "lone.onnx"))
+    lone = Path(shutil.copy(bundle_copy / file, tmp_path / "lone.onnx"))
     card = open_bundle(bundle_copy).card
     session = onnxruntime.InferenceSession(lone, providers=["CPUExecutionProvider"])
     said = json.loads(session.get_modelmeta().custom_metadata_map[CARD_IN_MODEL])
