@@ -107,7 +107,8 @@ def write_flow(folder: Path, detector: Detector) -> None:
     learned = {
         name: tensor.contiguous() for name, tensor in detector.state_dict().items() if not name.startswith("embedding.")
     }
-    safetensors.torch.save_file(learned, folder / FLOW)
+    # Not save_file, whose files only their owner may read: a bundle is made by one user and run by another.
+    (folder / FLOW).write_bytes(safetensors.torch.save(learned))
 
 
 def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: NDArray[np.float32]) -> None:

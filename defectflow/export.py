@@ -22,7 +22,7 @@ from defectflow.errors import ExportError
 from defectflow.folding import FoldedDetector
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.graph import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
+from defectflow.runtime.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
 from defectflow.runtime.tiling import Tiling
 from defectflow.runtime.verdict import Measurement
 

@@ -47,7 +47,7 @@ def write_sample(folder: Path, levels: Sequence[Vectors], shapes: Sequence[tuple
         vectors, places = tune.draw(SAMPLE_VECTORS, np.random.default_rng(index))
         tensors |= {f"vectors.{index}": vectors.half(), f"places.{index}": places.to(torch.int32)}
     metadata = {"shapes": json.dumps([list(shape) for shape in shapes])}
-    safetensors.torch.save_file(tensors, folder / SAMPLE, metadata)
+    (folder / SAMPLE).write_bytes(safetensors.torch.save(tensors, metadata))  # not save_file: see write_flow
 
 
 def open_heads(bundle: Bundle) -> list[Head]:

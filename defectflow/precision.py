@@ -39,12 +39,13 @@ from defectflow.runtime.bundle import (
 from defectflow.runtime.calibration import Guarantee
 from defectflow.runtime.card import Card
 from defectflow.runtime.golden import record_golden
-from defectflow.runtime.graph import SQUARE, core_of, detach_verdict, has_core
+from defectflow.runtime.graph import core_of, detach_verdict, has_core
 from defectflow.runtime.image import pixel_digest, read_image, read_raw
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.runtime.resize import to_square
+from defectflow.runtime.tensors import SQUARE
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import parse_recipe
 

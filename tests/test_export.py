@@ -26,8 +26,9 @@ from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_gr
 from defectflow.quantising import inside
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.graph import SCORING_OUTPUTS, SQUARE, core_of
+from defectflow.runtime.graph import core_of
 from defectflow.runtime.resize import to_square
+from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import load_recipe
 

@@ -16,19 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from defectflow.errors import BundleError
 from defectflow.runtime.calibration import Calibration
+from defectflow.runtime.tensors import (
+    CARD_IN_MODEL,
+    SCORING_OUTPUTS,
+    SQUARE,
+    THRESHOLDS,
+    TILE_OUTPUTS,
+    VERDICT_OUTPUTS,
+)
 
 PREFIX = "verdict_"
-CARD_IN_MODEL = "defectflow.card"
-"""Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
-SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
-VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
-RECTANGLE = "rectangle"
-"""Input of a graph that judges tiles: where on the part each lies; by default, it is the whole part."""
-TILE_OUTPUTS = ("gate_embedding",)
-"""Of a graph that judges tiles, beside the others: its mean over a picture's tiles gives the picture's distance."""
-SQUARE, FEATURES = "square", "features_"
-"""Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; each level's features, with its number."""
-THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
 # Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
 # +infinity; `invalid` comes before `defect` before `review`. Comparisons are negated so that a value that is not

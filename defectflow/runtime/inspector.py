@@ -26,10 +26,10 @@ from defectflow.errors import BundleError, ImageError
 from defectflow.runtime.bundle import CORE, Bundle, check_file, open_bundle
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
-from defectflow.runtime.graph import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.image import read_image_file
 from defectflow.runtime.providers import CPU, check_runs_on, find_providers
 from defectflow.runtime.resize import to_square
+from defectflow.runtime.tensors import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.tiling import Tiling
 from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, marked_places
 
