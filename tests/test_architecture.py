@@ -81,6 +81,8 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.cli.main", (*HEAVY, "cv2", "onnxruntime", "onnx")),
         ("defectflow.runtime", (*HEAVY, "typer", "jinja2")),
         ("defectflow.settings", (*HEAVY, "cv2", "onnxruntime")),
+        ("defectflow.background", (*HEAVY, "gradio")),
+        ("defectflow_ui.training", HEAVY),
     ],
 )
 def test_what_an_import_does_not_drag_in(module: str, absent: tuple[str, ...]) -> None:

@@ -21,7 +21,18 @@ from defectflow import __version__
 from defectflow.cli.main import main
 from defectflow.runtime.bundle import open_bundle
 
-COMMANDS = ("fit", "evaluate", "score", "report", "calibrate", "verify", "describe", "demo-data", "recipes")
+COMMANDS = (
+    "fit",
+    "check-data",
+    "evaluate",
+    "score",
+    "report",
+    "calibrate",
+    "verify",
+    "describe",
+    "demo-data",
+    "recipes",
+)
 DONE, DEFECTS_FOUND, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 RECIPE = [word for override in SWATCH_RECIPE for word in ("--set", override)]
 

@@ -137,7 +137,8 @@ def build(station: Station) -> None:
 
     @station.handler(Role.ENGINEER)
     def take(visitor: Visitor) -> Updates:
-        drop = visitor.session.drops.get(str(visitor.event.get("drop")))
+        key = str(visitor.event.get("drop"))
+        drop = visitor.session.drops.get(key)
         if drop is None:
             raise DataError(words.nothing_uploaded)
         arrived, ended = drop.take(0, ARRIVAL_S)
@@ -146,8 +147,11 @@ def build(station: Station) -> None:
             if not more and not ended:
                 break
             arrived += more
-        token = training.take_upload(arrived)
-        drop.close()
+        try:
+            token = training.take_upload(arrived)
+        finally:
+            del visitor.session.drops[key]
+            drop.close()
         refused = [str(one.error) for one in arrived if one.error is not None]
         return {source: gr.Dropdown(training.sources(), value=token), said: view.refused(refused)}
 

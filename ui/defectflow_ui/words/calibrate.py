@@ -59,6 +59,7 @@ promised = "promise"
 estimated = "estimate"
 reason_again = "put back on the page Calibrate"
 nothing_drafted = "type a rate or move a threshold first; there is nothing new to save"
+changed_meanwhile = "somebody has changed this model's thresholds meanwhile; reload the page, and look again"
 uncalibrated = "This model is uncalibrated: it gives scores, but no verdicts, until a version is saved."
 
 
