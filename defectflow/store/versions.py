@@ -67,8 +67,9 @@ class Versions:
                 f"calibration {version.name!r} belongs to bundle {version.bundle_id}, not to {bundle.path} "
                 f"({bundle.card.bundle_id}); scores of two models cannot share thresholds"
             )
-        with self._database.writing() as connection:
-            self.ensure_known(connection, bundle.card, by=by)  # what is being replaced can be returned to
+        if bundle.card.calibration is not None:
+            with self._database.writing() as connection:
+                self.ensure_known(connection, bundle.card, by=by)  # what is being replaced can be returned to
         saved = save_bundle(bundle.path, version.card(bundle.card))
         self.activate(saved, by=by, reason=reason)
         return saved

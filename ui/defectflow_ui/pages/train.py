@@ -93,9 +93,11 @@ def build(station: Station) -> None:
             said: "",
             findings: "",
         }
-        if done and not trained and (found := result(task, CHECK)) is not None:
-            updates[findings] = view.check_found(found, training.name_of, visitor.shelf)
-        elif done and trained:
+        if done and not trained:
+            found = result(task, CHECK)
+            shown = view.no_result() if found is None else view.check_found(found, training.name_of, visitor.shelf)
+            updates[findings] = shown
+        elif done:
             try:
                 bundle = station.bundles.find(str(task.notes["name"]))
             except BundleError as error:

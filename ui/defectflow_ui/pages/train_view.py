@@ -45,6 +45,10 @@ def engineers_only() -> str:
     return empty(words.engineers_only, words.engineers_only_do)
 
 
+def no_result() -> str:
+    return f'<p class="problem">{words.no_result}</p>'
+
+
 def gone(name: str, why: str) -> str:
     """A model that was trained here, and cannot be used any more."""
     return empty(name, why)
