@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.bundling import checksums, write_flow, write_reference, write_scoring_graph
+from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache, Levels
 from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
@@ -30,7 +30,7 @@ from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_
 from defectflow.golden import write_golden
 from defectflow.heads import write_sample
 from defectflow.learning import choose_device
-from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle
+from defectflow.runtime.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched

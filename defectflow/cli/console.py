@@ -27,6 +27,7 @@ BundlePath = Annotated[Path, typer.Argument(help="A bundle that fit has written.
 PublicKey = Annotated[
     Path | None, typer.Option(help="Refuse the bundle unless the owner of this public key (PEM) has signed it.")
 ]
+SignKey = Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key (PEM).")]
 PartRegex = Annotated[
     str | None,
     typer.Option(

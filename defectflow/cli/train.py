@@ -13,6 +13,7 @@ from rich.table import Table
 from defectflow.cli.console import (
     PartRegex,
     ProgressFile,
+    SignKey,
     cache_folder,
     err,
     out,
@@ -21,6 +22,7 @@ from defectflow.cli.console import (
     watching,
     write_json,
 )
+from defectflow.cli.release import sign_bundle
 
 if TYPE_CHECKING:
     from defectflow.health import Check
@@ -41,6 +43,7 @@ def fit(
     progress: ProgressFile = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
     cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+    key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.cache import EmbeddingCache
@@ -66,6 +69,8 @@ def fit(
         err.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
     for sentence in fitted.bundle.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
+    if key is not None:
+        sign_bundle(fitted.bundle, key)
     out.print(f"Bundle: {fitted.bundle.path}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"ONNX file: {fitted.bundle.model}", markup=False, highlight=False, soft_wrap=True)
 

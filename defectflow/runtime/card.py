@@ -86,6 +86,8 @@ class Card(_Part):
     """UTC, ISO 8601."""
     bundle_id: str
     """Twelve hex digits of the scoring graph: equal ids give equal scores."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """How the backbone computes; all that follows it computes in fp32."""
     image: ImageCard
     top_fraction: float
     distance_limit: float
@@ -110,7 +112,8 @@ class Card(_Part):
     training: dict[str, Any]
     """Per level: steps taken, nats per dimension on tune parts. Opaque here."""
     export_parity: dict[str, float]
-    """ONNX Runtime against torch on tune pictures, in standard deviations of the good scores."""
+    """ONNX Runtime against torch on tune pictures, in standard deviations of the good scores; for a precision other
+    than fp32, this graph against the fp32 one."""
     versions: dict[str, str]
     checksums: dict[str, str]
     """File in the bundle -> SHA-256."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,3 +116,9 @@ def call(client: httpx.Client, elem_id: str, event: str, data: list[Any], said: 
             if line.startswith("data:") and (message := json.loads(line[5:]))["msg"] == "process_completed":
                 return dict(message)
     raise AssertionError("no answer")
+
+
+def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to its end, in a thread: a browser's own loop may be running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()

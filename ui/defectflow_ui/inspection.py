@@ -14,9 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from defectflow.dataset import Picture, part_of
 from defectflow.errors import ImageError
@@ -26,16 +24,13 @@ from defectflow.runtime.overlay import overlay
 from defectflow.runtime.reference import References
 from defectflow.scoring import as_csv, flatten, row_of
 from defectflow.store import Seen
+from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Arrived, Drop
 
-Pixels = NDArray[np.uint8]
 Record = Callable[[list[Seen]], object]
 Order = Literal["worst", "best", "arrival", "name"]
 DECISIONS = ("ok", "review", "defect", "invalid", "error")
-THUMBNAIL_PX = 220
-LARGEST_SIDE_PX = 3000
-"""A chosen part is shown at its full size up to here: enough to zoom into."""
 TOGETHER = 16
 """Pictures that are handed to the model at once; the first one goes alone, so that its verdict comes at once."""
 WAIT_S = 0.5
@@ -61,9 +56,11 @@ class Judged:
         return self.item if isinstance(self.item, Verdict) else None
 
     @property
-    def score(self) -> float:
-        """For sorting: unreadable pictures count as worst, since a person has to do something about them."""
-        return self.item.calibrated_score if isinstance(self.item, Verdict) else float("inf")
+    def rank(self) -> tuple[int, float]:
+        """Sorts from harmless to worst: by score, then what is no such part, then what somebody has to see to."""
+        if not isinstance(self.item, Verdict):
+            return 2, 0.0
+        return int(self.item.gated), self.item.score
 
     def decision(self, threshold: float | None = None) -> str:
         """The recorded decision's word, or what it would be at another threshold."""
@@ -129,7 +126,7 @@ class Inspection:
         finally:
             self._running -= 1
         if len(found) > 1 and self.chosen == found[0].number:
-            self.chosen = max(found, key=lambda row: (row.verdict is not None, row.score)).number
+            self.chosen = max(found, key=lambda row: (row.verdict is not None, row.rank)).number
 
     def stop(self) -> None:
         """Judge no more of what is being judged; what was judged stays."""
@@ -145,7 +142,7 @@ class Inspection:
                 item = ImageError(f"{one.name}: {reason}")
             address = None
             if one.file is not None and isinstance(item, Verdict):
-                address = self._shelf.put(self._maker(one.file, _thumbnail), "image/jpeg")
+                address = self._shelf.put(self._maker(one.file, thumbnail), "image/jpeg")
             part = part_of(one.name, self.inspector.card.part_regex)
             fresh.append(Judged(-1, one.name, part, one.file, item, address))
         return fresh
@@ -176,9 +173,9 @@ class Inspection:
             rows = [row for row in rows if row.decision(self.what_if) == self.only]
         match self.order:
             case "worst":
-                return sorted(rows, key=lambda row: -row.score)
+                return sorted(rows, key=lambda row: row.rank, reverse=True)
             case "best":
-                return sorted(rows, key=lambda row: row.score)
+                return sorted(rows, key=lambda row: row.rank)
             case "name":
                 return sorted(rows, key=lambda row: row.name)
             case "arrival":
@@ -200,8 +197,8 @@ class Inspection:
         file, verdict = row.file, row.verdict
         if file is None or verdict is None:
             return None
-        original = self._shelf.put(self._maker(file, _large), "image/jpeg")
-        drawn = self._shelf.put(self._maker(file, lambda pixels: overlay(_large(pixels), verdict)), "image/jpeg")
+        original = self._shelf.put(self._maker(file, large), "image/jpeg")
+        drawn = self._shelf.put(self._maker(file, lambda pixels: overlay(large(pixels), verdict)), "image/jpeg")
         return original, drawn
 
     def beside(self, row: Judged) -> tuple[str, str, str] | None:
@@ -238,7 +235,7 @@ class Inspection:
                 if row.file is not None and row.verdict is not None:
                     pixels = read_image(row.file, full_scale=self.inspector.card.image.full_scale)
                     name = f"{row.decision()}/{row.number + 1:04}-{Path(row.name).stem}.jpg"
-                    archive.writestr(name, _jpeg(overlay(pixels, row.verdict)))
+                    archive.writestr(name, jpeg(overlay(pixels, row.verdict)))
                 yield done, None
         yield len(self.rows), self._shelf.put(lambda: file, "application/zip", filename="results.zip")
 
@@ -260,31 +257,11 @@ class Inspection:
     def _maker(self, file: Path, change: Callable[[Pixels], Pixels]) -> Callable[[], bytes]:
         """A picture file as JPEG bytes, made when somebody looks at it."""
         full_scale = self.inspector.card.image.full_scale
-        return lambda: _jpeg(change(read_image(file, full_scale=full_scale)))
+        return lambda: jpeg(change(read_image(file, full_scale=full_scale)))
 
 
 def _seen(row: Judged) -> Seen:
     return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True)
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-    return encoded.tobytes()
-
-
-def _shrink(pixels: Pixels, side_px: int) -> Pixels:
-    scale = side_px / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _thumbnail(pixels: Pixels) -> Pixels:
-    return _shrink(pixels, THUMBNAIL_PX)
-
-
-def _large(pixels: Pixels) -> Pixels:
-    return _shrink(pixels, LARGEST_SIDE_PX)
 
 
 def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]) -> Pixels:
@@ -293,4 +270,4 @@ def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]
     w, h = min(width, round(share[0] * width)), min(height, round(share[1] * height))
     left = min(max(round(centre[0] * width - w / 2), 0), width - w)
     top = min(max(round(centre[1] * height - h / 2), 0), height - h)
-    return _shrink(np.ascontiguousarray(pixels[top : top + h, left : left + w]), 600)
+    return shrink(np.ascontiguousarray(pixels[top : top + h, left : left + w]), 600)

@@ -19,4 +19,5 @@ def open_station(settings: Settings) -> Station:
     if not settings.local and not store.users.any():
         store.close()
         raise SettingsError(words.needs_users(settings.host, settings.store))
+    store.retain(by=words.station)
     return Station(settings, store)

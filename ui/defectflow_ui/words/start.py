@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-"""What the command says."""
+station = "station"
+"""Who the log says it was where nobody asked for it."""
 
 
 def listening(url: str) -> str:
