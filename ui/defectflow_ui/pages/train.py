@@ -95,8 +95,7 @@ def build(station: Station) -> None:
         }
         if done and not trained:
             found = result(task, CHECK)
-            shown = view.no_result() if found is None else view.check_found(found, training.name_of, visitor.shelf)
-            updates[findings] = shown
+            updates[findings] = view.check_found(found, training.name_of, visitor.shelf)
         elif done:
             try:
                 bundle = station.bundles.find(str(task.notes["name"]))
