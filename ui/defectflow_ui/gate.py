@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.station import LOCAL_USER, Station
-from defectflow_ui.visitors import COOKIE, IDLE_S, Session
+from defectflow_ui.visitors import COOKIE, LASTS_S, Session
 from defectflow_ui.words import common as words
 
 OPEN = re.compile(r"/(sign-in|station/[\w.-]+|favicon\.ico)")
@@ -123,7 +123,7 @@ class Gate:
 
 def cookie(session: Session, secure: bool) -> str:
     """Not readable by scripts, not sent from other sites."""
-    attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={IDLE_S}" + ("; Secure" if secure else "")
+    attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={LASTS_S}" + ("; Secure" if secure else "")
     return f"{COOKIE}={session.token}; {attributes}"
 
 
