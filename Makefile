@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test chromium screenshots lint clean
+.PHONY: demo test chromium postgresql screenshots lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -26,8 +26,14 @@ screenshots: chromium $(VENV)/.test
 	test -d $(DEMO)/models || $(MAKE) demo
 	$(BIN)/python ui/screenshots.py $(DEMO)/models $(DEMO)/data/fabric/test
 
-test: chromium $(VENV)/.test
+test: $(VENV)/.test chromium postgresql
 	$(BIN)/python -m pytest -n auto
+
+# The store's tests start a server of their own; where it cannot be had, they say so and are skipped.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } \
+		|| echo "PostgreSQL is not installed and cannot be installed from here; the tests that need it will be skipped"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

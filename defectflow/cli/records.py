@@ -206,7 +206,10 @@ def _password() -> str:
 
 def me(by: str | None) -> str:
     """Who the log says it was."""
-    return by or getuser()
+    try:
+        return by or getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
 
 
 def _utc(moment: datetime | None) -> datetime | None:

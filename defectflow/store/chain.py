@@ -105,7 +105,7 @@ def verify(connection: Connection, *, noted: Head | None = None) -> Verification
     findings = list[str]()
     try:
         rows, removed, last = _walk(connection, noted, findings)
-    except SQLAlchemyError as error:  # so damaged that the database itself cannot read on
+    except (SQLAlchemyError, UnicodeDecodeError) as error:  # so damaged that the database itself cannot read on
         findings.append(f"the database cannot be read any further: {error.__cause__ or error}")
         rows, removed, last = 0, 0, Head(0, GENESIS)
     if noted is not None and noted.id > last.id:
@@ -123,10 +123,10 @@ def _walk(connection: Connection, noted: Head | None, findings: list[str]) -> tu
     for line in _stream(connection, chain):
         if line["id"] != last.id + 1:
             findings.append(f"chain: rows {last.id + 1} to {line['id'] - 1} are missing")
-        if line["previous"] != last.hash or line["hash"] != hash_of(
-            line["previous"], line["id"], line["kind"], line["digest"]
-        ):
-            findings.append(f"chain, row {line['id']}: was altered, or the row before it was")
+        if line["hash"] != hash_of(line["previous"], line["id"], line["kind"], line["digest"]):
+            findings.append(f"chain, row {line['id']}: was altered")
+        if line["previous"] != last.hash:
+            findings.append(f"chain, row {line['id']}: does not continue the row before it")
         if noted is not None and noted.id == line["id"] and noted.hash != line["hash"]:
             findings.append(f"chain, row {line['id']}: is not the one noted earlier; the log was written anew")
         last = Head(line["id"], line["hash"])

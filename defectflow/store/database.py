@@ -105,6 +105,8 @@ class Database:
                     yield connection
         except SQLAlchemyError as error:
             raise StoreError(f"{self}: {_reason(error)}") from error
+        except UnicodeDecodeError as error:  # of SQLite's own tables, or of what it says about them
+            raise StoreError(f"{self}: is damaged; restore it from a copy ({error})") from error
 
     def _check_folder(self) -> None:
         folder = None if self.file is None else self.file.absolute().parent

@@ -15,12 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.errors import CalibrationError, StoreError
-from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts, open_bundle
+from defectflow.errors import CalibrationError
+from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
 from defectflow.runtime.calibration import Calibration, Guarantee
 from defectflow.runtime.card import CalibrationPart, Card
 from defectflow.runtime.verdict import decide
 from defectflow.store.records import PRECEDENCE, Answer, CalibrationVersion, PartInspection, Word
+from defectflow.store.versions import unchanged
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
@@ -107,9 +108,10 @@ def propose(
 ) -> Proposal:
     """Thresholds with the audit parts answered good, and the past parts that would be judged otherwise.
 
-    What is not given stays as the bundle has it. Without `keep_earlier`, the audit parts alone calibrate: for when
-    production has moved and the earlier parts are no longer like it. `since` and `until` bound when a part was first
-    seen. Nothing is changed anywhere. No picture is judged again: stored scores suffice.
+    What is not given stays as the bundle has it; a review rate below the rate is raised to it. Without
+    `keep_earlier`, the audit parts alone calibrate: for when production has moved and the earlier parts are no longer
+    like it. `since` and `until` bound when a part was first seen. Nothing is changed anywhere. No picture is judged
+    again: stored scores suffice.
 
     Raises NotCalibrated, and CalibrationError where the audit sample lacks answers, adds nothing, or is too small.
     """
@@ -136,11 +138,12 @@ def propose(
             "of these cannot be counted; inspect and answer more"
         )
     rows = tuple(_row(part) for part in added)
+    rate = now.rate if rate is None else rate
     proposed = card.calibrated(
         (*card.calibration_parts, *rows) if keep_earlier else rows,
-        now.rate if rate is None else rate,
-        guarantee or now.guarantee,
-        now.review_rate if review_rate is None else review_rate,
+        rate,
+        guarantee or (card.wanted_guarantee if now.guarantee == "estimate" else now.guarantee),
+        max(now.review_rate, rate) if review_rate is None else review_rate,
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.pictures]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
@@ -152,10 +155,8 @@ def apply(store: Store, proposal: Proposal, *, name: str, reason: str, by: str) 
 
     Raises StoreError where the name is taken, or the bundle was calibrated since the proposal was made.
     """
-    bundle = open_bundle(proposal.bundle.path)
-    before = proposal.bundle.card.calibration_id
-    if (bundle.card.bundle_id, bundle.card.calibration_id) != (proposal.card.bundle_id, before):
-        raise StoreError(f"{bundle.path}: was calibrated since this preview was made; look at a new preview first")
+    bundle = unchanged(proposal.bundle)
+    before = bundle.card.calibration_id
     version = store.versions.add(proposal.card, name=name, reason=reason, by=by, origin=ORIGIN, parent=before)
     store.versions.apply(bundle, version, by=by, reason=reason)
     return version

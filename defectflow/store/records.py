@@ -57,7 +57,8 @@ class Seen:
     picture: Path | None = None
     """Where the picture lies now, if it does."""
     temporary: bool = False
-    """The picture will be removed after use: where the store would remember its path, it keeps a copy."""
+    """The picture will be removed after use: where the store would remember its path, it keeps a copy if it has a
+    folder for copies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,8 +45,11 @@ def retain(
 
 def _aged(database: Database, before: str) -> tuple[int, int]:
     """How many rows are older, and the last one's number."""
+    last = select(func.max(_seen.c.id))
     with database.reading() as connection:
-        through = connection.execute(select(func.max(_seen.c.id)).where(_seen.c.at < before)).scalar() or 0
+        # Not simply the last older one: after a clock was set back, younger rows may come before it.
+        younger = connection.execute(select(func.min(_seen.c.id)).where(_seen.c.at >= before)).scalar()
+        through = connection.execute(last if younger is None else last.where(_seen.c.id < younger)).scalar() or 0
         rows = sum(
             connection.execute(select(func.count()).select_from(table).where(table.c.id <= through)).scalar_one()
             for table in schema.REMOVABLE

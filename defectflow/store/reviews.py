@@ -91,11 +91,12 @@ class Reviews:
         with self._database.reading() as connection:
             return [read(Review, row) for row in connection.execute(wanted).mappings()]
 
-    def latest(self, *, by: str | None = None, limit: int = 20) -> list[Review]:
+    def latest(self, *, bundle_id: str | None = None, by: str | None = None, limit: int = 20) -> list[Review]:
         """The last answers that still stand, newest first: what an undo may take back."""
         undone = select(_said.c.undoes).where(_said.c.undoes.is_not(None))
         wanted = select(_said).where(_said.c.answer.is_not(None), _said.c.id.not_in(undone))
-        wanted = wanted if by is None else wanted.where(_said.c.by == by)
+        for column, value in ((_said.c.bundle_id, bundle_id), (_said.c.by, by)):
+            wanted = wanted if value is None else wanted.where(column == value)
         with self._database.reading() as connection:
             rows = connection.execute(wanted.order_by(_said.c.id.desc()).limit(limit)).mappings()
             return [read(Review, row) for row in rows]

@@ -28,7 +28,7 @@ from defectflow.store.retention import retain
 from defectflow.store.reviews import Reviews
 from defectflow.store.settings import StoreSettings
 from defectflow.store.users import Users
-from defectflow.store.versions import Versions
+from defectflow.store.versions import Versions, digests_of
 
 
 class Store:
@@ -82,9 +82,9 @@ class Store:
         written before its first verdict, so that it can always be returned to.
         Raises NotCalibrated, and StoreError where the store cannot be written.
         """
-        card.judge()
+        shared = {**digests_of(card), "by": by, "source": source}
         settings = self.settings
-        rows = [self._row(card, item, settings) | {"by": by, "source": source} for item in seen]
+        rows = [self._row(item, settings) | shared for item in seen]
         with self.database.writing() as connection:
             self.versions.ensure_known(connection, card, by=by)
             now = _now()
@@ -118,10 +118,10 @@ class Store:
     def retain(self, *, by: str, now: datetime | None = None) -> tuple[int, int]:
         """Remove what the settings no longer want kept; how many rows and picture copies went."""
         settings = self.settings
-        copies = self._copies(settings) if settings.pictures == "copy" or self.database.is_sqlite else None
+        copies = self._copies(settings) if self._has_folder(settings) else None
         return retain(self.database, settings, copies, by=by, now=now or datetime.now(UTC))
 
-    def _row(self, card: Card, seen: Seen, settings: StoreSettings) -> dict[str, Any]:
+    def _row(self, seen: Seen, settings: StoreSettings) -> dict[str, Any]:
         item = seen.item
         sha256 = item.sha256 if isinstance(item, Verdict) else None
         if sha256 is None and isinstance(item, Verdict) and seen.picture is not None:
@@ -131,9 +131,6 @@ class Store:
         audit = self._audit.draws(part, settings.review.audit_rate)
         kept, picture = self._keep(seen, sha256, settings)
         row: dict[str, Any] = {
-            "model": card.name,
-            "bundle_id": card.bundle_id,
-            "calibration_id": card.calibration_id,
             "file": seen.file,
             "part": part,
             "part_known": int(seen.part is not None),
@@ -169,6 +166,8 @@ class Store:
             return None, None
         if settings.pictures == "path" and not seen.temporary:
             return "path", str(seen.picture.absolute())
+        if settings.pictures == "path" and not self._has_folder(settings):
+            return None, None  # nobody has asked for copies, so a server without a folder for them is no mistake
         name = f"{sha256[:2]}/{sha256}{seen.picture.suffix.lower()}"
         copy = self._copies(settings) / name
         if not copy.is_file():
@@ -180,6 +179,9 @@ class Store:
             except OSError as error:
                 raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); make room") from error
         return "copy", name
+
+    def _has_folder(self, settings: StoreSettings) -> bool:
+        return settings.picture_folder is not None or self.database.file is not None
 
     def _copies(self, settings: StoreSettings) -> Path:
         if settings.picture_folder is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from defectflow.errors import AccessError, StoreError
 from defectflow.store import chain, schema
@@ -36,9 +38,9 @@ class Users:
     def all(self) -> list[User]:
         """By name."""
         with self._database.reading() as connection:
-            names = connection.execute(select(_users.c.name).distinct().order_by(_users.c.name)).scalars()
-            found = [self._find(connection, name) for name in names]
-        return [user for user, _ in found if user is not None]
+            rows = connection.execute(select(_users).order_by(_users.c.id)).all()
+        found = _standing(rows)
+        return [found[name][0] for name in sorted(found)]
 
     def get(self, name: str) -> User | None:
         with self._database.reading() as connection:
@@ -96,14 +98,19 @@ class Users:
         return _known(user, name), hashed or ""
 
     def _find(self, connection: Connection, name: str) -> tuple[User | None, str | None]:
-        of_name = select(_users).where(_users.c.name == name).order_by(_users.c.id)
-        rows = connection.execute(of_name).all()
-        if not rows or rows[-1].role is None:
-            return None, None
-        removed = max((row.id for row in rows if row.role is None), default=0)
-        since = next(row.at for row in rows if row.id > removed)
-        user = User(name=name, role=Role(rows[-1].role), since=datetime.fromisoformat(since))
-        return user, rows[-1].password_hash
+        rows = connection.execute(select(_users).where(_users.c.name == name).order_by(_users.c.id)).all()
+        return _standing(rows).get(name, (None, None))
+
+
+def _standing(rows: Sequence[Row[Any]]) -> dict[str, tuple[User, str]]:
+    """Name -> the user and the password's hash, as the rows in their order leave them."""
+    found: dict[str, tuple[User, str]] = {}
+    for row in rows:
+        before = found.pop(row.name, None)
+        if row.role is not None:
+            since = datetime.fromisoformat(row.at) if before is None else before[0].since
+            found[row.name] = User(name=row.name, role=Role(row.role), since=since), row.password_hash
+    return found
 
 
 def _known(user: User | None, name: str) -> User:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from defectflow.errors import StoreError
-from defectflow.runtime.bundle import Bundle, save_bundle
+from defectflow.runtime.bundle import Bundle, open_bundle, save_bundle
 from defectflow.runtime.card import Card
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
@@ -59,26 +59,25 @@ class Versions:
     def apply(self, bundle: Bundle, version: CalibrationVersion, *, by: str, reason: str) -> Bundle:
         """Put a version's thresholds into the bundle, and write that it holds from now on. Also the way back.
 
-        Raises StoreError where the version belongs to another model. A kill in between leaves the old thresholds or
-        the new ones, never a mixture.
+        Raises StoreError where the version belongs to another model, or the bundle was calibrated since it was opened.
+        A kill in between leaves the old thresholds or the new ones, never a mixture.
         """
         if version.bundle_id != bundle.card.bundle_id:
             raise StoreError(
                 f"calibration {version.name!r} belongs to bundle {version.bundle_id}, not to {bundle.path} "
                 f"({bundle.card.bundle_id}); scores of two models cannot share thresholds"
             )
-        with self._database.writing() as connection:
-            self.ensure_known(connection, bundle.card, by=by)  # what is being replaced can be returned to
-        saved = save_bundle(bundle.path, version.card(bundle.card))
-        self.activate(saved, by=by, reason=reason)
+        with self._database.writing() as connection:  # all the while: two who apply at once would mix their files
+            self.ensure_known(connection, unchanged(bundle).card, by=by)  # what is replaced can be returned to
+            saved = save_bundle(bundle.path, version.card(bundle.card))
+            _activate(connection, saved, by=by, reason=reason)
         return saved
 
     def activate(self, bundle: Bundle, *, by: str, reason: str) -> int:
         """Write that this bundle, with the calibration it has, is at work from now on."""
         with self._database.writing() as connection:
             self.ensure_known(connection, bundle.card, by=by)
-            row = {**_names(bundle.card), "at": _now(), "by": by, "reason": reason, "path": str(bundle.path.resolve())}
-            return chain.append(connection, _active, [row])[0]
+            return _activate(connection, bundle, by=by, reason=reason)
 
     def activations(self, *, limit: int = 100) -> list[Activation]:
         """What was put to work, newest first."""
@@ -92,7 +91,7 @@ class Versions:
 
     def ensure_known(self, connection: Connection, card: Card, *, by: str) -> None:
         """Write a bundle's calibration as a version if the store has not met it yet."""
-        ids = _names(card)
+        ids = digests_of(card)
         known = select(_versions.c.id).where(
             _versions.c.bundle_id == ids["bundle_id"], _versions.c.calibration_id == ids["calibration_id"]
         )
@@ -113,7 +112,7 @@ class Versions:
     ) -> CalibrationVersion:
         body = json.dumps(card.model_dump(mode="json", include=set(CALIBRATION_FIELDS)), sort_keys=True)
         row: dict[str, Any] = {"name": name, "reason": reason, "by": by, "origin": origin, "parent": parent}
-        row |= {**_names(card), "at": _now(), "body": body}
+        row |= {**digests_of(card), "at": _now(), "body": body}
         (number,) = chain.append(connection, _versions, [row])
         return read(CalibrationVersion, row | {"id": number})
 
@@ -126,7 +125,21 @@ class Versions:
         return None
 
 
-def _names(card: Card) -> dict[str, str]:
+def unchanged(bundle: Bundle) -> Bundle:
+    """The bundle as it is on disk. Raises StoreError where it was calibrated since it was opened."""
+    now = open_bundle(bundle.path)
+    if (now.card.bundle_id, now.card.calibration_id) != (bundle.card.bundle_id, bundle.card.calibration_id):
+        raise StoreError(f"{bundle.path}: was calibrated since this preview was made; look at a new preview first")
+    return now
+
+
+def _activate(connection: Connection, bundle: Bundle, *, by: str, reason: str) -> int:
+    row = {**digests_of(bundle.card), "at": _now(), "by": by, "reason": reason, "path": str(bundle.path.resolve())}
+    return chain.append(connection, _active, [row])[0]
+
+
+def digests_of(card: Card) -> dict[str, str]:
+    """By what a row names its model and thresholds. Raises NotCalibrated."""
     card.judge()  # NotCalibrated says better than we could what is missing
     return {"model": card.name, "bundle_id": card.bundle_id, "calibration_id": str(card.calibration_id)}
 

@@ -64,11 +64,11 @@ def free_port() -> int:
 
 @contextmanager
 def listening(
-    bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None
+    bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None, data: Path | None = None
 ) -> Iterator[Running]:
     """A station in a thread, on a free port."""
     port = free_port()
-    station = open_station(Settings(bundles, port=port, limits=limits or Limits()))
+    station = open_station(Settings(bundles, port=port, limits=limits or Limits(), data=data))
     for name, role in users:
         if station.store.users.get(name) is None:
             station.store.users.add(name, role, PASSWORD, by="test")

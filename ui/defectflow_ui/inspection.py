@@ -15,9 +15,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Literal
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from defectflow.dataset import Picture, part_of
 from defectflow.errors import ImageError
@@ -27,16 +25,13 @@ from defectflow.runtime.overlay import overlay
 from defectflow.runtime.reference import References
 from defectflow.scoring import as_csv, flatten, row_of
 from defectflow.store import Seen
+from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Arrived, Drop
 
-Pixels = NDArray[np.uint8]
 Record = Callable[[list[Seen]], object]
 Order = Literal["worst", "best", "arrival", "name"]
 DECISIONS = ("ok", "review", "defect", "invalid", "error")
-THUMBNAIL_PX = 220
-LARGEST_SIDE_PX = 3000
-"""A chosen part is shown at its full size up to here: enough to zoom into."""
 TOGETHER = 16
 """Pictures that are handed to the model at once; the first one goes alone, so that its verdict comes at once."""
 WAIT_S = 0.5
@@ -149,7 +144,7 @@ class Inspection:
                 item = ImageError(f"{one.name}: {reason}")
             address = None
             if one.file is not None and isinstance(item, Verdict):
-                address = self._shelf.put(self._maker(one.file, _thumbnail), "image/jpeg")
+                address = self._shelf.put(self._maker(one.file, thumbnail), "image/jpeg")
             part = part_of(one.name, self.inspector.card.part_regex)
             fresh.append(Judged(-1, one.name, part, one.file, item, address))
         return fresh
@@ -204,8 +199,8 @@ class Inspection:
         file, verdict = row.file, row.verdict
         if file is None or verdict is None:
             return None
-        original = self._shelf.put(self._maker(file, _large), "image/jpeg")
-        drawn = self._shelf.put(self._maker(file, lambda pixels: overlay(_large(pixels), verdict)), "image/jpeg")
+        original = self._shelf.put(self._maker(file, large), "image/jpeg")
+        drawn = self._shelf.put(self._maker(file, lambda pixels: overlay(large(pixels), verdict)), "image/jpeg")
         return original, drawn
 
     def beside(self, row: Judged) -> tuple[str, str, str] | None:
@@ -249,7 +244,7 @@ class Inspection:
                     pixels = read_image(row.file, full_scale=self.inspector.card.image.full_scale)
                     stem = re.sub(r"[^\w.-]", "_", PurePosixPath(row.name).stem)  # Windows does not take every name
                     name = f"{row.decision()}/{row.number + 1:04}-{stem}.jpg"
-                    archive.writestr(name, _jpeg(overlay(pixels, row.verdict)))
+                    archive.writestr(name, jpeg(overlay(pixels, row.verdict)))
                 yield done, None
         yield len(self.rows), self._shelf.put(lambda: file, "application/zip", filename="results.zip")
 
@@ -272,31 +267,11 @@ class Inspection:
     def _maker(self, file: Path, change: Callable[[Pixels], Pixels]) -> Callable[[], bytes]:
         """A picture file as JPEG bytes, made when somebody looks at it."""
         full_scale = self.inspector.card.image.full_scale
-        return lambda: _jpeg(change(read_image(file, full_scale=full_scale)))
+        return lambda: jpeg(change(read_image(file, full_scale=full_scale)))
 
 
 def _seen(row: Judged) -> Seen:
     return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True)
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-    return encoded.tobytes()
-
-
-def _shrink(pixels: Pixels, side_px: int) -> Pixels:
-    scale = side_px / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _thumbnail(pixels: Pixels) -> Pixels:
-    return _shrink(pixels, THUMBNAIL_PX)
-
-
-def _large(pixels: Pixels) -> Pixels:
-    return _shrink(pixels, LARGEST_SIDE_PX)
 
 
 def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]) -> Pixels:
@@ -305,4 +280,4 @@ def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]
     w, h = min(width, round(share[0] * width)), min(height, round(share[1] * height))
     left = min(max(round(centre[0] * width - w / 2), 0), width - w)
     top = min(max(round(centre[1] * height - h / 2), 0), height - h)
-    return _shrink(np.ascontiguousarray(pixels[top : top + h, left : left + w]), 600)
+    return shrink(np.ascontiguousarray(pixels[top : top + h, left : left + w]), 600)

@@ -122,15 +122,16 @@ def part(inspection: Inspection) -> str:
     if layers is None or verdict is None:
         return f'<div class="part">{head}<p class="problem">{html.escape(str(row.item))}</p></div>'
     return (
-        f'<div class="part">{head}{_viewer(layers, verdict)}'
+        f'<div class="part">{head}{viewer(layers, verdict.width_px, verdict.height_px)}'
         f'<p class="p-value">{_p_value(inspection.calibration, verdict)}</p>'
         f"{_strip(inspection, verdict)}{_numbers(inspection, verdict)}"
         f"{_beside(inspection, row)}{_regions(verdict)}</div>"
     )
 
 
-def _viewer(layers: tuple[str, str], verdict: Verdict) -> str:
-    ratio = f"{verdict.width_px} / {verdict.height_px}"
+def viewer(layers: tuple[str, str], width_px: int, height_px: int) -> str:
+    """A picture and the same with heat and outlines, one over the other; blended and zoomed in the browser."""
+    ratio = f"{width_px} / {height_px}"
     return (
         f'<div class="viewer" style="aspect-ratio: {ratio}" title="{words.zoom}"><div class="layers">'
         f'<img src="{layers[0]}" alt="" draggable="false"><img class="over" src="{layers[1]}" alt="" draggable="false">'

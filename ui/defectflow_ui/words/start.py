@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-"""What the command says."""
+station = "station"
+"""Who the log says it was where nobody asked for it."""
 
 
 def listening(url: str) -> str:
@@ -29,3 +30,7 @@ def needs_extra(package: str) -> str:
 plain_http = (
     "note: passwords and pictures travel unencrypted; give --tls-cert and --tls-key, or put a proxy with TLS in front"
 )
+
+
+def no_data_folder(folder: Path) -> str:
+    return f"{folder}: no such folder; give the one that holds your pictures with --data, or leave it out"
