@@ -127,12 +127,6 @@ def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: ND
     (bundle.path / INDEX).write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a bundle's folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-
-
 def _versions() -> dict[str, str]:
     packages = ("defectflow", "torch", "timm", "onnx", "onnxruntime", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -15,7 +15,7 @@ from defectflow import runtime
 
 PACKAGE = Path(defectflow.__file__).parent
 REPOSITORY = PACKAGE.parent
-HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "safetensors", "onnxscript", "pyarrow")
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "safetensors", "onnxscript", "pyarrow", "cryptography")
 
 BLOCKER = f"""
 import importlib.abc, sys

@@ -19,6 +19,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("line")
     source = base / "source"  # a copy: building writes into the folder that it builds from
     shutil.copytree(REPOSITORY / "defectflow", source / "defectflow", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(REPOSITORY / "ui", source / "ui", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
     made = run(sys.executable, "-m", "venv", base / "venv")
@@ -54,6 +55,12 @@ def test_training_says_what_to_install(
     assert "Traceback" not in refused.stderr
 
 
+def test_the_station_says_what_to_install(line: Path, tmp_path: Path) -> None:
+    refused = run(line / "defectflow", "ui", tmp_path)
+    assert refused.returncode == 2
+    assert "pip install 'defectflow[ui]'" in refused.stderr
+
+
 def test_a_store_says_what_to_install(line: Path, bundle_path: Path, sample: Path, tmp_path: Path) -> None:
     store, out = tmp_path / "s.db", tmp_path / "out"
     words = ("score", bundle_path, sample / "test" / "good", "--out", out, "--store", store)
@@ -68,7 +75,16 @@ def test_everything_that_ships_is_there(line: Path, tmp_path: Path) -> None:
     assert listed.returncode == 0, listed.stderr
     assert "default.yaml" in listed.stdout
     program = (
-        "import defectflow, pathlib; print(*(p.name for p in pathlib.Path(defectflow.__file__).parent.rglob('*')))"
+        "import defectflow, defectflow_ui, pathlib; "
+        "print(*(p.name for d in (defectflow, defectflow_ui) for p in pathlib.Path(d.__file__).parent.rglob('*')))"
     )
     files = run(line / "python", "-c", program).stdout.split()
-    assert {"py.typed", "report.html.j2", "resnet18.safetensors", "default.yaml", "fast.yaml"} <= set(files)
+    assert {
+        "py.typed",
+        "report.html.j2",
+        "resnet18.safetensors",
+        "default.yaml",
+        "fast.yaml",
+        "station.js",
+        "station.css",
+    } <= set(files)

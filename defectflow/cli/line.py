@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from defectflow.cli.console import BundlePath, PartRegex, PublicKey, err, out, progress_bars, show_failures
+from defectflow.cli.console import BundlePath, PartRegex, PublicKey, SignKey, err, out, progress_bars, show_failures
 from defectflow.cli.records import recorder
 from defectflow.cli.release import sign_bundle
 
@@ -112,14 +112,13 @@ def calibrate(
         float | None, typer.Option(help="Share of good parts that may be anything but ok; by default the recipe's.")
     ] = None,
     part_regex: PartRegex = None,
-    key: Annotated[Path | None, typer.Option("--sign", help="Private key to sign the bundle again with.")] = None,
+    key: SignKey = None,
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
     from defectflow.dataset import find_pictures
     from defectflow.errors import DataError, SettingsError
-    from defectflow.runtime.bundle import open_bundle
+    from defectflow.runtime.bundle import SIGNATURE, open_bundle
     from defectflow.runtime.recalibrate import recalibrate
-    from defectflow.runtime.signature import SIGNATURE
 
     opened = open_bundle(bundle)
     if part_regex is not None and not opened.card.parts_known and opened.card.calibration_parts:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, line, records, release, station, train, versions
+from defectflow.cli import admin, export, line, records, release, station, train, versions
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate):
     app.command()(command)
+app.command("check-data")(train.check_data)
 app.command()(release.verify)
 app.command()(release.describe)
 app.command()(release.diff)
@@ -41,6 +42,7 @@ app.command()(admin.recipes)
 app.command()(train.doctor)
 app.command()(train.draw)
 app.command()(train.pretrain)
+app.command()(export.export)
 app.command()(station.ui)
 app.add_typer(records.users_app)
 app.add_typer(records.log_app)

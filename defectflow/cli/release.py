@@ -43,6 +43,7 @@ def describe(
     )
     table.add_row("pictures", f"seen at {card.image.size_px} x {card.image.size_px}, {card.image.aspect}")
     table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
+    table.add_row("precision", card.precision)
     table.add_row("flow", str(card.recipe["flow"]["family"]))
     if card.calibration is not None:
         table.add_row("threshold", f"{card.calibration.threshold.value:.4f}")
@@ -62,6 +63,10 @@ def verify(
     provider: Annotated[
         list[str] | None,
         typer.Option(help="Execution provider, e.g. cpu, cuda, openvino. Repeatable. By default all that are present."),
+    ] = None,
+    core: Annotated[
+        bool | None,
+        typer.Option("--core/--no-core", help="Only model_core.onnx, or only model.onnx. By default both."),
     ] = None,
     tolerance: Annotated[
         float | None,
@@ -93,6 +98,7 @@ def verify(
             opened,
             signed_by=None if public_key is None else check_signature(opened, public_key),
             providers=provider or (),
+            core=core,
             images=[] if images is None else [picture.path for picture in find_pictures(images)],
             tolerance=TOLERANCE if tolerance is None else tolerance,
             threads=threads,
@@ -110,7 +116,8 @@ def verify(
 def _show_certificate(result: Certificate) -> None:
     machine = result.machine
     out.print(
-        f"{result.bundle} on {machine.name}: {machine.cpu}, {machine.cores} cores, {machine.system}",
+        f"{result.bundle} ({result.precision}) on {machine.name}: {machine.cpu}, {machine.cores} cores, "
+        f"{machine.system}",
         markup=False,
         highlight=False,
         soft_wrap=True,
@@ -193,7 +200,7 @@ def diff(
     if json:
         typer.echo(result.to_json(), nl=False)
     else:
-        _show_difference(result)
+        _show_difference(result, images.resolve())
     if max_flips is not None and len(result.changes) > max_flips:
         err.print(f"[red]{len(result.changes)} verdicts change; allowed are {max_flips}.[/red]")
         raise typer.Exit(FAILED)
@@ -201,14 +208,14 @@ def diff(
         raise typer.Exit(SOME_UNUSABLE)
 
 
-def _show_difference(result: Difference) -> None:
+def _show_difference(result: Difference, folder: Path) -> None:
     if result.changes:
         table = Table(title="Changed verdicts")
         table.add_column("picture", overflow="fold")
         for column in ("old", "to defect / review", "new", "to defect / review"):
             table.add_column(column)
         for change in result.changes[:SHOWN]:
-            table.add_row(escape(change.picture), *_cells(change.old), *_cells(change.new))
+            table.add_row(escape(_short(change.picture, folder)), *_cells(change.old), *_cells(change.new))
         out.print(table)
         if len(result.changes) > SHOWN:
             out.print(f"and {len(result.changes) - SHOWN} more; --json lists all")
@@ -223,6 +230,11 @@ def _show_difference(result: Difference) -> None:
     out.print(counts)
     show_failures([(name, "neither bundle can use it") for name in result.unusable])
     out.print(f"{len(result.changes)} of {result.pictures} verdicts change.", highlight=False)
+
+
+def _short(picture: str, folder: Path) -> str:
+    path = Path(picture)
+    return str(path.relative_to(folder)) if path != folder and path.is_relative_to(folder) else picture
 
 
 def _cells(judged: Judged) -> tuple[str, str]:

@@ -21,6 +21,9 @@ def ui(
     store: Annotated[
         str | None, typer.Option(help="File or URL of the store; by default inspections.db in the bundles' folder.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder below which engineers may choose pictures to learn from.")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM), to serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
 ) -> None:
@@ -30,7 +33,7 @@ def ui(
     from defectflow_ui.start import open_station
     from defectflow_ui.words import start as words
 
-    settings = Settings(bundles, host, port, store)
+    settings = Settings(bundles, host, port, store, data=data)
     app = build(open_station(settings))
     if not settings.local and tls_cert is None:
         err.print(words.plain_http, markup=False, highlight=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,19 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import PartRegex, cache_folder, err, out, progress_bars, show_failures
+from defectflow.cli.console import (
+    PartRegex,
+    ProgressFile,
+    SignKey,
+    cache_folder,
+    err,
+    out,
+    progress_bars,
+    show_failures,
+    watching,
+    write_json,
+)
+from defectflow.cli.release import sign_bundle
 
 if TYPE_CHECKING:
     from defectflow.health import Check
@@ -29,8 +40,10 @@ def fit(
     part_regex: PartRegex = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
+    progress: ProgressFile = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
     cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+    key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.cache import EmbeddingCache
@@ -40,7 +53,7 @@ def fit(
 
     chosen = load_recipe(recipe, settings)
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
-    with progress_bars() as watch:
+    with watching(progress) as watch:
         fitted = run_fit(
             chosen,
             good,
@@ -56,8 +69,48 @@ def fit(
         err.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
     for sentence in fitted.bundle.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
+    if key is not None:
+        sign_bundle(fitted.bundle, key)
     out.print(f"Bundle: {fitted.bundle.path}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"ONNX file: {fitted.bundle.model}", markup=False, highlight=False, soft_wrap=True)
+
+
+def check_data(
+    good: Annotated[Path, typer.Argument(help="Folder of good pictures, MVTec-style tree, or manifest.")],
+    recipe: Annotated[str, typer.Option(help="The recipe that a fit would use.")] = "default",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change one setting. Repeatable.")] = None,
+    part_regex: PartRegex = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be rejected; by default the recipe's.")
+    ] = None,
+    to_json: Annotated[Path | None, typer.Option("--json", help="Also write everything found to this file.")] = None,
+    progress: ProgressFile = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
+    cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+) -> None:
+    """Look at good pictures before a fit: what is unreadable, double, suspicious, or too few. Exits with 1 where a fit
+    would fail."""
+    from defectflow.cache import EmbeddingCache
+    from defectflow.checking import check_data as run_check
+    from defectflow.cli.tables import data_tables
+    from defectflow.settings import load_recipe
+
+    chosen = load_recipe(recipe, settings)
+    if rate is not None:
+        review_rate = max(rate, chosen.verdict.review_rate)
+        rates = [f"verdict.rate={rate}", f"verdict.review_rate={review_rate}"]
+        chosen = load_recipe(recipe, [*(settings or []), *rates])
+    embeddings = EmbeddingCache(cache or cache_folder(), cache_limit)
+    with watching(progress) as watch:
+        check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, watch=watch)
+    for table in data_tables(check):
+        out.print(table)
+    show_failures([(str(rejected.path), rejected.reason) for rejected in check.unreadable])
+    if to_json is not None:
+        write_json(to_json, check.to_json())
+    if check.fit_fails:
+        err.print("[red]A fit would fail.[/red]")
+        raise typer.Exit(1)
 
 
 def evaluate(
@@ -65,6 +118,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="MVTec-style tree, its test/ folder, or a manifest with labels.")],
     part_regex: PartRegex = None,
     to_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    progress: ProgressFile = None,
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
@@ -82,7 +136,7 @@ def evaluate(
             f"{data}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
             "MVTec-style tree with a test folder, or a manifest with a column 'label'"
         )
-    with progress_bars() as watch:
+    with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
     fitted = seen_in_fit(inspector.bundle, pictures)
     if fitted:
@@ -97,7 +151,7 @@ def evaluate(
     for sentence in (*evaluation.notes, *evaluation.guarantee):
         out.print(sentence, markup=False, highlight=False)
     if to_json is not None:
-        to_json.write_text(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(to_json, evaluation.to_json())
 
 
 def pretrain(

@@ -19,7 +19,7 @@ from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import Card
 
 FORMAT = 1
-_PACKAGES = ("defectflow", "numpy", "onnx", "opencv-python-headless", "pillow")
+_PACKAGES = ("defectflow", "numpy", "onnx", "onnxruntime", "opencv", "pillow")
 
 
 class _Part(BaseModel):
@@ -73,6 +73,7 @@ class Certificate(_Part):
     bundle: str
     bundle_id: str
     calibration_id: str | None
+    precision: str
     created: str
     """UTC, ISO 8601."""
     passed: bool
@@ -135,13 +136,9 @@ def this_machine() -> Machine:
 
 
 def _versions() -> dict[str, str]:
-    """Of the packages that take part in a verdict; ONNX Runtime comes as one of many (-gpu, -openvino, ...)."""
+    """Of the packages that take part in a verdict, under each of their names: onnxruntime-gpu, opencv-python, ..."""
     installed = {(each.name or "").lower(): each.version for each in distributions()}
-    return {
-        name: version
-        for name, version in sorted(installed.items())
-        if name in _PACKAGES or name.startswith("onnxruntime")
-    }
+    return {name: version for name, version in sorted(installed.items()) if name.partition("-")[0] in _PACKAGES}
 
 
 def _cpu() -> str:

@@ -51,6 +51,8 @@ class Tally:
     total: float = 0.0
     compared: int = 0
     correlation: float = 1.0
+    failure: str = ""
+    """Why the first picture that must give a verdict gave none."""
 
     def add(self, name: str, was: Reference | None, item: Measurement | ImageError, tolerance: float) -> None:
         """One picture; `was` is None where it must be refused."""
@@ -60,6 +62,7 @@ class Tally:
                 self.refused.add(name)
             else:
                 self.flipped[name] = None
+                self.failure = self.failure or (str(item) if isinstance(item, ImageError) else "")
             return
         # Far outside, scores are huge and good scores no measure of them: there they are compared with themselves.
         gated = not was.distance <= self.card.distance_limit
@@ -100,7 +103,8 @@ class Tally:
         said = []
         if self.flipped:
             more = f" and {len(self.flipped) - LISTED} more" if len(self.flipped) > LISTED else ""
-            said.append(f"{where}: the verdict flips on {', '.join([*self.flipped][:LISTED])}{more}")
+            why = f" ({self.failure})" if self.failure else ""
+            said.append(f"{where}: the verdict flips on {', '.join([*self.flipped][:LISTED])}{more}{why}")
         elif self.too_far:
             said.append(
                 f"{where}: no verdict flips, but scores of {len(self.too_far)} pictures differ by up to "

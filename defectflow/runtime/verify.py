@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from defectflow.errors import BundleError, ImageError
-from defectflow.runtime.bundle import CARD, Bundle, check_file
+from defectflow.runtime.bundle import CARD, CORE, Bundle, check_file
 from defectflow.runtime.calibration import TOLERANCE, Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Certificate, now, this_machine
@@ -24,7 +24,7 @@ from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden
 from defectflow.runtime.inspector import BATCH_PICTURES, Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
-from defectflow.runtime.providers import find_providers, present_providers, short_name
+from defectflow.runtime.providers import CPU, find_providers, present_providers, short_name
 from defectflow.runtime.verdict import Measurement, decide
 
 BATCHES = (1, 3, BATCH_PICTURES)
@@ -45,19 +45,31 @@ class Backend:
     inspector: Inspector
 
 
-def open_backends(bundle: Bundle, providers: Sequence[str], threads: int) -> tuple[list[Backend], list[str]]:
-    """The backends to compare, with notes on those that are left out.
+def open_backends(
+    bundle: Bundle, providers: Sequence[str] = (), core: bool | None = None, threads: int = 0
+) -> tuple[list[Backend], list[str]]:
+    """Every way to run a bundle here, each provider with model.onnx and with model_core.onnx; notes on those left out.
 
-    `providers` that were asked for must run, or BundleError is raised; without any, those present that start are taken.
+    `core`: True for model_core.onnx only, False for model.onnx only. Raises BundleError where the CPU cannot run what
+    the bundle has, or a provider that was asked for none of it; without `providers`, those that start are taken.
     """
-    backends, notes = [], []
+    graphs = [False, True] if CORE in bundle.card.checksums else [False]
+    if core is not None:
+        graphs = [core]
+    backends, notes = list[Backend](), list[str]()
     for provider in find_providers(providers) or present_providers():
-        try:
-            backends.append(Backend(short_name(provider), Inspector(bundle, providers=[provider], threads=threads)))
-        except BundleError as error:
-            if providers:
-                raise
-            notes.append(str(error))
+        failed = list[BundleError]()
+        for cut in graphs:
+            name = f"{short_name(provider)}, core" if cut else short_name(provider)
+            try:
+                inspector = Inspector(bundle, providers=[provider], threads=threads, core=cut)
+            except BundleError as error:
+                failed.append(error)
+            else:
+                backends.append(Backend(name, inspector))
+        if failed and (provider == CPU or (providers and len(failed) == len(graphs))):
+            raise failed[0]
+        notes.extend(str(error) for error in failed)
     return backends, notes
 
 
@@ -65,6 +77,7 @@ def verify(
     bundle: Bundle,
     *,
     providers: Sequence[str] = (),
+    core: bool | None = None,
     images: Sequence[Path] = (),
     tolerance: float = TOLERANCE,
     threads: int = 0,
@@ -73,7 +86,8 @@ def verify(
 ) -> Certificate:
     """Compare every file with the card, then verdicts with the record and, on `images`, with the calibrated graph.
 
-    `tolerance` is in standard deviations of the good scores; `signed_by` is only noted.
+    `providers` and `core` choose the ways to run it, as in `open_backends`. `tolerance` is in standard deviations of
+    the good scores; `signed_by` is only noted.
     Raises BundleError for a file that is missing or not the one the card describes, and for a provider that was
     asked for and cannot run.
     """
@@ -81,7 +95,7 @@ def verify(
         if name != CARD:  # checked when it was opened
             check_file(bundle.path, name, bundle.card)
     golden = read_golden(bundle)
-    backends, notes = open_backends(bundle, providers, threads)
+    backends, notes = open_backends(bundle, providers, core, threads)
     lossy, problems = _decoding(bundle, golden)
     if lossy:
         notes.append(
@@ -103,6 +117,7 @@ def verify(
         bundle=bundle.card.name,
         bundle_id=bundle.card.bundle_id,
         calibration_id=bundle.card.calibration_id,
+        precision=bundle.card.precision,
         created=now(),
         machine=this_machine(),
         passed=not problems,
@@ -119,13 +134,18 @@ def _decoding(bundle: Bundle, golden: Sequence[Golden]) -> tuple[list[str], list
     """Golden files that this machine decodes to other pixels: lossy ones, by name, and for lossless ones a problem."""
     lossy, problems = [], []
     for each in golden:
-        if each.record is None or decoded(bundle, each.file) == each.record.pixels:
+        if each.record is None:
             continue
-        if each.lossy:
+        try:
+            same = decoded(bundle, each.file) == each.record.pixels
+        except ImageError as error:
+            problems.append(f"{error}; update Pillow and OpenCV")
+            continue
+        if not same and each.lossy:
             lossy.append(each.file.name)
-        else:
+        elif not same:
             problems.append(
-                f"{each.file.name}: is lossless, but this machine decodes it to other pixels; update Pillow"
+                f"{each.file.name}: is lossless, but this machine decodes it to other pixels; update Pillow and OpenCV"
             )
     return lossy, problems
 

@@ -142,7 +142,7 @@ def propose(
     proposed = card.calibrated(
         (*card.calibration_parts, *rows) if keep_earlier else rows,
         rate,
-        guarantee or now.guarantee,
+        guarantee or (card.wanted_guarantee if now.guarantee == "estimate" else now.guarantee),
         max(now.review_rate, rate) if review_rate is None else review_rate,
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.pictures]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,15 +56,19 @@ class Running:
         return client
 
 
-@contextmanager
-def listening(
-    bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None
-) -> Iterator[Running]:
-    """A station in a thread, on a free port."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    station = open_station(Settings(bundles, port=port, limits=limits or Limits()))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def listening(
+    bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None, data: Path | None = None
+) -> Iterator[Running]:
+    """A station in a thread, on a free port."""
+    port = free_port()
+    station = open_station(Settings(bundles, port=port, limits=limits or Limits(), data=data))
     for name, role in users:
         if station.store.users.get(name) is None:
             station.store.users.add(name, role, PASSWORD, by="test")
@@ -114,3 +120,9 @@ def call(client: httpx.Client, elem_id: str, event: str, data: list[Any], said: 
             if line.startswith("data:") and (message := json.loads(line[5:]))["msg"] == "process_completed":
                 return dict(message)
     raise AssertionError("no answer")
+
+
+def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Run to its end, in a thread: a browser's own loop may be running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()

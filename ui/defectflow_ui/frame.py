@@ -64,7 +64,9 @@ def header_html(station: Station, visitor: Visitor) -> str:
     try:
         card = station.bundles.active().card
         name = station.bundles.active_name or card.name
-        said = words.promise(card.calibration.threshold.expected_rate) if card.calibration else words.uncalibrated
+        said = words.by_hand if card.calibration else words.uncalibrated
+        if card.promised is not None:
+            said = words.promise(card.promised.expected_rate)
         bundle = f'<b id="active-bundle">{html.escape(name)}</b> <span class="quiet">{html.escape(said)}</span>'
     except DefectFlowError as error:
         bundle = f'<b id="active-bundle" class="warn" title="{html.escape(str(error))}">{words.no_bundle}</b>'

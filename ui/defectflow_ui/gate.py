@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.station import LOCAL_USER, Station
-from defectflow_ui.visitors import COOKIE, IDLE_S, Session
+from defectflow_ui.visitors import COOKIE, LASTS_S, Session
 from defectflow_ui.words import common as words
 
 OPEN = re.compile(r"/(sign-in|station/[\w.-]+|favicon\.ico)")
@@ -24,7 +25,8 @@ GRADIO = re.compile(
 """Of Gradio's routes, those that its page needs. Its routes for files, uploads, streams and proxying are not among
 them: no path or address that a browser sends is ever opened."""
 OURS = re.compile(r"/(shelf/[\w-]+|drop(/[\w-]+(/end)?)?|sign-out)")
-FORGED_FILE = b"gradio.FileData"
+FILE_DATA = "gradio.FileData"
+"""What Gradio would take for a file of its own, whose path it would open."""
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     # Gradio builds functions from strings and has scripts in its page.
@@ -65,7 +67,7 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 headers["Content-Security-Policy"] = POLICY
                 headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
+                headers["Referrer-Policy"] = "same-origin"  # with none, browsers send no origin along
                 headers["Cross-Origin-Resource-Policy"] = "same-origin"
                 headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=()"
                 if begun is not None:
@@ -80,9 +82,16 @@ class Gate:
             if body is None:
                 await _refuse(413, words.request_too_large)(scope, receive, send_guarded)
                 return
-            if FORGED_FILE in body:
+            try:
+                said = json.loads(body)
+            except (ValueError, RecursionError):
+                await _refuse(400, words.no_such_route)(scope, receive, send_guarded)
+                return
+            body = json.dumps(said, ensure_ascii=False).encode()  # nothing is spelt in two ways any more
+            if FILE_DATA.encode() in body:
                 await _refuse(403, words.no_such_route)(scope, receive, send_guarded)
                 return
+            _set_length(scope, len(body))
             receive = _replay(body, receive)
         await self._app(scope, receive, send_guarded)
 
@@ -114,7 +123,7 @@ class Gate:
 
 def cookie(session: Session, secure: bool) -> str:
     """Not readable by scripts, not sent from other sites."""
-    attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={IDLE_S}" + ("; Secure" if secure else "")
+    attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={LASTS_S}" + ("; Secure" if secure else "")
     return f"{COOKIE}={session.token}; {attributes}"
 
 
@@ -123,6 +132,11 @@ def _give_cookie(scope: Scope, session: Session) -> None:
     kept = [(name, value) for name, value in scope["headers"] if name != b"cookie"]
     others = Headers(scope=scope).get("cookie", "")
     scope["headers"] = [*kept, (b"cookie", f"{COOKIE}={session.token}; {others}".encode("latin-1"))]
+
+
+def _set_length(scope: Scope, length: int) -> None:
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
+    scope["headers"] = [*kept, (b"content-length", str(length).encode())]
 
 
 def _refuse(status: int, reason: str) -> Response:

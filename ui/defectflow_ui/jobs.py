@@ -30,6 +30,8 @@ class Job:
     who: str
     kind: str
     """Which page it belongs to, for `Jobs.latest`."""
+    outlives: bool = False
+    """Its work goes on in another process when the station stops."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     token: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: State = "running"
@@ -72,9 +74,9 @@ class Jobs:
         self._jobs: deque[Job] = deque(maxlen=KEPT)
         self._lock = Lock()
 
-    def start(self, title: str, work: Callable[[Job], Any], *, who: str, kind: str) -> Job:
+    def start(self, title: str, work: Callable[[Job], Any], *, who: str, kind: str, outlives: bool = False) -> Job:
         """Run `work(job)` in a thread of its own. A DefectFlowError becomes the job's error, in words."""
-        job = Job(title, who, kind)
+        job = Job(title, who, kind, outlives)
         with self._lock:
             self._jobs.appendleft(job)
         Thread(target=_run, args=(job, work), name=f"job {title}", daemon=True).start()
@@ -94,7 +96,8 @@ class Jobs:
 
     def stop_all(self) -> None:
         for job in self.running():
-            job.cancel()
+            if not job.outlives:
+                job.cancel()
 
 
 def _run(job: Job, work: Callable[[Job], Any]) -> None:

@@ -39,6 +39,8 @@ class Settings:
     store_url: str | None = None
     """Path of an SQLite file, or postgresql://...; by default a file in the bundles' folder."""
     limits: Limits = field(default_factory=Limits)
+    data: Path | None = None
+    """The folder below which pictures on this machine may be learned from; None: only uploads."""
 
     @property
     def store(self) -> str:

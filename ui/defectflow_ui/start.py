@@ -13,6 +13,8 @@ def open_station(settings: Settings) -> Station:
     """Raises DataError where there is no such folder, SettingsError where others could get in without signing in."""
     if not settings.bundles.is_dir():
         raise DataError(words.no_folder(settings.bundles))
+    if settings.data is not None and not settings.data.is_dir():
+        raise DataError(words.no_data_folder(settings.data))
     store = Store.open(settings.store)
     if not settings.local and not store.users.any():
         store.close()

@@ -17,7 +17,10 @@ ASSETS = Path(__file__).parent / "assets"
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 MONO = ("ui-monospace", "Cascadia Mono", "Liberation Mono", "monospace")
 ICONS = {"ok": "✓", "review": "?", "defect": "✕", "invalid": "⊘", "error": "!"}
-HEAD = '<link rel="stylesheet" href="/station/station.css"><script src="/station/station.js" defer></script>'
+HEAD = (
+    '<link rel="stylesheet" href="/station/station.css"><link rel="stylesheet" href="/station/training.css">'
+    '<script src="/station/station.js" defer></script>'
+)
 
 
 def theme() -> gr.themes.Base:

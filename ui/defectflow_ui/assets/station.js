@@ -58,7 +58,7 @@
   document.addEventListener('click', (event) => {
     const action = event.target.closest?.('[data-do]');
     if (!action) return;
-    const view = action.closest('.viewer');
+    const view = action.closest('.part')?.querySelector('.viewer');
     if (action.dataset.do === 'theme') switchTheme();
     if (action.dataset.do === 'keys') showKeys();
     if (action.dataset.do === 'zoom-in') zoomBy(view, 1.5);

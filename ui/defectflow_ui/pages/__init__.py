@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from defectflow_ui.pages import history, inspect, models, review
+from defectflow_ui.pages import calibrate, history, inspect, models, review, train
 
-PAGES: tuple[ModuleType, ...] = (inspect, review, history, models)
+PAGES: tuple[ModuleType, ...] = (inspect, review, history, train, calibrate, models)

@@ -109,8 +109,10 @@ def _list(station: Station, chosen: str | None) -> str:
             state = f'<span class="warn">{words.unusable}</span>'
         elif card.calibration is None:
             state = f'<span class="warn">{words.uncalibrated}</span>'
+        elif card.promised is None:
+            state = words.estimate
         else:
-            state = f"{100 * card.calibration.threshold.expected_rate:.3g}%"
+            state = f"{100 * card.promised.expected_rate:.3g}%"
         mark = f' <span class="badge ok small"><b>✓</b> {words.active}</span>' if one.name == active else ""
         pressed = "true" if one.name == chosen else "false"
         made = "" if card is None else card.created[:10]
@@ -143,7 +145,7 @@ def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | 
 
 
 def _facts(card: Card) -> dict[str, str]:
-    calibration = card.calibration
+    calibration, promised = card.calibration, card.promised
     return {
         "made": card.created.replace("T", " ")[:16],
         "bundle_id": card.bundle_id,
@@ -151,8 +153,8 @@ def _facts(card: Card) -> dict[str, str]:
         "parts": f"{card.parts.train} / {card.parts.tune} / {len(card.calibration_parts)}",
         "threshold": f"{calibration.threshold.value:.4f}" if calibration else "–",
         "review": f"{calibration.review.value:.4f}" if calibration else "–",
-        "rate": f"{calibration.threshold.expected_rate:.2%}" if calibration else "–",
-        "confident": f"{calibration.threshold.confident_rate:.2%}" if calibration else "–",
+        "rate": f"{promised.expected_rate:.2%}" if promised else "–",
+        "confident": f"{promised.confident_rate:.2%}" if promised else "–",
         "size": str(card.image.size_px),
         "backbone": str(card.recipe.get("embedding", {}).get("backbone", "–")),
         "flow": str(card.recipe.get("flow", {}).get("family", "–")),

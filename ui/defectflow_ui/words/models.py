@@ -9,6 +9,7 @@ list_head = ("bundle", "made", "promise", "state")
 none_active = "No bundle is active; choose one on the page Models and press Activate."
 active = "active"
 ready = "ready"
+estimate = "estimate"
 uncalibrated = "uncalibrated: scores, but no verdicts"
 unusable = "cannot be used"
 nothing = "No bundles yet"

@@ -30,3 +30,7 @@ def needs_extra(package: str) -> str:
 plain_http = (
     "note: passwords and pictures travel unencrypted; give --tls-cert and --tls-key, or put a proxy with TLS in front"
 )
+
+
+def no_data_folder(folder: Path) -> str:
+    return f"{folder}: no such folder; give the one that holds your pictures with --data, or leave it out"
