@@ -76,7 +76,7 @@ def build(station: Station) -> None:
     @station.handler(Role.VIEWER)
     def open_page(visitor: Visitor, also_skipped: bool) -> Updates:
         bundle = view.active(station)
-        percent = None if bundle is None or bundle.card.calibration is None else 100 * bundle.card.calibration.rate
+        percent = None if bundle is None else 100 * bundle.card.rule[0]
         kinds = station.store.reviews.kinds()
         return show(visitor, also_skipped) | {rate: percent, kind: gr.Dropdown(kinds, value=None)}
 
