@@ -160,6 +160,14 @@ class Card(_Part):
             return None
         return self.calibration.threshold
 
+    @property
+    def rule(self) -> tuple[float, Guarantee, float]:
+        """Rate, guarantee and review rate of the calibration; those once wanted where there is none that promises."""
+        calibration = self.calibration
+        if calibration is None or calibration.guarantee == "estimate":
+            return self.wanted_rate, self.wanted_guarantee, self.wanted_review_rate
+        return calibration.rate, calibration.guarantee, calibration.review_rate
+
     def judge(self) -> Calibration:
         """The calibration as numbers to judge with. Raises NotCalibrated."""
         if self.calibration is None:
