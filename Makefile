@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean postgresql
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -16,8 +16,14 @@ demo: $(VENV)/.demo
 	$(BIN)/defectflow report $(DEMO)/results
 	@echo "ONNX file: $(DEMO)/models/fabric/model.onnx"
 
-test: $(VENV)/.test
+test: $(VENV)/.test postgresql
 	$(BIN)/python -m pytest -n auto
+
+# The store's tests start a server of their own; where it cannot be had, they say so and are skipped.
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } \
+		|| echo "PostgreSQL is not installed and cannot be installed from here; the tests that need it will be skipped"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -2,7 +2,9 @@
 
     python benchmarks/heads.py                                  the three sample products
     DEFECTFLOW_DATA=... python benchmarks/heads.py --real       also every manifest in that folder
-    python benchmarks/heads.py --families glow maf --epochs     one pass over the vectors against the recipe's steps
+    python benchmarks/heads.py --budgets epoch recipe           one pass over the vectors, and the recipe's own steps
+
+`epoch` is as many vectors, in batches of 1,024, as level 1 has places in the good pictures outside the test set.
 
 Per family and set: nats per dimension on tune parts (the mean over levels; higher is better), image and pixel AUROC,
 AUPRO, seconds to learn; per family: parameters, and microseconds to score one vector in torch and in ONNX Runtime.
@@ -13,8 +15,10 @@ accuracy against cost, likelihood against AUROC. Nothing is chosen on test pictu
 import argparse
 import io
 import json
+import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -27,6 +31,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from defectflow.cache import EmbeddingCache
+from defectflow.dataset import find_pictures
 from defectflow.embedding import CONDITION_WIDTH
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
@@ -37,6 +42,9 @@ TIMED_WIDTH = 128
 """Width of the vectors whose scoring is timed: level 2 of resnet18."""
 TIMED_VECTORS = 1024
 REPEATS = 10
+EPOCH_BATCH = 1024
+MORE_SETTINGS = {"cnf": ", objective: matching"}
+"""By likelihood, a step of `cnf` takes some forty times as long as one of `glow`."""
 FIGURES = ("image_auroc", "pixel_auroc", "aupro_30", "fit_s")
 
 
@@ -46,29 +54,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         sources = sample_products(work) | (real_sets() if options.real else {})
-        cache = EmbeddingCache(work / "cache", limit_gb=20)
+        if options.sets:
+            sources = {name: sources[name] for name in options.sets}
+        cache = EmbeddingCache(options.cache or work / "cache", limit_gb=20)
         for family in options.families:
             result = results.setdefault(family, {})
             result.setdefault("cost", _cost(family))
-            for name, source in sources.items() if family != "iaf" else ():
-                for budget in ("steps", "one epoch") if options.epochs else ("steps",):
-                    key = name if budget == "steps" else f"{name}, {budget}"
-                    if key in result:
-                        continue
-                    overrides = [f"flow={{family: {family}}}", *options.set]
-                    if budget == "one epoch":
-                        overrides.append(f"training.steps={_steps_of_an_epoch(results, name)}")
-                    out = work / "models" / f"{family}_{name}_{budget.replace(' ', '_')}"
-                    figures = fit_and_evaluate(load_recipe(options.recipe, overrides), source, out, cache)
-                    training = open_bundle(out).card.training.values()
-                    nats = -float(np.mean([level["tune_nats_per_dim"] for level in training]))
-                    result[key] = {figure: figures[figure] for figure in FIGURES}
-                    result[key] |= {"nats": nats, "train_pictures": figures["fit_parts"]["train"]}
-                    if options.json:
-                        options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    _show(results)
+            for (name, source), budget in product(sources.items(), options.budgets):
+                if family == "iaf" or name in result.get(budget, {}):
+                    continue
+                overrides = [f"flow={{family: {family}{MORE_SETTINGS.get(family, '')}}}", *options.set]
+                if budget == "epoch":
+                    overrides += [f"training.batch={EPOCH_BATCH}", f"training.steps={_steps_of_an_epoch(source)}"]
+                out = work / "models" / f"{family}_{name}_{budget}"
+                figures = fit_and_evaluate(load_recipe(options.recipe, overrides), source, out, cache)
+                training = open_bundle(out).card.training.values()
+                nats = -float(np.mean([level["tune_nats_per_dim"] for level in training]))
+                result.setdefault(budget, {})[name] = {figure: figures[figure] for figure in FIGURES} | {"nats": nats}
+                print(f"{family}, {budget}, {name}: {figures['image_auroc']:.3f}, {nats:.3f} nats", file=sys.stderr)
+                if options.json:
+                    options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    for budget in options.budgets:
+        _show(results, budget)
     if options.plot:
-        _plot(results, options.plot)
+        _plot(results, options.budgets[-1], options.plot)
 
 
 class LogProb(nn.Module):
@@ -112,10 +121,9 @@ def _microseconds(score) -> float:
     return 1e6 * float(np.median(times)) / TIMED_VECTORS
 
 
-def _steps_of_an_epoch(results: dict, name: str) -> int:
-    """Batches of 4,096 that hold as many vectors as level 1 has places in the training pictures."""
-    pictures = next(result[name]["train_pictures"] for result in results.values() if name in result)
-    return max(1, round(pictures * 64 * 64 / 4096))
+def _steps_of_an_epoch(source: Path) -> int:
+    pictures = sum(p.label == "good" and p.split != "test" for p in find_pictures(source))
+    return round(pictures * 64 * 64 / EPOCH_BATCH)
 
 
 def _options() -> argparse.Namespace:
@@ -123,15 +131,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--families", nargs="*", choices=get_args(Family), default=list(get_args(Family)))
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--set", action="append", default=[], help="change one setting for all")
-    parser.add_argument("--epochs", action="store_true", help="also learn for one epoch only")
+    parser.add_argument("--budgets", nargs="+", choices=("epoch", "recipe"), default=["epoch"])
     parser.add_argument("--real", action="store_true", help="every manifest in the folder named by DEFECTFLOW_DATA")
+    parser.add_argument("--sets", nargs="+", help="only these, in this order")
+    parser.add_argument("--cache", type=Path, help="folder for cached embeddings, to be kept for another run")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path, help="a PNG file with two plots (needs matplotlib)")
     return parser.parse_args()
 
 
-def _show(results: dict) -> None:
-    sets = sorted({name for result in results.values() for name in result if name != "cost"})
+def _show(results: dict, budget: str) -> None:
+    sets = sorted({name for result in results.values() for name in result.get(budget, {})})
     cost = Table("family", "parameters", "us torch", "us ONNX", title=f"One vector of {TIMED_WIDTH} values")
     for family, result in results.items():
         onnx = result["cost"]["us_onnx"]
@@ -139,9 +149,9 @@ def _show(results: dict) -> None:
         cost.add_row(family, *(cell or "-" for cell in cells))
     tables = [cost]
     for figure in ("nats", *FIGURES):
-        table = Table("family", *sets, "mean", title=figure)
+        table = Table("family", *sets, "mean", title=f"{figure}, {budget}")
         for family, result in results.items():
-            values = [result.get(name, {}).get(figure) for name in sets]
+            values = [result.get(budget, {}).get(name, {}).get(figure) for name in sets]
             known = [value for value in values if value is not None]
             if known:
                 mean = f"{np.mean(known):.3f}"
@@ -151,7 +161,7 @@ def _show(results: dict) -> None:
         Console(width=180).print(table)
 
 
-def _plot(results: dict, path: Path) -> None:
+def _plot(results: dict, budget: str, path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -159,7 +169,7 @@ def _plot(results: dict, path: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5))
     for family, result in results.items():
-        runs = [run for name, run in result.items() if name != "cost" and "epoch" not in name]
+        runs = list(result.get(budget, {}).values())
         if not runs:
             continue
         aurocs = [run["image_auroc"] for run in runs]

@@ -1,8 +1,8 @@
-"""What a fit costs, and what the whole graph costs against its backbone alone, side by side in one run.
+"""What a fit costs, and what the whole graph costs against its backbone alone and against itself unfolded, in one run.
 
     python benchmarks/speed.py [--recipe fast --recipe default] [--pictures 300]
 
-Machines are noisy, so the ratio is what counts: the two graphs take turns, and the median of many turns is shown.
+Machines are noisy, so the ratio is what counts: the graphs take turns, and the median of many turns is shown.
 The resize from large pictures is reported apart: it is the time by which they are slower than pictures that
 already have the model's size.
 """
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from rich.console import Console
@@ -63,7 +64,7 @@ def main() -> None:
             arguments = (recipe, good, model)
             with multiprocessing.get_context("spawn").Pool(1) as fresh:  # a process of its own, for its peak memory
                 results[recipe] = fresh.apply(measure_fit, arguments)
-            results[recipe] |= measure_graph(recipe, model / MODEL, work / f"{recipe}_backbone.onnx", options.turns)
+            results[recipe] |= measure_graph(recipe, model / MODEL, work, options.turns)
     show(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -77,33 +78,47 @@ def measure_fit(recipe: str, good: Path, out: Path) -> dict[str, float]:
     return {"fit_s": seconds, "fit_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def measure_graph(recipe: str, model: Path, backbone: Path, turns: int) -> dict[str, float]:
-    """Median milliseconds per picture, one picture at a time and eight, whole graph and backbone alone."""
+def measure_graph(recipe: str, model: Path, scratch: Path, turns: int) -> dict[str, float]:
+    """Nodes, and median milliseconds per picture, one at a time and eight: the bundle's graph, the same detector
+    exported as it is trained, with nothing folded, and the backbone alone.
+    """
     settings = load_recipe(recipe)
     size = settings.image.size
     detector, _ = build_detector(settings)
-    torch.onnx.export(
-        BackboneAlone(detector.embedding.backbone).eval(),
-        (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
-        str(backbone),
-        dynamo=True,
-        input_names=["image"],
-        dynamic_shapes={"image": {0: torch.export.Dim("N")}},
-        verbose=False,
-    )
-    whole, alone = onnxruntime.InferenceSession(model), onnxruntime.InferenceSession(backbone)
-    figures: dict[str, float] = {}
+    plain = exported(detector, scratch / f"{recipe}_plain.onnx", size)
+    alone = exported(BackboneAlone(detector.embedding.backbone), scratch / f"{recipe}_backbone.onnx", size)
+    whole = onnxruntime.InferenceSession(model)
+    figures: dict[str, float] = {
+        "nodes": len(onnx.load(model).graph.node),
+        "plain_nodes": len(onnx.load(scratch / f"{recipe}_plain.onnx").graph.node),
+        "megabytes": model.stat().st_size / 1e6,
+    }
     for batch in (1, 8):
         image = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-        whole_ms, alone_ms = take_turns([(whole, image), (alone, image)], turns)
-        figures |= {f"whole_ms_{batch}": whole_ms / batch, f"backbone_ms_{batch}": alone_ms / batch}
-        figures[f"ratio_{batch}"] = whole_ms / alone_ms
+        whole_ms, plain_ms, alone_ms = take_turns([(whole, image), (plain, image), (alone, image)], turns)
+        figures |= {f"whole_ms_{batch}": whole_ms / batch, f"plain_ms_{batch}": plain_ms / batch}
+        figures |= {f"backbone_ms_{batch}": alone_ms / batch}
+        figures |= {f"ratio_{batch}": whole_ms / alone_ms, f"plain_ratio_{batch}": plain_ms / alone_ms}
     small = np.zeros((1, size, size, 3), np.uint8)
     for height, width in LARGE_PX:
         large = np.zeros((1, height, width, 3), np.uint8)
         small_ms, large_ms = take_turns([(whole, small), (whole, large)], max(10, turns // 4))
         figures[f"resize_ms_{width}x{height}"] = large_ms - small_ms
     return figures
+
+
+def exported(module: torch.nn.Module, file: Path, size: int) -> onnxruntime.InferenceSession:
+    """A module that takes pictures (N, S, S, 3), in ONNX Runtime."""
+    torch.onnx.export(
+        module.eval(),
+        (torch.zeros(2, size, size, 3, dtype=torch.uint8),),
+        str(file),
+        dynamo=True,
+        input_names=["image"],
+        dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+        verbose=False,
+    )
+    return onnxruntime.InferenceSession(file)
 
 
 def take_turns(runs: list[tuple[onnxruntime.InferenceSession, np.ndarray]], turns: int) -> list[float]:

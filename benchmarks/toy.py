@@ -9,6 +9,7 @@ the noise along the two arcs.
 
 import argparse
 import math
+import sys
 import time
 from pathlib import Path
 from typing import get_args
@@ -43,6 +44,7 @@ def main() -> None:
             flow, excess = learn(family, shape, options.steps)
             learned[family, shape] = flow
             cells.append(f"{excess:.3f}")
+            print(f"{family}, {shape}: {excess:.3f}", file=sys.stderr)
         table.add_row(family, *cells, f"{time.perf_counter() - started:.0f}")
     Console().print(table)
     if options.plot:

@@ -17,14 +17,11 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectflow.dataset import Picture
 from defectflow.detector import Detector
 from defectflow.export import compare, export_graph
 from defectflow.runtime.bundle import (
     EMBEDDINGS,
-    EXPECTED,
     FLOW,
-    GOLDEN,
     INDEX,
     MODEL,
     REFERENCE,
@@ -39,7 +36,6 @@ from defectflow.settings import Recipe
 from defectflow.splits import Checked, Splits
 from defectflow.training import Run
 
-GOLDEN_PICTURES = 4
 THUMBNAIL_SIDE_PX = 192
 
 
@@ -112,27 +108,6 @@ def write_flow(folder: Path, detector: Detector) -> None:
     safetensors.torch.save_file(learned, folder / FLOW)
 
 
-def write_golden(bundle: Bundle, pictures: Sequence[Picture], measured: Sequence[Measurement]) -> None:
-    """golden/: tune pictures from the least to the most unusual, a foreign one, and what they must give."""
-    folder = bundle.path / GOLDEN
-    folder.mkdir()
-    by_score = np.argsort([item.score for item in measured])
-    chosen = by_score[np.unique(np.linspace(0, len(by_score) - 1, GOLDEN_PICTURES).round().astype(int))]
-    full_scale = bundle.card.image.full_scale
-    golden = [read_image(pictures[int(index)].path, full_scale=full_scale) for index in chosen]
-    noise = np.random.default_rng(0).integers(0, 256, golden[0].shape, dtype=np.uint8)
-    files = []
-    for number, pixels in enumerate([*golden, noise]):
-        file = folder / f"{number}.png"
-        Image.fromarray(pixels).save(file)
-        files.append(file)
-    seen = Inspector(bundle).measure_all(files)
-    expected = {
-        file.name: {"score": item.score, "distance": item.distance} for file, item in zip(files, seen, strict=True)
-    }
-    (bundle.path / EXPECTED).write_text(json.dumps(expected, indent=2) + "\n", encoding="utf-8")
-
-
 def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: NDArray[np.float32]) -> None:
     """reference/: a thumbnail of each training picture, their pooled embeddings (n, D), and who was in the fit."""
     folder = bundle.path / REFERENCE
@@ -150,12 +125,6 @@ def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: ND
     parts = {p.part: side for side, pictures in splits.by_side.items() for p in pictures}
     index = {"thumbnails": thumbnails, "fitted": fitted, "parts": parts}
     (bundle.path / INDEX).write_text(json.dumps(index, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a bundle's folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
 
 
 def _versions() -> dict[str, str]:

@@ -77,6 +77,12 @@ def find_pictures(
     return pictures
 
 
+def part_of(name: str, part_regex: str | None) -> str | None:
+    """The part that a picture's name names, by a bundle's own expression; None where it does not tell."""
+    part, known = _PartNames(_compile(part_regex), strict=False).of(name)
+    return part if known else None
+
+
 def test_pictures(pictures: Iterable[Picture]) -> list[Picture]:
     """What to evaluate on: labelled pictures of split `test` or, if no picture has a split, all labelled."""
     pictures = list(pictures)

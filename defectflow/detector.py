@@ -45,7 +45,12 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         levels = self.embedding(image)
-        anomaly_map = self.score.anomaly_map([self.level_map(i, level) for i, level in enumerate(levels)])
+        return self.outputs(
+            levels, self.score.anomaly_map([self.level_map(i, level) for i, level in enumerate(levels)])
+        )
+
+    def outputs(self, levels: list[Tensor], anomaly_map: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """A picture's vectors, by level, and its map -> what `forward` gives."""
         score, top_floor = self.score.image_score(anomaly_map)
         pooled = self.pooled(levels)
         return score, anomaly_map, pooled, self.gate(pooled), top_floor

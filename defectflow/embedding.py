@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectflow.backbone import Backbone, build_backbone
-from defectflow.runtime.geometry import PARTS_PER_WHOLE, Geometry
+from defectflow.runtime.geometry import PADDING_GREY, PARTS_PER_WHOLE, Geometry
 from defectflow.settings import EmbeddingSettings, ImageSettings
 
-PADDING_GREY = 114.0
-"""What a letterboxed picture is padded with, of 0..255."""
 CONDITION_WIDTH = 32
 """Values that tell a flow where on the part a place lies."""
 
@@ -63,9 +61,13 @@ class Embedding(nn.Module):
 
     def levels(self, square: Tensor) -> list[Tensor]:
         """(N, 3, S, S) -> one (N, h_l, w_l, D_l) per level."""
+        return self.averaged(self.backbone.forward(square))
+
+    def averaged(self, features: list[Tensor]) -> list[Tensor]:
+        """Each place of the backbone's levels with its neighbours, (N, h_l, w_l, D_l) each."""
         reach = self.neighbourhood // 2
         if reach == 0:
-            return self.backbone.forward(square)
+            return features
         return [
             F.avg_pool2d(
                 level.permute(0, 3, 1, 2),
@@ -74,7 +76,7 @@ class Embedding(nn.Module):
                 padding=reach,
                 count_include_pad=False,
             ).permute(0, 2, 3, 1)
-            for level in self.backbone.forward(square)
+            for level in features
         ]
 
 

@@ -9,7 +9,9 @@
     ├── CalibrationError     good parts cannot support the wanted rate
     │   └── NotCalibrated    a verdict was asked of a bundle without thresholds
     ├── ExportError          the exported graph disagrees with the trained model
-    └── BundleError          a bundle is missing, damaged or of another version
+    ├── BundleError          a bundle is missing, damaged or of another version
+    └── StoreError           the store of inspections cannot be used, or refuses
+        └── AccessError      a person may not do that, or could not sign in
 
 A message names the file or setting, the value, the limit and the remedy.
 """
@@ -53,3 +55,11 @@ class ExportError(DefectFlowError):
 
 class BundleError(DefectFlowError):
     """A bundle is missing, damaged, or written by another version."""
+
+
+class StoreError(DefectFlowError):
+    """The store of inspections cannot be used, or refuses what was asked of it."""
+
+
+class AccessError(StoreError):
+    """A person may not do that, or could not sign in."""

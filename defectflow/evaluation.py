@@ -256,7 +256,8 @@ def _summarise(
         overkill = parts.share(parts.good, {Decision.DEFECT, Decision.INVALID})
         review = parts.share(parts.good, {Decision.REVIEW})
         escape = parts.share(parts.defective, {Decision.OK})
-        expected = rejected_interval(len(card.calibration_parts), card.calibration.threshold.rank, len(parts.good))
+        if card.calibration.guarantee != "estimate":
+            expected = rejected_interval(len(card.calibration_parts), card.calibration.threshold.rank, len(parts.good))
     return Evaluation(
         bundle_id=card.bundle_id,
         calibration_id=card.calibration_id,

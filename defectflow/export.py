@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from defectflow.detector import Detector
 from defectflow.errors import ExportError
+from defectflow.folding import FoldedDetector
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.graph import SCORING_OUTPUTS
+from defectflow.runtime.graph import FEATURES, SCORING_OUTPUTS, SQUARE
 from defectflow.runtime.verdict import Measurement
 
 LARGEST_SIDE_PX = 30_000
@@ -30,15 +31,16 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     """
     example = torch.zeros(2, 301, 203, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken as fixed
     dim = torch.export.Dim
+    seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
     sizes = {0: dim("N", min=1, max=65_535), 1: dim("H", min=16, max=LARGEST_SIDE_PX)}
     sizes[2] = dim("W", min=16, max=LARGEST_SIDE_PX)
     with _quiet():
         program = torch.onnx.export(
-            detector.cpu().eval(),
+            FoldedDetector(detector.cpu().eval()).eval(),
             (example,),
             dynamo=True,
             input_names=["image"],
-            output_names=list(SCORING_OUTPUTS),
+            output_names=[*SCORING_OUTPUTS, *seams],
             dynamic_shapes={"image": sizes},
             verbose=False,
         )
@@ -47,6 +49,10 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     model = program.model_proto
     _check_resize(model)
     _forget_origin(model)
+    kept = [output for output in model.graph.output if output.name in SCORING_OUTPUTS]
+    model.graph.value_info.extend(output for output in model.graph.output if output.name in seams)
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
     onnx.checker.check_model(model)
     return model
 

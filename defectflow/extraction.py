@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectflow.cache import EmbeddingCache, Levels
+from defectflow.detector import Detector
 from defectflow.embedding import Embedding
 from defectflow.errors import DataError
 from defectflow.runtime.image import read_image
@@ -55,6 +56,13 @@ def extract(
 def level_batch(levels: Levels, start: int, stop: int) -> list[Tensor]:
     """Rows of every level as float32, (stop - start, h_l, w_l, D_l)."""
     return [torch.from_numpy(level[start:stop].astype(np.float32)) for level in levels]
+
+
+@torch.no_grad()
+def pooled_embeddings(detector: Detector, levels: Levels) -> NDArray[np.float32]:
+    """Pooled embeddings of all cached pictures, (pictures, sum of D_l)."""
+    starts = range(0, len(levels[0]), BATCH_PICTURES)
+    return torch.cat([detector.pooled(level_batch(levels, row, row + BATCH_PICTURES)) for row in starts]).numpy()
 
 
 def _fill(

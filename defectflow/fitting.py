@@ -19,16 +19,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.bundling import checksums, write_flow, write_golden, write_reference, write_scoring_graph
+from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache, Levels
 from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
+from defectflow.duplicates import exact_duplicates, near_duplicates
 from defectflow.embedding import geometry_of
 from defectflow.errors import CalibrationError, DataError, SettingsError, TrainingError
-from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch
+from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch, pooled_embeddings
+from defectflow.golden import write_golden
 from defectflow.heads import write_sample
 from defectflow.learning import choose_device
-from defectflow.runtime.bundle import CARD, Bundle, open_bundle, save_bundle
+from defectflow.runtime.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
@@ -39,9 +41,8 @@ from defectflow.splits import (
     Rejected,
     Splits,
     check_readable,
-    exact_duplicates,
     fix_full_scale,
-    near_duplicates,
+    meant_for_fitting,
     split_parts,
 )
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
@@ -91,12 +92,12 @@ def fit(
 
     watch(Progress("check pictures", 0, 1))
     found = find_pictures(source, label="good", part_regex=part_regex)
-    candidates = {picture for picture in found if picture.label == "good" and picture.split != "test"}
-    checked = check_readable([p for p in found if p in candidates], geometry=geometry_of(recipe.image))
+    candidates = meant_for_fitting(found)
+    checked = check_readable(candidates, geometry=geometry_of(recipe.image))
     verdict = recipe.verdict
     try:
         splits = split_parts(
-            [*checked.readable, *(p for p in found if p not in candidates)],
+            [*checked.readable, *set(found).difference(candidates)],
             calibration_parts=parts_needed(verdict.rate, verdict.guarantee),
             tune_share=recipe.splits.tune,
             seed=recipe.splits.seed,
@@ -130,7 +131,7 @@ def fit(
         for index, level in enumerate(levels)
     ]
     detector.cpu()
-    embeddings = _pooled(detector, levels)
+    embeddings = pooled_embeddings(detector, levels)
     distance_limit = _freeze(detector, levels, embeddings, train_pictures, verdict.gate_margin)
 
     folder = out.with_name(f"{out.name}.partial")
@@ -243,19 +244,12 @@ def _freeze(
     return float(farthest * (1 + gate_margin))
 
 
-@torch.no_grad()
-def _pooled(detector: Detector, levels: Levels) -> NDArray[np.float32]:
-    """Pooled embeddings of all cached pictures, (pictures, sum of D_l)."""
-    starts = range(0, len(levels[0]), BATCH_PICTURES)
-    return torch.cat([detector.pooled(level_batch(levels, row, row + BATCH_PICTURES)) for row in starts]).numpy()
-
-
 def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np.float32]) -> Iterator[str]:
     """Pictures so alike across the split that they may show one part; embeddings (n, D) as splits.pictures."""
-    exact = exact_duplicates(splits, checked)
+    exact = exact_duplicates(splits.pictures, checked.pixel_digests)
     for first, second in exact:
         yield f"{first.path} and {second.path} are the same picture, but count as two, as evidence must not"
-    for first, second in near_duplicates(splits, embeddings):
+    for first, second in near_duplicates(splits.pictures, splits.sides, embeddings):
         if (first, second) not in exact:
             yield (
                 f"{first.path} and {second.path} are nearly the same picture, on two sides of the split; if they "

@@ -26,8 +26,12 @@ class Gate(nn.Module):
         self.register_buffer("matrix", torch.eye(width))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        standard = (pooled - self.mean) @ self.matrix
+        standard = self.whitened(pooled)
         return (standard * standard).mean(-1).sqrt()
+
+    def whitened(self, pooled: Tensor) -> Tensor:
+        """(N, D) -> (N, D), with about unit covariance over training parts."""
+        return (pooled - self.mean) @ self.matrix
 
     @torch.no_grad()
     def fit(self, pooled: Tensor) -> None:

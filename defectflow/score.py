@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Literal
 
@@ -29,7 +30,8 @@ class Score(nn.Module):
     std: Tensor
     inside: Tensor
     places: Tensor
-    kernel: Tensor
+    blur_rows: Tensor
+    blur_columns: Tensor
     blurred_inside: Tensor
 
     def __init__(
@@ -50,7 +52,9 @@ class Score(nn.Module):
         self.register_buffer("std", torch.ones(levels))
         self.register_buffer("inside", inside)
         self.register_buffer("places", inside.flatten().nonzero()[:, 0])  # indices, since a graph needs fixed shapes
-        self.register_buffer("kernel", _gaussian(smoothing_places))
+        kernel = _gaussian(smoothing_places)
+        self.register_buffer("blur_rows", _blur_matrix(grid[0], kernel).T.contiguous(), persistent=False)
+        self.register_buffer("blur_columns", _blur_matrix(grid[1], kernel), persistent=False)
         self.register_buffer("blurred_inside", self._blur(inside.float()[None])[0])
         self.everywhere = bool(inside.all())
         self.top_places = max(1, round(top_fraction * int(inside.sum())))
@@ -67,12 +71,19 @@ class Score(nn.Module):
 
     def anomaly_map(self, level_maps: list[Tensor]) -> Tensor:
         """Level maps (N, h_l, w_l), fine to coarse -> (N, h, w); 0 outside the region of interest."""
-        total = torch.zeros(())
-        for level, values in enumerate(level_maps):
-            standard = (self._unusual(level, values) - self.mean[level]) / self.std[level]
-            if standard.shape[1:] != self.grid:
-                standard = self._to_grid(standard)
-            total = total + standard
+        return self.joined(
+            [
+                (self._unusual(level, values) - self.mean[level]) / self.std[level]
+                for level, values in enumerate(level_maps)
+            ]
+        )
+
+    def joined(self, standard_maps: list[Tensor]) -> Tensor:
+        """The levels' standardised maps -> their smoothed sum, as `anomaly_map`."""
+        on_grid = [values if values.shape[1:] == self.grid else self._to_grid(values) for values in standard_maps]
+        total = functools.reduce(torch.add, on_grid)
+        if self.everywhere:
+            return self._blur(total)
         # Dividing by the blurred mask keeps what lies outside from leaking in at the region's edge.
         nothing = torch.zeros_like(total)
         smooth = self._blur(torch.where(self.inside, total, nothing)) / self.blurred_inside.clamp_min(1e-6)
@@ -80,7 +91,9 @@ class Score(nn.Module):
 
     def image_score(self, anomaly_map: Tensor) -> tuple[Tensor, Tensor]:
         """(N, h, w) -> mean of the top places (N,) and the lowest of them (N,)."""
-        inside = anomaly_map.flatten(1)[:, self.places]  # (N, h, w) -> (N, places inside)
+        inside = anomaly_map.flatten(1)  # (N, h, w) -> (N, h * w)
+        if not self.everywhere:
+            inside = inside[:, self.places]  # (N, places inside)
         top = inside.topk(self.top_places, dim=1).values
         return top.mean(1), top[:, -1].clamp_min(FLOOR)
 
@@ -104,13 +117,8 @@ class Score(nn.Module):
         return sums / shares.clamp_min(1e-6)
 
     def _blur(self, maps: Tensor) -> Tensor:
-        """(N, h, w) -> (N, h, w), edges repeated."""
-        reach = len(self.kernel) // 2
-        if reach == 0:
-            return maps
-        blurred = F.pad(maps[:, None], (reach,) * 4, mode="replicate")
-        blurred = F.conv2d(blurred, self.kernel[None, None, None, :])
-        return F.conv2d(blurred, self.kernel[None, None, :, None])[:, 0]
+        """(N, h, w) -> (N, h, w), edges repeated; by matrices, since engines pad a convolution's one channel to 16."""
+        return self.blur_rows @ maps @ self.blur_columns
 
 
 def _gaussian(sigma: float) -> Tensor:
@@ -119,3 +127,10 @@ def _gaussian(sigma: float) -> Tensor:
     places = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (places / max(sigma, 1e-3)) ** 2)
     return kernel / kernel.sum()
+
+
+def _blur_matrix(side: int, kernel: Tensor) -> Tensor:
+    """(side, side): row i holds what place i gives to each place, its nearest edge repeated beyond the map."""
+    reach = len(kernel) // 2
+    spread = F.pad(torch.eye(side)[:, None], (reach, reach), mode="replicate")  # (side, 1, side + 2 reach)
+    return F.conv1d(spread, kernel[None, None])[:, 0]

@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,8 @@ from defectflow.runtime.verdict import Measurement, Verdict
 TABLE, PARTS, OVERLAYS, MASKS = "results", "parts.csv", "overlays", "masks"
 UNJUDGED = "not judged"
 Format = Literal["csv", "jsonl", "parquet"]
+Record = Callable[[Picture, str, Verdict | ImageError], object]
+"""Also keeps a verdict elsewhere: the picture, its name in the results, and what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ def score_folder(
     masks: bool = False,
     scores_only: bool = False,
     resume: bool = False,
+    record: Record | None = None,
     watch: Watch = unwatched,
 ) -> Tally:
     """Judge every picture of a folder into `out`. Unreadable pictures become rows; nothing is ever judged twice.
 
-    With `scores_only` there are scores and no verdicts, which an uncalibrated bundle can give, too.
+    With `scores_only` there are scores and no verdicts, which an uncalibrated bundle can give, too. What `record` is
+    given it has kept before the journal says so: a kill in between makes it meet that picture again, never miss it.
     Raises NotCalibrated, SettingsError where `out` holds other results, DataError where results cannot be written.
     """
     look = inspector.measure if scores_only else inspector.inspect
@@ -72,6 +76,8 @@ def score_folder(
         inspector.card.judge()
     elif overlays or masks:
         raise SettingsError("overlays and masks need thresholds; leave them out, or leave --scores-only out")
+    elif record is not None:
+        raise SettingsError("a store keeps verdicts; leave --store out, or leave --scores-only out")
     if table == "parquet":
         check_parquet()
     # Where results lie in the scored folder, the overlays of an earlier run are not pictures to judge.
@@ -101,15 +107,17 @@ def score_folder(
                         _draw(out, name, picture.path, item, inspector, overlays, masks)
                     except ImageError as error:  # moved away since it was judged
                         item = error
+                if record is not None and isinstance(item, Verdict | ImageError):
+                    record(picture, name, item)
                 # Drawn first, so that a row in the journal means that everything of that picture is there.
-                journal.write(_row(name, picture, item, inspector.card).model_dump_json() + "\n")
+                journal.write(row_of(name, picture, item, inspector.card).model_dump_json() + "\n")
                 journal.flush()
                 rate = count / (time.perf_counter() - started)
                 watch(Progress("score", len(done) + count, len(pictures), f"{rate:.1f} pictures/s"))
         rows, _ = read_journal(out / JOURNAL)
         parts = gather_parts(rows)
         _write_table(out, rows, table)
-        _replace(out / PARTS, _as_csv([_part_row(part) for part in parts]))
+        _replace(out / PARTS, as_csv([_part_row(part) for part in parts]))
         _replace(out / RUN, run.model_copy(update={"finished": _now()}).model_dump_json(indent=2))
     except OSError as error:
         raise DataError(
@@ -131,7 +139,8 @@ def check_parquet() -> None:
         raise SettingsError("--format parquet needs pyarrow: pip install 'defectflow[parquet]', or use csv") from error
 
 
-def _row(name: str, picture: Picture, item: Measurement | ImageError, card: Card) -> Row:
+def row_of(name: str, picture: Picture, item: Measurement | ImageError, card: Card) -> Row:
+    """One picture's line of the results."""
     known: dict[str, Any] = {
         "file": name,
         "part": picture.part,
@@ -243,9 +252,9 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     """The journal's rows as one table, regions as JSON text; `jsonl` is the journal itself."""
     if table == "jsonl":
         return
-    flat = [row.model_dump(mode="json") | {"regions": json.dumps(row.regions)} for row in rows]
+    flat = flatten(rows)
     if table == "csv":
-        _replace(out / f"{TABLE}.csv", _as_csv(flat))
+        _replace(out / f"{TABLE}.csv", as_csv(flat))
         return
     import pyarrow
     import pyarrow.parquet
@@ -255,7 +264,13 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     partial.replace(out / f"{TABLE}.parquet")
 
 
-def _as_csv(rows: list[dict[str, Any]]) -> str:
+def flatten(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Rows for a table: regions as JSON text."""
+    return [row.model_dump(mode="json") | {"regions": json.dumps(row.regions)} for row in rows]
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """A table as CSV text."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["file"], lineterminator="\n")
     writer.writeheader()

@@ -379,6 +379,13 @@ def parse_recipe(tree: dict[str, Any], source: str = "recipe") -> Recipe:
     return _validated(Recipe, tree, source)
 
 
+def override(model: type[_Tree], tree: dict[str, Any], overrides: list[str]) -> _Tree:
+    """A tree of plain values with overrides such as `review.audit_rate=0.1` -> settings. Raises SettingsError."""
+    for change in overrides:
+        _apply_override(tree, change)
+    return _validated(model, tree, " ".join(f"--set {change}" for change in overrides))
+
+
 def _read_tree(name_or_path: str, builtin: dict[str, Path], overrides: list[str]) -> tuple[dict[str, Any], str]:
     """A recipe's settings as plain values, and where they come from, for messages."""
     path = builtin.get(name_or_path, Path(name_or_path))

@@ -1,11 +1,11 @@
-"""Good pictures -> train, tune and calibration, by part; and what may be wrong with such a division.
+"""Good pictures -> train, tune and calibration, by part.
 
 The order in a fit:
 
-    checked = check_readable(pictures)                      every picture once; the unreadable are listed
-    splits = split_parts(checked.readable, ...)             by part, never by picture
+    found = find_pictures(source)
+    checked = check_readable(meant_for_fitting(found))      every picture once; the unreadable are listed
+    splits = split_parts(...)                               by part, never by picture
     full_scale = fix_full_scale(splits, checked)            from training parts only
-    exact_duplicates(splits, checked), near_duplicates(splits, pooled)
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +46,8 @@ class Checked:
     """SHA-256 (hex) of the raw pixels and their shape: equal for equal pictures, however they are stored."""
     brightest: dict[Path, int]
     """The largest raw value of each 16-bit picture; 8-bit pictures are absent."""
+    sizes_px: dict[Path, tuple[int, int]]
+    """Width and height of each picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,11 @@ class Splits:
         return np.repeat([0, 1, 2], [len(self.train), len(self.tune), len(self.calibration)])
 
 
+def meant_for_fitting(found: Iterable[Picture]) -> list[Picture]:
+    """The good pictures that are not kept for testing."""
+    return [picture for picture in found if picture.label == "good" and picture.split != "test"]
+
+
 def check_readable(pictures: Sequence[Picture], *, geometry: Geometry | None = None, workers: int = 2) -> Checked:
     """Decode every picture once, in threads: which can be used, their pixels' digests, 16-bit brightness.
 
@@ -93,30 +98,31 @@ def check_readable(pictures: Sequence[Picture], *, geometry: Geometry | None = N
     """
     with ThreadPoolExecutor(workers) as pool:
         findings = list(pool.map(lambda picture: _check_picture(picture, geometry), pictures))
-    digests: dict[Path, str] = {}
-    brightest: dict[Path, int] = {}
-    for picture, finding in zip(pictures, findings, strict=True):
-        if isinstance(finding, Rejected):
-            continue
-        digests[picture.path], largest = finding
-        if largest is not None:
-            brightest[picture.path] = largest
+    read = {p.path: found for p, found in zip(pictures, findings, strict=True) if not isinstance(found, Rejected)}
     return Checked(
-        readable=tuple(picture for picture in pictures if picture.path in digests),
+        readable=tuple(picture for picture in pictures if picture.path in read),
         rejected=tuple(finding for finding in findings if isinstance(finding, Rejected)),
-        pixel_digests=digests,
-        brightest=brightest,
+        pixel_digests={path: found.digest for path, found in read.items()},
+        brightest={path: found.brightest for path, found in read.items() if found.brightest is not None},
+        sizes_px={path: found.size_px for path, found in read.items()},
     )
 
 
-def _check_picture(picture: Picture, geometry: Geometry | None) -> tuple[str, int | None] | Rejected:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    digest: str
+    brightest: int | None
+    size_px: tuple[int, int]
+
+
+def _check_picture(picture: Picture, geometry: Geometry | None) -> _Read | Rejected:
     try:
         pixels = image.read_raw(picture.path)
         if geometry is not None:
             geometry.check(pixels.shape[0], pixels.shape[1], str(picture.path))
     except ImageError as error:
         return Rejected(picture.path, str(error).removeprefix(f"{picture.path}: "))
-    return image.pixel_digest(pixels), image.brightest(pixels)
+    return _Read(image.pixel_digest(pixels), image.brightest(pixels), (pixels.shape[1], pixels.shape[0]))
 
 
 def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
@@ -150,7 +156,7 @@ def split_parts(pictures: Iterable[Picture], *, calibration_parts: int, tune_sha
     picture out or leave train or tune empty.
     """
     pictures = sorted(pictures, key=lambda picture: (picture.part, picture.path.as_posix()))
-    good = [picture for picture in pictures if picture.label == "good" and picture.split != "test"]
+    good = meant_for_fitting(pictures)
     parts = sorted({picture.part for picture in good})
     if len(parts) < MIN_PARTS:
         raise DataError(
@@ -209,44 +215,3 @@ def _split_warnings(pictures: Sequence[Picture], fitted_parts: set[str]) -> Iter
             f"{len(parts)} parts have pictures both for fitting and in the test split ({len(shared)} test "
             f"pictures, {n_good} of them good; e.g. part {parts[0]!r}); on these, test figures look too good"
         )
-
-
-def exact_duplicates(splits: Splits, checked: Checked) -> list[tuple[Picture, Picture]]:
-    """Pictures with the same pixels on two sides, or as two parts on one side: (the first of them, the other)."""
-    first: dict[str, tuple[int, Picture]] = {}
-    pairs = []
-    for side, picture in zip(splits.sides, splits.pictures, strict=True):
-        twin_side, twin = first.setdefault(checked.pixel_digests[picture.path], (int(side), picture))
-        if twin_side < side or twin.part != picture.part:
-            pairs.append((twin, picture))
-    return pairs
-
-
-def near_duplicates(
-    splits: Splits, pooled: NDArray[np.floating[Any]], *, share: float = 0.1
-) -> list[tuple[Picture, Picture]]:
-    """For each picture with a near-twin on an earlier side: (the nearest such twin, it).
-
-    Near means an embedding distance below `share` times the median, over all pictures, of the distance to the
-    nearest other picture. `pooled` (N, D) holds one embedding per picture, in the order of `splits.pictures`.
-    Memory: O(N D + N * 256).
-    """
-    pictures, sides = splits.pictures, splits.sides
-    if pooled.shape[0] != len(pictures):
-        raise ValueError(f"{pooled.shape[0]} embeddings for {len(pictures)} pictures")
-    vectors = pooled.astype(np.float64) - pooled.mean(axis=0, dtype=np.float64)  # centred: less cancellation
-    squared_norms = np.einsum("nd,nd->n", vectors, vectors)
-    nearest = np.empty(len(pictures))  # distance to the nearest other picture
-    nearest_earlier = np.empty(len(pictures))  # ... and to the nearest one on an earlier side
-    twins = np.empty(len(pictures), dtype=np.int64)
-    for start, stop in pairwise([*range(0, len(pictures), 256), len(pictures)]):
-        rows = np.arange(start, stop)
-        squared = squared_norms[rows, None] + squared_norms[None] - 2 * vectors[rows] @ vectors.T  # (rows, N)
-        distances = np.sqrt(np.maximum(squared, 0))
-        distances[rows - start, rows] = np.inf
-        nearest[rows] = distances.min(axis=1)
-        distances[sides[None, :] >= sides[rows, None]] = np.inf
-        twins[rows] = distances.argmin(axis=1)
-        nearest_earlier[rows] = distances.min(axis=1)
-    limit = share * np.median(nearest)
-    return [(pictures[twins[i]], pictures[i]) for i in np.flatnonzero(nearest_earlier < limit)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before torch is imported: on a busy machine its threads wait for each other in spinning loops, a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from postgres import INSTALL, binaries, new_schema, server
 from support import SAMPLE_RECIPE, fit_swatches, swatches
 
 from defectflow.cache import EmbeddingCache
@@ -19,6 +20,7 @@ from defectflow.fitting import fit
 from defectflow.runtime import Inspector
 from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
+from defectflow.store import Store
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -85,3 +87,26 @@ def bundle_copy(bundle_path: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def uncalibrated_copy(uncalibrated_path: Path, tmp_path: Path) -> Path:
     return shutil.copytree(uncalibrated_path, tmp_path / "uncalibrated-copy" / uncalibrated_path.name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A running PostgreSQL server."""
+    if binaries() is None:
+        pytest.skip(INSTALL)
+    with server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a store can be begun, once as a file and once on a server."""
+    if request.param == "sqlite":
+        return str(tmp_path / "store.db")
+    return new_schema(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    with Store.open(store_url) as opened:
+        yield opened

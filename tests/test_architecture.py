@@ -15,7 +15,7 @@ from defectflow import runtime
 
 PACKAGE = Path(defectflow.__file__).parent
 REPOSITORY = PACKAGE.parent
-HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "safetensors", "onnxscript", "pyarrow")
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "safetensors", "onnxscript", "pyarrow", "cryptography")
 
 BLOCKER = f"""
 import importlib.abc, sys
@@ -78,7 +78,9 @@ def test_the_blocker_blocks() -> None:
     [
         ("defectflow", (*HEAVY, "numpy", "cv2", "onnx", "onnxruntime", "pydantic", "yaml", "typer")),
         ("defectflow.errors", (*HEAVY, "numpy", "cv2", "onnxruntime")),
-        ("defectflow.cli.main", (*HEAVY, "cv2", "onnxruntime", "onnx")),
+        ("defectflow.cli.main", (*HEAVY, "cv2", "onnxruntime", "onnx", "sqlalchemy", "argon2")),
+        ("defectflow.scoring", (*HEAVY, "sqlalchemy")),
+        ("defectflow.store", (*HEAVY, "typer", "gradio", "defectflow.settings")),
         ("defectflow.runtime", (*HEAVY, "typer", "jinja2")),
         ("defectflow.settings", (*HEAVY, "cv2", "onnxruntime")),
     ],

@@ -19,9 +19,10 @@ from support import DEFECTFLOW, SWATCH_RECIPE, digests, run, save, swatch, swatc
 
 from defectflow import __version__
 from defectflow.cli.main import main
-from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.bundle import file_digest, open_bundle, save_bundle
 
-COMMANDS = ("fit", "evaluate", "score", "report", "calibrate", "verify", "describe", "demo-data", "recipes")
+COMMANDS = ("fit", "evaluate", "score", "report", "calibrate", "verify", "demo-data", "recipes")
+COMMANDS += ("describe", "diff", "sign", "new-key")
 DONE, DEFECTS_FOUND, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 RECIPE = [word for override in SWATCH_RECIPE for word in ("--set", override)]
 
@@ -261,10 +262,10 @@ def test_no_bundle(cli: Cli, swatch_folder: Path, tmp_path: Path, command: str) 
 
 
 def test_damaged_bundle(cli: Cli, uncalibrated_copy: Path) -> None:
-    (uncalibrated_copy / "golden" / "0.png").write_bytes(b"x")
+    (uncalibrated_copy / "golden" / "native-0.png").write_bytes(b"x")
     refused = cli("verify", uncalibrated_copy)
     assert refused.code == WRONG_USE
-    assert "golden/0.png: is damaged or was altered" in refused.err
+    assert "golden/native-0.png: is damaged or was altered" in refused.err
 
 
 def test_existing_output(cli: Cli, uncalibrated_copy: Path, swatch_folder: Path) -> None:
@@ -318,6 +319,120 @@ def test_output_that_is_a_file(cli: Cli, calibrated_swatch: Path, swatch_folder:
     refused = cli("score", calibrated_swatch, swatch_folder, "--out", file)
     assert refused.code == WRONG_USE
     assert str(file) in refused.err
+
+
+# --- to release a bundle ---
+
+
+def test_verify_leaves_a_certificate_and_ends_with_1_where_verdicts_flip(
+    cli: Cli, calibrated_swatch: Path, swatch_folder: Path, tmp_path: Path
+) -> None:
+    usual, told = calibrated_swatch.with_name("swatch.certificate.json"), tmp_path / "told.json"
+    passed = cli("verify", calibrated_swatch, "--images", swatch_folder)
+    assert passed.code == DONE, passed.err
+    assert "Passed: the bundle is intact and gives the recorded verdicts on this machine." in passed.out
+    assert " golden │" in passed.out
+    assert "24 yours" in passed.out
+    assert str(usual) in passed.err
+    assert json.loads(usual.read_text())["passed"] is True
+    printed = cli("verify", calibrated_swatch, "--json", "--certificate", told)
+    assert json.loads(printed.out) == json.loads(told.read_text())
+
+    expected = calibrated_swatch / "golden" / "expected.json"
+    records = json.loads(expected.read_text())
+    records["native-0.png"]["score"] += 100 * open_bundle(calibrated_swatch).card.good_spread
+    expected.write_text(json.dumps(records))
+    card = open_bundle(calibrated_swatch).card
+    sums = {**card.checksums, "golden/expected.json": file_digest(expected)}
+    del sums["card.json"]
+    save_bundle(calibrated_swatch, card.model_copy(update={"checksums": sums}))
+    failed = cli("verify", calibrated_swatch)
+    assert failed.code == 1
+    assert "problem: CPU, golden pictures: the verdict flips on native-0.png" in failed.err
+    assert "Failed: do not use the bundle on this machine." in failed.err
+    certificate = json.loads(usual.read_text())
+    assert certificate["passed"] is False
+    assert certificate["comparisons"][0]["flipped"] == ["native-0.png"]
+
+
+def test_an_absent_provider_ends_with_2(cli: Cli, uncalibrated_path: Path) -> None:
+    refused = cli("verify", uncalibrated_path, "--provider", "cuda")
+    assert refused.code == WRONG_USE
+    assert "execution provider cuda is not in this ONNX Runtime, which has CPU; it comes with onnxruntime-gpu" in (
+        refused.err
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs Linux")
+def test_a_certificate_that_cannot_be_written(
+    cli: Cli, uncalibrated_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a read-only disk the verdict still counts; only a place that was told must be writable."""
+    monkeypatch.setattr("defectflow.runtime.certificate.certificate_file", lambda _: Path("/proc/certificate.json"))
+    passed = cli("verify", uncalibrated_path)
+    assert passed.code == DONE
+    assert "no certificate written, /proc/certificate.json" in passed.err
+    assert cli("verify", uncalibrated_path, "--certificate", "/proc/told.json").code == WRONG_USE
+
+
+def test_a_lone_model_describes_itself(cli: Cli, calibrated_swatch: Path, tmp_path: Path) -> None:
+    lone = Path(shutil.copy(calibrated_swatch / "model.onnx", tmp_path / "lone.onnx"))
+    whole, alone = cli("describe", calibrated_swatch), cli("describe", lone)
+    assert alone.code == DONE
+    assert alone.out.startswith(whole.out)
+    assert "On average at most 11.11% of good pictures are called defective or invalid." in alone.out
+    card = json.loads(cli("describe", lone, "--json").out)
+    assert card["bundle_id"] == open_bundle(calibrated_swatch).card.bundle_id
+    refused = cli("describe", save(tmp_path / "no model.png", swatch(0)))
+    assert refused.code == WRONG_USE
+    assert "no model.png: is damaged, or no ONNX file" in refused.err
+
+
+def test_diff_lists_changes_and_counts_them(
+    cli: Cli, calibrated_swatch: Path, swatch_folder: Path, tmp_path: Path
+) -> None:
+    new = shutil.copytree(calibrated_swatch, tmp_path / "new")
+    assert cli("diff", calibrated_swatch, new, "--images", swatch_folder, "--max-flips", "0").code == DONE
+    assert cli("calibrate", new, "--false-reject-rate", "0.7", "--review-rate", "0.9").code == DONE
+    pictures = tmp_path / "pictures"
+    shutil.copytree(swatch_folder, pictures)
+    shown = cli("diff", calibrated_swatch, new, "--images", pictures)
+    assert shown.code == DONE, "any number may change, unless it is said"
+    result = json.loads(cli("diff", calibrated_swatch, new, "--images", pictures, "--json").out)
+    flips = len(result["changes"])
+    assert flips > 0
+    assert f"{flips} of 24 verdicts change." in shown.out
+    assert all(Path(change["picture"]).name in shown.out for change in result["changes"])
+    words = ("diff", calibrated_swatch, new, "--images", pictures, "--max-flips")
+    assert cli(*words, str(flips)).code == DONE
+    refused = cli(*words, str(flips - 1))
+    assert refused.code == 1
+    assert f"{flips} verdicts change; allowed are {flips - 1}." in refused.err
+    (pictures / "broken.png").write_bytes(b"x")
+    failed = cli(*words, str(flips))
+    assert failed.code == SOME_FAILED
+    assert "broken.png: neither bundle can use it" in failed.err
+
+
+def test_signing(cli: Cli, calibrated_swatch: Path, swatch_folder: Path, tmp_path: Path) -> None:
+    private, public = tmp_path / "release.pem", tmp_path / "release.pub.pem"
+    assert cli("new-key", private).code == DONE
+    score = ("score", calibrated_swatch, swatch_folder, "--out", tmp_path / "r", "--public-key", public)
+    unsigned = cli(*score)
+    assert unsigned.code == WRONG_USE
+    assert "is not signed" in unsigned.err
+    signed = cli("sign", calibrated_swatch, "--key", private)
+    assert signed.code == DONE
+    fingerprint = signed.out.removeprefix("Signed by key ")
+    assert cli(*score).code == DONE
+    assert f"signature: by key {fingerprint}" in cli("verify", calibrated_swatch, "--public-key", public).out
+    again = ("calibrate", calibrated_swatch, "--false-reject-rate", "0.3", "--review-rate", "0.4")
+    assert "the signature was of the earlier calibration; sign again" in cli(*again).err
+    refused = cli("verify", calibrated_swatch, "--public-key", public)
+    assert refused.code == WRONG_USE
+    assert "calibrated or altered since it was signed" in refused.err
+    assert cli(*again, "--sign", private).code == DONE
+    assert cli("verify", calibrated_swatch, "--public-key", public).code == DONE
 
 
 # --- for a first look ---

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from defectflow import dataset
 from defectflow import splits as splits_module
 from defectflow.dataset import Picture, find_pictures
+from defectflow.duplicates import exact_duplicates, near_duplicates
 from defectflow.errors import DataError, SettingsError
 from defectflow.splits import Checked, Splits, check_readable, split_parts
 
@@ -497,7 +498,7 @@ def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
     for copy in copies[1:]:
         shutil.copy(original.path, copy.path)
     checked = check_readable(pictures)
-    assert splits_module.exact_duplicates(splits, checked) == [(original, copy) for copy in copies]
+    assert exact_duplicates(splits.pictures, checked.pixel_digests) == [(original, copy) for copy in copies]
 
 
 def near_duplicates_by_brute_force(splits: Splits, pooled: np.ndarray, share: float) -> list[tuple[Picture, Picture]]:
@@ -520,12 +521,12 @@ def test_near_duplicates_follow_their_definition() -> None:
     pooled = rng.normal(size=(300, 16)) + 50
     for copy, original in ((290, 3), (200, 5), (280, 190), (7, 8), (295, 296)):
         pooled[copy] = pooled[original] + rng.normal(size=16) * 0.01
-    pairs = splits_module.near_duplicates(splits, pooled)
+    pairs = near_duplicates(splits.pictures, splits.sides, pooled)
     assert pairs == near_duplicates_by_brute_force(splits, pooled, 0.1)
     index = {picture: i for i, picture in enumerate(splits.pictures)}
     assert sorted((index[a], index[b]) for a, b in pairs) == [(3, 290), (5, 200), (190, 280)]
     with pytest.raises(ValueError, match="299 embeddings for 300 pictures"):
-        splits_module.near_duplicates(splits, pooled[1:])
+        near_duplicates(splits.pictures, splits.sides, pooled[1:])
 
 
 # --- real data ---

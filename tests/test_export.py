@@ -23,9 +23,11 @@ from defectflow.detector import Detector, build_detector
 from defectflow.embedding import Embedding
 from defectflow.errors import ExportError
 from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
+from defectflow.quantising import inside
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.graph import SCORING_OUTPUTS
+from defectflow.runtime.graph import SCORING_OUTPUTS, SQUARE, core_of
+from defectflow.runtime.resize import to_square
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import load_recipe
 
@@ -106,6 +108,42 @@ def test_graph_and_model_agree_on_every_picture_size(way: str, exported) -> None
     assert worst["top_floor"] < TOLERANCE * unit
     assert worst["anomaly_map"] < 10 * TOLERANCE * unit
     assert worst["embedding"] < 1e-2 and worst["distance"] < 1e-2
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_core_and_the_runtimes_resize_give_what_the_whole_graph_gives(way: str, exported) -> None:
+    detector, model = exported(way)
+    whole, core = session(model), session(core_of(model))
+    good = np.stack([picture(64, 64, seed) for seed in range(8)])
+    unit = whole.run(["score"], {"image": good})[0].std()
+    for height, width in SIZES:
+        image = np.stack([picture(height, width, seed) for seed in (20, 21)])
+        squares = np.stack([to_square(pixels, detector.embedding.geometry, 64) for pixels in image])
+        ours, theirs = core.run(None, {SQUARE: squares}), whole.run(None, {"image": image})
+        for name, one, other in zip(SCORING_OUTPUTS, ours, theirs, strict=True):
+            # Relative too, for pictures of other sizes are foreign here. ONNX Runtime itself is off where it enlarges.
+            slack = 1e-4 if min(height, width) < 64 else 1e-5
+            limit = {"score": TOLERANCE * unit, "anomaly_map": 10 * TOLERANCE * unit}.get(name, 1e-2)
+            np.testing.assert_allclose(one, other, atol=limit, rtol=slack, err_msg=f"{name} of {width} x {height}")
+
+
+def test_the_region_of_interest_can_be_read_from_the_graph(exported) -> None:
+    detector, model = exported("mask")
+    for height, width, _ in detector.embedding.shapes:
+        wanted = detector.score.inside_at(height, width).numpy()
+        assert not wanted.all()
+        np.testing.assert_array_equal(inside(model, height, width), wanted)
+
+
+def test_nothing_is_computed_that_could_have_been_computed_before(exported) -> None:
+    """No matrix product of constants, no permutation, and two resizes: of the picture and of the coarser level."""
+    _, model = exported("crop")
+    constants = {value.name for value in model.graph.initializer}
+    kinds = [node.op_type for node in model.graph.node]
+    assert not {"Trilu", "GatherND", "Expand", "BatchNormalization"} & set(kinds)
+    assert kinds.count("Resize") == 2
+    products = [node for node in model.graph.node if node.op_type == "MatMul"]
+    assert not [node.name for node in products if constants.issuperset(node.input)]
 
 
 def test_any_number_of_pictures_and_none_touches_another(exported) -> None:

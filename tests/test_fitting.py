@@ -50,14 +50,14 @@ def test_contents_of_a_bundle(bundle_path: Path, sample: Path) -> None:
         name: digest for name, digest in files.items() if name != "card.json"
     }
     assert set(card.checksums) == set(files), "no file without checksum, no checksum without file"
-    assert {Path(name).suffix for name in files} == {".onnx", ".json", ".safetensors", ".png", ".jpg", ".npy"}
+    assert {Path(name).suffix for name in files} == {".onnx", ".json", ".safetensors", ".png", ".jpg", ".tif", ".npy"}
     # Each of the binary files is what it says: no pickle in disguise.
     assert safetensors.numpy.load_file(bundle_path / "flow.safetensors")
     embeddings = np.load(bundle_path / "reference" / "embeddings.npy", allow_pickle=False)
     index = json.loads((bundle_path / "reference" / "index.json").read_text())
     assert len(embeddings) == len(index["thumbnails"]) == len(list((bundle_path / "reference").glob("*.jpg")))
     golden = json.loads((bundle_path / "golden" / "expected.json").read_text())
-    assert set(golden) == {path.name for path in (bundle_path / "golden").glob("*.png")}
+    assert set(golden) | {"expected.json", "maps.npy"} == {path.name for path in (bundle_path / "golden").iterdir()}
     assert not list(bundle_path.parent.glob("*.partial"))
     assert not list(bundle_path.parent.glob("*.training"))
 

@@ -33,8 +33,8 @@ def head(family: str = "glow", *, count: int = 2000, base: str = "normal") -> He
     return Head(1, flow.eval(), torch.nn.Identity(), vectors, context)  # type: ignore[arg-type]
 
 
-def found(checks: list[Check], words: str) -> Check:
-    (check,) = [check for check in checks if words in check.question]
+def found(checks: list[Check], words: str, layer: str = "") -> Check:
+    (check,) = [check for check in checks if words in check.question and check.layer == layer]
     return check
 
 
@@ -72,15 +72,19 @@ class TestExamine:
         broken = head()
         with torch.no_grad():
             broken.flow.bijections[2].log_scale[0] = -16.0
-        check = found(examine([broken]), "inverse of Mixing")
-        assert check.finding in ("watch", "unfit")
-        assert found(examine([broken]), "inverse of the whole flow").value > 1e-3
+        checks = examine([broken])
+        assert found(checks, "there and back", "3 Mixing").finding in ("watch", "unfit")
+        assert found(checks, "there and back").value > 1e-3
+        elsewhere = [check for check in checks if check.layer not in ("", "3 Mixing") and "there" in check.question]
+        assert elsewhere and {check.finding for check in elsewhere} == {"ok"}
 
     def test_scales_at_their_clamp_are_watched(self) -> None:
         pressed = head("realnvp")
         with torch.no_grad():
             pressed.flow.bijections[-1].net.last.bias[0] = 50.0
-        check = found(examine([pressed]), "share of its clamp")
+        last = pressed.flow.bijections[-1]
+        name = f"{len(pressed.flow.bijections)} {type(last).__name__}"
+        check = found(examine([pressed]), "share of its clamp", name)
         assert check.value == pytest.approx(1.0, abs=1e-3) and check.finding == "watch"
 
     def test_vectors_from_elsewhere_show_in_the_moments(self) -> None:

@@ -54,6 +54,15 @@ def test_training_says_what_to_install(
     assert "Traceback" not in refused.stderr
 
 
+def test_a_store_says_what_to_install(line: Path, bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    store, out = tmp_path / "s.db", tmp_path / "out"
+    words = ("score", bundle_path, sample / "test" / "good", "--out", out, "--store", store)
+    refused = run(line / "defectflow", *words)
+    assert refused.returncode == 2
+    assert "pip install 'defectflow[store]'" in refused.stderr
+    assert not out.exists(), "before the work, not after it"
+
+
 def test_everything_that_ships_is_there(line: Path, tmp_path: Path) -> None:
     listed = run(line / "defectflow", "recipes")
     assert listed.returncode == 0, listed.stderr

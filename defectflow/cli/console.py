@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,12 +23,22 @@ if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --he
 out = Console()
 err = Console(stderr=True)
 
+BundlePath = Annotated[Path, typer.Argument(help="A bundle that fit has written.")]
+PublicKey = Annotated[
+    Path | None, typer.Option(help="Refuse the bundle unless the owner of this public key (PEM) has signed it.")
+]
+SignKey = Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key (PEM).")]
 PartRegex = Annotated[
     str | None,
     typer.Option(
         help=r"Finds the part's name in a picture's path, e.g. '(part\d+)'. Pictures of one part stay together."
     ),
 ]
+ProgressFile = Annotated[
+    Path | None,
+    typer.Option("--progress", help="Also write progress to this file, for programs: one JSON object per line."),
+]
+PROGRESS_EVERY_S = 0.2
 
 
 @contextmanager
@@ -46,6 +59,31 @@ def progress_bars() -> Iterator[Watch]:
             bars.update(tasks[step.stage], completed=step.done, total=step.total, note=step.note)
 
         yield watch
+
+
+@contextmanager
+def watching(file: Path | None) -> Iterator[Watch]:
+    """The bars and, where a program wants to follow, the same as JSON lines: at most five a second for each stage.
+
+    The first and the last step of a stage are always written; `at` is in seconds since 1970.
+    """
+    with progress_bars() as show, file.open("a", encoding="utf-8") if file else nullcontext() as lines:
+        written: dict[str, float] = {}
+
+        def watch(step: Step) -> None:
+            show(step)
+            now = time.time()
+            if lines is None or (step.done < step.total and now - written.get(step.stage, 0.0) < PROGRESS_EVERY_S):
+                return
+            written[step.stage] = now
+            lines.write(json.dumps({**asdict(step), "at": round(now, 3)}) + "\n")
+            lines.flush()
+
+        yield watch
+
+
+def write_json(file: Path, tree: dict[str, Any]) -> None:
+    file.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def cache_folder() -> Path:

@@ -1,4 +1,4 @@
-"""For the line: score a folder, report, calibrate, verify, describe. Nothing here needs torch."""
+"""For the line: score a folder, report, calibrate. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import PartRegex, err, out, progress_bars, show_failures
+from defectflow.cli.console import BundlePath, PartRegex, PublicKey, SignKey, err, out, progress_bars, show_failures
+from defectflow.cli.records import recorder
+from defectflow.cli.release import sign_bundle
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
-BundlePath = Annotated[Path, typer.Argument(help="A bundle that fit has written.")]
 
 
 def score(
@@ -32,24 +32,33 @@ def score(
     fail_on_defect: Annotated[
         bool, typer.Option("--fail-on-defect", help="Exit with 1 if any part is defective or invalid.")
     ] = False,
+    public_key: PublicKey = None,
     threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+    store: Annotated[
+        str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
+    ] = None,
 ) -> None:
     """Judge every picture of a folder.
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
     from defectflow.dataset import find_pictures
+    from defectflow.runtime.bundle import open_bundle
     from defectflow.runtime.inspector import Inspector
+    from defectflow.runtime.signature import check_signature
     from defectflow.scoring import score_folder
 
-    inspector = Inspector(bundle, threads=threads)
+    opened = open_bundle(bundle)
+    if public_key is not None:
+        check_signature(opened, public_key)
+    inspector = Inspector(opened, threads=threads)
     regex = part_regex or inspector.card.part_regex
     found = find_pictures(pictures, usual_part_regex=regex)
     unnamed = [picture for picture in found if regex and not picture.part_known]
     if unnamed:
         names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
-    with progress_bars() as watch:
+    with recorder(store, inspector.card) as record, progress_bars() as watch:
         tally = score_folder(
             inspector,
             found,
@@ -60,6 +69,7 @@ def score(
             masks=masks,
             scores_only=scores_only,
             resume=resume,
+            record=record,
             watch=watch,
         )
     show_failures(list(tally.failed))
@@ -102,11 +112,12 @@ def calibrate(
         float | None, typer.Option(help="Share of good parts that may be anything but ok; by default the recipe's.")
     ] = None,
     part_regex: PartRegex = None,
+    key: SignKey = None,
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
     from defectflow.dataset import find_pictures
     from defectflow.errors import DataError, SettingsError
-    from defectflow.runtime.bundle import open_bundle
+    from defectflow.runtime.bundle import SIGNATURE, open_bundle
     from defectflow.runtime.recalibrate import recalibrate
 
     opened = open_bundle(bundle)
@@ -137,44 +148,7 @@ def calibrate(
         )
     for sentence in calibrated.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
-
-
-def verify(bundle: BundlePath) -> None:
-    """Check every file of a bundle, and that golden pictures give the recorded scores on this machine."""
-    from defectflow.runtime.bundle import open_bundle
-    from defectflow.runtime.verify import verify as run_verify
-
-    result = run_verify(open_bundle(bundle))
-    table = Table(title="Verification", show_header=False)
-    table.add_row("files with the right checksum", str(result.files))
-    table.add_row("golden pictures", str(result.pictures))
-    table.add_row("largest score difference", f"{result.largest_score_difference:.1e} of the good scores' spread")
-    table.add_row("verdict flips", str(result.flips))
-    table.add_row("borderline", str(result.borderline))
-    out.print(table)
-    if not result.passed:
-        err.print("[red]This machine does not give the recorded verdicts; do not use the bundle here.[/red]")
-        raise typer.Exit(DEFECTS_FOUND)
-    out.print("The bundle is intact and gives the recorded verdicts on this machine.")
-
-
-def describe(bundle: BundlePath) -> None:
-    """Say what a bundle is, what it promises and what it was made from."""
-    from defectflow.runtime.bundle import open_bundle
-
-    card = open_bundle(bundle).card
-    table = Table(title=escape(card.name), show_header=False)
-    table.add_row("made", card.created)
-    table.add_row("bundle", card.bundle_id)
-    table.add_row("calibration", card.calibration_id or "none")
-    table.add_row(
-        "parts", f"{card.parts.train} train, {card.parts.tune} tune, {len(card.calibration_parts)} calibration"
-    )
-    table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
-    table.add_row("flow", str(card.recipe["flow"]["family"]))
-    if card.calibration is not None:
-        table.add_row("threshold", f"{card.calibration.threshold.value:.4f}")
-        table.add_row("review threshold", f"{card.calibration.review.value:.4f}")
-    out.print(table)
-    for sentence in card.guarantee():
-        out.print(sentence, markup=False, highlight=False)
+    if key is not None:
+        sign_bundle(calibrated, key)
+    elif (bundle / SIGNATURE).exists():
+        err.print("note: the signature was of the earlier calibration; sign again: defectflow sign BUNDLE --key KEY")

@@ -8,11 +8,19 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, line, train
+from defectflow.cli import admin, export, line, records, release, station, train, versions
 from defectflow.cli.console import err, out
 from defectflow.errors import DefectFlowError
 
 WRONG_USE, INTERRUPTED = 2, 130
+EXTRAS = {
+    "train": ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"),
+    "store": ("sqlalchemy", "alembic", "argon2"),
+    "serve": ("psycopg",),
+    "sign": ("cryptography",),
+    "ui": ("gradio", "defectflow_ui"),
+}
+"""What each of the package's extras brings."""
 
 app = typer.Typer(
     name="defectflow",
@@ -21,13 +29,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate, line.verify, line.describe):
+for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate):
     app.command()(command)
+app.command("check-data")(train.check_data)
+app.command()(release.verify)
+app.command()(release.describe)
+app.command()(release.diff)
+app.command()(release.sign)
+app.command("new-key")(release.new_key)
 app.command("demo-data")(admin.demo_data)
 app.command()(admin.recipes)
 app.command()(train.doctor)
 app.command()(train.draw)
 app.command()(train.pretrain)
+app.command()(export.export)
+app.command()(station.ui)
+app.add_typer(records.users_app)
+app.add_typer(records.log_app)
+app.add_typer(versions.versions_app)
 
 
 def _version(wanted: bool) -> None:
@@ -56,10 +75,11 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder without permission: nothing that a stack trace explains
         _refuse(f"{error.filename or 'the system'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"):
+        extra = next((extra for extra, modules in EXTRAS.items() if error.name in modules), None)
+        if extra is None:
             raise
         _refuse(
-            f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[train]'"
+            f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[{extra}]'"
         )
 
 

@@ -1,11 +1,17 @@
-"""An evaluation's figures, laid out for a terminal."""
+"""What an evaluation or a look at the data has found, laid out for a terminal."""
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from defectflow.evaluation import Evaluation
+from defectflow.findings import DataCheck
 from defectflow.metrics import Interval
+
+COLOURS = {"fine": "green", "note": "blue", "look": "yellow", "stop": "red"}
+LISTED = 10
+"""Suspicious pictures that a terminal shows."""
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
@@ -38,6 +44,24 @@ def tables(evaluation: Evaluation) -> list[Table]:
         aupro = _percent(kind.pixel.aupro_30 if kind.pixel else None)
         kinds.add_row(kind.kind, str(kind.pictures), _percent(kind.image_auroc), aupro, escapes)
     return [whole, kinds] if evaluation.per_kind else [whole]
+
+
+def data_tables(check: DataCheck) -> list[Table]:
+    """Verdicts with their remedies, then the pictures to look at first."""
+    verdicts = Table("", "", "finding", "what to do", title="Data", show_lines=True)
+    for finding in check.findings():
+        word = f"[{COLOURS[finding.gravity]}]{finding.gravity}[/]"
+        verdicts.add_row(word, finding.topic, escape(finding.said), escape(finding.remedy))
+    suspects = Table("", "picture", "part", "stands out", "where", title="Most unusual, most unusual first")
+    for suspect in check.suspects[:LISTED]:
+        where = "as a whole"
+        if suspect.where is not None:
+            where = f"{suspect.where[0]:.0%} from left, {suspect.where[1]:.0%} from top"
+        stands_out = (
+            f"[yellow]yes ({suspect.tail_units:.1f})[/]" if suspect.stands_out else f"no ({suspect.tail_units:.1f})"
+        )
+        suspects.add_row(str(suspect.rank), escape(str(suspect.path)), escape(suspect.part), stands_out, where)
+    return [verdicts, suspects] if check.suspects else [verdicts]
 
 
 def _percent(value: float | None) -> str:

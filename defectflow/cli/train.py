@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import PartRegex, cache_folder, err, out, progress_bars, show_failures
+from defectflow.cli.console import (
+    PartRegex,
+    ProgressFile,
+    SignKey,
+    cache_folder,
+    err,
+    out,
+    progress_bars,
+    show_failures,
+    watching,
+    write_json,
+)
+from defectflow.cli.release import sign_bundle
+
+if TYPE_CHECKING:
+    from defectflow.health import Check
 
 
 def fit(
@@ -26,8 +40,10 @@ def fit(
     part_regex: PartRegex = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
+    progress: ProgressFile = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
     cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+    key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.cache import EmbeddingCache
@@ -37,7 +53,7 @@ def fit(
 
     chosen = load_recipe(recipe, settings)
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
-    with progress_bars() as watch:
+    with watching(progress) as watch:
         fitted = run_fit(
             chosen,
             good,
@@ -53,8 +69,48 @@ def fit(
         err.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
     for sentence in fitted.bundle.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
+    if key is not None:
+        sign_bundle(fitted.bundle, key)
     out.print(f"Bundle: {fitted.bundle.path}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"ONNX file: {fitted.bundle.model}", markup=False, highlight=False, soft_wrap=True)
+
+
+def check_data(
+    good: Annotated[Path, typer.Argument(help="Folder of good pictures, MVTec-style tree, or manifest.")],
+    recipe: Annotated[str, typer.Option(help="The recipe that a fit would use.")] = "default",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change one setting. Repeatable.")] = None,
+    part_regex: PartRegex = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Share of good parts that may be rejected; by default the recipe's.")
+    ] = None,
+    to_json: Annotated[Path | None, typer.Option("--json", help="Also write everything found to this file.")] = None,
+    progress: ProgressFile = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
+    cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+) -> None:
+    """Look at good pictures before a fit: what is unreadable, double, suspicious, or too few. Exits with 1 where a fit
+    would fail."""
+    from defectflow.cache import EmbeddingCache
+    from defectflow.checking import check_data as run_check
+    from defectflow.cli.tables import data_tables
+    from defectflow.settings import load_recipe
+
+    chosen = load_recipe(recipe, settings)
+    if rate is not None:
+        review_rate = max(rate, chosen.verdict.review_rate)
+        rates = [f"verdict.rate={rate}", f"verdict.review_rate={review_rate}"]
+        chosen = load_recipe(recipe, [*(settings or []), *rates])
+    embeddings = EmbeddingCache(cache or cache_folder(), cache_limit)
+    with watching(progress) as watch:
+        check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, watch=watch)
+    for table in data_tables(check):
+        out.print(table)
+    show_failures([(str(rejected.path), rejected.reason) for rejected in check.unreadable])
+    if to_json is not None:
+        write_json(to_json, check.to_json())
+    if check.fit_fails:
+        err.print("[red]A fit would fail.[/red]")
+        raise typer.Exit(1)
 
 
 def evaluate(
@@ -62,6 +118,7 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="MVTec-style tree, its test/ folder, or a manifest with labels.")],
     part_regex: PartRegex = None,
     to_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    progress: ProgressFile = None,
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
@@ -79,7 +136,7 @@ def evaluate(
             f"{data}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
             "MVTec-style tree with a test folder, or a manifest with a column 'label'"
         )
-    with progress_bars() as watch:
+    with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
     fitted = seen_in_fit(inspector.bundle, pictures)
     if fitted:
@@ -94,7 +151,7 @@ def evaluate(
     for sentence in (*evaluation.notes, *evaluation.guarantee):
         out.print(sentence, markup=False, highlight=False)
     if to_json is not None:
-        to_json.write_text(json.dumps(evaluation.to_json(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(to_json, evaluation.to_json())
 
 
 def pretrain(
@@ -126,7 +183,10 @@ def pretrain(
     out.print(f"Weights: {made.path}  SHA-256 {made.sha256}", markup=False, highlight=False, soft_wrap=True)
 
 
-def doctor(bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")]) -> None:
+def doctor(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
+    every_layer: Annotated[bool, typer.Option("--every-layer", help="Show each layer, not only the worst.")] = False,
+) -> None:
     """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
     from defectflow.heads import open_heads
     from defectflow.health import examine
@@ -134,19 +194,32 @@ def doctor(bundle: Annotated[Path, typer.Argument(help="A bundle that fit has wr
 
     checks = examine(open_heads(open_bundle(bundle)))
     colours = {"ok": "green", "watch": "yellow", "unfit": "red"}
-    table = Table("level", "question", "value", "watch from", "unfit from", "finding", title="Numerical health")
-    for check in checks:
+    table = Table(
+        "level", "layer", "question", "value", "watch from", "unfit from", "finding", title="Numerical health"
+    )
+    for check in checks if every_layer else _worst_layers(checks):
         limits = (f"{limit:g}" if math.isfinite(limit) else "-" for limit in (check.watch, check.unfit))
         finding = f"[{colours[check.finding]}]{check.finding}[/]"
-        table.add_row(str(check.level), check.question, f"{check.value:.2g}", *limits, finding)
+        table.add_row(str(check.level), check.layer, check.question, f"{check.value:.2g}", *limits, finding)
     out.print(table)
     for check in checks:
         if check.finding != "ok":
-            out.print(f"level {check.level}, {check.question}: {check.remedy}", markup=False, highlight=False)
+            place = f"level {check.level}, layer {check.layer}" if check.layer else f"level {check.level}"
+            out.print(f"{place}, {check.question}: {check.remedy}", markup=False, highlight=False)
     if any(check.finding == "unfit" for check in checks):
         err.print("[red]Do not ship this model.[/red]")
         raise typer.Exit(1)
     out.print("Nothing speaks against shipping this model.")
+
+
+def _worst_layers(checks: list[Check]) -> list[Check]:
+    """All that is not ok, and of each question about a level's layers the worst answer."""
+    worst: dict[tuple[int, str, bool], Check] = {}
+    for check in checks:
+        key = (check.level, check.question, bool(check.layer))
+        if key not in worst or not check.value <= worst[key].value:
+            worst[key] = check
+    return [check for check in checks if check.finding != "ok" or check in worst.values()]
 
 
 def draw(

@@ -16,6 +16,7 @@ from defectflow.flows.bijection import Bijection
 
 Trace = Literal["exact", "gaussian", "rademacher"]
 Rates = tuple[Tensor, ...]
+Slopes = tuple[Tensor, Tensor]
 
 
 class Velocity(nn.Module):
@@ -37,28 +38,29 @@ class Velocity(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, z: Tensor, t: Tensor | float, context: Tensor) -> Tensor:
-        return self._layers(z, t, context)[2]
+        return self.with_slopes(z, t, context)[0]
 
-    def with_trace(self, z: Tensor, t: Tensor | float, context: Tensor) -> tuple[Tensor, Tensor]:
-        """f (..., D) and the trace of df/dz (...)."""
-        low, high, f = self._layers(z, t, context)
+    def trace(self, slopes: Slopes) -> Tensor:
+        """Of df/dz, (...)."""
+        low, high = slopes
         mixed = self.second.weight * (self.first.weight @ self.last.weight).T  # (hidden, hidden)
-        return f, ((1 - high * high) * ((1 - low * low) @ mixed.T)).sum(-1)
+        return (high * (low @ mixed.T)).sum(-1)
 
-    def with_product(self, z: Tensor, t: Tensor | float, context: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """f (..., D) and df/dz times a vector (..., D)."""
-        low, high, f = self._layers(z, t, context)
-        moved = (1 - low * low) * (vector @ self.first.weight.T)
-        moved = (1 - high * high) * (moved @ self.second.weight.T)
-        return f, moved @ self.last.weight.T
+    def product(self, slopes: Slopes, vector: Tensor) -> Tensor:
+        """df/dz times a vector, (..., D)."""
+        low, high = slopes
+        moved = low * (vector @ self.first.weight.T)
+        moved = high * (moved @ self.second.weight.T)
+        return moved @ self.last.weight.T
 
-    def _layers(self, z: Tensor, t: Tensor | float, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def with_slopes(self, z: Tensor, t: Tensor | float, context: Tensor) -> tuple[Tensor, Slopes]:
+        """f (..., D), and the slopes d and d' (..., hidden) of which all its derivatives are made."""
         hidden = self.first(z) + self.from_time * t
         if self.from_context is not None:
             hidden = hidden + self.from_context(context)
         low = torch.tanh(hidden)
         high = torch.tanh(self.second(low))
-        return low, high, self.last(high)
+        return self.last(high), (1 - low * low, 1 - high * high)
 
 
 class Continuous(Bijection):
@@ -81,7 +83,8 @@ class Continuous(Bijection):
 
     def _integrated(self, start: Tensor, context: Tensor, begin: float, end: float) -> tuple[Tensor, Tensor]:
         def rates(t: float, state: Rates) -> Rates:
-            return self.velocity.with_trace(state[0], t, context)
+            f, slopes = self.velocity.with_slopes(state[0], t, context)
+            return f, self.velocity.trace(slopes)
 
         z, log_det = runge_kutta(rates, (start, torch.zeros_like(start[..., 0])), begin, end, self.steps)
         return z, log_det
@@ -132,11 +135,9 @@ def likelihood_loss(
         probe = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x.dtype) * 2 - 1
 
     def rates(t: Tensor, state: Rates) -> Rates:
-        f, pushed = layer.velocity.with_product(state[0], t, context, probe)
-        if trace == "exact":
-            f, rate = layer.velocity.with_trace(state[0], t, context)
-        else:
-            rate = (probe * pushed).sum(-1)
+        f, slopes = layer.velocity.with_slopes(state[0], t, context)
+        pushed = layer.velocity.product(slopes, probe)
+        rate = layer.velocity.trace(slopes) if trace == "exact" else (probe * pushed).sum(-1)
         return f, rate, (f * f).sum(-1), (pushed * pushed).sum(-1)
 
     nothing = torch.zeros_like(x[..., 0])

@@ -27,13 +27,13 @@ class AffineCoupling(Bijection):
         return soft_clamp(raw, self.clamp), shift
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        kept, moved = x[..., : self.kept], x[..., self.kept :]
+        kept, moved = halves(x, self.kept)
         log_scale, shift = self._scale_and_shift(kept, context)
         moved = moved * torch.exp(log_scale) + shift
         return torch.cat([kept, moved], dim=-1), log_scale.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        kept, moved = z[..., : self.kept], z[..., self.kept :]
+        kept, moved = halves(z, self.kept)
         log_scale, shift = self._scale_and_shift(kept, context)
         moved = (moved - shift) * torch.exp(-log_scale)
         return torch.cat([kept, moved], dim=-1), -log_scale.sum(-1)
@@ -55,11 +55,11 @@ class AdditiveCoupling(Bijection):
         self.net = ConditionedNet(self.kept, context_width, hidden, width - self.kept)
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        kept, moved = x[..., : self.kept], x[..., self.kept :]
+        kept, moved = halves(x, self.kept)
         return torch.cat([kept, moved + self.net(kept, context)], dim=-1), torch.zeros_like(x[..., 0])
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        kept, moved = z[..., : self.kept], z[..., self.kept :]
+        kept, moved = halves(z, self.kept)
         return torch.cat([kept, moved - self.net(kept, context)], dim=-1), torch.zeros_like(z[..., 0])
 
 
@@ -155,6 +155,12 @@ def _context_net(context_width: int, hidden: int, width_out: int) -> nn.Sequenti
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.Linear(context_width, hidden), nn.ReLU(), last)
+
+
+def halves(x: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """The first `kept` values, and the others. One operator in a graph, where two slices would be two."""
+    first, second = torch.split(x, [kept, x.shape[-1] - kept], dim=-1)
+    return first, second
 
 
 def kept_values(width: int) -> int:

@@ -39,12 +39,7 @@ class Flow(nn.Module):
 
     def latent(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z (..., D) and log|det dz/dx| (...)."""
-        x = self.lifted(x)
-        total = torch.zeros_like(x[..., 0])
-        for bijection in self.layers():
-            x, log_det = bijection(x, context)
-            total = total + log_det
-        return x, total
+        return _through(self.layers(), self.lifted(x), context)
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
         """(..., D), (..., K) -> (...), in nats. Computed in the weights' precision, never under autocast."""
@@ -137,11 +132,7 @@ class ContinuousFlow(Flow):
         """By likelihood with its penalties, in nats per dimension; or the mean square error of matching."""
         *before, last = self.layers()
         extra = torch.randn(len(x), len(self.extra), device=x.device, dtype=x.dtype)
-        x = torch.cat([x, extra], dim=-1)
-        total = -Normal().log_prob(extra)
-        for bijection in before:
-            x, log_det = bijection(x, context)
-            total = total + log_det
+        x, log_det = _through(before, torch.cat([x, extra], dim=-1), context)
         layer = cast(Continuous, last)
         if self.objective == "matching":
             return matching_loss(layer, x, context) / self.width
@@ -155,5 +146,14 @@ class ContinuousFlow(Flow):
             jacobian=self.jacobian,
             tolerance=self.tolerance,
         )
-        loss: Tensor = (whole - total.mean()) / self.width
+        loss: Tensor = (whole - (log_det - Normal().log_prob(extra)).mean()) / self.width
         return loss
+
+
+def _through(layers: Sequence[Bijection], x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """x after all layers, and the sum of their log-determinants."""
+    total = torch.zeros_like(x[..., 0])
+    for layer in layers:
+        x, log_det = layer(x, context)
+        total = total + log_det
+    return x, total

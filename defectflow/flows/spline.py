@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from defectflow.flows.bijection import Bijection
-from defectflow.flows.coupling import kept_values
+from defectflow.flows.coupling import halves, kept_values
 from defectflow.flows.networks import SOFTPLUS_OF_THIS_IS_1, ConditionedNet
 
 SMALLEST_BIN = 1e-3
@@ -28,12 +28,12 @@ class SplineCoupling(Bijection):
         self.net = ConditionedNet(self.kept, context_width, hidden, (width - self.kept) * (3 * bins - 1))
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        kept, moved = x[..., : self.kept], x[..., self.kept :]
+        kept, moved = halves(x, self.kept)
         z, log_slope = self._curve(moved, kept, context, inverse=False)
         return torch.cat([kept, z], dim=-1), log_slope.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        kept, moved = z[..., : self.kept], z[..., self.kept :]
+        kept, moved = halves(z, self.kept)
         x, log_slope = self._curve(moved, kept, context, inverse=True)
         return torch.cat([kept, x], dim=-1), log_slope.sum(-1)
 

@@ -1,6 +1,7 @@
 """A bundle on disk: opened, checked, calibrated again. Never half-written, never half-trusted.
 
 model.onnx           raw pixels in, verdict out
+model_core.onnx      the same from the resized square on, for engines that cannot antialias
 card.json            what it is and what it promises
 flow.safetensors     the density's weights, to go on training
 golden/              pictures, and the outputs they must give
@@ -20,12 +21,15 @@ from pydantic import ValidationError
 
 from defectflow.errors import BundleError
 from defectflow.runtime.card import FORMAT, Card
-from defectflow.runtime.graph import attach_verdict
+from defectflow.runtime.graph import CARD_IN_MODEL, attach_verdict, core_of, has_core
 
-MODEL, CARD, FLOW = "model.onnx", "card.json", "flow.safetensors"
+MODEL, CORE, CARD, FLOW = "model.onnx", "model_core.onnx", "card.json", "flow.safetensors"
+SIGNATURE = f"{CARD}.sig"
+"""Beside the card, and without a checksum in it: 64 bytes that are written last of all."""
 GOLDEN, REFERENCE = "golden", "reference"
-EXPECTED, INDEX, EMBEDDINGS = (
+EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
     f"{GOLDEN}/expected.json",
+    f"{GOLDEN}/maps.npy",
     f"{REFERENCE}/index.json",
     f"{REFERENCE}/embeddings.npy",
 )
@@ -43,6 +47,10 @@ class Bundle:
     @property
     def model(self) -> Path:
         return self.path / MODEL
+
+    @property
+    def core(self) -> Path:
+        return self.path / CORE
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -86,6 +94,12 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file in a bundle's folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
 def _seal(card_text: str) -> str:
     """SHA-256 of what a card says, its own checksum left out. Of the text's own keys, known here or not."""
     said = json.loads(card_text)
@@ -94,34 +108,78 @@ def _seal(card_text: str) -> str:
 
 
 def _finish_save(path: Path) -> None:
-    """A kill between the two moves of `save_bundle` leaves the new model with the old card: complete it."""
+    """A kill between the moves of `save_bundle` leaves new graphs with the old card: complete it."""
     waiting = path / f"{CARD}.partial"
     if not waiting.is_file():
         return
     try:
-        checksums = json.loads(waiting.read_text(encoding="utf-8"))["checksums"]
-    except (ValueError, KeyError):  # cut short: then the model has not been moved either
+        wanted = json.loads(waiting.read_text(encoding="utf-8"))["checksums"]
+    except (ValueError, KeyError):  # cut short: then nothing has been moved either
         return
-    if (path / MODEL).is_file() and checksums.get(MODEL) == file_digest(path / MODEL):
-        waiting.replace(path / CARD)
+    moves = dict[Path, Path]()
+    for name in (MODEL, CORE):
+        if name not in wanted:
+            continue
+        ready = [file for file in (path / name, path / f"{name}.partial") if file.is_file()]
+        made = next((file for file in ready if file_digest(file) == wanted[name]), None)
+        if made is None:
+            return
+        moves[made] = path / name
+    for made, final in moves.items():
+        made.replace(final)
+    waiting.replace(path / CARD)
 
 
 def save_bundle(path: Path, card: Card) -> Bundle:
-    """Put the card's thresholds, if it has any, into the model, and save both. Returns the bundle as it is now.
+    """Put the card's thresholds, if it has any, into both graphs, and save all three. Returns the bundle as it is now.
 
     The other files' checksums stay as the card has them, so damage to them is not covered up.
     """
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
         model = attach_verdict(model, card.judge(), card.distance_limit)
-    next_model, next_card = path / f"{MODEL}.partial", path / f"{CARD}.partial"
-    onnx.save(model, next_model)
-    card = card.model_copy(update={"checksums": {**card.checksums, MODEL: file_digest(next_model)}})
-    card = card.model_copy(update={"checksums": {**card.checksums, CARD: _seal(card.to_json())}})
-    next_card.write_text(card.to_json(), encoding="utf-8")
-    next_model.replace(path / MODEL)
-    next_card.replace(path / CARD)
+    _put_card(model, card)
+    graphs = {MODEL: model}
+    if has_core(model):
+        graphs[CORE] = core_of(model)
+    digests = dict(card.checksums)
+    for name, graph in graphs.items():
+        onnx.save(graph, path / f"{name}.partial")
+        digests[name] = file_digest(path / f"{name}.partial")
+    card = card.model_copy(update={"checksums": digests})
+    card = card.model_copy(update={"checksums": {**digests, CARD: _seal(card.to_json())}})
+    (path / f"{CARD}.partial").write_text(card.to_json(), encoding="utf-8")
+    for name in (*graphs, CARD):  # the card last: until then the old one says what is missing
+        (path / f"{name}.partial").replace(path / name)
     return Bundle(path, card)
+
+
+def _put_card(model: onnx.ModelProto, card: Card) -> None:
+    """The card into the model's metadata, but for the checksums: the model's own cannot stand in the model."""
+    said = card.model_copy(update={"checksums": {}})
+    others = [entry for entry in model.metadata_props if entry.key != CARD_IN_MODEL]
+    onnx.helper.set_model_props(
+        model, {**{entry.key: entry.value for entry in others}, CARD_IN_MODEL: said.model_dump_json()}
+    )
+
+
+def read_card(model: Path) -> Card:
+    """The card in an ONNX file's metadata; it has no checksums. Raises BundleError."""
+    if not model.is_file():
+        raise BundleError(f"{model}: no such file")
+    try:
+        entries = onnx.load(model, load_external_data=False).metadata_props
+    except Exception as error:  # protobuf raises types of its own
+        raise BundleError(f"{model}: is damaged, or no ONNX file ({error})") from error
+    text = next((entry.value for entry in entries if entry.key == CARD_IN_MODEL), None)
+    if text is None:
+        raise BundleError(
+            f"{model}: has no card in its metadata; only models that DefectFlow has written describe themselves"
+        )
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{model}: its card is damaged or of another version of DefectFlow ({error})") from error
 
 
 def fitted_digests(bundle: Bundle) -> dict[str, str]:

@@ -23,6 +23,8 @@ import numpy as np
 from defectflow.errors import CalibrationError
 
 Guarantee = Literal["expected", "confident"]
+Basis = Literal["expected", "confident", "estimate"]
+"""What thresholds rest on; `estimate`: a person chose them, and nothing is promised."""
 CONFIDENCE = 0.95
 TOLERANCE = 1e-3
 """Differences up to this many standard deviations of the good scores are numerical, not evidence."""
@@ -42,7 +44,9 @@ class Threshold:
     expected_rate: float
     """(n + 1 - k) / (n + 1): the average share of good parts above it is at most this."""
     confident_rate: float
-    """With 95% confidence in this calibration sample, the share of good parts above it is at most this."""
+    """With 95% confidence in this calibration sample, the share of good parts above it is at most this.
+
+    For a threshold that a person chose, both are what they would be had it been chosen without looking at scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Calibration:
     gated: int
     """Calibration parts that the invalid gate refused; each counts as a score of +infinity."""
     rate: float
-    guarantee: Guarantee
+    guarantee: Basis
     review_rate: float
     threshold: Threshold
     review: Threshold
@@ -81,6 +85,13 @@ class Calibration:
     def sentences(self) -> list[str]:
         """The guarantee in plain words, with its limits."""
         unit = "parts" if self.parts_known else "pictures"
+        if self.guarantee == "estimate":
+            return [
+                "A person chose these thresholds: they are an estimate, and no rate is promised. Among "
+                f"{self.parts} good {unit} of the calibration they reject {self.parts - self.threshold.rank} and call "
+                f"{self.review.rank} ok.",
+                LIMITS.replace("It covers", "The estimate is for"),
+            ]
         said = [
             f"Calibrated on {self.parts} good {unit}.",
             f"On average at most {self.threshold.expected_rate:.2%} of good {unit} are called defective or invalid.",
@@ -124,10 +135,7 @@ def calibrate(
             raise CalibrationError(f"a {name} of {value:g} cannot be promised; give one above 0 and below 1, like 0.05")
     if review_rate < rate:
         raise CalibrationError(f"a review rate of {review_rate:g} is below the false-reject rate of {rate:g}; raise it")
-    scores, peaks = np.sort(np.asarray(good_scores, float)), np.sort(np.asarray(good_peaks, float))
-    if np.isnan(scores).any() or np.isnan(peaks).any():
-        strange = int(np.isnan(scores).sum() + np.isnan(peaks).sum())
-        raise CalibrationError(f"{strange} scores or peaks of calibration parts are not numbers; fit again.")
+    scores, peaks = _sorted(good_scores, good_peaks)
     finite = scores[np.isfinite(scores)]
     return Calibration(
         scores=tuple(finite.tolist()),
@@ -138,6 +146,51 @@ def calibrate(
         threshold=_threshold(scores, rate, guarantee),
         review=_threshold(scores, review_rate, guarantee),
         pixel_threshold=_threshold(peaks, rate, guarantee).value,
+        parts_known=parts_known,
+        pictures=len(scores) if pictures is None else pictures,
+    )
+
+
+def chosen(
+    good_scores: Sequence[float],
+    good_peaks: Sequence[float],
+    *,
+    threshold: float,
+    review_threshold: float,
+    parts_known: bool = True,
+    pictures: int | None = None,
+) -> Calibration:
+    """Thresholds that a person has chosen: an estimate, which promises nothing and says so.
+
+    Raises CalibrationError for thresholds that let no calibration part pass, or a review band upside down.
+    """
+    scores, peaks = _sorted(good_scores, good_peaks)
+    finite = scores[np.isfinite(scores)]
+    if review_threshold > threshold:
+        raise CalibrationError(
+            f"a review threshold of {review_threshold:.4f} is above the threshold of {threshold:.4f}; lower it"
+        )
+    if not len(finite) or not finite[0] <= review_threshold:
+        raise CalibrationError(
+            f"a threshold of {review_threshold:.4f} lets none of {len(scores)} good calibration parts pass; raise it"
+        )
+    if not math.isfinite(threshold):
+        raise CalibrationError(f"a threshold of {threshold} is no number to judge with; give a finite one")
+
+    def cut(value: float) -> Threshold:
+        n, rank = len(scores), int(np.searchsorted(scores, value, side="right"))
+        return Threshold(value, rank, expected_rate=(n + 1 - rank) / (n + 1), confident_rate=_confident_rate(n, rank))
+
+    defect, review = cut(threshold), cut(review_threshold)
+    return Calibration(
+        scores=tuple(finite.tolist()),
+        gated=len(scores) - len(finite),
+        rate=1 - defect.rank / len(scores),
+        guarantee="estimate",
+        review_rate=1 - review.rank / len(scores),
+        threshold=defect,
+        review=review,
+        pixel_threshold=_between(peaks, defect.rank),
         parts_known=parts_known,
         pictures=len(scores) if pictures is None else pictures,
     )
@@ -187,18 +240,29 @@ def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Thresho
             f"false-reject rate of {rate:g} ({guarantee}) allows; remove pictures that do not show the part, "
             f"fit again with parts like these{_or_accept(n, guarantee, gated)}."
         )
-    above = scores[k] if k < n else math.inf
-    if math.isfinite(above):
-        value = (scores[k - 1] + above) / 2
-    else:
-        # Just above the largest: by the numerical tolerance, so that the part itself passes on any machine.
-        value = scores[k - 1] + max(TOLERANCE * float(np.std(scores[np.isfinite(scores)])), 1e-6)
     return Threshold(
-        value=float(value),
+        value=_between(scores, k),
         rank=k,
         expected_rate=(n + 1 - k) / (n + 1),
         confident_rate=_confident_rate(n, k),
     )
+
+
+def _between(ascending: np.ndarray, k: int) -> float:
+    """The midpoint of the k-th and (k+1)-th smallest; just above the k-th where no finite one follows."""
+    if k < len(ascending) and math.isfinite(ascending[k]):
+        return float((ascending[k - 1] + ascending[k]) / 2)
+    # By the numerical tolerance, so that the part itself passes on any machine.
+    return float(ascending[k - 1] + max(TOLERANCE * float(np.std(ascending[np.isfinite(ascending)])), 1e-6))
+
+
+def _sorted(good_scores: Sequence[float], good_peaks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Both ascending. Raises CalibrationError where any is no number."""
+    scores, peaks = np.sort(np.asarray(good_scores, float)), np.sort(np.asarray(good_peaks, float))
+    if np.isnan(scores).any() or np.isnan(peaks).any():
+        strange = int(np.isnan(scores).sum() + np.isnan(peaks).sum())
+        raise CalibrationError(f"{strange} scores or peaks of calibration parts are not numbers; fit again.")
+    return scores, peaks
 
 
 def _or_accept(n: int, guarantee: Guarantee, gated: int = 0) -> str:
@@ -207,11 +271,16 @@ def _or_accept(n: int, guarantee: Guarantee, gated: int = 0) -> str:
 
 
 def _confident_rate(n: int, k: int) -> float:
-    """The 95% quantile of Beta(n + 1 - k, k), by bisection."""
+    """With 95% confidence the share of good parts above the k-th of n scores is at most this."""
+    return beta_quantile(CONFIDENCE, n, k)
+
+
+def beta_quantile(share: float, n: int, k: int) -> float:
+    """The rate r with P(Beta(n + 1 - k, k) <= r) = share, by bisection; k in 1..n."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if _beta_cdf(middle, n, k) >= CONFIDENCE else (middle, high)
+        low, high = (low, middle) if _beta_cdf(middle, n, k) >= share else (middle, high)
     return high
 
 

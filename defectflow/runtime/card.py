@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.runtime.calibration import Calibration, Guarantee, Threshold, advised_rate, calibrate
+from defectflow.runtime.calibration import Basis, Calibration, Guarantee, Threshold, advised_rate, calibrate, chosen
 from defectflow.runtime.geometry import Aspect, Geometry
 
 FORMAT = 1
@@ -61,12 +61,16 @@ class CalibrationPart(_Part):
     """Largest value of its anomaly maps."""
     pictures: int
 
+    @property
+    def calibrated_score(self) -> float:
+        return math.inf if self.score is None else self.score
+
 
 class CalibrationCard(_Part):
     """The thresholds, what they promise, and the rule that made them."""
 
     rate: float
-    guarantee: Literal["expected", "confident"]
+    guarantee: Basis
     review_rate: float
     threshold: ThresholdCard
     review: ThresholdCard
@@ -82,6 +86,8 @@ class Card(_Part):
     """UTC, ISO 8601."""
     bundle_id: str
     """Twelve hex digits of the scoring graph: equal ids give equal scores."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """How the backbone computes; all that follows it computes in fp32."""
     image: ImageCard
     top_fraction: float
     distance_limit: float
@@ -106,7 +112,8 @@ class Card(_Part):
     training: dict[str, Any]
     """Per level: steps taken, nats per dimension on tune parts. Opaque here."""
     export_parity: dict[str, float]
-    """ONNX Runtime against torch on tune pictures, in standard deviations of the good scores."""
+    """ONNX Runtime against torch on tune pictures, in standard deviations of the good scores; for a precision other
+    than fp32, this graph against the fp32 one."""
     versions: dict[str, str]
     checksums: dict[str, str]
     """File in the bundle -> SHA-256."""
@@ -119,6 +126,13 @@ class Card(_Part):
         numbers = [part.model_dump_json() for part in self.calibration_parts]
         numbers.append(self.calibration.model_dump_json())
         return hashlib.sha256("\n".join(numbers).encode()).hexdigest()[:12]
+
+    @property
+    def promised(self) -> ThresholdCard | None:
+        """The threshold with what it promises; None where nothing is: uncalibrated, or chosen by a person."""
+        if self.calibration is None or self.calibration.guarantee == "estimate":
+            return None
+        return self.calibration.threshold
 
     def judge(self) -> Calibration:
         """The calibration as numbers to judge with. Raises NotCalibrated."""
@@ -143,16 +157,29 @@ class Card(_Part):
     ) -> Card:
         """A card with thresholds from these parts. Raises CalibrationError where they are too few."""
         result = calibrate(
-            [math.inf if part.score is None else part.score for part in parts],
+            [part.calibrated_score for part in parts],
             [part.peak for part in parts],
             rate=rate,
             guarantee=guarantee,
             review_rate=review_rate,
         )
+        return self._with(parts, result)
+
+    def estimated(self, threshold: float, review_threshold: float) -> Card:
+        """A card with thresholds that a person has chosen, and no promise. Raises CalibrationError."""
+        result = chosen(
+            [part.calibrated_score for part in self.calibration_parts],
+            [part.peak for part in self.calibration_parts],
+            threshold=threshold,
+            review_threshold=review_threshold,
+        )
+        return self._with(self.calibration_parts, result)
+
+    def _with(self, parts: tuple[CalibrationPart, ...], result: Calibration) -> Card:
         calibration = CalibrationCard(
-            rate=rate,
-            guarantee=guarantee,
-            review_rate=review_rate,
+            rate=result.rate,
+            guarantee=result.guarantee,
+            review_rate=result.review_rate,
             threshold=ThresholdCard(**asdict(result.threshold)),
             review=ThresholdCard(**asdict(result.review)),
             pixel_threshold=result.pixel_threshold,

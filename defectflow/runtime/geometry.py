@@ -16,6 +16,8 @@ from defectflow.errors import ImageError
 
 Aspect = Literal["stretch", "letterbox", "crop"]
 SMALLEST_SIDE_PX = 16
+PADDING_GREY = 114
+"""What a letterboxed picture is padded with, of 0..255."""
 PARTS_PER_WHOLE = 10_000
 """Rectangles are stored in ten-thousandths of the picture, so that every language cuts at the same pixel."""
 
@@ -67,7 +69,7 @@ class Geometry:
         cut = self.cut(height, width)
         canvas = np.zeros((height, width), np.float32)
         inside = canvas[cut.top : cut.bottom, cut.left : cut.right]  # a view: writing it fills the canvas
-        square = self._square(*inside.shape)
+        square = self.square(*inside.shape)
         size = square.right - square.left, square.bottom - square.top
         resized = cv2.resize(square_map, size, interpolation=cv2.INTER_LINEAR)
         top, left = max(square.top, 0), max(square.left, 0)
@@ -77,14 +79,14 @@ class Geometry:
 
     def to_square(self, part: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
         """A picture of the region of interest -> the model's square at (height, width), by areas, 0 where padded."""
-        square = self._square(*part.shape)
+        square = self.square(*part.shape)
         padded = np.zeros((square.bottom - square.top, square.right - square.left), np.float32)
         top, left = max(square.top, 0), max(square.left, 0)
         visible = part[top : square.bottom, left : square.right]
         padded[top - square.top :, left - square.left :][: visible.shape[0], : visible.shape[1]] = visible
         return np.asarray(cv2.resize(padded, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
-    def _square(self, height: int, width: int) -> Box:
+    def square(self, height: int, width: int) -> Box:
         """What the square covers, in pixels of the region of interest; beyond it where it is padded."""
         match self.aspect:
             case "stretch":

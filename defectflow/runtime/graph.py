@@ -14,11 +14,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from defectflow.errors import BundleError
 from defectflow.runtime.calibration import Calibration
 
 PREFIX = "verdict_"
+CARD_IN_MODEL = "defectflow.card"
+"""Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
 SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
 VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
+SQUARE, FEATURES = "square", "features_"
+"""Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; each level's features, with its number."""
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
 # Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
@@ -106,7 +111,7 @@ def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_li
 
 
 def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without verdict nodes: the scoring graph as it was exported."""
+    """A copy without verdict nodes and card: the scoring graph as it was exported."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
@@ -117,7 +122,42 @@ def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
     known = {value.name: value for value in [*graph.output, *graph.value_info]}
     _keep(graph.value_info, [v for v in graph.value_info if v.name != "top_floor"])
     _keep(graph.output, [known[name] for name in SCORING_OUTPUTS])
+    _keep(copy.metadata_props, [entry for entry in copy.metadata_props if entry.key != CARD_IN_MODEL])
     return copy
+
+
+def has_core(model: onnx.ModelProto) -> bool:
+    """Whether the graph names its square."""
+    return any(value.name == SQUARE for value in model.graph.value_info)
+
+
+def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph from the square on: float pixels (N, 3, S, S), 0..255, instead of pictures of any size.
+
+    For engines that cannot antialias. Weights, verdict nodes and optional thresholds are those of the whole graph.
+    The graph must have one: see `has_core`. Raises BundleError where its outputs depend on more than the square.
+    """
+    core = onnx.ModelProto()
+    core.CopyFrom(model)
+    graph = core.graph
+    square = next(value for value in graph.value_info if value.name == SQUARE)
+    maker = {name: node for node in graph.node for name in node.output}
+    wanted, needed = [output.name for output in graph.output], set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name in needed or name == SQUARE:
+            continue
+        needed.add(name)
+        if name in maker:
+            wanted.extend(maker[name].input)
+    if "image" in needed:
+        raise BundleError("the graph looks at its picture beside its square, so it has no core; report the recipe")
+    _keep(graph.node, [node for node in graph.node if needed.intersection(node.output)])
+    _keep(graph.initializer, [value for value in graph.initializer if value.name in needed])
+    _keep(graph.value_info, [value for value in graph.value_info if value.name in needed])
+    _keep(graph.input, [square, *(value for value in graph.input if value.name != "image")])
+    onnx.checker.check_model(core)
+    return core
 
 
 def _add_constants(graph: onnx.GraphProto, constants: dict[str, NDArray[np.generic] | np.generic]) -> None:

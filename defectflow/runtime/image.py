@@ -68,16 +68,17 @@ def read_image_file(path: Path, *, full_scale: int | None = None) -> tuple[NDArr
     return read_image(content, full_scale=full_scale, name=str(path)), sha256(content)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: Path, *, name: str | None = None) -> bytes:
     """The bytes of a picture file. Raises ImageError if it cannot be read, is empty or is over MAX_BYTES."""
     # Not cv2.imread: on Windows it cannot open paths outside the machine's code page.
+    name = _name(path, name)
     try:
-        _check_bytes(path.stat().st_size, str(path))
+        _check_bytes(path.stat().st_size, name)
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
+        raise ImageError(f"{name}: no such file") from error
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ImageError(f"{name}: cannot be read ({error.strerror or error})") from error
 
 
 def sha256(content: bytes) -> str:
@@ -106,6 +107,18 @@ def read_raw(source: Path | bytes, *, name: str | None = None) -> RawPixels:
         raise ImageError(
             f"{name}: damaged, cut short or of an unknown variant ({error}); save it again as grey or RGB"
         ) from error
+
+
+def size_px(path: Path, *, name: str | None = None) -> tuple[int, int]:
+    """(width, height) that a picture file's header states; nothing is decoded. Raises ImageError as `read_raw` does."""
+    name = _name(path, name)
+    try:
+        width_px, height_px = _open(read_file(path, name=name), name).size
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever type the damage leads to
+        raise ImageError(f"{name}: damaged or cut short ({error})") from error
+    return width_px, height_px
 
 
 def to_uint8(pixels: RawPixels, *, full_scale: int | None, name: str) -> NDArray[np.uint8]:

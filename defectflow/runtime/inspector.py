@@ -8,6 +8,7 @@ A score never depends on what else is in the batch: pictures are put together on
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +22,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from defectflow.errors import BundleError, ImageError
-from defectflow.runtime.bundle import Bundle, open_bundle
+from defectflow.runtime.bundle import CORE, Bundle, check_file, open_bundle
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
-from defectflow.runtime.graph import SCORING_OUTPUTS, VERDICT_OUTPUTS
+from defectflow.runtime.graph import SCORING_OUTPUTS, SQUARE, VERDICT_OUTPUTS
 from defectflow.runtime.image import read_image_file
+from defectflow.runtime.providers import CPU, check_runs_on, find_providers
+from defectflow.runtime.resize import to_square
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
 
 Source = Path | NDArray[np.uint8]
@@ -45,30 +48,43 @@ class Inspector:
         self,
         bundle: Path | Bundle,
         *,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] = (CPU,),
         threads: int = 0,
         batch: int = BATCH_PICTURES,
+        core: bool = False,
     ) -> None:
-        """`threads`: of one inference, 0 for all cores. `batch`: most pictures in one inference."""
+        """`providers`: by ONNX Runtime's names or short ones, as "cuda"; a provider that cannot run is refused.
+
+        `threads`: of one inference, 0 for all cores. `batch`: most pictures in one inference.
+        `core`: run model_core.onnx and resize here, for execution providers that cannot antialias.
+        """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        absent = sorted(set(providers) - set(onnxruntime.get_available_providers()))
-        if absent:
-            raise BundleError(
-                f"execution provider {', '.join(absent)} is not in this ONNX Runtime; it has "
-                f"{', '.join(onnxruntime.get_available_providers())}"
-            )
+        wanted = find_providers(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
+        if core and CORE not in self.card.checksums:
+            raise BundleError(f"{self.bundle.path}: has no {CORE}; fit again, or run the whole graph")
+        if core:
+            check_file(self.bundle.path, CORE, self.card)
+        model = self.bundle.core if core else self.bundle.model
         try:
-            self._session = onnxruntime.InferenceSession(self.bundle.model, options, providers=list(providers))
+            self._session = onnxruntime.InferenceSession(model, options, providers=wanted)
         except Exception as error:  # ONNX Runtime raises types of its own C++ side
-            raise BundleError(f"{self.bundle.model}: ONNX Runtime cannot load it: {error}") from error
+            raise BundleError(f"{model}: ONNX Runtime cannot load it: {error}") from error
+        check_runs_on(self._session, wanted)
         self._batch = batch
+        self._core = core
 
     @property
     def card(self) -> Card:
         return self.bundle.card
+
+    def in_batches_of(self, batch: int) -> Inspector:
+        """The same session with another batch size."""
+        other = copy.copy(self)
+        other._batch = batch
+        return other
 
     def inspect(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError]:
         """One verdict per picture, in order; for a picture that cannot be used, the error instead.
@@ -144,9 +160,8 @@ class Inspector:
         if not batch:
             return
         started = time.perf_counter()
-        image = np.stack([picture.pixels for picture in batch])  # (N, H, W, 3)
         try:
-            values = self._session.run(list(outputs), {"image": image})
+            values = self._session.run(list(outputs), self._input([picture.pixels for picture in batch]))
         except Exception as error:  # ONNX Runtime raises types of its own C++ side, mostly for want of memory
             if len(batch) > 1:
                 for picture in batch:
@@ -159,6 +174,12 @@ class Inspector:
             yield _Output(
                 picture, {name: value[row] for name, value in zip(outputs, values, strict=True)}, milliseconds
             )
+
+    def _input(self, batch: list[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
+        if not self._core:
+            return {"image": np.stack(batch)}  # (N, H, W, 3)
+        image = self.card.image
+        return {SQUARE: np.stack([to_square(pixels, image.geometry, image.size_px) for pixels in batch])}
 
     def _decode(self, sources: Iterable[Source]) -> Iterator[_Picture | ImageError]:
         ahead = DECODERS

@@ -25,6 +25,15 @@ class Decision(IntEnum):
         return self.name.lower()
 
 
+def decide(score: float, threshold: float, review_threshold: float, *, gated: bool) -> Decision:
+    """The rule of the graph's verdict nodes, in Python; in float32, as they compute. What is not a number rejects."""
+    if gated:
+        return Decision.INVALID
+    if not np.float32(score) <= np.float32(threshold):
+        return Decision.DEFECT
+    return Decision.OK if np.float32(score) <= np.float32(review_threshold) else Decision.REVIEW
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """One connected marked area, in pixels of the original picture."""
@@ -85,6 +94,10 @@ class Verdict(Measurement):
     pixel_threshold: float
     mask: NDArray[np.bool_]
     """(h, w): the marked places of the model's square; empty for ok and invalid."""
+
+    def what_if(self, threshold: float) -> Decision:
+        """The decision at another threshold, without running the model; the grey band keeps its lower end, if below."""
+        return decide(self.score, threshold, min(self.review_threshold, threshold), gated=self.gated)
 
     @property
     def mask_is_top_fraction(self) -> bool:

@@ -1,88 +1,216 @@
-"""Does this bundle, on this machine, still give what it gave where it was made? Files first, then verdicts."""
+"""Does this bundle, on this machine, still give what it gave where it was made? Files first, then verdicts.
+
+Golden pictures are compared with what was recorded; with pictures of the user's own, every backend is compared
+with the calibrated graph on this machine's CPU. Whatever could change a verdict is varied: how a picture is stored,
+its size, the batch that it stands in, its place in the order, the execution provider.
+"""
 
 from __future__ import annotations
 
-import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
-from defectflow.errors import BundleError
-from defectflow.runtime.bundle import CARD, EXPECTED, GOLDEN, Bundle, check_file
+from defectflow.errors import BundleError, ImageError
+from defectflow.runtime.bundle import CARD, CORE, Bundle, check_file
 from defectflow.runtime.calibration import TOLERANCE, Calibration
-from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.verdict import Decision, Measurement, Verdict
+from defectflow.runtime.card import Card
+from defectflow.runtime.certificate import Certificate, now, this_machine
+from defectflow.runtime.comparison import Reference, Tally
+from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden
+from defectflow.runtime.inspector import BATCH_PICTURES, Inspector
+from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.runtime.providers import CPU, find_providers, present_providers, short_name
+from defectflow.runtime.verdict import Measurement, decide
 
-BATCHES = (1, 3)
+BATCHES = (1, 3, BATCH_PICTURES)
+LOSSY_TOLERANCE = 0.05
+"""As `TOLERANCE`, for a JPEG picture that this machine decodes to other pixels than the one where it was recorded.
+
+Exact decoders (integer or floating-point DCT) differ by a grey level or two, which moved scores by up to 0.04. Decoders
+that take short cuts (`fast` DCT, no smoothing) moved them by up to 0.4: too far to be left unsaid.
+"""
+TIMED_PICTURES = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
-    """The golden pictures on this machine against what was recorded when the bundle was made."""
+class Backend:
+    """One way to run a bundle: a name for the table, and what runs it."""
 
-    files: int
-    """Files whose checksums were compared; all agree, or there is no Verification."""
-    pictures: int
-    largest_score_difference: float
-    """In standard deviations of the good scores."""
-    flips: int
-    """Verdicts that differ although the recorded score is farther from each threshold than the tolerance."""
-    borderline: int
-    """Verdicts that could differ within the tolerance; counted apart."""
-
-    @property
-    def passed(self) -> bool:
-        return self.flips == 0 and self.largest_score_difference <= TOLERANCE
+    name: str
+    inspector: Inspector
 
 
-def verify(bundle: Bundle) -> Verification:
-    """Compare every file with the card, and golden pictures in several batch sizes and orders with the record.
+def open_backends(
+    bundle: Bundle, providers: Sequence[str] = (), core: bool | None = None, threads: int = 0
+) -> tuple[list[Backend], list[str]]:
+    """Every way to run a bundle here, each provider with model.onnx and with model_core.onnx; notes on those left out.
 
-    Raises BundleError for a file that is missing or not the one the card describes.
+    `core`: True for model_core.onnx only, False for model.onnx only. Raises BundleError where the CPU cannot run what
+    the bundle has, or a provider that was asked for none of it; without `providers`, those that start are taken.
+    """
+    graphs = [False, True] if CORE in bundle.card.checksums else [False]
+    if core is not None:
+        graphs = [core]
+    backends, notes = list[Backend](), list[str]()
+    for provider in find_providers(providers) or present_providers():
+        failed = list[BundleError]()
+        for cut in graphs:
+            name = f"{short_name(provider)}, core" if cut else short_name(provider)
+            try:
+                inspector = Inspector(bundle, providers=[provider], threads=threads, core=cut)
+            except BundleError as error:
+                failed.append(error)
+            else:
+                backends.append(Backend(name, inspector))
+        if failed and (provider == CPU or (providers and len(failed) == len(graphs))):
+            raise failed[0]
+        notes.extend(str(error) for error in failed)
+    return backends, notes
+
+
+def verify(
+    bundle: Bundle,
+    *,
+    providers: Sequence[str] = (),
+    core: bool | None = None,
+    images: Sequence[Path] = (),
+    tolerance: float = TOLERANCE,
+    threads: int = 0,
+    signed_by: str | None = None,
+    watch: Watch = unwatched,
+) -> Certificate:
+    """Compare every file with the card, then verdicts with the record and, on `images`, with the calibrated graph.
+
+    `providers` and `core` choose the ways to run it, as in `open_backends`. `tolerance` is in standard deviations of
+    the good scores; `signed_by` is only noted.
+    Raises BundleError for a file that is missing or not the one the card describes, and for a provider that was
+    asked for and cannot run.
     """
     for name in bundle.card.checksums:
         if name != CARD:  # checked when it was opened
             check_file(bundle.path, name, bundle.card)
-    expected = json.loads((bundle.path / EXPECTED).read_text(encoding="utf-8"))
-    files = [bundle.path / GOLDEN / name for name in expected]
-    calibration = None if bundle.card.calibration is None else bundle.card.judge()
-    tolerance = TOLERANCE * bundle.card.good_spread
-    largest, flips, borderline = 0.0, set[str](), set[str]()
-    for batch in BATCHES:
-        for order in (files, files[::-1]):
-            for file, item in zip(order, _look(bundle, order, batch), strict=True):
-                record = expected[file.name]
-                if not item.gated:  # a foreign picture's score is huge, and means nothing but invalid
-                    # np.maximum and not max, which would overlook a score that is not a number.
-                    largest = float(np.maximum(largest, abs(item.score - record["score"]) / bundle.card.good_spread))
-                if calibration is None or not isinstance(item, Verdict):
-                    continue
-                was = _decide(record["score"], record["distance"], bundle.card.distance_limit, calibration)
-                cuts = (calibration.threshold.value, calibration.review.value)
-                if any(abs(record["score"] - cut) <= tolerance for cut in cuts):
-                    borderline.add(file.name)
-                elif was != item.decision:
-                    flips.add(file.name)
-    return Verification(len(bundle.card.checksums), len(files), largest, len(flips), len(borderline))
+    golden = read_golden(bundle)
+    backends, notes = open_backends(bundle, providers, core, threads)
+    lossy, problems = _decoding(bundle, golden)
+    if lossy:
+        notes.append(
+            f"this machine decodes {', '.join(lossy)} to slightly other pixels, as JPEG decoders may; for these "
+            f"pictures differences up to {LOSSY_TOLERANCE:g} standard deviations are allowed"
+        )
+    native = [each.file for each in golden if each.file.name.startswith(NATIVE)]
+    compared: list[tuple[Tally, Sequence[Path]]]
+    compared = [(tally, native) for tally in _on_golden(bundle, golden, lossy, backends, tolerance, watch)]
+    if images:
+        reference = Inspector(bundle, threads=threads, batch=1)
+        compared += [(tally, images) for tally in _on_images(reference, images, backends, tolerance, watch)]
+    rows = []
+    inspectors = {backend.name: backend.inspector for backend in backends}
+    for tally, files in compared:
+        rows.append(tally.row(_p95_ms(inspectors[tally.backend], files)))
+        problems.extend(tally.problems(tolerance))
+    return Certificate(
+        bundle=bundle.card.name,
+        bundle_id=bundle.card.bundle_id,
+        calibration_id=bundle.card.calibration_id,
+        precision=bundle.card.precision,
+        created=now(),
+        machine=this_machine(),
+        passed=not problems,
+        tolerance=tolerance,
+        checksums=bundle.card.checksums,
+        signed_by=signed_by,
+        comparisons=tuple(rows),
+        notes=tuple(notes),
+        problems=tuple(problems),
+    )
 
 
-def _look(bundle: Bundle, files: list[Path], batch: int) -> list[Measurement]:
+def _decoding(bundle: Bundle, golden: Sequence[Golden]) -> tuple[list[str], list[str]]:
+    """Golden files that this machine decodes to other pixels: lossy ones, by name, and for lossless ones a problem."""
+    lossy, problems = [], []
+    for each in golden:
+        if each.record is None:
+            continue
+        try:
+            same = decoded(bundle, each.file) == each.record.pixels
+        except ImageError as error:
+            problems.append(f"{error}; update Pillow and OpenCV")
+            continue
+        if not same and each.lossy:
+            lossy.append(each.file.name)
+        elif not same:
+            problems.append(
+                f"{each.file.name}: is lossless, but this machine decodes it to other pixels; update Pillow and OpenCV"
+            )
+    return lossy, problems
+
+
+def _on_golden(
+    bundle: Bundle,
+    golden: Sequence[Golden],
+    lossy: Sequence[str],
+    backends: Sequence[Backend],
+    tolerance: float,
+    watch: Watch,
+) -> Iterator[Tally]:
+    """Each backend against the record, in several batch sizes and orders."""
+    calibration = bundle.card.judge() if bundle.card.calibration else None
+    for backend in backends:
+        tally = Tally(backend.name, "golden", bundle.card, calibration)
+        runs = [(batch, order) for batch in BATCHES for order in (golden, golden[::-1])]
+        for done, (batch, order) in enumerate(runs):
+            items = _look(backend.inspector.in_batches_of(batch), [each.file for each in order])
+            for each, item in zip(order, items, strict=True):
+                allowed = max(tolerance, LOSSY_TOLERANCE) if each.file.name in lossy else tolerance
+                tally.add(each.file.name, _recorded(each, bundle.card, calibration), item, allowed)
+            watch(Progress(f"golden on {backend.name}", done + 1, len(runs)))
+        yield tally
+
+
+def _recorded(golden: Golden, card: Card, calibration: Calibration | None) -> Reference | None:
+    """What a golden picture must give under the thresholds of today; None: it must be refused."""
+    if golden.record is None or golden.anomaly_map is None:
+        return None
+    score, distance = golden.record.score, golden.record.distance
+    decision = None
+    if calibration is not None:
+        gated = not np.float32(distance) <= np.float32(card.distance_limit)  # in float32, as the graph compares
+        decision = decide(score, calibration.threshold.value, calibration.review.value, gated=gated)
+    return Reference(score, distance, decision, golden.anomaly_map)
+
+
+def _on_images(
+    reference: Inspector, images: Sequence[Path], backends: Sequence[Backend], tolerance: float, watch: Watch
+) -> list[Tally]:
+    """All backends in batches, against the calibrated graph on the CPU picture by picture; side by side."""
+    card = reference.card
+    calibration = card.judge() if card.calibration else None
+    tallies = [Tally(backend.name, "images", card, calibration) for backend in backends]
+    expected = _look(reference, images)
+    others = [_look(backend.inspector, images) for backend in backends]
+    for done, (path, was, *items) in enumerate(zip(images, expected, *others, strict=True)):
+        known = None if isinstance(was, ImageError) else Reference.of(was)
+        for tally, item in zip(tallies, items, strict=True):
+            tally.add(str(path), known, item, tolerance)
+        watch(Progress("your pictures", done + 1, len(images)))
+    return tallies
+
+
+def _look(inspector: Inspector, paths: Iterable[Path]) -> Iterator[Measurement | ImageError]:
     """Through the graph's own verdict where it has one, so that its nodes are part of what is verified."""
-    inspector = Inspector(bundle, batch=batch)
-    items = inspector.measure(files) if bundle.card.calibration is None else inspector.inspect(files)
-    measured = []
-    for item in items:
-        if not isinstance(item, Measurement):
-            raise BundleError(f"golden picture: {item}")
-        measured.append(item)
-    return measured
+    return inspector.measure(paths) if inspector.card.calibration is None else inspector.inspect(paths)
 
 
-def _decide(score: float, distance: float, distance_limit: float, calibration: Calibration) -> Decision:
-    """The graph's rule, in Python: what the recorded score must lead to."""
-    if not distance <= distance_limit:  # as in the graph, what is not a number rejects
-        return Decision.INVALID
-    if not score <= calibration.threshold.value:
-        return Decision.DEFECT
-    return Decision.OK if score <= calibration.review.value else Decision.REVIEW
+def _p95_ms(inspector: Inspector, files: Sequence[Path]) -> float:
+    """From file to verdict, one picture at a time, after one that warms up: 95% take at most this."""
+    took = []
+    for file in islice(cycle(files), TIMED_PICTURES + 1):
+        started = time.perf_counter()
+        list(_look(inspector, [file]))
+        took.append(1000 * (time.perf_counter() - started))
+    return float(np.percentile(took[1:], 95))

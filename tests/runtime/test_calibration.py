@@ -19,6 +19,7 @@ from defectflow.runtime.calibration import (
     Guarantee,
     advised_rate,
     calibrate,
+    chosen,
     lowest_rate,
     parts_needed,
     rank_for,
@@ -298,3 +299,34 @@ def test_sentences_state_the_numbers_and_the_limits() -> None:
     assert calibration.sentences()[-1] == LIMITS
     unknown = calibrate([*range(59)], [0] * 59, rate=0.05, guarantee="expected", review_rate=0.1, parts_known=False)
     assert "the guarantee fails if several pictures show the same part" in " ".join(unknown.sentences())
+
+
+# --- thresholds that a person has chosen ---
+
+
+def test_a_chosen_threshold_promises_nothing() -> None:
+    scores = [1.0, 2.0, 3.0, 4.0, math.inf]
+    made = chosen(scores, [10.0, 20.0, 30.0, 40.0, 50.0], threshold=3.5, review_threshold=2.0)
+    assert made.guarantee == "estimate"
+    assert (made.threshold.rank, made.review.rank, made.gated) == (3, 2, 1)
+    assert made.rate == pytest.approx(2 / 5)
+    assert made.pixel_threshold == 35.0  # of the same rank among the peaks
+    said = " ".join(made.sentences())
+    assert "no rate is promised" in said
+    assert "they reject 2 and call 2 ok" in said
+    assert "On average" not in said
+    assert "guarantee" not in said
+
+
+@pytest.mark.parametrize(
+    ("threshold", "review", "problem"),
+    [
+        (2.0, 3.0, "a review threshold of 3.0000 is above the threshold of 2.0000"),
+        (0.5, 0.5, "lets none of 2 good calibration parts pass"),
+        (math.inf, 1.0, "is no number to judge with"),
+        (math.nan, 1.0, "is no number to judge with"),
+    ],
+)
+def test_impossible_choices_are_refused(threshold: float, review: float, problem: str) -> None:
+    with pytest.raises(CalibrationError, match=problem):
+        chosen([1.0, 2.0], [1.0, 2.0], threshold=threshold, review_threshold=review)

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -25,7 +27,9 @@ from defectflow.errors import BundleError, ImageError, NotCalibrated
 from defectflow.fitting import fit
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
+from defectflow.runtime.graph import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.runtime.image import read_image
 from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
@@ -49,6 +53,11 @@ def verdict_of(inspector: Inspector, source: Any) -> Verdict:
 @pytest.fixture(scope="module")
 def good_files(sample: Path) -> list[Path]:
     return sorted((sample / "test" / "good").glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def core(bundle_path: Path) -> Inspector:
+    return Inspector(bundle_path, threads=1, core=True)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +120,44 @@ def test_pictures_are_taken_as_they_come(inspector: Inspector, ring: NDArray[np.
 
     verdicts = inspector.inspect(camera())
     assert isinstance(next(iter(verdicts)), Verdict)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (300, 200), (97, 64), (1024, 1400), (60, 900)])
+def test_the_core_gives_the_same_verdicts(
+    inspector: Inspector, core: Inspector, good_files: list[Path], size: tuple[int, int]
+) -> None:
+    """Resized by the runtime instead of the graph, larger and smaller than the square, of any aspect."""
+    pictures = [np.asarray(Image.open(file).convert("RGB").resize(size)) for file in good_files[:3]]
+    pictures.append(marked(np.asarray(Image.open(good_files[3]).convert("RGB").resize(size))))
+    judged = list(zip(inspector.inspect(pictures), core.inspect(pictures), strict=True))
+    for whole, square in judged:
+        assert isinstance(whole, Verdict)
+        assert isinstance(square, Verdict)
+        # A picture blown up from a few pixels is strange; there the error is relative.
+        allowed = 0.1 * TOLERANCE * inspector.card.good_spread * max(1, abs(whole.score))
+        assert square.score == pytest.approx(whole.score, abs=allowed)
+        assert square.distance == pytest.approx(whole.distance, rel=1e-4)
+        assert (square.decision, square.p_value) == (whole.decision, whole.p_value)
+        assert (square.height_px, square.width_px) == (whole.height_px, whole.width_px)
+
+
+def test_the_core_takes_the_square_and_the_same_thresholds(inspector: Inspector) -> None:
+    session = onnxruntime.InferenceSession(inspector.bundle.core)
+    (square,) = session.get_inputs()
+    assert (square.name, square.type, square.shape) == ("square", "tensor(float)", ["N", 3, 128, 128])
+    assert {each.name for each in session.get_overridable_initializers()} == set(THRESHOLDS)
+    assert [output.name for output in session.get_outputs()] == list(VERDICT_OUTPUTS)
+    resizes = [node for node in onnx.load(inspector.bundle.core).graph.node if node.op_type == "Resize"]
+    assert not any(attribute.name == "antialias" and attribute.i for node in resizes for attribute in node.attribute)
+
+
+def test_a_damaged_core_is_refused(bundle_copy: Path) -> None:
+    with (bundle_copy / "model_core.onnx").open("r+b") as stream:
+        stream.seek(1000)
+        stream.write(b"\x00\x01\x02")
+    with pytest.raises(BundleError, match=r"model_core.onnx: is damaged"):
+        Inspector(bundle_copy, core=True)
+    assert Inspector(bundle_copy).card.bundle_id
 
 
 # --- bad pictures ---
@@ -212,7 +259,7 @@ def test_good_parts_are_valid_and_mostly_ok(inspector: Inspector, good_files: li
 
 
 def test_missing_provider_names_the_available_ones(bundle_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"NoSuchProvider is not in this ONNX Runtime; it has .*CPUExecutionProvider"):
+    with pytest.raises(BundleError, match=r"NoSuchProvider is not in this ONNX Runtime, which has .*CPU"):
         Inspector(bundle_path, providers=["CPUExecutionProvider", "NoSuchProvider"])
 
 

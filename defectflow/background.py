@@ -1,0 +1,279 @@
+"""Commands in processes of their own, which nobody has to wait for: with progress, a log and cancel. No torch here.
+
+    task = start(new_folder(root), "Train bracket", [Step("fit", ("fit", "good/", "--out", ...))])
+    task.status(), task.progress(), task.log(), task.cancel()
+
+Whoever asks need not be who has started it: all that is known of a task lies in its folder, and a supervisor process
+(`python -m defectflow.background FOLDER`) sees it through when the page, or the server, is gone.
+
+    task.json         what to do                    state.json  how far it is; replaced, never written over
+    progress.jsonl    what `--progress` writes      log.txt     what the commands print
+    cancel            somebody wants it to stop     work/       unfinished results; removed however a task ends
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from defectflow.errors import DataError
+from defectflow.runtime.progress import Progress
+
+State = Literal["running", "done", "failed", "cancelled", "ended"]
+"""`ended`: it stopped without a word, because the machine was switched off or the process killed."""
+KEPT = 20
+"""Tasks whose folders are kept, at least; older ones go when a new one starts."""
+LOOK_EVERY_S = 0.2
+PYTHON = (sys.executable, "-P", "-m")
+"""-P: nothing that lies in the working folder is imported by mistake."""
+PATIENCE_S = 10.0
+"""How long a command may take to end once it is asked to."""
+TASK, STATE, PROGRESS, LOG, CANCEL, WORK = "task.json", "state.json", "progress.jsonl", "log.txt", "cancel", "work"
+LOST = "It ended without a word: the machine was switched off, or the process was killed. Nothing half-made is left."
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of `defectflow`; `--progress` is added."""
+
+    name: str
+    arguments: tuple[str, ...]
+    publish: tuple[str, str] | None = None
+    """A result to rename once the step is done: from below `work/` to where it may be seen, whole or not at all."""
+    may_exit: tuple[int, ...] = (0,)
+    """Exit codes that count as done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a task stands."""
+
+    state: State
+    step: str = ""
+    message: str = ""
+    """Why it failed, in words."""
+    code: int | None = None
+    """Exit code of the last command that ended."""
+    changed: str = ""
+    """UTC, ISO 8601."""
+    processes: tuple[tuple[int, float], ...] = ()
+    """(id, time of creation) of the supervisor and of its command: an id alone may be another process by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task by its folder. Every question is answered from the folder, so any process may ask."""
+
+    folder: Path
+    title: str
+    steps: tuple[Step, ...]
+    started: str
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Whatever whoever started it wants to find again: plain values."""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def work(self) -> Path:
+        """Where its commands put what is unfinished."""
+        return self.folder / WORK
+
+    def status(self) -> Status:
+        """How it stands; a task whose supervisor is gone is marked as ended, and what it left is removed."""
+        found = _read_status(self.folder)
+        if found.state != "running" or _alive(found.processes[:1]):
+            return found
+        found = _read_status(self.folder)  # it may have written its last word in between
+        if found.state == "running":
+            _stop(found.processes)
+            found = _finish(self.folder, replace(found, state="ended", message=LOST))
+        return found
+
+    def progress(self) -> list[Progress]:
+        """The latest of each stage, in the order in which they began."""
+        latest: dict[str, Progress] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.folder / PROGRESS).read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(ValueError, KeyError):  # the last line may be half-written
+                    step = json.loads(line)
+                    latest[step["stage"]] = Progress(step["stage"], step["done"], step["total"], step["note"])
+        return list(latest.values())
+
+    def log(self, last: int = 20_000) -> str:
+        """The last so many bytes of what its commands have printed."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / LOG).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - last))
+            return file.read().decode("utf-8", "replace")
+        return ""
+
+    def cancel(self) -> None:
+        """Ask it to stop; `status` says when it has."""
+        (self.folder / CANCEL).touch()
+
+
+def new_folder(root: Path) -> Path:
+    """An empty folder for a task; its name sorts by time."""
+    folder = root / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any] | None = None) -> Task:
+    """Begin a task in a folder of `new_folder`. Returns at once; old tasks are forgotten."""
+    task = Task(folder, title, tuple(steps), _now(), notes or {})
+    body = {key: value for key, value in asdict(task).items() if key != "folder"}
+    _replace(folder / TASK, body)
+    with (folder / LOG).open("ab") as log:
+        supervisor = subprocess.Popen(
+            [*PYTHON, "defectflow.background", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C at the server is not meant for it
+        )
+    _write_status(folder, Status("running", processes=(_identity(supervisor.pid),)))  # for this it waits
+    for old in tasks(folder.parent)[KEPT:]:
+        if old.status().state != "running":
+            shutil.rmtree(old.folder, ignore_errors=True)
+    return task
+
+
+def tasks(root: Path) -> list[Task]:
+    """All tasks below a folder, newest first."""
+    folders = sorted((path.parent for path in root.glob(f"*/{TASK}")), reverse=True)
+    return [open_task(folder) for folder in folders]
+
+
+def open_task(folder: Path) -> Task:
+    """A task that somebody has started. Raises DataError where there is none."""
+    try:
+        body = json.loads((folder / TASK).read_text(encoding="utf-8"))
+        steps = tuple(
+            Step(one["name"], tuple(one["arguments"]), one["publish"] and tuple(one["publish"]), tuple(one["may_exit"]))
+            for one in body["steps"]
+        )
+        return Task(folder, body["title"], steps, body["started"], body["notes"])
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: holds no task ({error}); it may have been removed") from error
+
+
+def supervise(folder: Path) -> Status:
+    """Run a task's steps one after the other, until one fails, somebody cancels, or all are done."""
+    task = open_task(folder)
+    until = time.monotonic() + PATIENCE_S
+    while not (folder / STATE).exists() and time.monotonic() < until:  # else `start` would overwrite a later word
+        time.sleep(LOOK_EVERY_S)
+    status = Status("running", processes=(_identity(),))
+    for step in task.steps:
+        status = replace(status, step=step.name)
+        code = _run(folder, step, status)
+        if (folder / CANCEL).exists():
+            return _finish(folder, replace(status, state="cancelled", code=code))
+        if code not in step.may_exit:
+            return _finish(folder, replace(status, state="failed", code=code, message=_last_words(task.log())))
+        if step.publish is not None:
+            made, target = map(Path, step.publish)
+            if target.exists():
+                message = f"{target}: appeared in the meantime, and is not replaced; choose another name"
+                return _finish(folder, replace(status, state="failed", code=code, message=message))
+            made.rename(target)
+        status = replace(status, code=code)
+    return _finish(folder, replace(status, state="done"))
+
+
+def _run(folder: Path, step: Step, status: Status) -> int:
+    """The exit code of a step's command."""
+    command = [*PYTHON, "defectflow", *step.arguments, "--progress", str(folder / PROGRESS)]
+    with (folder / LOG).open("ab") as log:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    _write_status(folder, replace(status, processes=(*status.processes, _identity(child.pid))))
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(LOOK_EVERY_S)
+        if (folder / CANCEL).exists():
+            _stop((_identity(child.pid),))
+            return child.wait()
+
+
+def _finish(folder: Path, status: Status) -> Status:
+    """The last word about a task: nothing unfinished stays."""
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    _write_status(folder, replace(status, processes=()))
+    return status
+
+
+def _last_words(log: str) -> str:
+    """What a command said on ending: its error, or the last line of its log."""
+    head, found, error = log.rpartition("error: ")
+    lines = (error if found else head + error).strip().splitlines()
+    return "\n".join(lines if found else lines[-1:])
+
+
+def _identity(pid: int | None = None) -> tuple[int, float]:
+    process = psutil.Process(pid)
+    return process.pid, process.create_time()
+
+
+def _alive(processes: Iterable[tuple[int, float]]) -> list[psutil.Process]:
+    """Those that still run, and are the ones meant."""
+    found = []
+    for pid, created in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def _stop(processes: Iterable[tuple[int, float]]) -> None:
+    """End processes and whatever they have started."""
+    running = _alive(processes)
+    for process in list(running):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            running += process.children(recursive=True)
+    for process in running:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    for process in psutil.wait_procs(running, PATIENCE_S)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _read_status(folder: Path) -> Status:
+    with contextlib.suppress(FileNotFoundError):
+        said = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return Status(**{**said, "processes": tuple((pid, created) for pid, created in said["processes"])})
+    return Status("running")
+
+
+def _write_status(folder: Path, status: Status) -> None:
+    _replace(folder / STATE, {**asdict(status), "changed": _now()})
+
+
+def _replace(file: Path, said: dict[str, Any]) -> None:
+    """Whoever reads meanwhile sees the old or the new."""
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
+    partial.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(file)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    supervise(Path(sys.argv[1]))

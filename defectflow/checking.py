@@ -1,0 +1,152 @@
+"""A folder of good pictures -> what to put right before a model is fitted to it. Nothing that is learned is kept.
+
+find -> read every picture -> divide as a fit would -> embed once -> twins, siblings, pictures that do not belong
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectflow.cache import EmbeddingCache
+from defectflow.crossfit import Surprise, cross_fit, fold_by_part
+from defectflow.dataset import Picture, find_pictures
+from defectflow.detector import build_detector
+from defectflow.duplicates import Pairs, exact_duplicates, near_duplicates
+from defectflow.embedding import geometry_of
+from defectflow.errors import DataError
+from defectflow.extraction import embedding_key, extract, pooled_embeddings
+from defectflow.findings import DataCheck, Format, Promise, Suspect
+from defectflow.gate import Gate
+from defectflow.learning import choose_device
+from defectflow.runtime.calibration import Guarantee, advised_rate, parts_needed
+from defectflow.runtime.geometry import Geometry
+from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.settings import Recipe
+from defectflow.siblings import find_siblings
+from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, meant_for_fitting, split_parts
+
+SUSPECTS = 24
+"""How many of the most unusual pictures are named."""
+GUARANTEES: tuple[Guarantee, ...] = ("expected", "confident")
+
+
+def check_data(
+    recipe: Recipe,
+    source: Path,
+    *,
+    cache: EmbeddingCache,
+    part_regex: str | None = None,
+    watch: Watch = unwatched,
+) -> DataCheck:
+    """Look at good pictures as a fit with this recipe would, and say what stands in its way.
+
+    Raises DataError where there is nothing to look at, SettingsError or WeightsError as a fit does.
+    """
+    watch(Progress("check pictures", 0, 1))
+    found = find_pictures(source, label="good", part_regex=part_regex)
+    candidates = meant_for_fitting(found)
+    geometry = geometry_of(recipe.image)
+    checked = check_readable(candidates, geometry=geometry)
+    good = sorted(checked.readable, key=lambda picture: (picture.part, picture.path.as_posix()))
+    parts = Counter(picture.part for picture in good)
+    named = all(picture.part_known for picture in good)
+    watch(Progress("check pictures", 1, 1, f"{len(good)} pictures of {len(parts)} parts"))
+
+    splits, full_scale, failure = None, recipe.image.full_scale, None
+    try:
+        splits = split_parts(
+            [*good, *set(found).difference(candidates)],
+            calibration_parts=parts_needed(recipe.verdict.rate, recipe.verdict.guarantee),
+            tune_share=recipe.splits.tune,
+            seed=recipe.splits.seed,
+        )
+        full_scale = full_scale or fix_full_scale(splits, checked)
+    except DataError as error:
+        failure = str(error)
+
+    siblings, near, suspects = None, Pairs(), list[Suspect]()
+    if failure is None:
+        detector, _ = build_detector(recipe)
+        key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[picture.path] for picture in good])
+        paths = [picture.path for picture in good]
+        device = choose_device(recipe.training)
+        levels = extract(detector.embedding, paths, full_scale, cache=cache, key=key, device=device, watch=watch)
+        detector.cpu()
+        pooled = pooled_embeddings(detector, levels)
+        part_numbers = np.unique([picture.part for picture in good], return_inverse=True)[1]
+        near = near_duplicates(good, part_numbers, pooled)
+        if not named:
+            siblings = find_siblings(good, _whitened(detector.gate, pooled))
+        watch(Progress("compare", 0, 1))
+        folds = fold_by_part([picture.part for picture in good])
+        suspects = list(_suspects(good, cross_fit(detector, levels, pooled, folds), checked, geometry))
+        watch(Progress("compare", 1, 1))
+    exact = exact_duplicates(good, checked.pixel_digests)
+    given = any(picture.split in ("tune", "calibration") for picture in good)
+    return DataCheck(
+        source=str(source),
+        pictures=len(good),
+        parts=len(parts),
+        pictures_per_part=(min(parts.values(), default=0), max(parts.values(), default=0)),
+        parts_named=named,
+        siblings=siblings,
+        unreadable=checked.rejected,
+        exact=_paths(exact),
+        near=_paths([pair for pair in near if pair not in exact]),
+        formats=_formats(good, checked),
+        stretched=recipe.image.aspect == "stretch",
+        suspects=tuple(suspects),
+        wanted=recipe.verdict.guarantee,
+        promises=tuple(_promises(recipe.verdict.rate, len(parts), splits if given else None)),
+        given_splits=given,
+        warnings=splits.warnings if splits is not None else (),
+        failure=failure,
+    )
+
+
+@torch.no_grad()
+def _whitened(gate: Gate, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, D) -> (N, D): what differs from part to part is rare, and counts; what differs from shot to shot does not."""
+    embeddings = torch.from_numpy(pooled)
+    gate.fit(embeddings)
+    return gate.whitened(embeddings).numpy()
+
+
+def _suspects(good: Sequence[Picture], surprise: Surprise, checked: Checked, geometry: Geometry) -> Iterator[Suspect]:
+    """The most unusual pictures, most unusual first."""
+    for rank, row in enumerate(np.argsort(-surprise.most, kind="stable")[:SUSPECTS], start=1):
+        picture, where = good[row], None
+        if surprise.places[row] >= surprise.whole[row] / 2:  # else the worst place would be an arbitrary one
+            width, height = checked.sizes_px[picture.path]
+            on_picture = geometry.place(surprise.maps[row], height, width)
+            y, x = np.unravel_index(int(on_picture.argmax()), on_picture.shape)
+            where = float((x + 0.5) / width), float((y + 0.5) / height)
+        unusual = float(surprise.most[row])
+        yield Suspect(picture.path, picture.part, rank, unusual, unusual > surprise.limit, where)
+
+
+def _formats(good: Sequence[Picture], checked: Checked) -> tuple[Format, ...]:
+    """Sizes and depths, the most frequent first."""
+    kinds: dict[tuple[int, int, int], list[Path]] = {}
+    for picture in good:
+        bits = 16 if picture.path in checked.brightest else 8
+        kinds.setdefault((*checked.sizes_px[picture.path], bits), []).append(picture.path)
+    by_count = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    return tuple(Format(*kind, pictures=len(paths), example=paths[0]) for kind, paths in by_count)
+
+
+def _promises(rate: float, parts: int, given: Splits | None) -> Iterator[Promise]:
+    available = parts // 3 if given is None else given.part_counts["calibration"]
+    for guarantee in GUARANTEES:
+        lowest = advised_rate(available, guarantee)
+        yield Promise(guarantee, rate, parts_needed(rate, guarantee), available, lowest)
+
+
+def _paths(pairs: Pairs) -> tuple[tuple[Path, Path], ...]:
+    return tuple((first.path, second.path) for first, second in pairs)

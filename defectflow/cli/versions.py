@@ -1,0 +1,155 @@
+"""Calibrations as versions: list, propose from reviews, apply, roll back; and the manifest of a re-fit."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from defectflow.cli.console import BundlePath, err, out
+from defectflow.cli.records import By, StoreUrl, me
+
+versions_app = typer.Typer(
+    name="versions", help="A bundle's calibrations: made from reviews, applied, rolled back.", no_args_is_help=True
+)
+Reason = Annotated[str, typer.Option(help="Why, for the log.")]
+SHOWN = 20
+"""Verdicts that change, listed at most."""
+
+
+@versions_app.command("list")
+def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
+    """All calibrations of a bundle that the store knows; the one that holds is marked."""
+    from defectflow.runtime.bundle import open_bundle
+    from defectflow.store import Store
+
+    card = open_bundle(bundle).card
+    with Store.open(store) as opened:
+        versions = opened.versions.all(card.bundle_id)
+    table = Table("", "name", "made", "by", "parts", "rate", "threshold", "reason")
+    for version in versions:
+        made = version.card(card)
+        calibration = made.judge()
+        table.add_row(
+            "*" if version.calibration_id == card.calibration_id else "",
+            version.name,
+            f"{version.at:%Y-%m-%d %H:%M}",
+            version.by,
+            str(calibration.parts),
+            f"{calibration.rate:g}",
+            f"{calibration.threshold.value:.4f}",
+            version.reason,
+        )
+    out.print(table if versions else "none yet; score with --store, and the bundle's own becomes the first")
+
+
+@versions_app.command("from-reviews")
+def from_reviews(
+    bundle: BundlePath,
+    store: StoreUrl,
+    apply: Annotated[str | None, typer.Option(help="Name of the new version: apply it. Without: a preview.")] = None,
+    reason: Reason = "",
+    false_reject_rate: Annotated[float | None, typer.Option(min=0, max=1, help="By default as it is.")] = None,
+    guarantee: Annotated[
+        Literal["expected", "confident"] | None, typer.Option(help="On average, or with 95% confidence.")
+    ] = None,
+    review_rate: Annotated[float | None, typer.Option(min=0, max=1, help="By default as it is.")] = None,
+    audit_only: Annotated[
+        bool, typer.Option("--audit-only", help="Leave the earlier calibration parts out: production has moved.")
+    ] = False,
+    by: By = None,
+) -> None:
+    """New thresholds from the audit parts answered good: which past verdicts would change? Then apply."""
+    from defectflow.runtime.bundle import open_bundle
+    from defectflow.store import Store
+    from defectflow.store.recalibration import apply as apply_proposal
+    from defectflow.store.recalibration import propose
+
+    with Store.open(store) as opened:
+        proposal = propose(
+            opened,
+            open_bundle(bundle),
+            rate=false_reject_rate,
+            guarantee=guarantee,
+            review_rate=review_rate,
+            keep_earlier=not audit_only,
+        )
+        audit = proposal.audit
+        _say(
+            f"Audit sample: {audit.parts} parts: {audit.good} good, {audit.defective} defective, {audit.not_this_part} "
+            f"not this part, {audit.unanswered} unanswered, {audit.skipped} skipped, {audit.unreadable} unreadable."
+        )
+        for part, why in audit.left_out:
+            _say(f"  {part}: left out: {why}")
+        was, is_now = proposal.bundle.card.judge(), proposal.card.judge()
+        _say(f"{proposal.added} audit parts join; threshold {was.threshold.value:.4f} -> {is_now.threshold.value:.4f}.")
+        table = Table("part", "before", "after", title=f"{len(proposal.flips)} past parts would be judged otherwise")
+        for flip in proposal.flips[:SHOWN]:
+            table.add_row(flip.part.part, flip.before, flip.after)
+        out.print(table)
+        for sentence in proposal.sentences():
+            _say(sentence)
+        if apply is None:
+            _say("A preview: nothing was changed. --apply NAME --reason WHY puts it to work.")
+            return
+        version = apply_proposal(opened, proposal, name=apply, reason=reason, by=me(by))
+    _say(f"Applied as {version.name!r} ({version.calibration_id}).")
+
+
+@versions_app.command("apply")
+def apply_version(
+    bundle: BundlePath,
+    name: Annotated[str, typer.Argument(help="The version's name, or its calibration's number.")],
+    store: StoreUrl,
+    reason: Reason,
+    by: By = None,
+) -> None:
+    """Put any version's thresholds into the bundle: also the way back."""
+    from defectflow.runtime.bundle import open_bundle
+    from defectflow.store import Store
+
+    opened = open_bundle(bundle)
+    with Store.open(store) as log:
+        version = log.versions.get(opened.card.bundle_id, name)
+        saved = log.versions.apply(opened, version, by=me(by), reason=reason)
+    _say(f"{bundle} has calibration {saved.card.calibration_id} ({version.name}) now.")
+
+
+@versions_app.command("refit-manifest")
+def refit_manifest(
+    bundle: BundlePath,
+    good: Annotated[Path, typer.Argument(help="The pictures that the bundle was fitted on.")],
+    store: StoreUrl,
+    to: Annotated[Path, typer.Option("--out", help="The manifest (CSV), for fit.")],
+) -> None:
+    """What to fit again on: the same sides as before, and parts of the grey band answered good, to train only."""
+    from defectflow.dataset import find_pictures
+    from defectflow.runtime.bundle import fitted_parts, open_bundle
+    from defectflow.store import Store
+    from defectflow.store.recalibration import training_parts
+
+    opened = open_bundle(bundle)
+    sides = fitted_parts(opened)
+    rows, strangers = list[tuple[str, str, str]](), 0
+    for picture in find_pictures(good, label="good", usual_part_regex=opened.card.part_regex):
+        if picture.label == "good" and picture.part in sides:
+            rows.append((str(picture.path.absolute()), picture.part, sides[picture.part]))
+        else:
+            strangers += 1
+    with Store.open(store) as log:
+        answered = training_parts(log, opened)
+    rows += [(str(path), part.part, "train") for part, paths in answered for path in paths]
+    partial = to.with_name(f"{to.name}.partial")
+    with partial.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("path", "part", "split"), *rows])
+    partial.replace(to)
+    if strangers:
+        err.print(f"note: {strangers} pictures of {good} were not in the fit and are left out", markup=False)
+    _say(f"{len(rows)} pictures, with {len(answered)} parts answered good: {to}")
+
+
+def _say(words: str) -> None:
+    out.print(words, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,217 @@
+"""What a look at the data has shown, as facts; and the same as verdicts in plain words, each with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from defectflow.runtime.calibration import CONFIDENCE, Guarantee
+from defectflow.siblings import Siblings
+from defectflow.splits import Rejected
+
+Gravity = Literal["fine", "note", "look", "stop"]
+"""`note`: good to know; `look`: a person should; `stop`: a fit would fail."""
+HONEST = (
+    "Take a picture out only if it is wrong: good parts that merely look unusual are what the promise is about, and "
+    "without them it would not hold."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    topic: str
+    gravity: Gravity
+    said: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A picture labelled good, ranked by how unusual it looks to densities of the other parts."""
+
+    path: Path
+    part: str
+    rank: int
+    """1 for the most unusual."""
+    tail_units: float
+    stands_out: bool
+    """Whether it lies beyond what a set of good pictures of this size would show."""
+    where: tuple[float, float] | None
+    """The worst place, as shares of the picture's width and height; None where it is unusual mostly as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """Pictures of one size and depth."""
+
+    width_px: int
+    height_px: int
+    bits: int
+    pictures: int
+    example: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the parts support, for one of the two guarantees."""
+
+    guarantee: Guarantee
+    rate: float
+    calibration_needed: int
+    calibration_parts: int
+    """As many as these data can give: a third of the parts, or those that a manifest names."""
+    lowest_rate: float
+
+    @property
+    def kept(self) -> bool:
+        return self.calibration_parts >= self.calibration_needed
+
+
+@dataclass(frozen=True, slots=True)
+class DataCheck:
+    """Everything found. Pairs are (earlier picture, its twin); `suspects` are the most unusual, most unusual first."""
+
+    source: str
+    pictures: int
+    parts: int
+    pictures_per_part: tuple[int, int]
+    """Fewest and most."""
+    parts_named: bool
+    siblings: Siblings | None
+    unreadable: tuple[Rejected, ...]
+    exact: tuple[tuple[Path, Path], ...]
+    near: tuple[tuple[Path, Path], ...]
+    formats: tuple[Format, ...]
+    stretched: bool
+    """Whether pictures of different shape would be deformed differently."""
+    suspects: tuple[Suspect, ...]
+    wanted: Guarantee
+    promises: tuple[Promise, ...]
+    given_splits: bool
+    warnings: tuple[str, ...]
+    failure: str | None
+    """Why a fit would fail, in its own words."""
+
+    @property
+    def fit_fails(self) -> bool:
+        return self.failure is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for json.dumps; the keys are part of the product's interface."""
+        told = [asdict(finding) for finding in self.findings()]
+        return {"fit_fails": self.fit_fails, "findings": told, **_plain(asdict(self))}
+
+    def findings(self) -> list[Finding]:
+        """One verdict per topic, in the order in which they should be dealt with."""
+        found = [self._readable(), self._parts(), self._twins(), self._formats(), self._wrong(), *self._promises()]
+        if self.failure is not None:
+            found.insert(0, Finding("fit", "stop", f"A fit would fail: {self.failure}", "Put this right first."))
+        return [*found, *(Finding("division", "look", warning) for warning in self.warnings)]
+
+    def _readable(self) -> Finding:
+        bad, total = len(self.unreadable), self.pictures + len(self.unreadable)
+        if not bad:
+            return Finding("pictures", "fine", f"All {total} pictures can be read.")
+        said = f"{bad} of {total} pictures cannot be used, the first is {self.unreadable[0].path}."
+        return Finding("pictures", "look", said, "Save them again or remove them; a fit leaves them out.")
+
+    def _parts(self) -> Finding:
+        fewest, most = self.pictures_per_part
+        each = f"{most} of each" if fewest == most else f"{fewest} to {most} of each"
+        if self.parts_named:
+            return Finding("parts", "fine", f"{self.pictures} pictures show {self.parts} parts, {each}.")
+        if self.siblings is not None:
+            seen = self.siblings
+            return Finding(
+                "parts",
+                "look",
+                f"Every picture counts as a part, but {seen.pictures} of them look like several pictures of one part: "
+                f"{seen.example[0]} and {seen.example[1]} by their names, and {seen.alike:.0%} are nearest to such a "
+                "sibling. Counted as parts of their own, they make the promise fail.",
+                f"If so, give --part-regex '{seen.part_regex}': {seen.parts} parts.",
+            )
+        said = f"Every one of {self.pictures} pictures counts as a part of its own; nothing suggests otherwise."
+        return Finding("parts", "fine", said, "Where several pictures show one part, give --part-regex.")
+
+    def _twins(self) -> Finding:
+        if not self.exact and not self.near:
+            return Finding("twins", "fine", "No picture is there twice.")
+        same = [f"{len(self.exact)} pictures are there twice under another part's name"] if self.exact else []
+        alike = [f"{len(self.near)} nearly repeat a picture of another part"] if self.near else []
+        first, second = (self.exact or self.near)[0]
+        return Finding(
+            "twins",
+            "look",
+            f"{', and '.join([*same, *alike])}, the first {second} beside {first}.",
+            "Keep one of each pair; if they show one part, give --part-regex.",
+        )
+
+    def _formats(self) -> Finding:
+        usual, *others = self.formats or (None,)
+        if usual is None:
+            return Finding("formats", "look", "No picture could be read.")
+        name = f"{usual.width_px} x {usual.height_px} pixels, {usual.bits} bits"
+        if not others:
+            return Finding("formats", "fine", f"All pictures have {name}.")
+        said = f"The pictures have {len(self.formats)} sizes or depths: "
+        said += (
+            f"{sum(one.pictures for one in others)} of {self.pictures} pictures differ from {name}, the first "
+            f"{others[0].example} ({others[0].width_px} x {others[0].height_px}, {others[0].bits} bits)."
+        )
+        shapes = {one.width_px / one.height_px for one in self.formats}
+        if max(shapes) / min(shapes) > 1.02 and self.stretched:
+            said += " Their shapes differ too, so the model would see parts deformed differently."
+        return Finding(
+            "formats", "look", said, "Take all pictures with one camera setting, as on the line; or leave these out."
+        )
+
+    def _wrong(self) -> Finding:
+        out = [suspect for suspect in self.suspects if suspect.stands_out]
+        if not self.suspects:
+            return Finding("suspects", "look", "Too few parts to tell which pictures do not belong.")
+        if not out:
+            said = f"No picture stands out; the most unusual is {self.suspects[0].path}."
+            return Finding("suspects", "fine", said, f"Look at the first few all the same. {HONEST}")
+        count = "1 picture looks" if len(out) == 1 else f"{len(out)} pictures look"
+        said = f"{count} unlike the other parts, the first {out[0].path}."
+        return Finding("suspects", "look", said, f"Are they really good? {HONEST}")
+
+    def _promises(self) -> Iterator[Finding]:
+        for promise in self.promises:
+            sure = "on average" if promise.guarantee == "expected" else f"with {CONFIDENCE:.0%} confidence"
+            aim = f"At most {_percent(promise.rate)} of good parts rejected, {sure}"
+            if promise.kept:
+                yield Finding("promise", "fine", f"{aim}: there are enough parts.")
+                continue
+            supports = f"these support {_percent(promise.lowest_rate)}"
+            if self.given_splits:
+                needs = f"needs {promise.calibration_needed} calibration parts, the manifest names "
+                needs += f"{promise.calibration_parts}"
+            else:
+                needs = f"needs {3 * promise.calibration_needed} good parts, there are {self.parts}"
+            yield Finding(
+                "promise",
+                "look" if promise.guarantee == self.wanted else "note",
+                f"{aim}, {needs}; {supports}.",
+                f"Add parts, or accept {_percent(promise.lowest_rate)} (--rate {promise.lowest_rate:.4g}). Without "
+                "either, a fit ends uncalibrated.",
+            )
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.4g}%"
+
+
+def _plain(value: Any) -> Any:
+    """Paths as text, tuples as lists."""
+    match value:
+        case Path():
+            return str(value)
+        case dict():
+            return {key: _plain(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case _:
+            return value

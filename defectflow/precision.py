@@ -1,0 +1,227 @@
+"""A bundle -> the same model in another precision, calibrated through the graph that will run. No training, no torch.
+
+    find the fit's pictures by their pixels -> convert the backbone (int8: ranges from train parts)
+    -> the score's constants and the gate's limit again, from tune parts -> calibration parts, through the new graph
+
+The constants come from the same sides of the split as in the fit, so the guarantee holds for what is deployed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from defectflow.dataset import Picture, find_pictures
+from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
+from defectflow.quantising import Precision, inside, level_maps, with_level_constants, with_precision
+from defectflow.runtime.bundle import (
+    CARD,
+    CORE,
+    MODEL,
+    SIGNATURE,
+    Bundle,
+    checksums,
+    file_digest,
+    fitted_digests,
+    fitted_parts,
+    open_bundle,
+    save_bundle,
+)
+from defectflow.runtime.calibration import Guarantee
+from defectflow.runtime.card import Card
+from defectflow.runtime.golden import record_golden
+from defectflow.runtime.graph import SQUARE, core_of, detach_verdict, has_core
+from defectflow.runtime.image import pixel_digest, read_image, read_raw
+from defectflow.runtime.inspector import Inspector
+from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.runtime.recalibrate import measure_parts
+from defectflow.runtime.resize import to_square
+from defectflow.runtime.verdict import Measurement
+from defectflow.settings import parse_recipe
+
+RANGE_PICTURES = 128
+"""Train pictures, at most, from which int8 takes its ranges."""
+LISTED = 10
+"""Missing parts that an error names, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A bundle in another precision, and how it differs from the one it was made from, on tune pictures."""
+
+    bundle: Bundle
+    pictures: int
+    mean_score_difference: float
+    """In standard deviations of the good scores; the largest is in the card's `export_parity`."""
+
+
+def export_precision(
+    bundle: Bundle,
+    precision: Precision,
+    sources: Sequence[Path],
+    out: Path,
+    *,
+    part_regex: str | None = None,
+    watch: Watch = unwatched,
+) -> Exported:
+    """Write `bundle` in this precision to `out`; `sources` hold the pictures of the fit, found by their pixels.
+
+    Raises SettingsError, BundleError, or DataError naming the parts whose pictures are missing. Too few calibration
+    parts for the rate is no error: the bundle is saved uncalibrated, as the one it was made from.
+    """
+    if out.exists():
+        raise SettingsError(f"{out}: exists already; choose another --out")
+    card = bundle.card
+    if card.precision != "fp32":
+        raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")
+    scoring = detach_verdict(onnx.load(bundle.model))
+    if not has_core(scoring):
+        raise BundleError(f"{bundle.path}: has no {CORE}, from which precisions are made; fit again")
+    sides = _find(bundle, sources, part_regex, need_train=precision == "int8", watch=watch)
+    train, tune = ([picture.path for picture in sides[side]] for side in ("train", "tune"))
+    watch(Progress(f"convert to {precision}", 0, 1))
+    scoring = with_precision(scoring, precision, _squares(card, _spread_out(train, RANGE_PICTURES)))
+    scoring = with_level_constants(scoring, _level_constants(scoring, _squares(card, tune)))
+    watch(Progress(f"convert to {precision}", 1, 1))
+
+    folder = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(bundle.path, folder, ignore=shutil.ignore_patterns(CARD, CORE, SIGNATURE))
+    onnx.save(scoring, folder / MODEL)
+    digest = file_digest(folder / MODEL)
+    card = card.model_copy(
+        update={
+            "name": out.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "bundle_id": digest[:12],
+            "precision": precision,
+            "calibration": None,
+            "checksums": {MODEL: digest},
+        }
+    )
+    inspector = Inspector(Bundle(folder, card))
+    before, after = (list(each.measure_all(tune)) for each in (Inspector(bundle), inspector))
+    margin = parse_recipe(card.recipe, source=str(bundle.path)).verdict.gate_margin
+    limit = max(item.distance for item in after) * (1 + margin)
+    parity, mean_difference = _differences(before, after, bundle.card.good_spread)
+    card = card.model_copy(
+        update={
+            "distance_limit": limit,
+            "good_spread": float(np.std([item.score for item in after])),
+            "export_parity": parity,
+        }
+    )
+    made = Bundle(folder, card)
+    record_golden(made)
+    calibration = sides["calibration"]
+    parts, _ = measure_parts(Inspector(made), [p.path for p in calibration], [p.part for p in calibration], watch)
+    if len(parts) != len(card.calibration_parts):
+        raise DataError(
+            f"the calibration pictures found make {len(parts)} parts, but {len(card.calibration_parts)} calibrated "
+            f"{bundle.path}; name the parts as in the fit, by --part-regex or manifest, and give each picture once"
+        )
+    card = card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
+    with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
+        card = card.calibrated(parts, *_rates(bundle.card))
+    save_bundle(folder, card)
+    folder.rename(out)
+    return Exported(open_bundle(out), len(tune), mean_difference)
+
+
+def _find(
+    bundle: Bundle, sources: Sequence[Path], part_regex: str | None, *, need_train: bool, watch: Watch
+) -> dict[str, list[Picture]]:
+    """The pictures of each side of the fit, by the digests of their pixels; further calibration parts, too."""
+    side_of = fitted_digests(bundle) | dict.fromkeys(bundle.card.added_digests, "calibration")
+    usual = bundle.card.part_regex
+    candidates = [
+        picture
+        for source in sources
+        for picture in find_pictures(source, label="good", part_regex=part_regex, usual_part_regex=usual)
+    ]
+    sides: dict[str, list[Picture]] = {"train": [], "tune": [], "calibration": []}
+    missing = dict(side_of)
+    for done, picture in enumerate(candidates):
+        watch(Progress("find pictures of the fit", done, len(candidates)))
+        with contextlib.suppress(ImageError):  # it was in no fit
+            digest = pixel_digest(read_raw(picture.path))
+            if digest in side_of:
+                sides[side_of[digest]].append(picture)
+                missing.pop(digest, None)
+    watch(Progress("find pictures of the fit", len(candidates), len(candidates)))
+    folders = ", ".join(str(source) for source in sources)
+    for side in ("tune", "calibration"):
+        count = sum(other == side for other in missing.values())
+        if count:
+            found = {picture.part for picture in sides[side]}
+            names = [part for part, other in fitted_parts(bundle).items() if other == side and part not in found]
+            listed = ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+            said = f": parts {listed}" if names else ""
+            raise DataError(
+                f"{folders}: {count} {side} pictures of the fit are missing{said}; give the folders that hold the "
+                "pictures of the fit and of each later calibration, unchanged, with one --data each"
+            )
+    if need_train and not sides["train"]:
+        raise DataError(
+            f"{folders}: none of the fit's train pictures is here, from which int8 takes its ranges; give the folder "
+            "of the fit"
+        )
+    return sides
+
+
+def _squares(card: Card, paths: Sequence[Path]) -> Iterator[NDArray[np.float32]]:
+    for path in paths:
+        pixels = read_image(path, full_scale=card.image.full_scale)
+        yield to_square(pixels, card.image.geometry, card.image.size_px)
+
+
+def _spread_out(paths: list[Path], count: int) -> list[Path]:
+    """Evenly, at most `count`."""
+    return [paths[index] for index in np.unique(np.linspace(0, len(paths) - 1, count).astype(int))] if paths else []
+
+
+def _level_constants(scoring: onnx.ModelProto, tune: Iterator[NDArray[np.float32]]) -> list[dict[str, float]]:
+    """Each level's typical, mean and std over tune parts, by the rule of `Score.fit`, through this graph."""
+    names = level_maps(scoring)
+    looking = core_of(scoring)
+    looking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(looking.SerializeToString(), providers=["CPUExecutionProvider"])
+    maps = [session.run(names, {SQUARE: square[None]}) for square in tune]
+    constants = []
+    for values in zip(*maps, strict=True):
+        level = np.concatenate(values)  # (pictures, h_l, w_l)
+        seen = level[:, inside(scoring, *level.shape[1:])].astype(np.float64)
+        typical = float(seen.mean())
+        if any(value.name.endswith(".typical") for value in scoring.graph.initializer):
+            seen = np.abs(seen - typical)
+        std = max(float(seen.std(ddof=1)), 1e-6)
+        constants.append({"typical": typical, "mean": float(seen.mean()), "std": std})
+    return constants
+
+
+def _differences(
+    before: Sequence[Measurement], after: Sequence[Measurement], spread: float
+) -> tuple[dict[str, float], float]:
+    """The largest differences on tune pictures, and the mean one of the scores, in the good scores' unit."""
+    pairs = list(zip(before, after, strict=True))
+    scores = [abs(one.score - other.score) / spread for one, other in pairs]
+    maps = [float(np.abs(one.anomaly_map - other.anomaly_map).max()) / spread for one, other in pairs]
+    distances = [abs(one.distance - other.distance) / one.distance_limit for one, other in pairs]
+    parity = {"pictures": len(pairs), "score": max(scores), "anomaly_map": max(maps), "distance": max(distances)}
+    return parity, float(np.mean(scores))
+
+
+def _rates(card: Card) -> tuple[float, Guarantee, float]:
+    """What to promise: as the bundle does, or as was wanted where nothing is promised."""
+    if card.calibration is None or card.calibration.guarantee == "estimate":
+        return card.wanted_rate, card.wanted_guarantee, card.wanted_review_rate
+    return card.calibration.rate, card.calibration.guarantee, card.calibration.review_rate

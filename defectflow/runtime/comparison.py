@@ -1,0 +1,131 @@
+"""Two sights of the same pictures -> flips, borderline cases and differences: the rule by which backends are judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectflow.errors import ImageError
+from defectflow.runtime.calibration import Calibration
+from defectflow.runtime.card import Card
+from defectflow.runtime.certificate import Comparison
+from defectflow.runtime.verdict import Decision, Measurement, Verdict
+
+LISTED = 20
+"""Flipped pictures that a comparison names, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a picture must give."""
+
+    score: float
+    distance: float
+    decision: Decision | None
+    """None while the bundle is uncalibrated."""
+    anomaly_map: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, item: Measurement) -> Reference:
+        decision = item.decision if isinstance(item, Verdict) else None
+        return cls(item.score, item.distance, decision, item.anomaly_map)
+
+
+@dataclass
+class Tally:
+    """Differences of one backend from the reference, gathered picture by picture."""
+
+    backend: str
+    source: Literal["golden", "images"]
+    card: Card
+    calibration: Calibration | None
+    pictures: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    flipped: dict[str, None] = field(default_factory=dict)  # in order of appearance
+    borderline: set[str] = field(default_factory=set)
+    too_far: set[str] = field(default_factory=set)
+    largest: float = 0.0
+    total: float = 0.0
+    compared: int = 0
+    correlation: float = 1.0
+    failure: str = ""
+    """Why the first picture that must give a verdict gave none."""
+
+    def add(self, name: str, was: Reference | None, item: Measurement | ImageError, tolerance: float) -> None:
+        """One picture; `was` is None where it must be refused."""
+        self.pictures.add(name)
+        if was is None or isinstance(item, ImageError):
+            if was is None and isinstance(item, ImageError):
+                self.refused.add(name)
+            else:
+                self.flipped[name] = None
+                self.failure = self.failure or (str(item) if isinstance(item, ImageError) else "")
+            return
+        # Far outside, scores are huge and good scores no measure of them: there they are compared with themselves.
+        gated = not was.distance <= self.card.distance_limit
+        unit = max(self.card.good_spread, abs(was.score)) if gated else self.card.good_spread
+        difference = abs(item.score - was.score) / unit
+        if not difference <= tolerance:  # also where it is not a number
+            self.too_far.add(name)
+        # np.maximum and not max, which would overlook a score that is not a number.
+        self.largest = float(np.maximum(self.largest, difference))
+        self.total += difference
+        self.compared += 1
+        self.correlation = float(np.minimum(self.correlation, _correlation(was.anomaly_map, item.anomaly_map)))
+        if self.calibration is None or not isinstance(item, Verdict):
+            return
+        if _near_a_limit(was, self.card, self.calibration, tolerance):
+            self.borderline.add(name)
+        elif was.decision != item.decision:
+            self.flipped[name] = None
+
+    def row(self, p95_ms: float) -> Comparison:
+        return Comparison(
+            backend=self.backend,
+            source=self.source,
+            pictures=len(self.pictures),
+            refused=len(self.refused),
+            flips=len(self.flipped),
+            borderline=len(self.borderline),
+            largest_difference=self.largest,
+            mean_difference=self.total / self.compared if self.compared else 0.0,
+            map_correlation=self.correlation,
+            p95_ms=p95_ms,
+            flipped=tuple(self.flipped)[:LISTED],
+        )
+
+    def problems(self, tolerance: float) -> list[str]:
+        """Why this backend must not be used; empty where it may."""
+        where = f"{self.backend}, {'golden pictures' if self.source == 'golden' else 'your pictures'}"
+        said = []
+        if self.flipped:
+            more = f" and {len(self.flipped) - LISTED} more" if len(self.flipped) > LISTED else ""
+            why = f" ({self.failure})" if self.failure else ""
+            said.append(f"{where}: the verdict flips on {', '.join([*self.flipped][:LISTED])}{more}{why}")
+        elif self.too_far:
+            said.append(
+                f"{where}: no verdict flips, but scores of {len(self.too_far)} pictures differ by up to "
+                f"{self.largest:.2g} standard deviations of the good scores, more than the tolerance of {tolerance:g}; "
+                "to accept that, say so with --tolerance"
+            )
+        return said
+
+
+def _near_a_limit(was: Reference, card: Card, calibration: Calibration, tolerance: float) -> bool:
+    """Whether differences within the tolerance could change the verdict."""
+    cuts = (calibration.threshold.value, calibration.review.value)
+    return (
+        any(abs(was.score - cut) <= tolerance * card.good_spread for cut in cuts)
+        or abs(was.distance - card.distance_limit) <= tolerance * card.distance_limit
+    )
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Pearson's, of two maps; of equal ones 1, even where they are flat."""
+    if np.array_equal(first, second):
+        return 1.0
+    with np.errstate(all="ignore"):  # a flat map has none: not a number, which the certificate then says
+        return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])

@@ -1,0 +1,45 @@
+"""A bundle's reference/ -> the training part that a picture resembles most, to be looked at beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectflow.runtime.bundle import EMBEDDINGS, INDEX, REFERENCE, Bundle, check_file
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """One training picture."""
+
+    thumbnail: Path
+    part: str
+
+
+class References:
+    """The thumbnails of a bundle's training parts, found by pooled embedding.
+
+    Raises BundleError where a file is missing or not the one that the card describes.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        for name in (INDEX, EMBEDDINGS):
+            check_file(bundle.path, name, bundle.card)
+        self._bundle = bundle
+        self._thumbnails = json.loads((bundle.path / INDEX).read_text(encoding="utf-8"))["thumbnails"]
+        pooled = np.load(bundle.path / EMBEDDINGS, allow_pickle=False)  # (n, D)
+        # Each dimension counts by how much good parts differ in it, or the one with the largest numbers would decide.
+        self._spread = np.maximum(pooled.std(0), 1e-6)
+        self._pooled = pooled / self._spread
+
+    def most_similar(self, embedding: NDArray[np.float32]) -> Similar:
+        """The training picture nearest to a pooled embedding (D,); Euclidean, each dimension in its own spread."""
+        nearest = int(np.argmin(np.linalg.norm(self._pooled - embedding / self._spread, axis=1)))
+        row = self._thumbnails[nearest]
+        name = f"{REFERENCE}/{row['file']}"
+        check_file(self._bundle.path, name, self._bundle.card)
+        return Similar(self._bundle.path / name, row["part"])

@@ -1,0 +1,66 @@
+"""Names and embeddings -> do several pictures show one part, although nobody said so? Then the promise would fail."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defectflow.dataset import Picture
+from defectflow.duplicates import nearest_pictures
+
+PATTERNS = (
+    r"^(.+?)[_\-. ]+[A-Za-z]*\d+\.\w+$",  # part12_shot1.png, part12-2.png
+    r"^(.*\d)[_\-. ]?[A-Za-z]\.\w+$",  # 12a.png, 12_b.png
+    r"^(.+)/[^/]+$",  # part12/left.png
+)
+"""How names often tell a part from its pictures, as expressions for --part-regex."""
+FEWEST_GROUPS = 4
+ALIKE, TIMES_CHANCE = 0.5, 3.0
+"""Names alone prove nothing: so many of a group's pictures must be nearest to one of their own, and so many times more
+than if pictures were grouped at random."""
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """Pictures that seem to show one part, by their names and by their looks."""
+
+    part_regex: str
+    parts: int
+    pictures: int
+    """Pictures that share a part with another one."""
+    alike: float
+    """Share of those whose nearest neighbour, among all pictures, is of their own group."""
+    example: tuple[str, str]
+
+
+def find_siblings(pictures: Sequence[Picture], pooled: NDArray[np.floating[Any]]) -> Siblings | None:
+    """The naming pattern that fits best, if one does; `pooled` (N, D): one whitened embedding per picture.
+
+    Only for pictures that count as parts of their own: their part is their relative path without suffix.
+    """
+    nearest = nearest_pictures(pooled)[1]
+    found = [_test(pattern, pictures, nearest) for pattern in PATTERNS]
+    return max((one for one in found if one is not None), key=lambda one: one.alike, default=None)
+
+
+def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64]) -> Siblings | None:
+    matches = [re.search(pattern, f"{picture.part}{picture.path.suffix}") for picture in pictures]
+    if not all(matches):
+        return None
+    groups = [match[1] for match in matches if match]
+    sizes = Counter(groups)
+    shared = [row for row, group in enumerate(groups) if sizes[group] > 1]
+    if len(sizes) < FEWEST_GROUPS or not shared:
+        return None
+    alike = float(np.mean([groups[row] == groups[nearest[row]] for row in shared]))
+    chance = float(np.mean([(sizes[groups[row]] - 1) / (len(groups) - 1) for row in shared]))
+    if alike < max(ALIKE, TIMES_CHANCE * chance):
+        return None
+    first, second, *_ = (pictures[row].path.name for row in shared if groups[row] == groups[shared[0]])
+    return Siblings(pattern, len(sizes), len(shared), alike, (first, second))

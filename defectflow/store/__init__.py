@@ -1,0 +1,51 @@
+"""What was inspected, what people said about it, and which thresholds held: a log that cannot be altered unnoticed.
+
+    store = Store.open("inspections.db")
+    store.record(card, [Seen("a.png", verdict, part="17")], by="anna", source="ui")
+    for part in store.reviews.queue(card.bundle_id): ...
+
+The path of a row:
+
+    record      verdicts -> rows of `inspections`
+    history     rows -> search, counts, yield, a part's story, CSV
+    reviews     a queue -> answers, who and when
+    versions    calibrations and which of them holds
+    users       who may do what
+    returning   answers -> new thresholds (preview, apply, roll back)
+    drift       scores -> has production moved?
+
+Beneath them: schema (tables), chain (each row is bound to the one before), database (SQLite or PostgreSQL, one writer
+at a time), retention. Beside `defectflow.runtime`; never torch.
+"""
+
+from defectflow.store.records import (
+    Activation,
+    Answer,
+    CalibrationVersion,
+    Inspection,
+    PartInspection,
+    Query,
+    Review,
+    Role,
+    Seen,
+    User,
+    YieldCount,
+)
+from defectflow.store.settings import StoreSettings
+from defectflow.store.store import Store
+
+__all__ = [
+    "Activation",
+    "Answer",
+    "CalibrationVersion",
+    "Inspection",
+    "PartInspection",
+    "Query",
+    "Review",
+    "Role",
+    "Seen",
+    "Store",
+    "StoreSettings",
+    "User",
+    "YieldCount",
+]

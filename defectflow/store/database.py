@@ -1,0 +1,172 @@
+"""A URL -> a database whose schema is current, with many readers and one writer at a time.
+
+SQLite (the default) runs in WAL mode, and a writer begins with BEGIN IMMEDIATE; PostgreSQL takes an advisory lock. So
+each line of the chain is written after the one that it is bound to, whoever else writes. WAL needs a disk of this
+machine: several machines share a PostgreSQL server, not a SQLite file on a network drive.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from defectflow.errors import StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+WAIT_S = 60
+"""How long a writer waits for the others."""
+LOCK = 0x6465_6665_6374  # "defect": any number that is always the same
+DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgres": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+
+
+class Database:
+    """An open database. `reading` and `writing` are its transactions; all errors leave as StoreError."""
+
+    def __init__(self, url: str, *, revision: str = "head") -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        try:
+            self._engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
+        except (NoSuchModuleError, ModuleNotFoundError) as error:
+            raise StoreError(f"{self}: {error}; pip install 'defectflow[serve]'") from error
+        if self.is_sqlite:
+            self._check_folder()
+            event.listen(self._engine, "connect", _prepare_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+        self._migrate(revision)
+
+    def __str__(self) -> str:
+        """The URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file; None for a server."""
+        return Path(self.url.database) if self.is_sqlite and self.url.database else None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view; never waits for writers."""
+        with self._transaction(writing=False) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """All or nothing, and nobody else writes meanwhile."""
+        with self._transaction(writing=True) as connection:
+            yield connection
+
+    @contextmanager
+    def examining(self) -> Iterator[Connection]:
+        """As `reading`, but text that is no Unicode any more can be read, and so be found out."""
+        with self.reading() as connection:
+            driver = connection.connection.dbapi_connection
+            if not isinstance(driver, sqlite3.Connection):
+                yield connection
+                return
+            driver.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+            try:
+                yield connection
+            finally:
+                driver.text_factory = str
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, writing: bool) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                options: dict[str, Any] = {"defectflow_writing": writing}
+                if not self.is_sqlite and not writing:
+                    options["isolation_level"] = "REPEATABLE READ"
+                connection = connection.execution_options(**options)
+                with connection.begin():
+                    if writing and not self.is_sqlite:
+                        connection.execute(text(f"SET LOCAL lock_timeout = '{WAIT_S}s'"))
+                        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+                    yield connection
+        except SQLAlchemyError as error:
+            raise StoreError(f"{self}: {_reason(error)}") from error
+        except UnicodeDecodeError as error:  # of SQLite's own tables, or of what it says about them
+            raise StoreError(f"{self}: is damaged; restore it from a copy ({error})") from error
+
+    def _check_folder(self) -> None:
+        folder = None if self.file is None else self.file.absolute().parent
+        if folder is None or self.url.database == ":memory:":
+            raise StoreError("a store needs a file or a server; give a path such as inspections.db")
+        if not folder.is_dir():
+            raise StoreError(f"{self.file}: the folder {folder} does not exist; make it, or give another path")
+
+    def _migrate(self, revision: str) -> None:
+        """Bring the schema up to date. Two processes that open an old store at once do it once."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+        scripts = ScriptDirectory.from_config(config)
+        with self.reading() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise StoreError(f"{self}: was written by a newer DefectFlow (schema {current}); update this one")
+        if current == scripts.get_current_head():
+            return
+        with self.writing() as connection:
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, revision)
+            except CommandError as error:
+                raise StoreError(f"{self}: its schema cannot be brought up to date ({error})") from error
+
+
+def parse_url(url: str) -> URL:
+    """A path, `sqlite:///path` or `postgresql://user:password@host/database` -> URL. Raises StoreError."""
+    if "://" not in url:
+        return URL.create("sqlite", database=str(Path(url).expanduser()))
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise StoreError(f"store {url!r} is no URL; {_EXAMPLES}") from error
+    driver = DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise StoreError(f"store of kind {parsed.drivername!r} is not supported; {_EXAMPLES}")
+    return parsed.set(drivername=driver)
+
+
+_EXAMPLES = "give a path such as inspections.db, or postgresql://user:password@host/database"
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say, not where the driver thinks
+    connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a row that was acknowledged survives a power cut
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("defectflow_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    """What the database said, without the statement."""
+    said = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
+    reason = said[0] if said else type(error).__name__
+    if "locked" in reason or "lock timeout" in reason:
+        return f"{reason}: others have been writing for {WAIT_S} s; try again"
+    return reason

@@ -1,0 +1,139 @@
+"""Scores in order -> has production moved? A test that may be looked at after every part.
+
+Each part is ranked among the calibration parts *and all earlier parts of this model version*:
+
+    p_t = (#{i < t: s_i > s_t} + u_t (1 + #{i < t: s_i = s_t})) / (n + t),   u_t uniform on (0, 1)
+
+While parts are exchangeable the p_t are independent and uniform, exactly and whatever the scores' distribution. (Ranks
+against the calibration parts alone are not independent: they all share one sample, and alarm falsely.) Bets f_j with
+mean 1 turn them into evidence, and each Shiryaev-Roberts statistic adds it up over all moments at which a shift may
+have begun:
+
+    R_j <- (1 + R_j) f_j(p_t),   R = mean of the R_j,   alarm where R >= A
+
+R_t - t is a martingale while nothing has moved, so alarms are at least A parts apart on average, and the chance of one
+within the first m parts is at most m / A. Every f_j is 1 for p below the review rate: what the line rejects or reviews
+anyway is no evidence, so ordinary defects, even a burst of them, do not fire it. It watches how *good* parts score.
+
+Source: Vovk, Nouretdinov, Gammerman 2003 (exchangeability online); Vovk 2020, arXiv:2006.02329 (Shiryaev-Roberts).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+from defectflow.runtime.card import Card
+
+if TYPE_CHECKING:
+    from defectflow.store.store import Store
+
+SHIFTS = (-1.0, -0.5, 0.5, 1.0)
+"""The shifts that are bet on, in standard deviations of good scores: down and up, half and whole."""
+CLIPPED = 3.0
+"""Beyond so many standard deviations, no further evidence."""
+_normal = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class DriftPoint:
+    """The evidence after one part."""
+
+    part: str
+    at: datetime
+    p_value: float
+    evidence: float
+    """R; the alarm is at `Drift.run_length`."""
+    alarm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """The whole course of one model version."""
+
+    points: tuple[DriftPoint, ...]
+    run_length: int
+    """Good parts between false alarms, on average, at least."""
+
+    @property
+    def alarms(self) -> list[DriftPoint]:
+        return [point for point in self.points if point.alarm]
+
+    def sentence(self) -> str:
+        """What the course says, in words."""
+        promise = f"False alarms come at least {self.run_length:,} good parts apart on average."
+        if not self.points:
+            return f"No part has been inspected with this model yet. {promise}"
+        if self.alarms:
+            last = self.alarms[-1]
+            return (
+                f"Production has moved: {len(self.alarms)} alarm(s) in {len(self.points):,} parts, the last at part "
+                f"{last.part} ({last.at:%Y-%m-%d %H:%M} UTC). {promise}"
+            )
+        return f"No sign of drift in {len(self.points):,} parts. {promise}"
+
+
+class Monitor:
+    """Takes scores one by one. `flat`: the share of the most unusual parts that is no evidence (the review rate)."""
+
+    def __init__(self, calibration_scores: Iterable[float], *, flat: float, run_length: float) -> None:
+        self._scores = sorted(calibration_scores)
+        self._flat = flat
+        self._run_length = run_length
+        self._edge = _normal.inv_cdf(1 - flat)
+        self._scale = [(1 - flat) / (math.exp(shift**2 / 2) * _capped_mass(shift, self._edge)) for shift in SHIFTS]
+        self._evidence = [0.0] * len(SHIFTS)
+
+    def see(self, score: float, coin: float) -> tuple[float, float, bool]:
+        """The next part's score, and its u_t -> p-value, evidence, alarm. After an alarm the evidence begins anew."""
+        p_value = self._rank(score, coin)
+        bets = self.bets(p_value)
+        self._evidence = [(1 + before) * bet for before, bet in zip(self._evidence, bets, strict=True)]
+        evidence = math.fsum(self._evidence) / len(self._evidence)
+        alarm = evidence >= self._run_length
+        if alarm:
+            self._evidence = [0.0] * len(SHIFTS)
+        return p_value, evidence, alarm
+
+    def bets(self, p_value: float) -> list[float]:
+        """f_j(p): 1 below the flat share; above it the likelihood ratio of a shift, scaled to mean 1."""
+        if p_value <= self._flat:
+            return [1.0] * len(SHIFTS)
+        z = max(_normal.inv_cdf(1 - p_value), -CLIPPED) if p_value < 1 else -CLIPPED
+        return [scale * math.exp(shift * z) for shift, scale in zip(SHIFTS, self._scale, strict=True)]
+
+    def _rank(self, score: float, coin: float) -> float:
+        low, high = bisect_left(self._scores, score), bisect_right(self._scores, score)
+        above, equal = len(self._scores) - high, high - low
+        insort(self._scores, score)
+        return (above + coin * (1 + equal)) / len(self._scores)
+
+
+def _capped_mass(shift: float, edge: float) -> float:
+    """exp(-shift^2 / 2) times the integral of exp(shift z) over standard normal z < edge, z capped at -CLIPPED."""
+    between = _normal.cdf(edge - shift) - _normal.cdf(-CLIPPED - shift)
+    return between + math.exp(-shift * CLIPPED - shift**2 / 2) * _normal.cdf(-CLIPPED)
+
+
+def drift(store: Store, card: Card) -> Drift:
+    """The course of one model version over everything that the store has seen of it. Raises NotCalibrated.
+
+    A part counts once, when it was first seen, with its worst picture. Each coin depends on the part and the store's
+    secret alone, so the same log always gives the same course.
+    """
+    settings = store.settings.drift
+    parts = [part for part in store.reviews.parts(card.bundle_id) if part.score is not None]
+    seen = {part.part for part in parts}  # audit parts that joined the calibration are in the stream already
+    fixed = [math.inf if row.score is None else row.score for row in card.calibration_parts if row.part not in seen]
+    monitor = Monitor(fixed, flat=card.judge().review_rate, run_length=settings.run_length)
+    points = []
+    for part in parts:
+        coin = store.fair_coin("drift", card.bundle_id, part.part)
+        p_value, evidence, alarm = monitor.see(part.score or 0.0, coin)
+        points.append(DriftPoint(part.part, part.pictures[0].at, p_value, evidence, alarm))
+    return Drift(tuple(points), settings.run_length)

@@ -1,0 +1,147 @@
+"""Rows -> search, counts, yield, a part's story, CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TextIO
+
+from sqlalchemy import Select, case, func, select
+
+from defectflow.store import schema
+from defectflow.store.database import Database
+from defectflow.store.records import (
+    PRECEDENCE,
+    CalibrationVersion,
+    Inspection,
+    Query,
+    Review,
+    YieldCount,
+    read,
+    stamp,
+)
+
+_table = schema.inspections
+EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that is known of a part, oldest first."""
+
+    part: str
+    inspections: tuple[Inspection, ...]
+    reviews: tuple[Review, ...]
+    calibrations: tuple[CalibrationVersion, ...]
+    """The versions whose thresholds it was judged by."""
+
+
+class History:
+    """Everything that was inspected."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def search(self, query: Query = Query()) -> list[Inspection]:  # noqa: B008  (frozen)
+        """Inspections, newest first, `limit` of them from `offset` on."""
+        wanted = _where(select(_table), query).order_by(_table.c.id.desc()).limit(query.limit).offset(query.offset)
+        with self._database.reading() as connection:
+            return [read(Inspection, row) for row in connection.execute(wanted).mappings()]
+
+    def count(self, query: Query = Query()) -> int:  # noqa: B008
+        """How many inspections there are, on all pages."""
+        with self._database.reading() as connection:
+            return int(connection.execute(_where(select(func.count()).select_from(_table), query)).scalar_one())
+
+    def get(self, inspection_id: int) -> Inspection | None:
+        with self._database.reading() as connection:
+            row = connection.execute(select(_table).where(_table.c.id == inspection_id)).mappings().first()
+        return None if row is None else read(Inspection, row)
+
+    def counts(self, query: Query = Query(), *, every: Literal["day", "hour"] = "day") -> list[YieldCount]:  # noqa: B008
+        """Parts by decision, over time. A part counts once, when it was first seen, as its worst picture was judged."""
+        rank = case({word: place for place, word in enumerate(PRECEDENCE)}, value=_table.c.decision)
+        parts = _where(
+            select(func.min(_table.c.at).label("at"), func.max(rank).label("rank")).group_by(
+                _table.c.bundle_id, _table.c.part
+            ),
+            query,
+        ).subquery()
+        start = func.substr(parts.c.at, 1, 10 if every == "day" else 13).label("start")
+        wanted = select(start, parts.c.rank, func.count().label("parts")).group_by(start, parts.c.rank)
+        found: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(PRECEDENCE, 0))
+        with self._database.reading() as connection:
+            for row in connection.execute(wanted):
+                found[row.start][PRECEDENCE[row.rank]] = row.parts
+        return [YieldCount(start=start, **counts) for start, counts in sorted(found.items())]
+
+    def story(self, part: str, *, bundle_id: str | None = None) -> Story:
+        """Everything about the part of this name, by one model or by all."""
+        inspections, reviews = schema.inspections, schema.reviews
+        with self._database.reading() as connection:
+
+            def rows(table: Any) -> Iterator[Any]:
+                wanted = select(table).where(table.c.part == part).order_by(table.c.id)
+                wanted = wanted if bundle_id is None else wanted.where(table.c.bundle_id == bundle_id)
+                return iter(connection.execute(wanted).mappings())
+
+            seen = tuple(read(Inspection, row) for row in rows(inspections))
+            said = tuple(read(Review, row) for row in rows(reviews))
+            versions = select(schema.calibrations).where(
+                schema.calibrations.c.calibration_id.in_({item.calibration_id for item in seen})
+            )
+            judged_by = tuple(
+                read(CalibrationVersion, row)
+                for row in connection.execute(versions.order_by(schema.calibrations.c.id)).mappings()
+            )
+        return Story(part, seen, said, judged_by)
+
+    def models(self) -> list[tuple[str, str]]:
+        """(bundle_id, name) of every model that has inspected anything, the one used last first."""
+        wanted = (
+            select(_table.c.bundle_id, func.max(_table.c.model).label("name"))
+            .group_by(_table.c.bundle_id)
+            .order_by(func.max(_table.c.id).desc())
+        )
+        with self._database.reading() as connection:
+            return [(row.bundle_id, row.name) for row in connection.execute(wanted)]
+
+    def export_csv(self, stream: TextIO, query: Query = Query()) -> int:  # noqa: B008
+        """Every inspection of the query, whatever its page, oldest first; how many. In bounded memory."""
+        wanted = _where(select(*(_table.c[name] for name in EXPORTED)), query).order_by(_table.c.id)
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(EXPORTED)
+        count = 0
+        with self._database.reading() as connection:
+            for row in connection.execution_options(yield_per=PAGE).execute(wanted):
+                writer.writerow([_harmless(value) for value in row])
+                count += 1
+        return count
+
+
+def _where(statement: Select[Any], query: Query) -> Select[Any]:
+    columns = _table.c
+    if query.since is not None:
+        statement = statement.where(columns.at >= stamp(query.since))
+    if query.until is not None:
+        statement = statement.where(columns.at < stamp(query.until))
+    if query.decisions:
+        statement = statement.where(columns.decision.in_(query.decisions))
+    if query.file:
+        statement = statement.where(func.lower(columns.file).contains(query.file.lower(), autoescape=True))
+    for name in ("part", "bundle_id", "calibration_id"):
+        value = getattr(query, name)
+        if value is not None:
+            statement = statement.where(columns[name] == value)
+    if query.audit is not None:
+        statement = statement.where(columns.audit == int(query.audit))
+    return statement
+
+
+def _harmless(value: Any) -> Any:
+    """A file may be named like a formula, which a spreadsheet would run."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

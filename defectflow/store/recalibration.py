@@ -1,0 +1,246 @@
+"""Answers -> new thresholds, looked at before they hold. The way back from a false alarm to the model.
+
+Reviews are a biased sample: people are asked about what the model finds unusual. So only parts of the *audit sample*,
+drawn whatever their score, join the calibration, and only those answered good. Where too many of them lack an answer,
+the missing ones may be the unusual ones, and recalibration refuses. Answers about the grey band may train a re-fit
+(`training_parts`), never calibrate; and no part does both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from defectflow.errors import CalibrationError
+from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
+from defectflow.runtime.calibration import Calibration, Guarantee
+from defectflow.runtime.card import CalibrationPart, Card
+from defectflow.runtime.verdict import decide
+from defectflow.store.records import PRECEDENCE, Answer, CalibrationVersion, PartInspection, Word
+from defectflow.store.versions import unchanged
+
+if TYPE_CHECKING:
+    from defectflow.store.store import Store
+
+ORIGIN = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTally:
+    """What became of the audit sample."""
+
+    good: int
+    defective: int
+    not_this_part: int
+    skipped: int
+    unanswered: int
+    unreadable: int
+    """Parts with a picture that could not be read; they count as unanswered."""
+    left_out: tuple[tuple[str, str], ...]
+    """(part, reason): answered good, but no new evidence."""
+
+    @property
+    def parts(self) -> int:
+        return self.good + self.defective + self.not_this_part + self.missing
+
+    @property
+    def missing(self) -> int:
+        return self.skipped + self.unanswered + self.unreadable
+
+    @property
+    def missing_share(self) -> float:
+        return self.missing / self.parts if self.parts else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A past part whose verdict the new thresholds change."""
+
+    part: PartInspection
+    before: Word
+    after: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """New thresholds that hold nowhere yet. To discard it, forget it."""
+
+    bundle: Bundle
+    card: Card
+    """As the bundle's would be."""
+    audit: AuditTally
+    added: int
+    """Audit parts that join the calibration."""
+    flips: tuple[Flip, ...]
+
+    @property
+    def rate_if_missing_are_unusual(self) -> float:
+        """The promised average rate, were every audit part without an answer a good part above all others."""
+        threshold = self.card.judge().threshold
+        above = len(self.card.calibration_parts) + 1 - threshold.rank + self.audit.missing
+        return above / (len(self.card.calibration_parts) + 1 + self.audit.missing)
+
+    def sentences(self) -> list[str]:
+        """What the new thresholds promise, and what they rest on."""
+        said = self.card.guarantee()
+        if self.audit.missing:
+            said.append(
+                f"{self.audit.missing} of {self.audit.parts} audit parts have no answer; were all of them good and "
+                f"more unusual than any other, the average would be at most {self.rate_if_missing_are_unusual:.2%}."
+            )
+        return said
+
+
+def propose(
+    store: Store,
+    bundle: Bundle,
+    *,
+    rate: float | None = None,
+    guarantee: Guarantee | None = None,
+    review_rate: float | None = None,
+    keep_earlier: bool = True,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Proposal:
+    """Thresholds with the audit parts answered good, and the past parts that would be judged otherwise.
+
+    What is not given stays as the bundle has it; a review rate below the rate is raised to it. Without
+    `keep_earlier`, the audit parts alone calibrate: for when production has moved and the earlier parts are no longer
+    like it. `since` and `until` bound when a part was first seen. Nothing is changed anywhere. No picture is judged
+    again: stored scores suffice.
+
+    Raises NotCalibrated, and CalibrationError where the audit sample lacks answers, adds nothing, or is too small.
+    """
+    card, now = bundle.card, bundle.card.judge()
+    parts = store.reviews.parts(card.bundle_id)
+    drawn = [
+        part
+        for part in parts
+        if part.audit
+        and (since is None or part.pictures[0].at >= since)
+        and (until is None or part.pictures[0].at < until)
+    ]
+    audit, added = _examine(drawn, bundle)
+    limit = store.settings.review.unanswered
+    if audit.missing_share > limit:
+        raise CalibrationError(
+            f"{audit.missing} of {audit.parts} audit parts have no answer ({audit.unanswered} waiting, {audit.skipped} "
+            f"skipped, {audit.unreadable} unreadable): {audit.missing_share:.1%}, at most {limit:.0%} may. The missing "
+            "ones may be the unusual ones; answer them first."
+        )
+    if not added:
+        raise CalibrationError(
+            f"no audit part adds evidence: of {audit.parts}, {audit.good} are answered good, and {len(audit.left_out)} "
+            "of these cannot be counted; inspect and answer more"
+        )
+    rows = tuple(_row(part) for part in added)
+    rate = now.rate if rate is None else rate
+    proposed = card.calibrated(
+        (*card.calibration_parts, *rows) if keep_earlier else rows,
+        rate,
+        guarantee or (card.wanted_guarantee if now.guarantee == "estimate" else now.guarantee),
+        max(now.review_rate, rate) if review_rate is None else review_rate,
+    )
+    digests = [str(picture.pixel_sha256) for part in added for picture in part.pictures]
+    proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
+    return Proposal(bundle, proposed, audit, len(added), flips(parts, now, proposed.judge()))
+
+
+def apply(store: Store, proposal: Proposal, *, name: str, reason: str, by: str) -> CalibrationVersion:
+    """Make a proposal a named version and put it to work in its bundle.
+
+    Raises StoreError where the name is taken, or the bundle was calibrated since the proposal was made.
+    """
+    bundle = unchanged(proposal.bundle)
+    before = bundle.card.calibration_id
+    version = store.versions.add(proposal.card, name=name, reason=reason, by=by, origin=ORIGIN, parent=before)
+    store.versions.apply(bundle, version, by=by, reason=reason)
+    return version
+
+
+def flips(parts: Sequence[PartInspection], before: Calibration, after: Calibration) -> tuple[Flip, ...]:
+    """The parts that two calibrations of one model judge differently, from stored scores."""
+    found = (Flip(part, rejudged(part, before), rejudged(part, after)) for part in parts)
+    return tuple(flip for flip in found if flip.before != flip.after)
+
+
+def rejudged(part: PartInspection, calibration: Calibration) -> Word:
+    """What the part's worst picture leads to under these thresholds."""
+    words: list[Word] = ["error"]
+    for picture in part.pictures:
+        if picture.score is not None:
+            cuts = (calibration.threshold.value, calibration.review.value)
+            decision = decide(picture.score, *cuts, gated=picture.gated)
+            words.append(PRECEDENCE[1 + decision])
+    return max(words, key=PRECEDENCE.index)
+
+
+def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[Path, ...]]]:
+    """Parts that may join the training of a re-fit, with their pictures: answered good, and not of the audit sample.
+
+    Parts that calibrate or tune the bundle stay on their side. Parts whose pictures are gone are left out.
+    """
+    sides = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
+    found = []
+    for part in store.reviews.parts(bundle.card.bundle_id, asked=True):
+        if part.audit or part.answer is not Answer.GOOD or sides.get(part.part, "train") != "train":
+            continue
+        pictures = [store.picture(picture) for picture in part.pictures]
+        readable = tuple(dict.fromkeys(picture for picture in pictures if picture is not None))
+        if len(readable) == len({picture.sha256 for picture in part.pictures}):
+            found.append((part, readable))
+    return found
+
+
+def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTally, list[PartInspection]]:
+    """The audit sample counted, and its parts that bring new evidence about good ones."""
+    used_parts = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
+    used = set(fitted_digests(bundle)) | set(bundle.card.added_digests)
+    counts = dict.fromkeys((*Answer, None), 0)
+    unreadable = 0
+    left_out, added = list[tuple[str, str]](), list[PartInspection]()
+    for part in drawn:
+        if any(picture.score is None for picture in part.pictures):
+            unreadable += 1  # a part must not look better for its worst picture missing
+            continue
+        counts[part.answer] += 1
+        if part.answer is not Answer.GOOD:
+            continue
+        digests = {picture.pixel_sha256 for picture in part.pictures}
+        if part.part in used_parts:
+            left_out.append((part.part, f"used already ({used_parts[part.part]})"))
+        elif digests & used:
+            left_out.append((part.part, "the very picture was used already, in the fit or in a calibration"))
+        elif None in digests:
+            left_out.append((part.part, "its picture was not at hand, so nobody knows whether the fit has seen it"))
+        elif bundle.card.parts_known != part.pictures[0].part_known and (
+            bundle.card.parts_known or len({picture.sha256 for picture in part.pictures}) > 1
+        ):
+            left_out.append((part.part, "is not counted as the calibration counts: by part, or by picture"))
+        else:
+            used |= {str(digest) for digest in digests}
+            added.append(part)
+    tally = AuditTally(
+        good=counts[Answer.GOOD],
+        defective=counts[Answer.DEFECTIVE],
+        not_this_part=counts[Answer.NOT_THIS_PART],
+        skipped=counts[Answer.SKIP],
+        unanswered=counts[None],
+        unreadable=unreadable,
+        left_out=tuple(left_out),
+    )
+    return tally, added
+
+
+def _row(part: PartInspection) -> CalibrationPart:
+    score = part.score
+    return CalibrationPart(
+        part=part.part,
+        score=None if score is None or not math.isfinite(score) else score,
+        peak=max(picture.peak or 0.0 for picture in part.pictures),
+        pictures=len({picture.sha256 for picture in part.pictures}),
+    )

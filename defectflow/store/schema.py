@@ -1,0 +1,163 @@
+"""The tables. A change here needs a migration beside the others; rows once written are never changed.
+
+Every row of the tables in CHAINED has a line in `chain` with its digest, bound to the line before.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, SmallInteger, Table, Text
+
+metadata = MetaData()
+
+_number = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", _number, primary_key=True, autoincrement=False)
+
+
+chain = Table(
+    "chain",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),  # the row's table
+    Column("digest", Text, nullable=False),  # of the row
+    Column("previous", Text, nullable=False),  # the hash of the line before
+    Column("hash", Text, nullable=False),
+)
+
+inspections = Table(
+    "inspections",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("calibration_id", Text, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("part_known", SmallInteger, nullable=False),
+    Column("sha256", Text),
+    Column("pixel_sha256", Text),
+    Column("kept", Text),
+    Column("picture", Text),
+    Column("decision", Text, nullable=False),
+    Column("score", Double),
+    Column("p_value", Double),
+    Column("distance", Double),
+    Column("distance_limit", Double),
+    Column("threshold", Double),
+    Column("review_threshold", Double),
+    Column("pixel_threshold", Double),
+    Column("peak", Double),
+    Column("regions", Text),
+    Column("height_px", Integer),
+    Column("width_px", Integer),
+    Column("milliseconds", Double),
+    Column("audit", SmallInteger, nullable=False),
+    Column("error", Text),
+    Index("inspections_part", "bundle_id", "part"),
+    Index("inspections_at", "at"),
+    Index("inspections_sha256", "sha256"),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("inspection_id", _number, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("answer", Text),
+    Column("kind", Text),
+    Column("comment", Text),
+    Column("undoes", _number),
+    Index("reviews_part", "bundle_id", "part"),
+)
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("calibration_id", Text, nullable=False),
+    Column("parent", Text),
+    Column("body", Text, nullable=False),
+    Index("calibrations_name", "bundle_id", "name", unique=True),
+)
+
+activations = Table(
+    "activations",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("calibration_id", Text, nullable=False),
+    Column("path", Text, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text),  # null: removed
+    Column("password_hash", Text),
+    Index("users_name", "name"),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("through", _number, nullable=False),  # rows of REMOVABLE up to this id are gone
+    Column("rows", Integer, nullable=False),
+    Column("pictures", Integer, nullable=False),  # copies removed
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""Not chained and never exported: what the audit draw depends on."""
+
+sign_ins = Table(
+    "sign_ins",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("last_at", Text, nullable=False),
+)
+"""Not chained: failed sign-ins in a row, so that they can be limited."""
+
+CHAINED = (inspections, reviews, calibrations, activations, users, settings, removals)
+REMOVABLE = (inspections, reviews)
+"""What retention may remove: the lines in `chain` stay."""

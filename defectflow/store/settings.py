@@ -1,0 +1,43 @@
+"""What a store keeps, for how long, and how many parts it asks a person about. Recorded in the store itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReviewSettings(_Settings):
+    """The audit sample: parts that a person judges whatever the model says."""
+
+    audit_rate: float = Field(0.05, ge=0, le=1)
+    """Share of parts drawn, independently of their scores."""
+    unanswered: float = Field(0.05, ge=0, le=0.5)
+    """Largest share of the audit sample without an answer with which thresholds may still be set from it."""
+
+
+class DriftSettings(_Settings):
+    """When production counts as moved."""
+
+    run_length: int = Field(100_000, ge=100)
+    """Good parts between false alarms, on average, at least."""
+
+
+class StoreSettings(_Settings):
+    """Everything that shapes a store. Every change is a row of it."""
+
+    pictures: Literal["path", "copy", "none"] = "path"
+    """`path`: remember where a picture lies; `copy`: keep a copy of it; `none`: neither, only its digest."""
+    picture_folder: Path | None = None
+    """Where copies go; null: beside the SQLite file. A PostgreSQL store needs one for copies."""
+    keep_pictures_days: int | None = Field(None, ge=1)
+    """Copies older than this are removed by `retain`; null: never."""
+    keep_rows_days: int | None = Field(None, ge=1)
+    """What was inspected and answered longer ago than this is removed by `retain`; null: never."""
+    review: ReviewSettings = ReviewSettings()
+    drift: DriftSettings = DriftSettings()

@@ -1,0 +1,196 @@
+"""Verdicts -> rows that stay. The store's front door: open, record, settings, retention, verification."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sqlalchemy import select
+
+from defectflow.errors import ImageError, StoreError
+from defectflow.runtime.bundle import file_digest
+from defectflow.runtime.card import Card
+from defectflow.runtime.image import pixel_digest, read_raw
+from defectflow.runtime.verdict import Verdict
+from defectflow.store import chain, schema
+from defectflow.store.audit import AuditDraw
+from defectflow.store.database import Database
+from defectflow.store.history import History
+from defectflow.store.records import Inspection, Seen, stamp
+from defectflow.store.retention import retain
+from defectflow.store.reviews import Reviews
+from defectflow.store.settings import StoreSettings
+from defectflow.store.users import Users
+from defectflow.store.versions import Versions, digests_of
+
+
+class Store:
+    """An open store. Safe to use from several threads, and from several processes at once."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.history = History(database)
+        self.reviews = Reviews(database)
+        self.versions = Versions(database)
+        self.users = Users(database)
+        self._audit = AuditDraw(database)
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """Open a store, or begin one. `url`: a path, or postgresql://user:password@host/database.
+
+        An older schema is brought up to date. Raises StoreError saying what is wrong with the URL or the database.
+        """
+        return cls(Database(url))
+
+    def close(self) -> None:
+        self.database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def settings(self) -> StoreSettings:
+        """As they stand now; another process may have changed them."""
+        latest = select(schema.settings.c.body).order_by(schema.settings.c.id.desc()).limit(1)
+        with self.database.reading() as connection:
+            body = connection.execute(latest).scalar()
+        return StoreSettings() if body is None else StoreSettings.model_validate_json(body)
+
+    def configure(self, settings: StoreSettings, *, by: str) -> None:
+        """New settings from now on. Raises StoreError where copies would have no place to go."""
+        if settings.pictures == "copy":
+            self._copies(settings)
+        with self.database.writing() as connection:
+            row = {"at": _now(), "by": by, "body": settings.model_dump_json()}
+            chain.append(connection, schema.settings, [row])
+
+    def record(self, card: Card, seen: Sequence[Seen], *, by: str, source: str) -> list[int]:
+        """Write what the model of `card` made of some pictures, all or none; their numbers, in order.
+
+        Each part draws here whether it belongs to the audit sample, whatever its score. The bundle's calibration is
+        written before its first verdict, so that it can always be returned to.
+        Raises NotCalibrated, and StoreError where the store cannot be written.
+        """
+        shared = {**digests_of(card), "by": by, "source": source}
+        settings = self.settings
+        rows = [self._row(item, settings) | shared for item in seen]
+        with self.database.writing() as connection:
+            self.versions.ensure_known(connection, card, by=by)
+            now = _now()
+            return chain.append(connection, schema.inspections, [row | {"at": now} for row in rows])
+
+    def picture(self, inspection: Inspection) -> Path | None:
+        """Where an inspection's picture can be read now; None where none was kept, or it is gone."""
+        match inspection.kept, inspection.picture:
+            case "path", str(path):
+                file = Path(path)
+                # The path may show another picture by now, which would be answered in the first one's name.
+                return file if file.is_file() and file_digest(file) == inspection.sha256 else None
+            case "copy", str(name):
+                file = self._copies(self.settings) / name
+                return file if file.is_file() else None
+        return None
+
+    def audited(self, part: str) -> bool:
+        """Whether a part of this name belongs to the audit sample, by the settings as they stand."""
+        return self._audit.draws(part, self.settings.review.audit_rate)
+
+    def fair_coin(self, *words: str) -> float:
+        """A number in [0, 1) that depends on the words and on this store's secret alone."""
+        return self._audit.uniform(*words)
+
+    def verify(self, *, noted: chain.Head | None = None) -> chain.Verification:
+        """Read the whole log: is every row as it was written? `noted`: a head of earlier."""
+        with self.database.examining() as connection:
+            return chain.verify(connection, noted=noted)
+
+    def retain(self, *, by: str, now: datetime | None = None) -> tuple[int, int]:
+        """Remove what the settings no longer want kept; how many rows and picture copies went."""
+        settings = self.settings
+        copies = self._copies(settings) if self._has_folder(settings) else None
+        return retain(self.database, settings, copies, by=by, now=now or datetime.now(UTC))
+
+    def _row(self, seen: Seen, settings: StoreSettings) -> dict[str, Any]:
+        item = seen.item
+        sha256 = item.sha256 if isinstance(item, Verdict) else None
+        if sha256 is None and isinstance(item, Verdict) and seen.picture is not None:
+            sha256 = file_digest(seen.picture)
+        # Unnamed parts are told apart by their picture: another day's IMG_001.png is another part.
+        part = seen.part or (f"picture {sha256[:16]}" if sha256 else seen.file)
+        audit = self._audit.draws(part, settings.review.audit_rate)
+        kept, picture = self._keep(seen, sha256, settings)
+        row: dict[str, Any] = {
+            "file": seen.file,
+            "part": part,
+            "part_known": int(seen.part is not None),
+            "sha256": sha256,
+            "kept": kept,
+            "picture": picture,
+            "audit": int(audit),
+        }
+        if isinstance(item, ImageError):
+            return row | {"decision": "error", "error": str(item)}
+        if audit and seen.picture is not None:  # such a part may calibrate, unless the fit has seen its pixels
+            with suppress(ImageError):  # moved away since: then it will not calibrate
+                row["pixel_sha256"] = pixel_digest(read_raw(seen.picture))
+        return row | {
+            "decision": item.decision.word,
+            "score": item.score,
+            "p_value": item.p_value,
+            "distance": item.distance,
+            "distance_limit": item.distance_limit,
+            "threshold": item.threshold,
+            "review_threshold": item.review_threshold,
+            "pixel_threshold": item.pixel_threshold,
+            "peak": float(item.anomaly_map.max()),
+            "regions": json.dumps([asdict(region) for region in item.regions()]),
+            "height_px": item.height_px,
+            "width_px": item.width_px,
+            "milliseconds": item.milliseconds,
+        }
+
+    def _keep(self, seen: Seen, sha256: str | None, settings: StoreSettings) -> tuple[str | None, str | None]:
+        """How the picture is kept, and its path or the name of its copy."""
+        if seen.picture is None or settings.pictures == "none" or sha256 is None:
+            return None, None
+        if settings.pictures == "path" and not seen.temporary:
+            return "path", str(seen.picture.absolute())
+        if settings.pictures == "path" and not self._has_folder(settings):
+            return None, None  # nobody has asked for copies, so a server without a folder for them is no mistake
+        name = f"{sha256[:2]}/{sha256}{seen.picture.suffix.lower()}"
+        copy = self._copies(settings) / name
+        if not copy.is_file():
+            try:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                partial = copy.with_name(f"{copy.name}.partial")
+                shutil.copyfile(seen.picture, partial)
+                partial.replace(copy)
+            except OSError as error:
+                raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); make room") from error
+        return "copy", name
+
+    def _has_folder(self, settings: StoreSettings) -> bool:
+        return settings.picture_folder is not None or self.database.file is not None
+
+    def _copies(self, settings: StoreSettings) -> Path:
+        if settings.picture_folder is not None:
+            return settings.picture_folder
+        file = self.database.file
+        if file is None:
+            raise StoreError(f"{self.database}: has no folder for pictures; set picture_folder")
+        return file.with_name(f"{file.name}.pictures")
+
+
+def _now() -> str:
+    return stamp(datetime.now(UTC))

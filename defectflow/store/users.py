@@ -1,0 +1,152 @@
+"""Names and passwords -> who may do what. Passwords are kept as argon2 hashes; guessing is slowed down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from defectflow.errors import AccessError, StoreError
+from defectflow.store import chain, schema
+from defectflow.store.database import Database
+from defectflow.store.records import Role, User, stamp
+
+SHORTEST_PASSWORD = 10
+FAILURES = 5
+"""Wrong passwords in a row after which a name has to wait."""
+WAIT = timedelta(minutes=15)
+LONGEST_NAME = 64
+
+_users, _failed = schema.users, schema.sign_ins
+_hasher = PasswordHasher()
+
+
+class Users:
+    """Who may sign in. Every change is a row of the log; failed sign-ins are counted beside it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def any(self) -> bool:
+        """Whether anybody can sign in."""
+        return bool(self.all())
+
+    def all(self) -> list[User]:
+        """By name."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(_users).order_by(_users.c.id)).all()
+        found = _standing(rows)
+        return [found[name][0] for name in sorted(found)]
+
+    def get(self, name: str) -> User | None:
+        with self._database.reading() as connection:
+            return self._find(connection, name)[0]
+
+    def add(self, name: str, role: Role, password: str, *, by: str) -> User:
+        """Raises StoreError: the name is taken or unusable, or the password too short."""
+        if not name or name != name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+            raise StoreError(f"user name {name!r}: give 1 to {LONGEST_NAME} printable characters, no space around them")
+        hashed = _hash(password)
+        with self._database.writing() as connection:
+            if self._find(connection, name)[0] is not None:
+                raise StoreError(f"user {name!r} exists already; choose another name, or change the role or password")
+            _write(connection, name, by, role=Role(role), password_hash=hashed)
+            connection.execute(delete(_failed).where(_failed.c.name == name))
+            return _known(self._find(connection, name)[0], name)
+
+    def set_role(self, name: str, role: Role, *, by: str) -> User:
+        """Raises StoreError: no such user."""
+        with self._database.writing() as connection:
+            _, hashed = self._known(connection, name)
+            _write(connection, name, by, role=Role(role), password_hash=hashed)
+            return _known(self._find(connection, name)[0], name)
+
+    def set_password(self, name: str, password: str, *, by: str) -> None:
+        """Also lets a name in again that has to wait. Raises StoreError: no such user, or too short a password."""
+        hashed = _hash(password)
+        with self._database.writing() as connection:
+            user, _ = self._known(connection, name)
+            _write(connection, name, by, role=user.role, password_hash=hashed)
+            connection.execute(delete(_failed).where(_failed.c.name == name))
+
+    def remove(self, name: str, *, by: str) -> None:
+        """Nobody signs in by this name any more; what they wrote stays. Raises StoreError: no such user."""
+        with self._database.writing() as connection:
+            self._known(connection, name)
+            _write(connection, name, by, role=None, password_hash=None)
+
+    def authenticate(self, name: str, password: str) -> User:
+        """The user. Raises AccessError: wrong, or too many wrong ones before, with the time to wait."""
+        # Counted as failed before it is tried: guesses sent all at once would otherwise all be tried.
+        with self._database.writing() as connection:
+            user, hashed = self._find(connection, name)
+            if user is not None:
+                _count_attempt(connection, name)
+        right = _matches(hashed, password)  # unknown names take as long as known ones
+        if user is None or not right:
+            raise AccessError("user name or password is wrong")
+        with self._database.writing() as connection:
+            connection.execute(delete(_failed).where(_failed.c.name == name))
+        return user
+
+    def _known(self, connection: Connection, name: str) -> tuple[User, str]:
+        user, hashed = self._find(connection, name)
+        return _known(user, name), hashed or ""
+
+    def _find(self, connection: Connection, name: str) -> tuple[User | None, str | None]:
+        rows = connection.execute(select(_users).where(_users.c.name == name).order_by(_users.c.id)).all()
+        return _standing(rows).get(name, (None, None))
+
+
+def _standing(rows: Sequence[Row[Any]]) -> dict[str, tuple[User, str]]:
+    """Name -> the user and the password's hash, as the rows in their order leave them."""
+    found: dict[str, tuple[User, str]] = {}
+    for row in rows:
+        before = found.pop(row.name, None)
+        if row.role is not None:
+            since = datetime.fromisoformat(row.at) if before is None else before[0].since
+            found[row.name] = User(name=row.name, role=Role(row.role), since=since), row.password_hash
+    return found
+
+
+def _known(user: User | None, name: str) -> User:
+    if user is None:
+        raise StoreError(f"user {name!r} does not exist; defectflow users list shows those who do")
+    return user
+
+
+def _write(connection: Connection, name: str, by: str, *, role: Role | None, password_hash: str | None) -> None:
+    row = {"at": stamp(datetime.now(UTC)), "by": by, "name": name, "password_hash": password_hash}
+    chain.append(connection, _users, [row | {"role": None if role is None else role.value}])
+
+
+def _count_attempt(connection: Connection, name: str) -> None:
+    """One more failure, unless this one turns out right. Raises AccessError where there were too many."""
+    now = datetime.now(UTC)
+    row = connection.execute(select(_failed).where(_failed.c.name == name)).first()
+    failures = 0 if row is None or now - datetime.fromisoformat(row.last_at) >= WAIT else row.failures
+    if row is not None and failures >= FAILURES:
+        minutes = -(-(datetime.fromisoformat(row.last_at) + WAIT - now) // timedelta(minutes=1))
+        raise AccessError(f"{FAILURES} wrong passwords in a row; wait {minutes} minutes, or have the password set anew")
+    connection.execute(delete(_failed).where(_failed.c.name == name))
+    connection.execute(insert(_failed).values(name=name, failures=failures + 1, last_at=stamp(now)))
+
+
+def _hash(password: str) -> str:
+    if len(password) < SHORTEST_PASSWORD:
+        raise StoreError(f"a password of {len(password)} characters is too short; give at least {SHORTEST_PASSWORD}")
+    return _hasher.hash(password)
+
+
+def _matches(hashed: str | None, password: str) -> bool:
+    if hashed is None:
+        _hasher.hash(password)
+        return False
+    try:
+        return _hasher.verify(hashed, password)
+    except (VerificationError, InvalidHashError):
+        return False

@@ -1,0 +1,78 @@
+"""What a dragged threshold would do, against SciPy and brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from defectflow.errors import CalibrationError
+from defectflow.runtime.tradeoff import Costs, Estimate, Tradeoff
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 1), (0, 19), (1, 19), (7, 40), (19, 19), (3, 1000), (997, 1000)])
+def test_intervals_are_clopper_and_pearson_s(count: int, of: int) -> None:
+    expected = stats.binomtest(count, of).proportion_ci(0.95, method="exact")
+    assert Estimate(count, of).interval == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_nothing_seen_means_nothing_known() -> None:
+    assert Estimate(0, 0).rate is None
+    assert Estimate(0, 0).interval == (0, 1)
+
+
+def test_a_threshold_is_counted_as_a_verdict_is_given() -> None:
+    """Above it is defect, at it is not; a gated part is rejected whatever the threshold."""
+    point = Tradeoff([1.0, 2.0, 2.0, math.inf], [2.0, 3.0]).at(2.0)
+    assert (point.overkill.count, point.overkill.of) == (1, 4)
+    assert (point.escape.count, point.escape.of) == (1, 2)
+    assert Tradeoff([1.0, math.inf]).at(1e9).overkill.count == 1
+    band = Tradeoff([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).at(2.5, review=1.5)
+    assert (band.overkill.count, band.escape.count) == (1, 1), "a part in the grey band is neither rejected nor ok"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cheapest_threshold_is_that_of_brute_force(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    good = random.normal(0, 1, random.integers(3, 30)).round(1)  # rounded: ties matter
+    defective = random.normal(1.5, 1.5, random.integers(1, 20)).round(1)
+    costs = Costs(random.uniform(0, 5), random.uniform(0, 100), random.uniform(0, 0.3))
+    found = Tradeoff(good.tolist(), defective.tolist()).cheapest(costs)
+
+    def cost(threshold: float) -> float:
+        share = costs.defective_share
+        missed = costs.escape * share * np.mean(defective <= threshold)
+        return float(costs.overkill * (1 - share) * np.mean(good > threshold) + missed)
+
+    tried = [cost(threshold) for threshold in np.arange(-8, 12, 0.05)]
+    assert found.cost_per_part == pytest.approx(min(tried))
+    assert cost(found.point.threshold) == pytest.approx(min(tried))
+    low, high = found.between
+    assert low <= found.point.threshold < high
+    below = low - 0.01 if low > min(good.min(), defective.min()) else -8  # below all scores, all thresholds are equal
+    lower = [cost(threshold) for threshold in np.arange(-8, below, 0.05)]
+    assert all(one > min(tried) + 1e-12 for one in lower), "a lower threshold is as cheap and misses fewer"
+
+
+def test_extremes_of_cost() -> None:
+    tradeoff = Tradeoff([1.0, 2.0], [3.0, 4.0])
+    assert tradeoff.cheapest(Costs(1, 1, 0.5)).between == (2, 3)
+    overlapping = Tradeoff([1.0, 5.0], [0.0, 4.0])
+    assert overlapping.cheapest(Costs(0, 1, 0.5)).point.escape.count == 0
+    assert overlapping.cheapest(Costs(1, 0, 0.5)).point.overkill.count == 0
+    assert overlapping.cheapest(Costs(1, 100, 0.0)).point.overkill.count == 0
+
+
+def test_bad_input_is_refused_in_words() -> None:
+    with pytest.raises(CalibrationError, match="a share of defective parts of 3 is impossible"):
+        Costs(1, 1, 3)
+    with pytest.raises(CalibrationError, match="the cost of a missed defect is -1"):
+        Costs(1, -1, 0.1)
+    with pytest.raises(CalibrationError, match="2 good and 0 defective parts"):
+        Tradeoff([1.0, 2.0]).cheapest(Costs(1, 1, 0.1))
+    with pytest.raises(CalibrationError, match="there are no scores"):
+        _ = Tradeoff([math.inf]).span
+    with pytest.raises(CalibrationError, match="not numbers"):
+        Tradeoff([math.nan])

@@ -1,0 +1,114 @@
+"""Tasks in processes of their own: seen through, cancelled, killed, and found by whoever looks into the folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from support import SWATCH_RECIPE
+
+from defectflow.background import CANCEL, STATE, Status, Step, Task, new_folder, open_task, start, tasks
+from defectflow.errors import DataError
+from defectflow.runtime.bundle import open_bundle
+
+RECIPE = tuple(word for override in SWATCH_RECIPE for word in ("--set", override))
+ENDLESS = ("--set", "training.steps=1000000", "--set", "training.patience=1000000")
+
+
+def begin(root: Path, good: Path, *more: str) -> tuple[Task, Path]:
+    """A fit whose bundle is to appear as root/models/swatch."""
+    folder, target = new_folder(root / "tasks"), root / "models" / "swatch"
+    target.parent.mkdir(exist_ok=True)
+    made = folder / "work" / "swatch"
+    fit = ("fit", str(good), "--out", str(made), "--cache", str(root / "cache"), *RECIPE, *more)
+    return start(folder, "Train swatch", [Step("fit", fit, publish=(str(made), str(target)))], {"who": "anna"}), target
+
+
+def wait(task: Task, until: Callable[[], bool], limit_s: float = 120) -> Status:
+    deadline = time.monotonic() + limit_s
+    while not until():
+        assert time.monotonic() < deadline, f"{task.status()}\n{task.log()}"
+        time.sleep(0.1)
+    return task.status()
+
+
+def learning(task: Task) -> bool:
+    return any(step.stage.startswith("learn") for step in task.progress())
+
+
+def test_a_fit_is_seen_through(swatch_folder: Path, tmp_path: Path) -> None:
+    task, target = begin(tmp_path, swatch_folder)
+    assert not target.exists()
+    again = open_task(task.folder)  # as another process would
+    assert again == task
+    status = wait(again, lambda: again.status().state != "running")
+    assert (status.state, status.code) == ("done", 0), task.log()
+    assert open_bundle(target).card.name == "swatch"
+    assert [step.stage for step in again.progress()][:3] == ["check pictures", "embed", "learn level 1"]
+    assert all(step.done == step.total for step in again.progress())
+    assert "ONNX file:" in again.log()
+    assert not again.work.exists()
+    assert tasks(tmp_path / "tasks") == [task]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path: Path, how: str) -> None:
+    task, target = begin(tmp_path, swatch_folder, *ENDLESS)
+    running = wait(task, lambda: learning(task))
+    assert running.state == "running"
+    supervisor, command = (psutil.Process(pid) for pid, _ in running.processes)
+    if how == "cancelled":
+        task.cancel()
+    else:  # as the system does when memory runs out, or a person does
+        os.kill(supervisor.pid, signal.SIGKILL)
+    status = wait(task, lambda: task.status().state != "running")
+    assert status.state == ("cancelled" if how == "cancelled" else "ended")
+    assert not target.exists()
+    assert list(target.parent.iterdir()) == []
+    assert not task.work.exists()
+    assert not command.is_running() or command.status() == psutil.STATUS_ZOMBIE
+    assert (how == "killed") == ("ended without a word" in status.message)
+
+
+def test_a_command_s_own_error_is_the_task_s(tmp_path: Path) -> None:
+    step = Step("evaluate", ("evaluate", str(tmp_path / "gone"), "--data", str(tmp_path)))
+    task = start(new_folder(tmp_path / "tasks"), "Evaluate", [step, Step("never", ("fit", "--help"))])
+    status = wait(task, lambda: task.status().state != "running")
+    assert (status.state, status.step, status.code) == ("failed", "evaluate", 2)
+    assert status.message.startswith(f"{tmp_path / 'gone'}: no bundle here")
+
+
+def test_a_result_never_replaces_another(tmp_path: Path) -> None:
+    target, folder = tmp_path / "mine", new_folder(tmp_path / "tasks")
+    target.mkdir()
+    (target / "mine.txt").write_text("mine")
+    made = folder / "work" / "made"
+    made.mkdir(parents=True)
+    task = start(folder, "Help", [Step("help", ("fit", "--help"), publish=(str(made), str(target)))])
+    status = wait(task, lambda: task.status().state != "running")
+    assert status.state == "failed"
+    assert "appeared in the meantime" in status.message
+    assert [file.name for file in target.iterdir()] == ["mine.txt"]
+
+
+def test_a_recycled_process_number_is_nobody_s_supervisor(tmp_path: Path) -> None:
+    """After a restart of the machine, its number may be another program's, which must not be taken for it."""
+    folder = new_folder(tmp_path)
+    (folder / "task.json").write_text('{"title": "t", "steps": [], "started": "", "notes": {}}')
+    (folder / STATE).write_text(
+        '{"state": "running", "step": "fit", "message": "", "code": null, "changed": "", '
+        f'"processes": [[{os.getpid()}, 1.0]]}}'
+    )
+    assert open_task(folder).status().state == "ended"
+    assert not (folder / CANCEL).exists()
+
+
+def test_no_task(tmp_path: Path) -> None:
+    assert tasks(tmp_path) == []
+    with pytest.raises(DataError, match="holds no task"):
+        open_task(tmp_path)

@@ -1,0 +1,89 @@
+"""The folded detector gives the same numbers as the trained one, for every family, score and backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import save
+
+from defectflow.backbone import Backbone
+from defectflow.detector import Detector, build_detector
+from defectflow.folding import FoldedDetector, fold_backbone
+from defectflow.settings import load_recipe
+
+TINY = ("image.size=64", "embedding.levels=[1, 2]")
+FAMILIES = {
+    "nice": "layers: 3",
+    "realnvp": "layers: 3, base: student_t",
+    "glow": "layers: 2",
+    "maf": "layers: 2",
+    "planar": "layers: 3",
+    "spline": "layers: 2",
+    "cnf": "steps: 2, augmented: 3",
+    "gaussian": "base: student_t",
+}
+
+
+@torch.no_grad()
+def learned(*overrides: str) -> Detector:
+    """A detector in double precision, no part of which is at its start."""
+    torch.manual_seed(0)
+    detector, _ = build_detector(load_recipe("default", [*TINY, *overrides]))
+    detector.double()
+    for level in range(2):
+        width = detector.flow(level).width
+        factor = torch.randn(width, width, dtype=torch.float64) / width**0.5
+        detector.normalisation(level).fit(torch.randn(width), factor @ factor.T, "whiten")
+        for parameter in detector.flow(level).parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    for constant in (detector.score.typical, detector.score.mean):
+        constant.copy_(torch.randn(2))
+    detector.score.std.copy_(1 + torch.rand(2))
+    return detector
+
+
+def assert_same(detector: Detector) -> None:
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3), dtype=np.uint8))
+    with torch.no_grad():
+        wanted, got = detector(image), FoldedDetector(detector)(image)
+    for one, other in zip(wanted, got[: len(wanted)], strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(other, one, rtol=1e-6, atol=1e-6)  # the square is resized in single precision
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_gives_the_same_numbers(family: str) -> None:
+    assert_same(learned(f"flow={{family: {family}, hidden: 16, {FAMILIES[family]}}}"))
+
+
+@pytest.mark.parametrize("kind", ["latent_norm", "typicality"])
+def test_every_score_gives_the_same_numbers(kind: str) -> None:
+    assert_same(learned(f"score.kind={kind}", "flow={family: glow, hidden: 16, layers: 2}"))
+
+
+def test_a_region_of_interest_gives_the_same_numbers(tmp_path: Path) -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:56, 16:60] = 255
+    assert_same(learned(f"image.roi.mask={save(tmp_path / 'mask.png', mask)}", "flow={family: realnvp, hidden: 16}"))
+
+
+def test_what_is_linear_takes_one_step_and_the_pixels_scale_none() -> None:
+    folded = FoldedDetector(learned("flow={family: realnvp, hidden: 16, layers: 2}"))
+    names = [type(step).__name__ for step in folded.densities[0].steps]
+    assert names == ["PlaceAffine", "AffineCoupling", "PlaceAffine", "AffineCoupling"]
+    assert folded.backbone.std is None
+
+
+def test_a_net_whose_pixels_meet_no_convolution_keeps_their_scale() -> None:
+    pooled = Backbone(torch.nn.Sequential(torch.nn.AvgPool2d(4), Listed()), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)).double()
+    folded = fold_backbone(pooled, 32)
+    square = 255 * torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    torch.testing.assert_close(folded(square)[0], pooled(square)[0].permute(0, 3, 1, 2))
+
+
+class Listed(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        return [x]

@@ -1,0 +1,180 @@
+"""The store from the command line, as an integrator uses it: real processes, real files."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support import DEFECTFLOW, run, swatches
+from typer.testing import CliRunner
+
+from defectflow.cli.main import app
+from defectflow.dataset import find_pictures
+from defectflow.errors import CalibrationError, SettingsError, StoreError
+from defectflow.runtime.bundle import file_digest, fitted_parts, open_bundle
+from defectflow.runtime.recalibrate import recalibrate
+from defectflow.splits import split_parts
+from defectflow.store import Answer, Query, Store
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, uncalibrated_path: Path) -> Path:
+    """Calibrated on its 8 parts for 1 in 4 good parts, with a wide grey band. Not to be changed."""
+    copy = shutil.copytree(uncalibrated_path, tmp_path_factory.mktemp("cli") / "swatch")
+    recalibrate(open_bundle(copy), rate=0.25, guarantee="expected", review_rate=0.9)
+    return copy
+
+
+def command(*words: str | Path, typed: str = "") -> str:
+    """A command in this process, which spares starting one; what it printed. Raises what it refuses with."""
+    done = CliRunner().invoke(app, [str(word) for word in words], input=typed, env={"COLUMNS": "200"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def score(bundle: Path, pictures: Path, out: Path, url: str, *more: str) -> list[str]:
+    words = ["score", bundle, pictures, "--out", out, "--store", url, "--threads", 1, *more]
+    return [str(word) for word in [DEFECTFLOW, *words]]
+
+
+def test_parallel_scoring_into_one_store(bundle: Path, store_url: str, tmp_path: Path) -> None:
+    """Two processes begin the store together; the CSV tables are as without a store."""
+    folders = [swatches(tmp_path / side, 8, first_seed=seed) for side, seed in (("left", 100), ("right", 200))]
+    (folders[0] / "broken.png").write_bytes(b"no picture")
+    running = [
+        subprocess.Popen(score(bundle, folder, tmp_path / f"out-{folder.name}", store_url), stderr=subprocess.PIPE)
+        for folder in folders
+    ]
+    said = [process.communicate(timeout=120)[1].decode() for process in running]
+    assert [process.returncode for process in running] == [3, 0], said
+    with Store.open(store_url) as store:
+        kept = {(item.file, item.decision, item.score) for item in store.history.search(Query(limit=100))}
+        assert store.history.count() == 17
+        assert store.verify().passed
+    tables = set()
+    for folder in folders:
+        rows = csv.DictReader((tmp_path / f"out-{folder.name}" / "results.csv").open())
+        tables |= {(row["file"], row["decision"], float(row["score"]) if row["score"] else None) for row in rows}
+    assert kept == tables
+
+
+def test_a_killed_score_goes_on_and_misses_nothing(bundle: Path, tmp_path: Path) -> None:
+    url, pictures = str(tmp_path / "s.db"), swatches(tmp_path / "in", 60, first_seed=100)
+    running = subprocess.Popen(score(bundle, pictures, tmp_path / "out", url), stderr=subprocess.DEVNULL)
+    journal = tmp_path / "out" / "results.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.is_file() and journal.read_bytes().count(b"\n") >= 5):
+        assert time.monotonic() < deadline and running.poll() is None
+        time.sleep(0.002)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    with Store.open(url) as store:
+        assert store.verify().passed
+        assert 5 <= store.history.count() < 60
+    resumed = run(*score(bundle, pictures, tmp_path / "out", url, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    with Store.open(url) as store:
+        files = [item.file for item in store.history.search(Query(limit=1000))]
+        assert set(files) == {f"{number:03}.png" for number in range(60)}
+        assert len(files) <= 61, "at most the one picture between store and journal appears twice"
+        assert store.verify().passed
+
+
+def test_scores_alone_are_not_kept(bundle: Path, tmp_path: Path) -> None:
+    pictures = swatches(tmp_path / "in", 1)
+    refused = run(*score(bundle, pictures, tmp_path / "out", str(tmp_path / "s.db"), "--scores-only"))
+    assert refused.returncode == 2
+    assert "a store keeps verdicts" in refused.stderr
+
+
+def test_log_commands(bundle: Path, tmp_path: Path) -> None:
+    url, pictures = str(tmp_path / "s.db"), swatches(tmp_path / "in", 4, first_seed=100)
+    command(*score(bundle, pictures, tmp_path / "out", url)[1:])
+    head = command("log", "verify", "--store", url).split("head ")[1].split()[0]
+    command("log", "verify", "--store", url, "--head", head)
+    command("log", "export", "--store", url, "--out", tmp_path / "log.csv", "--since", "2020-01-01")
+    assert [row["file"] for row in csv.DictReader((tmp_path / "log.csv").open())] == [f"{n:03}.png" for n in range(4)]
+    assert "No sign of drift in 4 parts" in command("log", "drift", bundle, "--store", url)
+    assert "audit_rate: 0.5" in command("log", "settings", "--store", url, "--set", "review.audit_rate=0.5")
+    with pytest.raises(SettingsError, match="did you mean 'pictures'"):
+        command("log", "settings", "--store", url, "--set", "picture=none")
+    assert "Removed 0 rows" in command("log", "retain", "--store", url)
+    with closing(sqlite3.connect(url)) as file:
+        file.execute("DROP TRIGGER inspections_unchanged")
+        file.execute("UPDATE inspections SET file = '001.pnG' WHERE file = '001.png'")
+        file.commit()
+    told = run(DEFECTFLOW, "log", "verify", "--store", url)
+    assert told.returncode == 1
+    assert "inspections, row 3: was altered" in told.stderr
+
+
+def test_users_commands(tmp_path: Path) -> None:
+    url = str(tmp_path / "s.db")
+    assert "nobody" in command("users", "list", "--store", url)
+    command("users", "add", "anna", "--role", "engineer", "--by", "root", "--store", url, typed="a long password\n")
+    with pytest.raises(StoreError, match="too short"):
+        command("users", "add", "bert", "--store", url, typed="short\n")
+    command("users", "role", "anna", "operator", "--store", url)
+    command("users", "password", "anna", "--store", url, typed="another password\n")
+    listed = command("users", "list", "--store", url)
+    assert "anna" in listed
+    assert "operator" in listed
+    with Store.open(url) as store:
+        assert store.users.authenticate("anna", "another password").name == "anna"
+    command("users", "remove", "anna", "--store", url)
+    gone = run(DEFECTFLOW, "users", "remove", "anna", "--store", url)
+    assert gone.returncode == 2
+    assert "does not exist" in gone.stderr
+    assert "Traceback" not in gone.stderr
+
+
+def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_folder: Path) -> None:
+    bundle = shutil.copytree(bundle, tmp_path / "swatch")
+    url, model = str(tmp_path / "s.db"), file_digest(bundle / "model.onnx")
+    drawn, not_drawn = swatches(tmp_path / "a", 40, first_seed=100), swatches(tmp_path / "b", 40, first_seed=300)
+    command("log", "settings", "--store", url, "--set", "review.audit_rate=1")
+    command(*score(bundle, drawn, tmp_path / "out-a", url)[1:])
+    command("log", "settings", "--store", url, "--set", "review.audit_rate=0")
+    command(*score(bundle, not_drawn, tmp_path / "out-b", url)[1:])
+    words = ("versions", "from-reviews", bundle, "--store", url, "--false-reject-rate", "0.1", "--review-rate", "0.2")
+    with pytest.raises(CalibrationError, match="40 of 40 audit parts have no answer"):
+        command(*words)
+    bundle_id = open_bundle(bundle).card.bundle_id
+    with Store.open(url) as store:
+        asked = store.reviews.queue(bundle_id, limit=100)
+        for part in asked:
+            store.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+    grey = {part.part for part in asked if not part.audit}
+    assert grey, "or the last assertion would prove nothing"
+    preview = command(*words)
+    assert "A preview: nothing was changed" in preview
+    assert "40 audit parts join" in preview
+    assert file_digest(bundle / "model.onnx") == model
+    applied = command(*words, "--apply", "June", "--reason", "false alarms", "--by", "anna")
+    assert "Applied as 'June'" in applied
+    assert file_digest(bundle / "model.onnx") != model
+    command("verify", bundle)
+    listed = command("versions", "list", bundle, "--store", url)
+    assert "June" in listed
+    first = re.search("found ([0-9a-f]{12})", listed)
+    assert first is not None
+    command("versions", "apply", bundle, first[1], "--store", url, "--reason", "wrong after all")
+    assert file_digest(bundle / "model.onnx") == model
+    manifest = tmp_path / "refit.csv"
+    command("versions", "refit-manifest", bundle, swatch_folder, "--store", url, "--out", manifest)
+    splits = split_parts(find_pictures(manifest, label="good"), calibration_parts=8, tune_share=0.15, seed=0)
+    sides = {side: {picture.part for picture in pictures} for side, pictures in splits.by_side.items()}
+    fitted = fitted_parts(open_bundle(bundle))
+    assert sides["calibration"] == {part for part, side in fitted.items() if side == "calibration"}
+    assert sides["train"] == {part for part, side in fitted.items() if side == "train"} | grey

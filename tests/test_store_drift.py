@@ -1,0 +1,181 @@
+"""The alarm's promise, its delay, and the guarantee after recalibration: by simulation."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from store_support import card_of, record_parts
+
+from defectflow.runtime.calibration import calibrate
+from defectflow.store import Store, StoreSettings
+from defectflow.store.drift import SHIFTS, Monitor, drift
+from defectflow.store.settings import DriftSettings
+
+CALIBRATION, FLAT = 100, 0.1
+
+
+def run_until_alarm(
+    seed: int, parts: int, *, run_length: float, shift: float = 0.0, begins: int = 0, defects: float = 0.0
+) -> float:
+    """Parts until the first alarm; infinity without one. Normal scores; `defects` is the share that lies far out."""
+    random = np.random.default_rng(seed)
+    monitor = Monitor(random.normal(size=CALIBRATION), flat=FLAT, run_length=run_length)
+    scores = random.normal(size=parts) + shift * (np.arange(parts) >= begins)
+    scores[random.random(parts) < defects] += 8
+    for number, (score, coin) in enumerate(zip(scores, random.random(parts), strict=True), start=1):
+        if monitor.see(score, coin)[2]:
+            return number
+    return np.inf
+
+
+def delays(runs: int, begins: int, shift: float, run_length: float) -> NDArray[np.float64]:
+    """Parts from the shift to the alarm, of runs that were silent before it."""
+    ends = np.array(
+        [
+            run_until_alarm(seed, begins + 3000, run_length=run_length, shift=shift, begins=begins)
+            for seed in range(runs)
+        ]
+    )
+    return ends[ends > begins] - begins
+
+
+def test_p_values_of_exchangeable_parts_are_uniform_and_independent() -> None:
+    """Ties and all: many scores are equal here."""
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        monitor = Monitor(random.integers(0, 5, 10).astype(float), flat=FLAT, run_length=np.inf)
+        found.append([monitor.see(float(random.integers(0, 5)), random.random())[0] for _ in range(30)])
+    p_values = np.array(found)
+    assert 0 <= p_values.min() <= p_values.max() <= 1
+    below = [(p_values <= level).mean() for level in (0.05, 0.25, 0.5, 0.9)]
+    assert below == pytest.approx([0.05, 0.25, 0.5, 0.9], abs=0.02), "9,000 draws: 4 standard errors"
+    assert abs(np.corrcoef(p_values[:, :-1].ravel(), p_values[:, 1:].ravel())[0, 1]) < 0.045
+
+
+def test_bets_are_fair_and_flat_below_the_review_rate() -> None:
+    monitor = Monitor([], flat=FLAT, run_length=1)
+    grid = (np.arange(20_000) + 0.5) / 20_000
+    bets = np.array([monitor.bets(p_value) for p_value in grid])
+    assert bets.shape == (20_000, len(SHIFTS))
+    assert bets.mean(axis=0) == pytest.approx(np.ones(len(SHIFTS)), abs=1e-3)
+    assert (bets[grid <= FLAT] == 1).all()
+    assert bets.min() > 0
+    assert all(np.isfinite(monitor.bets(edge)).all() for edge in (0.0, 1.0))
+
+
+def test_the_alarm_is_silent_for_its_stated_run_length() -> None:
+    """Over good parts: at least 200 parts apart on average; and within a tenth of the length in at most 1 run in 10."""
+    lengths = [run_until_alarm(seed, 5000, run_length=200) for seed in range(200)]
+    mean = np.minimum(lengths, 5000).mean()
+    error = np.minimum(lengths, 5000).std() / np.sqrt(len(lengths))
+    assert mean - 3 * error > 200 * 0.8
+    assert mean + 3 * error > 200
+    early = [run_until_alarm(seed, 2000, run_length=20_000) <= 2000 for seed in range(60)]
+    assert sum(early) <= 14, "at most 1 in 10 of them: binomial(60, 0.1) is above 14 in fewer than 1 case in 1,000"
+
+
+@pytest.mark.parametrize("begins", [500, 5000])
+def test_a_shift_of_half_a_standard_deviation_is_found(begins: int) -> None:
+    found = delays(12, begins, 0.5, 100_000)
+    assert len(found) >= 9
+    assert np.median(found) < 300
+    assert found.max() < 1500
+
+
+def test_ordinary_defects_do_not_fire_it() -> None:
+    """Not even a burst of them: what is rejected anyway is no evidence."""
+    monitor = Monitor(np.random.default_rng(0).normal(size=CALIBRATION), flat=FLAT, run_length=10)
+    assert not any(monitor.see(50.0 + number, 0.5)[2] for number in range(9))
+    runs = [run_until_alarm(seed, 2000, run_length=20_000, defects=0.05) <= 2000 for seed in range(60)]
+    assert sum(runs) <= 14
+
+
+def test_ranks_against_one_fixed_set_would_alarm_falsely() -> None:
+    """Why parts join the ranks: with the same bets, one sample of 100 for all p-values fires in many runs."""
+    false = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        fixed = np.sort(random.normal(size=CALIBRATION))
+        monitor = Monitor([], flat=FLAT, run_length=100_000)
+        evidence = np.zeros(len(SHIFTS))
+        for score, coin in zip(random.normal(size=4000), random.random(4000), strict=True):
+            p_value = (CALIBRATION - np.searchsorted(fixed, score) + coin) / (CALIBRATION + 1)
+            evidence = (1 + evidence) * monitor.bets(float(p_value))
+            if evidence.mean() >= 100_000:
+                false += 1
+                break
+    assert false >= 3, "the promise would be at most 1 run in 25"
+
+
+def test_the_course_of_a_store(store: Store) -> None:
+    random = np.random.default_rng(1)
+    card = card_of(random.normal(size=39))
+    store.configure(StoreSettings(drift=DriftSettings(run_length=1000)), by="tester")
+    quiet = drift(store, card)
+    assert "No part has been inspected" in quiet.sentence()
+    scores = random.normal(size=60) + 2.0 * (np.arange(60) >= 20)
+    record_parts(store, card, {f"part{number}": score for number, score in enumerate(scores)})
+    course = drift(store, card)
+    assert len(course.points) == 60
+    assert course == drift(store, card), "the same log always gives the same course"
+    assert course.points[0].at < course.points[-1].at
+    assert all(0 <= point.p_value <= 1 for point in course.points)
+
+
+def realised(seed: int, shares: tuple[float, float]) -> float:
+    """The share of good parts rejected after recalibration: 19 parts, then a line with defects, an audit, answers."""
+    random = np.random.default_rng(seed)
+    earlier = random.normal(size=19)
+    parts = int(200 / shares[0])
+    scores, defective = random.normal(size=parts), random.random(parts) < shares[1]
+    scores[defective] += 3
+    audited = random.random(parts) < shares[0]  # whatever the score
+    joined = scores[audited & ~defective]
+    table = np.concatenate([earlier, joined])
+    made = calibrate(table, table, rate=0.05, guarantee="expected", review_rate=0.1)
+    return 1 - NormalDist().cdf(made.threshold.value)
+
+
+def test_the_guarantee_holds_after_recalibration_from_the_audit_sample() -> None:
+    rates = np.array([realised(seed, (0.1, 0.1)) for seed in range(400)])
+    error = rates.std() / np.sqrt(len(rates))
+    assert rates.mean() <= 0.05 + 3 * error
+    assert rates.mean() > 0.04, "and it is not merely lax"
+
+
+def test_grey_band_answers_would_spoil_it() -> None:
+    """Why they never calibrate: a review band made for 10% of good parts would be passed by far too many."""
+    random = np.random.default_rng(0)
+    good = random.normal(size=4000)
+    asked = good[(good > 1.28) & (good < 1.64)]
+    table = np.concatenate([random.normal(size=39), asked])
+    made = calibrate(table, table, rate=0.05, guarantee="expected", review_rate=0.1)
+    assert 1 - NormalDist().cdf(made.review.value) < 0.07
+
+
+@pytest.mark.slow
+def test_the_figures_of_the_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/store.md states these; run with `-m slow -s`."""
+    with capsys.disabled():
+        for run_length in (10_000, 100_000):
+            silent = np.array([run_until_alarm(seed, 10_000, run_length=run_length) for seed in range(200)])
+            alarmed = np.isfinite(silent).mean()
+            print(f"\nrun length {run_length}: {alarmed:.1%} of 200 runs alarm within 10,000 good parts")
+            assert alarmed <= 10_000 / run_length + 0.07
+            for begins in (500, 5000):
+                for shift in (0.5, -0.5):
+                    found = delays(100, begins, shift, run_length)
+                    print(
+                        f"  shift {shift:+} at {begins}: delay median {np.median(found):.0f}, "
+                        f"90% {np.quantile(found, 0.9):.0f}, never {np.isinf(found).sum()} ({len(found)} runs)"
+                    )
+        lengths = np.array([run_until_alarm(seed, 40_000, run_length=1000) for seed in range(200)])
+        print(f"stated 1,000: mean run length {np.minimum(lengths, 40_000).mean():.0f}")
+        assert np.minimum(lengths, 40_000).mean() > 1000
+        rates = np.array([realised(seed, (0.1, 0.1)) for seed in range(5000)])
+        print(f"rejected after recalibration: {rates.mean():.4f} +- {rates.std() / np.sqrt(len(rates)):.4f}")
+        assert rates.mean() <= 0.05 + 3 * rates.std() / np.sqrt(len(rates))

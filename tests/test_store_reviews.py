@@ -1,0 +1,286 @@
+"""Answers, and the way back from them to thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from store_support import card_of, record_parts, verdict
+from support import save, swatch
+
+from defectflow.errors import CalibrationError, ImageError, StoreError
+from defectflow.runtime import Inspector
+from defectflow.runtime.bundle import file_digest, fitted_parts, open_bundle
+from defectflow.runtime.card import Card
+from defectflow.store import Answer, Query, Seen, Store, StoreSettings
+from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts
+from defectflow.store.settings import ReviewSettings
+
+CARD = card_of(np.linspace(0, 1, 39))
+
+
+def audit(store: Store, rate: float) -> None:
+    store.configure(StoreSettings(review=ReviewSettings(audit_rate=rate)), by="tester")
+
+
+def test_the_queue_holds_the_grey_band_and_the_audit_sample(store: Store) -> None:
+    audit(store, 0.3)
+    names = [f"part{number}" for number in range(40)]
+    record_parts(store, CARD, dict.fromkeys(names, 0.1) | {"grey": 0.95, "bad": 9.0})
+    drawn = [name for name in names if store.audited(name)]
+    assert 0 < len(drawn) < 40
+    asked = {part.part: part for part in store.reviews.queue(CARD.bundle_id, limit=100)}
+    assert set(drawn) | {"grey"} <= set(asked) <= set(drawn) | {"grey", "bad"}
+    assert asked["grey"].decision == "review"
+    assert [part.part for part in store.reviews.queue(CARD.bundle_id, limit=2)] == drawn[:2], "the longest waiting"
+    assert store.reviews.queue("x" * 12) == []
+
+
+def test_answers_leave_the_queue_and_an_undo_brings_them_back(store: Store) -> None:
+    audit(store, 1.0)
+    numbers = record_parts(store, CARD, {"1": 0.1, "2": 0.2, "3": 0.3})
+
+    def waiting(*, skipped: bool = False) -> list[str]:
+        return [part.part for part in store.reviews.queue(CARD.bundle_id, skipped=skipped)]
+
+    first = store.reviews.answer(numbers["1"], Answer.GOOD, by="anna")
+    store.reviews.answer(numbers["2"], Answer.SKIP, by="anna")
+    store.reviews.comment(numbers["3"], "odd light", by="bert")
+    assert waiting() == ["3"]
+    assert waiting(skipped=True) == ["2"]
+    second = store.reviews.answer(numbers["1"], Answer.DEFECTIVE, kind="scratch", comment="see left", by="bert")
+    part = store.reviews.parts(CARD.bundle_id)[0]
+    assert (part.answer, part.review.kind, part.review.by, part.review.comment) == (
+        Answer.DEFECTIVE,
+        "scratch",
+        "bert",
+        "see left",
+    )
+    assert store.reviews.kinds() == ["scratch"]
+    store.reviews.undo(second, by="bert")
+    assert store.reviews.parts(CARD.bundle_id)[0].answer is Answer.GOOD, "the answer before it stands again"
+    assert [said.id for said in store.reviews.latest(bundle_id=CARD.bundle_id, by="anna")][-1] == first
+    assert store.reviews.latest(bundle_id="x" * 12) == []
+    store.reviews.undo(first, by="anna")
+    assert waiting() == ["1", "3"]
+    assert len(store.reviews.of_part(CARD.bundle_id, "1")) == 4, "nothing was erased"
+    with pytest.raises(StoreError, match="taken back already"):
+        store.reviews.undo(first, by="anna")
+
+
+def test_what_a_review_cannot_be(store: Store) -> None:
+    (number,) = record_parts(store, CARD, {"1": 0.1}).values()
+    with pytest.raises(StoreError, match="belongs to the answer defective"):
+        store.reviews.answer(number, Answer.GOOD, kind="scratch", by="a")
+    with pytest.raises(StoreError, match="inspection 999"):
+        store.reviews.answer(999, Answer.GOOD, by="a")
+    with pytest.raises(StoreError, match="none to take back"):
+        store.reviews.undo(number, by="a")
+    with pytest.raises(StoreError, match="empty"):
+        store.reviews.comment(number, " ", by="a")
+
+
+# --- with a real bundle: its fit, its pictures, its file ---
+
+
+def real(folder: Path, inspector: Inspector, seeds: range, *, named: bool = True) -> list[Seen]:
+    """Good swatches that the fit has not seen, judged by the graph: one part each."""
+    paths = [save(folder / f"new{seed}.png", swatch(seed)) for seed in seeds]
+    return [
+        Seen(path.name, item, path.stem if named else None, path)
+        for path, item in zip(paths, inspector.inspect(paths), strict=True)
+    ]
+
+
+@pytest.fixture
+def bundle(uncalibrated_copy: Path) -> Path:
+    """Calibrated on its 8 parts for 1 in 4 good parts."""
+    from defectflow.runtime.recalibrate import recalibrate
+
+    recalibrate(open_bundle(uncalibrated_copy), rate=0.25, guarantee="expected", review_rate=0.4)
+    return uncalibrated_copy
+
+
+@pytest.fixture
+def log(tmp_path: Path, bundle: Path) -> Store:
+    """60 good parts inspected with the bundle, all of them drawn for the audit."""
+    store = Store.open(str(tmp_path / "log.db"))
+    audit(store, 1.0)
+    store.record(
+        open_bundle(bundle).card, real(tmp_path, Inspector(bundle), range(100, 160), named=False), by="a", source="t"
+    )
+    return store
+
+
+def answer_all(store: Store, card: Card, answer: Answer = Answer.GOOD, *, but: int = 0) -> None:
+    queue = store.reviews.queue(card.bundle_id, limit=1000)
+    for part in queue[: len(queue) - but]:
+        store.reviews.answer(part.worst.id, answer, by="anna")
+
+
+def test_from_answers_to_thresholds_and_back(log: Store, bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    model, before = file_digest(bundle / "model.onnx"), opened.card
+    answer_all(log, before)
+    proposal = propose(log, opened, rate=0.05, review_rate=0.1)
+    assert (proposal.audit.parts, proposal.audit.good, proposal.added) == (60, 60, 60)
+    assert len(proposal.card.calibration_parts) == 8 + 60
+    scores = [part.score for part in before.calibration_parts] + [
+        part.score for part in log.reviews.parts(before.bundle_id)
+    ]
+    assert sorted(row.score for row in proposal.card.calibration_parts) == sorted(scores)
+    k = 68 + 1 - 3
+    expected = np.sort(scores)[k - 1 : k + 1].mean()
+    assert proposal.card.judge().threshold.value == pytest.approx(expected, abs=1e-12)
+    assert file_digest(bundle / "model.onnx") == model, "a preview changes nothing"
+    # Every flip, by judging the pictures again with the new file.
+    was = {item.file: item.decision for item in log.history.search(Query(limit=1000))}
+    version = apply(log, proposal, name="June", reason="too many false alarms", by="anna")
+    paths = [log.picture(part.worst) for part in log.reviews.parts(before.bundle_id)]
+    now = {path.name: item.decision.word for path, item in zip(paths, Inspector(bundle).inspect(paths), strict=True)}
+    assert {(flip.part.worst.file, flip.before, flip.after) for flip in proposal.flips} == {
+        (name, was[name], now[name]) for name in was if was[name] != now[name]
+    }
+    assert proposal.flips, "or this would prove nothing"
+    assert open_bundle(bundle).card.calibration_id == version.calibration_id == log.versions.active().calibration_id
+    # And back.
+    found = log.versions.all(before.bundle_id)
+    assert [item.name for item in found] == ["June", f"found {before.calibration_id}"]
+    restored = log.versions.apply(open_bundle(bundle), found[1], by="anna", reason="June was wrong")
+    assert restored.card == before
+    assert file_digest(bundle / "model.onnx") == model, "to the byte"
+    assert log.versions.active().reason == "June was wrong"
+    assert log.verify().passed
+
+
+def test_without_answers_it_refuses(log: Store, bundle: Path) -> None:
+    opened = open_bundle(bundle)
+    answer_all(log, opened.card, but=4)
+    with pytest.raises(CalibrationError, match=r"4 of 60 audit parts have no answer \(4 waiting, 0 skipped"):
+        propose(log, opened)
+    (first, *_) = log.reviews.queue(opened.card.bundle_id)
+    log.reviews.answer(first.worst.id, Answer.SKIP, by="anna")
+    with pytest.raises(CalibrationError, match="3 waiting, 1 skipped"):
+        propose(log, opened)
+    log.reviews.answer(first.worst.id, Answer.GOOD, by="anna")
+    proposal = propose(log, opened)
+    assert (proposal.audit.missing, proposal.audit.parts) == (3, 60), "exactly 5%"
+    said = proposal.sentences()[-1]
+    assert said.startswith("3 of 60 audit parts have no answer")
+    n, k = 8 + 57, proposal.card.judge().threshold.rank
+    assert f"{(n + 1 - k + 3) / (n + 1 + 3):.2%}" in said
+
+
+def test_only_good_audit_parts_that_are_new_calibrate(log: Store, bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    card = opened.card
+    answer_all(log, card, but=3)
+    bad, foreign, good = log.reviews.queue(card.bundle_id)
+    log.reviews.answer(bad.worst.id, Answer.DEFECTIVE, kind="hole", by="anna")
+    log.reviews.answer(foreign.worst.id, Answer.NOT_THIS_PART, by="anna")
+    log.reviews.answer(good.worst.id, Answer.GOOD, by="anna")
+    # Pictures of the fit, under other names; and one of the audit's own pictures again, as another part.
+    inspector = Inspector(bundle)
+    path = save(tmp_path / "again.png", swatch(3))
+    (item,) = inspector.inspect([path])
+    twin = log.picture(good.worst)
+    log.record(card, [Seen("again.png", item, "again", path)], by="a", source="t")
+    log.record(card, [Seen("twin.png", next(iter(inspector.inspect([twin]))), "twin", twin)], by="a", source="t")
+    # Not drawn: the grey band's answers never calibrate.
+    audit(log, 0.0)
+    grey = replace(real(tmp_path, inspector, range(200, 201))[0], part="grey")
+    log.record(card, [grey], by="a", source="t")
+    for part in log.reviews.parts(card.bundle_id):
+        if part.answer is None:
+            log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+    proposal = propose(log, opened)
+    assert (proposal.audit.good, proposal.audit.defective, proposal.audit.not_this_part) == (60, 1, 1)
+    assert proposal.added == 58
+    assert {name for name, _ in proposal.audit.left_out} == {"again", "twin"}
+    joined = {row.part for row in proposal.card.calibration_parts} - {row.part for row in card.calibration_parts}
+    assert not joined & {bad.part, foreign.part, "grey", "again", "twin"}
+    # Applied once, the same parts are no new evidence.
+    apply(log, proposal, name="June", reason="audit", by="anna")
+    with pytest.raises(CalibrationError, match="no audit part adds evidence"):
+        propose(log, open_bundle(bundle))
+
+
+def test_no_part_both_trains_and_calibrates(log: Store, bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    calibrated = next(name for name, side in fitted_parts(opened).items() if side == "calibration")
+    inspector = Inspector(bundle)
+    audit(log, 0.0)
+    pictures = real(tmp_path, inspector, range(300, 303))
+    named = [replace(seen, part=part) for seen, part in zip(pictures, ("g1", "g2", calibrated), strict=True)]
+    grey = [replace(seen, item=_as_review(seen)) for seen in named]
+    log.record(opened.card, grey, by="a", source="t")
+    for item in log.history.search(Query(limit=3)):
+        log.reviews.answer(item.id, Answer.GOOD, by="anna")
+    answer_all(log, opened.card)
+    training = {part.part for part, _ in training_parts(log, opened)}
+    assert training == {"g1", "g2"}, "neither an audit part nor one that calibrates"
+    calibrating = {row.part for row in propose(log, opened).card.calibration_parts}
+    assert not training & calibrating
+
+
+def _as_review(seen: Seen) -> object:
+    from defectflow.runtime import Decision
+
+    return replace(seen.item, decision=Decision.REVIEW)
+
+
+def test_a_preview_that_has_been_overtaken_is_refused(log: Store, bundle: Path) -> None:
+    answer_all(log, open_bundle(bundle).card)
+    first, second = (propose(log, open_bundle(bundle), rate=rate) for rate in (0.05, 0.1))
+    apply(log, first, name="June", reason="audit", by="anna")
+    with pytest.raises(StoreError, match="calibrated since this preview"):
+        apply(log, second, name="July", reason="audit", by="anna")
+    with pytest.raises(StoreError, match="exists already"):
+        log.versions.add(first.card, name="June", reason="again", by="anna", origin="rate")
+    with pytest.raises(StoreError, match="name and a reason"):
+        log.versions.add(first.card, name="July", reason=" ", by="anna", origin="rate")
+    assert log.versions.active().calibration_id == first.card.calibration_id
+
+
+def test_audit_parts_alone_can_calibrate(log: Store, bundle: Path) -> None:
+    answer_all(log, open_bundle(bundle).card)
+    proposal = propose(log, open_bundle(bundle), keep_earlier=False, rate=0.45)
+    assert len(proposal.card.calibration_parts) == 60
+    assert proposal.card.judge().review_rate == 0.45, "no band is left between rates of 45% and 40%"
+
+
+def test_an_unreadable_picture_of_an_audit_part_counts_as_missing(log: Store, bundle: Path) -> None:
+    card = open_bundle(bundle).card
+    for number in range(4):
+        log.record(card, [Seen("x.png", ImageError("x.png: cut short"), f"broken{number}")], by="a", source="t")
+    for part in log.reviews.queue(card.bundle_id, limit=1000):
+        log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+    with pytest.raises(CalibrationError, match="4 unreadable"):
+        propose(log, open_bundle(bundle))
+
+
+def test_a_version_of_another_model_is_refused(log: Store, bundle: Path) -> None:
+    log.record(CARD, [Seen("a.png", verdict(CARD, 0.1), "1")], by="a", source="t")
+    version = log.versions.all(CARD.bundle_id)[0]
+    with pytest.raises(StoreError, match="belongs to bundle bbbbbbbbbbbb"):
+        log.versions.apply(open_bundle(bundle), version, by="anna", reason="mistake")
+    with pytest.raises(StoreError, match="there is none of this name"):
+        log.versions.get(CARD.bundle_id, "no such")
+
+
+def test_stored_scores_are_judged_as_the_graph_would(store: Store) -> None:
+    """Worst picture first, the gate before everything, and an unreadable picture decides only by itself."""
+    scores = {"ok": 0.1, "grey": 0.95, "bad": 9.0}
+    record_parts(store, CARD, scores)
+    store.record(CARD, [Seen("f.png", verdict(CARD, 0.1, distance=99.0), "foreign")], by="a", source="t")
+    store.record(CARD, [Seen("e.png", ImageError("e"), "broken")], by="a", source="t")
+    store.record(CARD, [Seen("e.png", ImageError("e"), "ok")], by="a", source="t")
+    lenient = card_of(np.linspace(0, 20, 39)).judge()
+    parts = store.reviews.parts(CARD.bundle_id)
+    assert [rejudged(part, CARD.judge()) for part in parts] == [part.decision for part in parts]
+    assert [(flip.part.part, flip.before, flip.after) for flip in flips(parts, CARD.judge(), lenient)] == [
+        ("grey", "review", "ok"),
+        ("bad", "defect", "ok"),
+    ]

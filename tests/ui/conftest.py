@@ -1,0 +1,60 @@
+"""Stations and browsers for the tests of the pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import CHROMIUM_FLAGS, Running, Watched, listening
+
+from defectflow.store import Role
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory, bundle_path: Path, uncalibrated_path: Path) -> Callable[[], Path]:
+    """Makes folders with a calibrated bundle and an uncalibrated one."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("station")
+        shutil.copytree(bundle_path, folder / "ring")
+        shutil.copytree(uncalibrated_path, folder / "swatch")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def local(bundles: Callable[[], Path]) -> Iterator[Running]:
+    """A station without users, on this machine."""
+    with listening(bundles()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(bundles: Callable[[], Path]) -> Iterator[Running]:
+    """A station with a user of each role, named like it."""
+    with listening(bundles(), tuple((role.value, role) for role in Role)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium here: apt-get install chromium (make test does, where it may)")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def watched(browser: Any, local: Running) -> Iterator[Watched]:
+    page = Watched(browser, local)
+    yield page
+    page.context.close()

@@ -1,0 +1,133 @@
+"""The page Calibrate: a typed rate is a promise, a dragged threshold is an estimate, and both become versions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from defectflow_ui.evidence import Evidence
+from playwright.sync_api import expect
+from running import Running, Watched, listening
+
+from defectflow.dataset import find_pictures
+from defectflow.runtime import Inspector
+from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.tradeoff import Costs, Tradeoff
+from defectflow.store import Answer, Seen, Store
+
+
+@pytest.fixture(scope="module")
+def station(bundle_path: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A bundle of the ring, and its test parts inspected and answered."""
+    folder = tmp_path_factory.mktemp("models")
+    shutil.copytree(bundle_path, folder / "ring")
+    with listening(folder) as running:
+        answer_all(running.station.store, folder / "ring", sample)
+        yield running
+
+
+def answer_all(store: Store, bundle: Path, sample: Path) -> None:
+    inspector = Inspector(bundle, threads=1)
+    pictures = [picture for picture in find_pictures(sample) if picture.split == "test"]
+    verdicts = inspector.inspect([picture.path for picture in pictures])
+    seen = [Seen(one.path.name, item, part=one.part) for one, item in zip(pictures, verdicts, strict=True)]
+    for picture, number in zip(pictures, store.record(inspector.card, seen, by="anna", source="test"), strict=True):
+        said = Answer.GOOD if picture.label == "good" else Answer.DEFECTIVE
+        store.reviews.answer(number, said, by="anna")
+
+
+def test_what_counts_as_evidence(station: Running) -> None:
+    """Every defective part; of the good ones those of the audit sample, and no calibration part twice."""
+    card = open_bundle(station.station.settings.bundles / "ring").card
+    evidence = Evidence.of(card, station.station.store)
+    parts = station.station.store.reviews.parts(card.bundle_id)
+    assert len(evidence.calibration) == len(card.calibration_parts) == 19
+    assert len(evidence.defective) == sum(part.answer == Answer.DEFECTIVE for part in parts) == 18
+    assert len(evidence.audit_good) == sum(part.answer == Answer.GOOD and part.audit for part in parts)
+    assert len(evidence.audit_good) + len(evidence.other_good) == 20
+    assert len(evidence.tradeoff.good) == 19 + len(evidence.audit_good)
+
+
+def test_a_rate_a_threshold_and_the_way_back(browser: Any, station: Running) -> None:
+    folder = station.station.settings.bundles / "ring"
+    before = open_bundle(folder).card
+    watched = Watched(browser, station)
+    page = watched.page
+    page.goto("/")
+    page.get_by_role("tab", name="Calibrate").click()
+    promise, table = page.locator("#calibrate-promise"), page.locator("#calibrate-table")
+    expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
+    expect(page.locator("#calibrate-histogram rect.defective").first).to_be_visible()
+    expect(table).to_contain_text("Estimate: nothing is promised")
+
+    rate = page.locator("#calibrate-rate input")
+    rate.fill("1")
+    rate.press("Enter")
+    expect(promise).to_contain_text("19 good parts cannot support a false-reject rate of 0.01")
+    rate.fill("10")
+    rate.press("Enter")
+    exact = before.calibrated(before.calibration_parts, 0.1, "expected", 0.1)
+    assert exact.calibration is not None
+    expect(promise).to_contain_text(f"{exact.calibration.threshold.value:.4f}")
+    expect(promise).to_contain_text("On average at most 10.00% of good parts are called defective or invalid")
+    save(page, "ten", "fewer defects missed")
+    assert open_bundle(folder).card.calibration == exact.calibration
+    expect(page.locator("#calibrate-versions")).to_contain_text("promise 10%")
+
+    slider = page.locator("#calibrate-threshold input[type=range]")
+    slider.focus()
+    for _ in range(25):
+        page.keyboard.press("ArrowLeft")
+    expect(promise).to_contain_text("A person chose these thresholds: they are an estimate")
+    chosen = float(slider.input_value())
+    assert chosen < exact.calibration.threshold.value
+    row = table.locator("tr[data-row='being chosen']")
+    expect(row).to_contain_text(f"{chosen:.3f}")
+    card = open_bundle(folder).card
+    tradeoff = Evidence.of(card, station.station.store).tradeoff
+    rejected = int((tradeoff.good > chosen).sum())
+    expect(row).to_contain_text(f"{rejected} of {len(tradeoff.good)}")
+    save(page, "by hand", "to see")
+    expect(page.locator("#station-header")).to_contain_text("an estimate, nothing is promised")
+    by_hand = open_bundle(folder).card
+    assert by_hand.calibration is not None
+    assert by_hand.calibration.guarantee == "estimate"
+    assert by_hand.promised is None
+
+    page.locator("#calibrate-versions button", has_text="Use again").last.click()  # the oldest: as it was
+    expect(page.locator("#calibrate-said")).to_contain_text("is in use from now on")
+    assert open_bundle(folder).card.calibration == before.calibration
+    names = [version.name for version in station.station.store.versions.all(before.bundle_id)]
+    assert names[:2] == ["by hand", "ten"]
+    assert len(names) == 3
+    assert not watched.complaints
+    watched.context.close()
+
+
+def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
+    card = open_bundle(station.station.settings.bundles / "ring").card
+    evidence = Evidence.of(card, station.station.store)
+    best = Tradeoff([*evidence.calibration, *evidence.audit_good], evidence.defective).cheapest(Costs(1, 200, 0.05))
+    watched = Watched(browser, station)
+    page = watched.page
+    page.goto("/")
+    page.get_by_role("tab", name="Calibrate").click()
+    page.get_by_text("What mistakes cost").click()
+    page.locator("#cost-escape input").fill("200")
+    page.locator("#cost-share input").fill("5")
+    page.locator("#calibrate-cheapest").click()
+    expect(page.locator("#calibrate-cost")).to_contain_text(f"threshold {best.point.threshold:.3f}")
+    expect(page.locator("tr[data-row='cheapest']")).to_contain_text(f"{best.point.threshold:.3f}")
+    page.locator("#calibrate-save").click()  # without a name: refused, and nothing is saved
+    expect(page.get_by_text("needs a name and a reason")).to_be_visible()
+    watched.context.close()
+
+
+def save(page: Any, name: str, reason: str) -> None:
+    page.locator("#calibrate-name").locator("input, textarea").fill(name)
+    page.locator("#calibrate-reason").locator("input, textarea").fill(reason)
+    page.locator("#calibrate-save").click()
+    expect(page.locator("#calibrate-said")).to_contain_text(f"Saved as '{name}'")

@@ -1,0 +1,226 @@
+"""Safe by default: what a station refuses, over plain HTTP, as somebody would who does not use the page."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import pytest
+from defectflow_ui import server, signin
+from defectflow_ui.settings import Settings
+from defectflow_ui.start import open_station
+from defectflow_ui.theme import block
+from running import PASSWORD, Running, call
+from support import DEFECTFLOW, run
+
+from defectflow.store import Role, Store
+
+
+def test_it_says_nothing_about_itself_to_strangers(guarded: Running) -> None:
+    stranger = httpx.Client(base_url=guarded.url)
+    for path in ("/config", "/gradio_api/info", "/shelf/abc", "/theme.css", "/assets/index.js"):
+        assert stranger.get(path).status_code == 401, path
+    assert stranger.get("/").headers["location"] == "/sign-in"
+    for path in ("/gradio_api/queue/join", "/drop"):
+        assert stranger.post(path, json={}).status_code == 401, path
+    assert "password" in stranger.get("/sign-in").text
+
+
+def test_a_viewer_is_refused_by_the_server(guarded: Running) -> None:
+    viewer, engineer = guarded.client("viewer"), guarded.client("engineer")
+    for client in (viewer, engineer):
+        assert call(client, "bundles", "bundle", ["(nothing)"], {"bundle": "ring"})["success"]
+    refused = call(viewer, "activate", "click", ["(nothing)"])
+    assert not refused["success"]
+    assert "needs the role 'engineer', and yours is 'viewer'" in refused["output"]["error"]
+    assert guarded.station.store.versions.active() is None
+    assert not call(viewer, "verify", "click", ["(nothing)"])["success"]
+    assert viewer.post("/drop").status_code == 403
+    assert call(engineer, "activate", "click", ["(nothing)"])["success"]
+    activation = guarded.station.store.versions.active()
+    assert activation is not None
+    assert (activation.model, activation.by) == ("ring", "engineer")
+
+
+def test_an_operator_inspects_and_does_not_activate(guarded: Running) -> None:
+    operator = guarded.client("operator")
+    assert operator.post("/drop").status_code == 200
+    call(operator, "bundles", "bundle", ["(nothing)"], {"bundle": "ring"})
+    assert not call(operator, "activate", "click", ["(nothing)"])["success"]
+
+
+def test_a_changed_role_counts_at_once(guarded: Running) -> None:
+    users = guarded.station.store.users
+    users.add("temp", Role.OPERATOR, PASSWORD, by="test")
+    client = guarded.client("temp")
+    assert client.post("/drop").status_code == 200
+    users.set_role("temp", Role.VIEWER, by="test")
+    assert client.post("/drop").status_code == 403
+    users.remove("temp", by="test")
+    assert client.post("/drop").status_code == 401
+
+
+def test_sessions_are_apart(guarded: Running) -> None:
+    first, second = guarded.client("operator"), guarded.client("engineer")
+    drop = first.post("/drop").json()["drop"]
+    assert first.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 200
+    assert second.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 404
+    session = next(one for one in guarded.station.sessions if one.user == "engineer" and one.shelf)
+    address = session.shelf.put(lambda: b"secret", "text/plain")
+    answers = {client.get(address).status_code for client in (first, httpx.Client(base_url=guarded.url))}
+    assert 200 not in answers
+
+
+def test_signing_out_ends_the_session(guarded: Running) -> None:
+    client = guarded.client("viewer")
+    token = client.cookies["defectflow_session"]
+    assert client.get("/config").status_code == 200
+    client.post("/sign-out")
+    assert httpx.get(f"{guarded.url}/config", cookies={"defectflow_session": token}).status_code == 401
+
+
+def test_the_cookie_is_out_of_reach(guarded: Running) -> None:
+    entered = httpx.post(f"{guarded.url}/sign-in", data={"name": "viewer", "password": PASSWORD})
+    assert "HttpOnly" in entered.headers["set-cookie"]
+    assert "SameSite=Strict" in entered.headers["set-cookie"]
+
+
+def test_guessing_passwords_is_slowed_down(guarded: Running) -> None:
+    guarded.station.store.users.add("guessed", Role.VIEWER, PASSWORD, by="test")
+    with httpx.Client(base_url=guarded.url) as client:
+        answers = [client.post("/sign-in", data={"name": "guessed", "password": f"wrong {n}"}) for n in range(5)]
+        assert {answer.status_code for answer in answers} == {401}
+        right = client.post("/sign-in", data={"name": "guessed", "password": PASSWORD})
+        assert right.status_code == 401
+        assert "wait" in right.text
+
+
+def test_an_address_may_not_try_names_without_end() -> None:
+    now = [0.0]
+    attempts = signin.Attempts(lambda: now[0])
+    assert [attempts.begin("10.0.0.1") for _ in range(signin.MOST_ATTEMPTS)] == [0.0] * signin.MOST_ATTEMPTS
+    assert attempts.begin("10.0.0.1") == pytest.approx(signin.WINDOW_S)
+    assert attempts.begin("10.0.0.2") == 0.0
+    attempts.succeeded("10.0.0.1")
+    assert attempts.begin("10.0.0.1") == 0.0, "a right password takes back its own attempt"
+    assert attempts.begin("10.0.0.1") > 0, "and no other"
+    now[0] = signin.WINDOW_S + 1
+    assert attempts.begin("10.0.0.1") == 0.0
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file/etc/passwd",
+        "/file=/etc/passwd",
+        "/gradio_api/proxy=https://example.com/",
+        "/gradio_api/upload_progress?upload_id=1",
+        "/gradio_api/runs",
+        "/monitoring",
+        "/station/../settings.py",
+        "/assets/../../../../../../etc/passwd",
+        "/static/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    ],
+)
+def test_no_route_opens_a_path_or_an_address(local: Running, path: str) -> None:
+    answer = local.client().get(path)
+    assert answer.status_code in (403, 404)
+    assert "root:" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/gradio_api/upload",
+        "/gradio_api/run/predict",
+        "/gradio_api/call/predict",
+        "/gradio_api/component_server",
+        "/login",
+    ],
+)
+def test_gradios_other_ways_in_are_closed(local: Running, path: str) -> None:
+    assert local.client().post(path, files={"files": b"x"}).status_code == 403
+
+
+def test_a_forged_file_is_refused(local: Running) -> None:
+    forged = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    body = {"data": [forged], "fn_index": 0, "session_hash": "x"}
+    assert local.client().post("/gradio_api/queue/join", json=body).status_code == 403
+    escaped = json.dumps(body).replace("gradio.FileData", "gradio\\u002eFileData")
+    answer = local.client().post(
+        "/gradio_api/queue/join", content=escaped, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 403
+
+
+def test_large_requests_are_not_read(local: Running) -> None:
+    body = b'{"data": ["' + b"x" * 5_000_000 + b'"], "fn_index": 0, "session_hash": "x"}'
+    assert local.client().post("/gradio_api/queue/join", content=body).status_code == 413
+
+
+def test_other_hosts_and_other_sites_are_refused(local: Running) -> None:
+    client = local.client()
+    assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
+    assert client.post("/drop", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.post("/drop", headers={"Origin": local.url}).status_code == 200
+
+
+def test_the_browser_is_told_to_stay_here(local: Running) -> None:
+    policy = local.client().get("/").headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "http:" not in policy.replace("'self'", "")
+    assert "https:" not in policy
+
+
+def test_a_bundle_is_chosen_among_those_found(local: Running) -> None:
+    client = local.client()
+    call(client, "bundles", "bundle", ["(nothing)"], {"bundle": "../../../etc"})
+    assert not call(client, "activate", "click", ["(nothing)"])["success"]
+
+
+def test_a_damaged_bundle_is_not_loaded(local: Running) -> None:
+    model = local.station.settings.bundles / "swatch" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    time.sleep(0.01)
+    found = {one.name: one for one in local.station.bundles.all()}
+    assert found["ring"].bundle is not None
+    assert found["swatch"].bundle is None
+    assert "altered" in str(found["swatch"].error)
+
+
+def test_other_machines_need_users(tmp_path: Path) -> None:
+    refused = run(DEFECTFLOW, "ui", tmp_path, "--host", "0.0.0.0")
+    assert refused.returncode == 2
+    assert "defectflow users add" in refused.stderr
+    assert run(DEFECTFLOW, "ui", tmp_path / "nowhere").returncode == 2
+    with Store.open(str(tmp_path / "inspections.db")) as store:
+        store.users.add("anna", Role.ENGINEER, PASSWORD, by="test")
+    station = open_station(Settings(tmp_path, host="0.0.0.0"))
+    assert not station.settings.local
+    station.close()
+
+
+def test_a_handler_without_a_role_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    station = open_station(Settings(tmp_path))
+
+    def careless(_: object) -> gr.Blocks:
+        with gr.Blocks() as blocks:
+            button = gr.Button("go")
+            button.click(lambda: None)
+        return blocks
+
+    def path_taker(_: object) -> gr.Blocks:
+        with gr.Blocks() as blocks:
+            gr.File()
+        return blocks
+
+    for frame, said in ((careless, "say who may call it"), (path_taker, "sends paths")):
+        monkeypatch.setattr(server, "build_frame", frame)
+        with pytest.raises(TypeError, match=said):
+            server.build(station)
+    assert block(elem_id="x")
+    station.close()

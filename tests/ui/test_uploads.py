@@ -1,0 +1,183 @@
+"""What a drop takes and refuses, from single bytes to ZIP bombs."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from defectflow_ui.settings import Limits
+from defectflow_ui.uploads import Arrived, Drop
+from PIL import Image
+from running import finish
+from support import swatch
+
+
+def png(seed: int = 0) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(swatch(seed)).save(stream, "png")
+    return stream.getvalue()
+
+
+def huge_png(width: int, height: int) -> bytes:
+    """A few bytes that claim to be a picture of many pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def zipped(entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def drop() -> Iterator[Drop]:
+    made = Drop(Limits(file_bytes=200_000, drop_bytes=400_000, files=5, pixels=1_000_000))
+    yield made
+    made.close()
+    assert not made.folder.exists()
+
+
+def send(drop: Drop, name: str, content: bytes) -> list[Arrived]:
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 1000):
+            yield content[start : start + 1000]
+
+    before = len(drop.take(0, 0)[0])
+    finish(drop.receive(name, chunks()))
+    return drop.take(before, 0)[0]
+
+
+def refusal(arrived: list[Arrived]) -> str:
+    (only,) = arrived
+    assert only.file is None
+    assert only.error is not None
+    assert str(only.error).startswith(only.name)
+    return str(only.error)
+
+
+def files(drop: Drop) -> list[Path]:
+    return [path for path in drop.folder.rglob("*") if path.is_file()]
+
+
+def test_a_picture_is_kept_under_a_number(drop: Drop) -> None:
+    (arrived,) = send(drop, "../../etc/Müller 1.PNG", png())
+    assert arrived.file == drop.folder / "000001.png"
+    assert arrived.file.read_bytes() == png()
+    assert arrived.name == "../../etc/Müller 1.PNG".strip("/")
+
+
+def test_what_cannot_be_a_picture_stops_nothing(drop: Drop) -> None:
+    assert "not a PNG" in refusal(send(drop, "notes.txt", b"hello"))
+    assert "empty" in refusal(send(drop, "nothing.png", b""))
+    assert "damaged" in refusal(send(drop, "cut.png", png()[:40]))
+    assert send(drop, "good.png", png())[0].file is not None
+    assert len(files(drop)) == 1, "refused files are removed at once"
+
+
+def test_bytes_are_limited_while_they_arrive(drop: Drop) -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 10_000
+            yield b"x" * 10_000
+
+    finish(drop.receive("big.png", endless()))
+    assert "over the limit" in refusal(drop.take(0, 0)[0])
+    assert taken <= 220_000
+    assert files(drop) == []
+
+
+def test_all_files_together_are_limited(drop: Drop) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (220, 220, 3), np.uint8)
+    stream = BytesIO()
+    Image.fromarray(noise).save(stream, "png")
+    assert 100_000 < len(stream.getvalue()) < 200_000
+    answers = [send(drop, f"{number}.png", stream.getvalue())[0] for number in range(3)]
+    assert [answer.file is not None for answer in answers] == [True, True, False]
+    assert "this drop is over the limit" in str(answers[2].error)
+
+
+def test_pixels_are_limited_before_decoding(drop: Drop) -> None:
+    said = refusal(send(drop, "claims.png", huge_png(100_000, 100_000)))
+    assert "100000 x 100000 pixels are over the limit of 1,000,000" in said
+
+
+def test_the_count_is_limited(drop: Drop) -> None:
+    for number in range(5):
+        assert send(drop, f"{number}.png", png(number))[0].file is not None
+    assert "may hold 5 pictures" in refusal(send(drop, "6.png", png(6)))
+
+
+def test_a_zip_is_unpacked_into_numbers(drop: Drop) -> None:
+    content = {"day/a.png": png(1), "day/b.png": png(2), "day/cut.png": png(3)[:50], "notes.txt": b"no picture"}
+    content |= {"__MACOSX/day/._a.png": b"resource fork", "day/.hidden.png": png(4)}
+    arrived = send(drop, "batch.zip", zipped(content))
+    assert [(one.name, one.file is not None) for one in arrived] == [
+        ("batch.zip/day/a.png", True),
+        ("batch.zip/day/b.png", True),
+        ("batch.zip/day/cut.png", False),
+    ]
+    assert {path.parent for path in files(drop)} == {drop.folder}
+
+
+@pytest.mark.parametrize("name", ["../a.png", "x/../../a.png", "/etc/a.png", "..\\a.png", "C:/a.png", "C:\\a.png"])
+def test_a_zip_that_leaves_its_folder_is_refused_whole(drop: Drop, name: str) -> None:
+    assert "would lie outside" in refusal(send(drop, "evil.zip", zipped({"good.png": png(), name: png(1)})))
+    assert files(drop) == []
+
+
+def test_a_zip_bomb_is_refused_whole() -> None:
+    bomb = zipped({"good.png": png(), "zeros.png": bytes(20_000_000)})
+    assert len(bomb) < 100_000
+    drop = Drop(Limits())
+    assert "would unpack to far more" in refusal(send(drop, "bomb.zip", bomb))
+    assert files(drop) == []
+    drop.close()
+
+
+def test_a_zip_with_too_much_in_it_is_refused_whole(drop: Drop) -> None:
+    assert "more than 5" in refusal(send(drop, "many.zip", zipped({f"{n}.png": png(n) for n in range(6)})))
+    assert "more than 5" in refusal(send(drop, "names.zip", zipped({f"{'x' * 150}{n}.txt": b"" for n in range(400)})))
+    random = np.random.default_rng(0)
+    large = {f"{number}.png": random.bytes(150_000) for number in range(3)}
+    assert "over the limit" in refusal(send(drop, "large.zip", zipped(large)))
+
+
+def test_a_zip_that_lies_about_its_sizes_gives_no_more_than_it_said(drop: Drop) -> None:
+    """The directory says 1,000 bytes, the entry holds many more: it is cut there, and so no picture."""
+    honest = zipped({"a.png": png() + bytes(50_000)})
+    size = len(png()) + 50_000
+    lying = honest.replace(struct.pack("<I", size), struct.pack("<I", 1000))
+    assert lying != honest
+    (arrived,) = send(drop, "lying.zip", lying)
+    assert arrived.file is None
+    assert files(drop) == []
+
+
+def test_damaged_and_nested_zips(drop: Drop) -> None:
+    assert "damaged" in refusal(send(drop, "cut.zip", zipped({"a.png": png()})[:60]))
+    assert send(drop, "nested.zip", zipped({"inner.zip": zipped({"a.png": png()})})) == [], "no ZIP in a ZIP is opened"
+
+
+def test_a_drop_can_be_waited_for(drop: Drop) -> None:
+    assert drop.take(0, 0.01) == ([], False)
+    send(drop, "a.png", png())
+    drop.end()
+    arrived, ended = drop.take(0, 1)
+    assert len(arrived) == 1
+    assert ended

@@ -1,0 +1,101 @@
+"""Bundles found in one folder; which of them is active; the active one loaded, once, after its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from defectflow.errors import BundleError
+from defectflow.runtime import Inspector
+from defectflow.runtime.bundle import CARD, MODEL, Bundle, open_bundle
+from defectflow.store.versions import Versions
+from defectflow_ui.words import models as words
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A subfolder that holds a card: a bundle that opened, or why it cannot be used."""
+
+    name: str
+    """The folder's name, by which pages and the browser speak of it."""
+    path: Path
+    bundle: Bundle | None
+    error: str | None = None
+
+
+class Bundles:
+    """The bundles of a folder. A name from the browser only ever selects among those that were found. Thread-safe."""
+
+    def __init__(self, folder: Path, versions: Versions) -> None:
+        self.folder = folder
+        self._versions = versions
+        self._lock = Lock()
+        self._opened: dict[Path, tuple[object, Found]] = {}
+        self._inspector: tuple[object, Inspector] | None = None
+
+    def all(self) -> list[Found]:
+        """Every bundle in the folder, or the folder itself if it is one, by name. Checked again once changed."""
+        folders = [self.folder] if (self.folder / CARD).is_file() else sorted(self.folder.glob(f"*/{CARD}"))
+        return [self._open(path.parent if path.name == CARD else path) for path in folders]
+
+    def find(self, name: str) -> Bundle:
+        """Raises BundleError where there is no usable bundle of this name."""
+        found = next((found for found in self.all() if found.name == name), None)
+        if found is None:
+            raise BundleError(words.gone(name))
+        if found.bundle is None:
+            raise BundleError(found.error or words.gone(name))
+        return found.bundle
+
+    @property
+    def active_name(self) -> str | None:
+        """The bundle that was activated last; where nothing ever was and only one is calibrated, that one."""
+        found, last = self.all(), self._versions.active()
+        if last is not None:
+            return next((one.name for one in found if str(one.path.resolve()) == last.path), None)
+        usable = [one.name for one in found if one.bundle is not None and one.bundle.card.calibration is not None]
+        return usable[0] if len(usable) == 1 else None
+
+    def activate(self, name: str, *, by: str, reason: str) -> Bundle:
+        """From now on this bundle judges. Raises BundleError where it cannot be used, NotCalibrated."""
+        bundle = self.find(name)
+        self._versions.activate(bundle, by=by, reason=reason)
+        return bundle
+
+    def active(self) -> Bundle:
+        """Raises BundleError where there is none, with what to do."""
+        name = self.active_name
+        if name is None:
+            raise BundleError(words.none_active if self.all() else words.empty(self.folder))
+        return self.find(name)
+
+    def inspector(self) -> Inspector:
+        """The active bundle, ready to judge: loaded once, and again where its files have changed."""
+        bundle = self.active()
+        state = _state(bundle.path)
+        with self._lock:
+            if self._inspector is None or self._inspector[0] != state:
+                self._inspector = (state, Inspector(bundle))
+            return self._inspector[1]
+
+    def _open(self, path: Path) -> Found:
+        state = _state(path)
+        with self._lock:
+            if path in self._opened and self._opened[path][0] == state:
+                return self._opened[path][1]
+        name = path.resolve().name
+        try:
+            found = Found(name, path, open_bundle(path))
+        except (BundleError, OSError) as error:
+            found = Found(name, path, None, str(error))
+        with self._lock:
+            self._opened[path] = (_state(path), found)
+        return found
+
+
+def _state(path: Path) -> object:
+    """Changes whenever a bundle's model or card does."""
+    return path, *(
+        (file.stat().st_mtime_ns, file.stat().st_size) for file in (path / CARD, path / MODEL) if file.is_file()
+    )

@@ -1,0 +1,58 @@
+"""A bundle and the store -> the scores that a threshold is weighed with. No Gradio here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectflow.runtime.card import Card
+from defectflow.runtime.tradeoff import Tradeoff
+from defectflow.store import Answer, Store
+
+BINS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Scores of one model's parts, one per part; +infinity where the gate refused it."""
+
+    calibration: tuple[float, ...]
+    audit_good: tuple[float, ...]
+    """Answered good, of the audit sample: as good a witness as a calibration part."""
+    other_good: tuple[float, ...]
+    """Answered good, but asked about for their score: shown, never counted."""
+    defective: tuple[float, ...]
+    """Answered defective: those that somebody noticed."""
+
+    @classmethod
+    def of(cls, card: Card, store: Store) -> Evidence:
+        counted = {part.part for part in card.calibration_parts}
+        audit, other, defective = list[float](), list[float](), list[float]()
+        for part in store.reviews.parts(card.bundle_id):
+            if part.score is None or part.part in counted:
+                continue
+            match part.answer:
+                case Answer.GOOD:
+                    (audit if part.audit else other).append(part.score)
+                case Answer.DEFECTIVE:
+                    defective.append(part.score)
+        calibration = tuple(part.calibrated_score for part in card.calibration_parts)
+        return cls(calibration, tuple(audit), tuple(other), tuple(defective))
+
+    @property
+    def tradeoff(self) -> Tradeoff:
+        return Tradeoff([*self.calibration, *self.audit_good], self.defective)
+
+    @property
+    def groups(self) -> dict[str, tuple[float, ...]]:
+        """What a histogram shows."""
+        good = (*self.calibration, *self.audit_good)
+        return {"good": good, "other": self.other_good, "defective": self.defective}
+
+    def edges(self) -> np.ndarray:
+        """Borders of the histogram's bins, (BINS + 1,). Raises CalibrationError where there are no scores."""
+        low, high = self.tradeoff.span
+        finite = [score for score in self.other_good if math.isfinite(score)]
+        return np.linspace(min([low, *finite]), max([high, *finite]), BINS + 1)

@@ -1,0 +1,157 @@
+"""What every request passes before Gradio or a page sees it. What is not listed here is not served."""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from defectflow_ui.station import LOCAL_USER, Station
+from defectflow_ui.visitors import COOKIE, IDLE_S, Session
+from defectflow_ui.words import common as words
+
+OPEN = re.compile(r"/(sign-in|station/[\w.-]+|favicon\.ico)")
+"""Served to everybody: the sign-in page and the station's own assets."""
+GRADIO = re.compile(
+    r"/(config|theme\.css|manifest\.json|(assets|static|svelte)/[\w./@-]+)?"
+    r"|/gradio_api/(queue/(join|data)|heartbeat/\w+|cancel|reset|startup-events|theme\.css|info)"
+)
+"""Of Gradio's routes, those that its page needs. Its routes for files, uploads, streams and proxying are not among
+them: no path or address that a browser sends is ever opened."""
+OURS = re.compile(r"/(shelf/[\w-]+|drop(/[\w-]+(/end)?)?|sign-out)")
+FILE_DATA = "gradio.FileData"
+"""What Gradio would take for a file of its own, whose path it would open."""
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    # Gradio builds functions from strings and has scripts in its page.
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+
+
+class Gate:
+    """ASGI middleware: host, origin, route, session, size; and headers that keep the page to itself."""
+
+    def __init__(self, app: ASGIApp, station: Station) -> None:
+        self._app = app
+        self._station = station
+        self._hosts = {"localhost", "127.0.0.1", "::1", station.settings.host}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # no websockets here
+            return
+        request = Request(scope)
+        session = self._session(request)
+        answer = self._refusal(request, session)
+        begun = None
+        if answer is None and session is None and not OPEN.fullmatch(request.url.path):
+            if self._station.store.users.any():
+                wants_page = request.method == "GET" and request.url.path == "/"
+                answer = RedirectResponse("/sign-in", 303) if wants_page else _refuse(401, words.sign_in_again)
+            else:
+                begun = session = self._station.sessions.begin(LOCAL_USER)
+                _give_cookie(scope, begun)
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "same-origin"  # with none, browsers send no origin along
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=()"
+                if begun is not None:
+                    headers.append("Set-Cookie", cookie(begun, scope["scheme"] == "https"))
+            await send(message)
+
+        if answer is not None:
+            await answer(scope, receive, send_guarded)
+            return
+        if request.method == "POST" and request.url.path.startswith("/gradio_api/"):
+            body = await self._small_body(request, receive)
+            if body is None:
+                await _refuse(413, words.request_too_large)(scope, receive, send_guarded)
+                return
+            try:
+                said = json.loads(body)
+            except (ValueError, RecursionError):
+                await _refuse(400, words.no_such_route)(scope, receive, send_guarded)
+                return
+            body = json.dumps(said, ensure_ascii=False).encode()  # nothing is spelt in two ways any more
+            if FILE_DATA.encode() in body:
+                await _refuse(403, words.no_such_route)(scope, receive, send_guarded)
+                return
+            _set_length(scope, len(body))
+            receive = _replay(body, receive)
+        await self._app(scope, receive, send_guarded)
+
+    def _session(self, request: Request) -> Session | None:
+        session = self._station.sessions.find(request.cookies.get(COOKIE))
+        return session if session is not None and self._station.role_of(session) is not None else None
+
+    def _refusal(self, request: Request, session: Session | None) -> Response | None:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        if self._station.settings.local and host not in self._hosts:
+            return _refuse(403, words.wrong_host)  # another site's name that leads here: DNS rebinding
+        origin = request.headers.get("origin")
+        changes = request.method not in ("GET", "HEAD")
+        if changes and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            return _refuse(403, words.wrong_origin)
+        path = request.url.path
+        if not (OPEN.fullmatch(path) or GRADIO.fullmatch(path) or OURS.fullmatch(path)):
+            return _refuse(403, words.no_such_route)
+        return None
+
+    async def _small_body(self, request: Request, receive: Receive) -> bytes | None:
+        limit, body = self._station.settings.limits.request_bytes, b""
+        async for chunk in Request(request.scope, receive).stream():
+            body += chunk
+            if len(body) > limit:
+                return None
+        return body
+
+
+def cookie(session: Session, secure: bool) -> str:
+    """Not readable by scripts, not sent from other sites."""
+    attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={IDLE_S}" + ("; Secure" if secure else "")
+    return f"{COOKIE}={session.token}; {attributes}"
+
+
+def _give_cookie(scope: Scope, session: Session) -> None:
+    """So that this very first request already counts as the session's."""
+    kept = [(name, value) for name, value in scope["headers"] if name != b"cookie"]
+    others = Headers(scope=scope).get("cookie", "")
+    scope["headers"] = [*kept, (b"cookie", f"{COOKIE}={session.token}; {others}".encode("latin-1"))]
+
+
+def _set_length(scope: Scope, length: int) -> None:
+    kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
+    scope["headers"] = [*kept, (b"content-length", str(length).encode())]
+
+
+def _refuse(status: int, reason: str) -> Response:
+    return PlainTextResponse(f"{HTTPStatus(status).phrase}: {reason}\n", status)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """The body again, for whoever reads it next; after it, whatever the connection says."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again

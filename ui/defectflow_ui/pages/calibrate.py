@@ -1,0 +1,238 @@
+"""Calibrate: a rate, kept as a promise, or a threshold by hand, an estimate; saved as a version with a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gradio as gr
+import numpy as np
+
+from defectflow.errors import CalibrationError, DataError
+from defectflow.runtime.bundle import Bundle
+from defectflow.runtime.card import Card
+from defectflow.runtime.tradeoff import Cheapest, Costs
+from defectflow.store import Role
+from defectflow_ui.evidence import Evidence
+from defectflow_ui.pages import calibrate_view as view
+from defectflow_ui.station import Station
+from defectflow_ui.theme import block, clicks
+from defectflow_ui.visitors import Visitor
+from defectflow_ui.words import calibrate as words
+
+WORKBENCH = "calibrate.workbench"
+STEPS = 7
+"""Thresholds without grey band that the table shows."""
+Updates = dict[Any, Any]
+
+
+@dataclass(eq=False)
+class Workbench:
+    """What one tab is working on: a model, its evidence, and thresholds that are not saved yet."""
+
+    bundle: Bundle
+    evidence: Evidence
+    draft: Card | None = None
+    origin: Literal["rate", "threshold"] = "rate"
+    cheapest: Cheapest | None = None
+    asked: tuple[float, float, str] | None = None
+    """The rates that were answered last: leaving their field without a change asks nothing."""
+
+    @property
+    def cuts(self) -> tuple[float, float]:
+        """The thresholds on show: the draft's, the bundle's own, or somewhere among the scores."""
+        for card in (self.draft, self.bundle.card):
+            if card is not None and card.calibration is not None:
+                return card.calibration.threshold.value, card.calibration.review.value
+        low, high = self.evidence.tradeoff.span
+        return high, low + 0.8 * (high - low)
+
+
+def build(station: Station) -> None:
+    """Scores and table on the left; rate, threshold, costs and versions on the right."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=6, min_width=440):
+            chosen = gr.Dropdown([], label=words.bundle, elem_id="calibrate-bundle")
+            picture = block(view.no_bundle(), elem_id="calibrate-histogram")
+            with gr.Group():
+                threshold = gr.Slider(0, 1, 0.5, label=words.threshold, elem_id="calibrate-threshold", buttons=[])
+                review = gr.Slider(0, 1, 0.5, label=words.review, elem_id="calibrate-review", buttons=[])
+            figures = block(elem_id="calibrate-table")
+        with gr.Column(scale=5, min_width=400):
+            gr.Markdown(f"### {words.by_rate}\n{words.by_rate_note}")
+            with gr.Row():
+                rate = gr.Number(5.0, label=words.rate, minimum=0.01, maximum=99, elem_id="calibrate-rate")
+                review_rate = gr.Number(
+                    10.0, label=words.review_rate, minimum=0.01, maximum=99, elem_id="calibrate-review-rate"
+                )
+                guarantee = gr.Radio(
+                    list(words.guarantees), value="expected", label=words.guarantee, elem_id="calibrate-guarantee"
+                )
+            promised = block(elem_id="calibrate-promise")
+            with gr.Accordion(words.costs, open=False, elem_id="calibrate-costs"):
+                with gr.Row():
+                    overkill_cost = gr.Number(1.0, label=words.cost_overkill, minimum=0, elem_id="cost-overkill")
+                    escape_cost = gr.Number(50.0, label=words.cost_escape, minimum=0, elem_id="cost-escape")
+                    defective_share = gr.Number(
+                        1.0, label=words.defective_share, minimum=0, maximum=100, elem_id="cost-share"
+                    )
+                find = gr.Button(words.find, elem_id="calibrate-cheapest")
+                cost = block(elem_id="calibrate-cost")
+            gr.Markdown(f"### {words.save}")
+            with gr.Row():
+                name = gr.Textbox(label=words.name, elem_id="calibrate-name")
+                reason = gr.Textbox(label=words.reason, elem_id="calibrate-reason", scale=2)
+            use = gr.Checkbox(True, label=words.use, elem_id="calibrate-use")
+            save = gr.Button(words.save_button, variant="primary", elem_id="calibrate-save")
+            said = block(elem_id="calibrate-said")
+            gr.Markdown(f"### {words.versions}")
+            versions = block(elem_id="calibrate-versions", events=clicks("version"))
+
+    def bench(visitor: Visitor) -> Workbench:
+        work = visitor.tab.get(WORKBENCH)
+        if not isinstance(work, Workbench):
+            raise DataError(words.no_bundle)
+        return work
+
+    def open_bundle(visitor: Visitor, wanted: str | None) -> Updates:
+        """A fresh workbench; the engineer's own rates and sliders start from what the bundle has."""
+        names = [found.name for found in station.bundles.all() if found.bundle is not None]
+        wanted = next((one for one in (wanted, station.bundles.active_name, *names) if one in names), None)
+        if wanted is None:
+            visitor.tab.pop(WORKBENCH, None)
+            return {picture: view.no_bundle(), chosen: gr.Dropdown(names, value=None)}
+        bundle = station.bundles.find(wanted)
+        work = Workbench(bundle, Evidence.of(bundle.card, station.store))
+        visitor.tab[WORKBENCH] = work
+        wish = bundle.card.calibration
+        rates, kept = (bundle.card.wanted_rate, bundle.card.wanted_review_rate), bundle.card.wanted_guarantee
+        if wish is not None and wish.guarantee != "estimate":
+            rates, kept = (wish.rate, wish.review_rate), wish.guarantee
+        work.asked = (round(100 * rates[0], 4), round(100 * rates[1], 4), kept)
+        cut, band = work.cuts
+        low, high, step = view.slider_range([*work.evidence.tradeoff.span, cut, band])
+        return {
+            chosen: gr.Dropdown(names, value=wanted),
+            threshold: gr.Slider(low, high, round(cut, 4), step=step),
+            review: gr.Slider(low, high, round(band, 4), step=step),
+            guarantee: kept,
+            rate: work.asked[0],
+            review_rate: work.asked[1],
+            promised: "" if wish is not None else view.problem(words.uncalibrated),
+            cost: "",
+            **shown(work),
+        }
+
+    def sliders(cut: float, band: float) -> Updates:
+        return {threshold: round(cut, 4), review: round(band, 4)}
+
+    def shown(work: Workbench) -> Updates:
+        """Histogram, table and versions, as the workbench stands."""
+        cut, band = work.cuts
+        tradeoff, now = work.evidence.tradeoff, work.bundle.card.calibration
+        rows = []
+        if now is not None:
+            rows.append((words.present, tradeoff.at(now.threshold.value, now.review.value)))
+        rows.append((words.draft, tradeoff.at(cut, band)))
+        if work.cheapest is not None:
+            rows.append((words.cheapest_row, work.cheapest.point))
+        rows += [("", tradeoff.at(float(one))) for one in np.linspace(*tradeoff.span, STEPS + 2)[1:-1]]
+        return {
+            picture: view.histogram(work.evidence, [("review", band), ("cut", cut)]),
+            figures: view.table(rows),
+            versions: view.versions(station.store.versions.all(work.bundle.card.bundle_id), work.bundle.card),
+        }
+
+    @station.handler(Role.VIEWER)
+    def open_page(visitor: Visitor) -> Updates:
+        if not visitor.may(Role.ENGINEER):
+            return {picture: view.engineers_only()}
+        return open_bundle(visitor, None)
+
+    @station.handler(Role.ENGINEER)
+    def choose(visitor: Visitor, wanted: str | None) -> Updates:
+        return open_bundle(visitor, wanted) | {said: ""}
+
+    @station.handler(Role.ENGINEER)
+    def by_rate(visitor: Visitor, percent: float, review_percent: float, kept: str) -> Updates:
+        """The exact rule, from calibration parts alone."""
+        work = bench(visitor)
+        card = work.bundle.card
+        asked = (float(percent or 0), float(review_percent or 0), kept)
+        if work.asked == asked:
+            return {picture: gr.skip()}
+        work.asked, work.draft, share = asked, None, asked[0] / 100
+        try:
+            work.draft = card.calibrated(
+                card.calibration_parts,
+                round(share, 8),
+                "confident" if kept == "confident" else "expected",
+                round(max(asked[1] / 100, share), 8),
+            )
+        except CalibrationError as error:
+            return {promised: view.problem(str(error)), **shown(work)}
+        work.origin = "rate"
+        cut, band = work.cuts
+        return {promised: view.promise(work.draft), **sliders(cut, band), said: "", **shown(work)}
+
+    @station.handler(Role.ENGINEER)
+    def by_hand(visitor: Visitor, cut: float, band: float) -> Updates:
+        updates = drag(bench(visitor), float(cut), float(band))
+        return updates | {review: round(float(cut), 4)} if band > cut else updates
+
+    def drag(work: Workbench, cut: float, band: float) -> Updates:
+        work.asked = work.draft = None
+        try:
+            work.draft = work.bundle.card.estimated(cut, min(cut, band))
+        except CalibrationError as error:
+            return {promised: view.problem(str(error)), **shown(work)}
+        work.origin = "threshold"
+        return {promised: view.promise(work.draft), said: "", **shown(work)}
+
+    @station.handler(Role.ENGINEER)
+    def cheapest(visitor: Visitor, overkill: float, escape: float, percent: float) -> Updates:
+        work = bench(visitor)
+        costs = Costs(float(overkill or 0), float(escape or 0), float(percent or 0) / 100)
+        work.cheapest = work.evidence.tradeoff.cheapest(costs)
+        cut = work.cheapest.point.threshold
+        told = view.said(words.cheapest(work.cheapest.cost_per_part, cut))
+        return drag(work, cut, cut) | sliders(cut, cut) | {cost: told}
+
+    @station.handler(Role.ENGINEER)
+    def keep(visitor: Visitor, called: str, why: str, now: bool) -> Updates:
+        work = bench(visitor)
+        if work.draft is None:
+            raise DataError(words.nothing_drafted)
+        before = work.bundle.card.calibration_id
+        version = station.store.versions.add(
+            work.draft, name=called.strip(), reason=why.strip(), by=visitor.user, origin=work.origin, parent=before
+        )
+        if now:
+            station.store.versions.apply(work.bundle, version, by=visitor.user, reason=version.reason)
+        return open_bundle(visitor, work.bundle.path.name) | {said: view.said(words.saved(version.name, now)), name: ""}
+
+    @station.handler(Role.ENGINEER)
+    def put_back(visitor: Visitor) -> Updates:
+        work = bench(visitor)
+        card = work.bundle.card
+        version = station.store.versions.get(card.bundle_id, str(visitor.event.get("version")))
+        station.store.versions.apply(work.bundle, version, by=visitor.user, reason=words.reason_again)
+        return open_bundle(visitor, work.bundle.path.name) | {said: view.said(words.put_back(version.name))}
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    seen = [picture, figures, versions, promised, said]
+    whole = [*seen, chosen, threshold, review, rate, review_rate, guarantee, cost]
+    station.on_open(open_page, outputs=whole)
+    chosen.input(choose, inputs=chosen, outputs=whole, **quiet)
+    for typed in (rate.submit, rate.blur, review_rate.submit, review_rate.blur, guarantee.input):
+        typed(by_rate, inputs=[rate, review_rate, guarantee], outputs=[*seen, threshold, review], **quiet)
+    for slider in (threshold, review):
+        slider.input(by_hand, inputs=[threshold, review], outputs=[*seen, review], trigger_mode="always_last", **quiet)
+    find.click(
+        cheapest,
+        inputs=[overkill_cost, escape_cost, defective_share],
+        outputs=[*seen, threshold, review, cost],
+        **quiet,
+    )
+    save.click(keep, inputs=[name, reason, use], outputs=[*whole, name], **quiet)
+    versions.version(put_back, outputs=whole, **quiet)

@@ -1,0 +1,154 @@
+"""The page Calibrate as HTML: scores as a histogram, what thresholds would do, versions."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from defectflow.runtime.card import Card
+from defectflow.runtime.tradeoff import Estimate, Point
+from defectflow.store import CalibrationVersion
+from defectflow_ui.evidence import Evidence
+from defectflow_ui.theme import empty
+from defectflow_ui.words import calibrate as words
+
+WIDTH, HALF, FOOT = 640, 130, 22
+"""Of the histogram, in its own pixels: good parts above the axis, defective ones below it."""
+
+
+def no_bundle() -> str:
+    return empty(words.no_bundle, words.no_bundle_do)
+
+
+def engineers_only() -> str:
+    return empty(words.engineers_only, words.engineers_only_do)
+
+
+def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
+    """Good parts above the axis, defective ones, where there are any, below; `cuts`: (CSS class, threshold)."""
+    edges = evidence.edges()
+    low, high = float(edges[0]), float(edges[-1])
+    counts = {name: np.histogram(_finite(scores), edges)[0] for name, scores in evidence.groups.items()}
+    tallest = max(1, int((counts["good"] + counts["other"]).max()), int(counts["defective"].max()))
+    bar = WIDTH / (len(edges) - 1)
+    bottom = 2 * HALF if evidence.defective else HALF + 4
+
+    def x(score: float) -> float:
+        return (min(max(score, low), high) - low) / (high - low) * WIDTH
+
+    def bars(name: str, from_y: np.ndarray, up: bool) -> str:
+        drawn = []
+        for index in np.flatnonzero(counts[name]):
+            height = counts[name][index] / tallest * (HALF - 8)
+            top = from_y[index] - height if up else from_y[index]
+            place = f'x="{index * bar + 0.5:.1f}" y="{top:.1f}" width="{bar - 1:.1f}" height="{height:.1f}"'
+            told = f"<title>{counts[name][index]}: {edges[index]:.2f} to {edges[index + 1]:.2f}</title>"
+            drawn.append(f'<rect class="{name}" {place}>{told}</rect>')
+        return "".join(drawn)
+
+    axis = np.full(len(edges) - 1, float(HALF))
+    stacked = axis - counts["good"] / tallest * (HALF - 8)
+    body = bars("good", axis, True) + bars("other", stacked, True) + bars("defective", axis, False)
+    lines = "".join(
+        f'<line class="{name}" x1="{x(cut):.1f}" x2="{x(cut):.1f}" y1="0" y2="{bottom}"/>' for name, cut in cuts
+    )
+    ticks = "".join(
+        f'<text x="{min(max(x(value), 14), WIDTH - 14):.0f}" y="{bottom + 16}">{value:.1f}</text>'
+        for value in edges[::10]
+    )
+    legend = "".join(
+        f'<span><i class="{name}"></i>{label} ({len(evidence.groups[name])}{_refused(evidence.groups[name])})</span>'
+        for name, label in words.legend.items()
+        if evidence.groups[name]
+    )
+    return (
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {bottom + FOOT}" role="img">{body}'
+        f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HALF}" y2="{HALF}"/>{lines}{ticks}</svg>'
+        f'<div class="legend">{legend}</div>'
+    )
+
+
+def _finite(scores: Iterable[float]) -> list[float]:
+    return [score for score in scores if math.isfinite(score)]
+
+
+def _refused(scores: Sequence[float]) -> str:
+    count = sum(math.isinf(score) for score in scores)
+    return f"; {words.out_of_range.format(count=count)}" if count else ""
+
+
+def slider_range(values: Sequence[float]) -> tuple[float, float, float]:
+    """Lowest, highest and step of a slider over these values, in round numbers."""
+    step = 10.0 ** math.floor(math.log10((max(values) - min(values)) / 300))
+    return math.floor(min(values) / step) * step, math.ceil(max(values) / step) * step, step
+
+
+def promise(card: Card) -> str:
+    """What a rate leads to, in the words that go with it everywhere."""
+    assert card.calibration is not None
+    said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in card.guarantee())
+    cut, review = card.calibration.threshold.value, card.calibration.review.value
+    return (
+        f"<p class='said'>{words.threshold} {cut:.4f}; {words.review.lower()} {review:.4f}</p>"
+        f"<ul class='promise'>{said}</ul>"
+    )
+
+
+def problem(text: str) -> str:
+    return f'<p class="problem" role="alert">{html.escape(text)}</p>'
+
+
+def said(text: str) -> str:
+    return f'<p class="said" role="status">{html.escape(text)}</p>'
+
+
+def table(rows: Iterable[tuple[str, Point]]) -> str:
+    """One row per pair of thresholds; always with the label that says what these figures are."""
+    head = "".join(f"<th>{column}</th>" for column in words.columns)
+    body = "".join(
+        f"<tr data-row='{label}'><th>{label}</th><td>{point.threshold:.3f}</td><td>{_band(point)}</td>"
+        f"<td>{_share(point.overkill)}</td><td>{_share(point.escape)}</td></tr>"
+        for label, point in rows
+    )
+    return (
+        f"<p><b class='badge small review'><b>≈</b> {words.estimate}</b></p>"
+        f"<table class='figures tradeoff'><tr>{head}</tr>{body}</table><p class='quiet small'>{words.estimate_note}</p>"
+    )
+
+
+def _band(point: Point) -> str:
+    return "–" if point.review == point.threshold else f"{point.review:.3f}"
+
+
+def _share(estimate: Estimate) -> str:
+    return words.share(estimate.count, estimate.of, estimate.interval)
+
+
+def versions(found: Sequence[CalibrationVersion], card: Card) -> str:
+    """Newest first, each with what it rests on and a way back to it."""
+    if not found:
+        return f"<p class='quiet'>{words.versions_none}</p>"
+    rows = []
+    for version in found:
+        calibration = version.card(card).calibration
+        assert calibration is not None  # the store takes no other
+        basis = (
+            words.estimated
+            if calibration.guarantee == "estimate"
+            else f"{words.promised} {100 * calibration.rate:.4g}%"
+        )
+        if version.calibration_id == card.calibration_id:
+            use = f'<span class="badge small ok"><b>✓</b> {words.in_use}</span>'
+        else:
+            use = (
+                f'<button type="button" class="chip" data-version="{version.calibration_id}">{words.use_again}</button>'
+            )
+        rows.append(
+            f"<tr><th>{html.escape(version.name)}</th><td>{version.at:%Y-%m-%d %H:%M}</td>"
+            f"<td>{html.escape(version.by)}</td><td>{basis}, {calibration.threshold.value:.3f}</td>"
+            f"<td>{html.escape(version.reason)}</td><td>{use}</td></tr>"
+        )
+    return f"<table class='figures versions'>{''.join(rows)}</table>"

@@ -1,0 +1,196 @@
+"""Inspect: drop pictures, see each verdict at a glance, look closer, ask what-if, export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import gradio as gr
+
+from defectflow.errors import DataError
+from defectflow.store import Role, Seen
+from defectflow_ui.inspection import Inspection, Order
+from defectflow_ui.pages import inspect_view as view
+from defectflow_ui.station import Station
+from defectflow_ui.theme import block, clicks
+from defectflow_ui.visitors import Visitor
+from defectflow_ui.words import inspect as words
+
+INSPECTION = "inspect.inspection"
+SOURCE = "ui"
+SHOWN_EVERY_S = 0.4
+MOST_ROWS = 5000
+"""Pictures of one tab; beyond them it has to be cleared."""
+Updates = dict[Any, Any]
+
+
+def build(station: Station) -> None:
+    """Drop zone, verdicts, what-if and gallery on the left; the chosen part on the right."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=400):
+            zone = block(elem_id="drop-zone", events="station.dropZone(element, trigger, 'dropped')")
+            status = block(elem_id="inspect-status", events=clicks("stop"))
+            counts = block(elem_id="inspect-counts", events=clicks("only"))
+            with gr.Column(visible=False, elem_id="asking") as asking:
+                what_if = gr.Slider(
+                    0, 1, 0.5, label=words.what_if, info=words.what_if_info, elem_id="what-if", buttons=[]
+                )
+                flips = block(elem_id="flips", events=clicks("reset"))
+                with gr.Row():
+                    order = gr.Dropdown(
+                        list(words.orders),
+                        value="worst",
+                        show_label=False,
+                        container=False,
+                        min_width=140,
+                        elem_id="inspect-order",
+                    )
+                    as_table = gr.Button(words.export_csv, size="sm", min_width=80, elem_id="export-csv")
+                    as_pictures = gr.Button(words.export_zip, size="sm", min_width=80, elem_id="export-zip")
+                    clear = gr.Button(words.clear, size="sm", min_width=80, elem_id="inspect-clear")
+                download = block(elem_id="inspect-download")
+            gallery = block(view.nothing_yet(), elem_id="gallery", events=clicks("number"))
+        with gr.Column(scale=6, min_width=440):
+            part = block(view.nothing_chosen(), elem_id="part", events=clicks("step"))
+
+    def overview(inspection: Inspection) -> Updates:
+        return {
+            status: view.status(inspection),
+            counts: view.counts(inspection),
+            gallery: view.gallery(inspection),
+            flips: view.flips(inspection),
+        }
+
+    def whole(inspection: Inspection) -> Updates:
+        return overview(inspection) | {part: view.part(inspection)}
+
+    def slider(inspection: Inspection) -> gr.Slider:
+        low, high = view.what_if_range(inspection)
+        threshold = inspection.calibration.threshold.value if inspection.what_if is None else inspection.what_if
+        return gr.Slider(low, high, round(threshold, 3), step=0.001)
+
+    def current(visitor: Visitor) -> Inspection:
+        inspection = visitor.tab.get(INSPECTION)
+        if not isinstance(inspection, Inspection):
+            raise DataError(words.no_longer)
+        return inspection
+
+    def begin(visitor: Visitor) -> Inspection:
+        """The tab's inspection, or a new one where there is none or another calibration is active by now."""
+        inspector = station.bundles.inspector()
+        before = visitor.tab.get(INSPECTION)
+        if isinstance(before, Inspection):
+            if before.inspector is inspector:
+                if len(before.rows) >= MOST_ROWS:
+                    raise DataError(words.clear_first(MOST_ROWS))
+                return before
+            before.close()
+
+        def record(seen: list[Seen]) -> None:
+            station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
+
+        visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
+        return inspection
+
+    @station.handler(Role.VIEWER)
+    def show_zone(visitor: Visitor) -> str:
+        return view.drop_zone(station, visitor)
+
+    @station.handler(Role.OPERATOR)
+    def judge(visitor: Visitor) -> Iterator[Updates]:
+        drop = visitor.session.drops.get(str(visitor.event.get("drop")))
+        if drop is None:
+            raise DataError(words.no_longer)
+        inspection = begin(visitor)
+        shown_at, first = 0.0, True
+        for fresh in inspection.run(drop, int(visitor.event.get("expected", 1))):
+            if fresh and first:
+                first = False
+                yield whole(inspection) | {download: ""}
+            elif fresh and monotonic() - shown_at > SHOWN_EVERY_S + len(inspection.rows) / 500:
+                shown_at = monotonic()
+                yield overview(inspection)
+        if visitor.tab.get(INSPECTION) is inspection:  # not cleared meanwhile
+            yield whole(inspection) | {asking: gr.Column(visible=True), what_if: slider(inspection)}
+
+    @station.handler(Role.OPERATOR)
+    def stop(visitor: Visitor) -> None:
+        current(visitor).stop()
+
+    @station.handler(Role.OPERATOR)
+    def choose(visitor: Visitor) -> Updates:
+        inspection = current(visitor)
+        number = str(visitor.event.get("number"))
+        inspection.chosen = int(number) if number.isdecimal() else None
+        return {part: view.part(inspection), gallery: view.gallery(inspection)}
+
+    @station.handler(Role.OPERATOR)
+    def step(visitor: Visitor) -> Updates:
+        inspection = current(visitor)
+        inspection.step(1 if str(visitor.event.get("step")) == "1" else -1)
+        return {part: view.part(inspection), gallery: view.gallery(inspection)}
+
+    @station.handler(Role.OPERATOR)
+    def filter_by(visitor: Visitor) -> Updates:
+        inspection, only = current(visitor), str(visitor.event.get("only"))
+        inspection.only = None if only in ("all", inspection.only) else only
+        return overview(inspection)
+
+    @station.handler(Role.OPERATOR)
+    def sort_by(visitor: Visitor, wanted: Order) -> Updates:
+        inspection = current(visitor)
+        inspection.order = wanted
+        return overview(inspection)
+
+    @station.handler(Role.OPERATOR)
+    def ask(visitor: Visitor, threshold: float) -> Updates:
+        inspection = current(visitor)
+        inspection.what_if = float(threshold)
+        return whole(inspection)
+
+    @station.handler(Role.OPERATOR)
+    def stop_asking(visitor: Visitor) -> Updates:
+        inspection = current(visitor)
+        inspection.what_if = None
+        inspection.only = None if inspection.only == "flip" else inspection.only
+        return whole(inspection) | {what_if: slider(inspection)}
+
+    @station.handler(Role.OPERATOR)
+    def export_table(visitor: Visitor) -> str:
+        return view.download(current(visitor).export_csv(), words.export_csv)
+
+    @station.handler(Role.OPERATOR)
+    def export_pictures(visitor: Visitor) -> Iterator[str]:
+        inspection = current(visitor)
+        for done, address in inspection.export_zip():
+            if address is None:
+                yield view.note(words.drawing(done, len(inspection.rows)))
+            else:
+                yield view.download(address, words.export_zip)
+
+    @station.handler(Role.OPERATOR)
+    def forget(visitor: Visitor) -> Updates:
+        current(visitor).close()
+        del visitor.tab[INSPECTION]
+        return {
+            **dict.fromkeys((status, counts, flips, download), ""),
+            gallery: view.nothing_yet(),
+            part: view.nothing_chosen(),
+            asking: gr.Column(visible=False),
+        }
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    seen = [status, counts, gallery, flips, part]
+    station.on_open(show_zone, outputs=zone)
+    zone.dropped(judge, outputs=[*seen, asking, what_if, download], **quiet)
+    status.stop(stop, **quiet)
+    gallery.number(choose, outputs=[part, gallery], **quiet)
+    part.step(step, outputs=[part, gallery], **quiet)
+    counts.only(filter_by, outputs=seen, **quiet)
+    order.input(sort_by, inputs=order, outputs=seen, **quiet)
+    what_if.input(ask, inputs=what_if, outputs=seen, trigger_mode="always_last", **quiet)
+    flips.reset(stop_asking, outputs=[*seen, what_if], **quiet)
+    as_table.click(export_table, outputs=download, **quiet)
+    as_pictures.click(export_pictures, outputs=download, **quiet)
+    clear.click(forget, outputs=[*seen, asking, download], **quiet)

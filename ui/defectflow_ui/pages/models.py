@@ -1,0 +1,212 @@
+"""Models: the bundles of the station's folder, what they are and promise; compare, activate, verify, download."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from time import sleep
+from typing import Any
+
+import gradio as gr
+
+from defectflow.errors import BundleError, DefectFlowError
+from defectflow.runtime.bundle import Bundle
+from defectflow.runtime.card import Card
+from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
+from defectflow.runtime.verify import verify as run_verify
+from defectflow.store import Role
+from defectflow_ui.jobs import Job
+from defectflow_ui.station import Station
+from defectflow_ui.theme import block, clicks, empty
+from defectflow_ui.visitors import Visitor
+from defectflow_ui.words import models as words
+
+CHOSEN = "models.chosen"
+POLL_S = 0.3
+
+
+def build(station: Station) -> None:
+    """A list of bundles on the left, the chosen one's card on the right."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=340):
+            listed = block(elem_id="bundles", events=clicks("bundle"))
+        with gr.Column(scale=6, min_width=420):
+            with gr.Row():
+                activate = gr.Button(words.activate, variant="primary", interactive=False, elem_id="activate")
+                verify = gr.Button(words.verify, interactive=False, elem_id="verify")
+                compare = gr.Dropdown([words.compare_nothing], label=words.compare, interactive=True, elem_id="compare")
+            said = block(elem_id="models-said")
+            card = block(elem_id="card")
+
+    def show(visitor: Visitor, other: str | None = None) -> dict[Any, Any]:
+        names = [found.name for found in station.bundles.all()]
+        chosen = visitor.tab.setdefault(CHOSEN, station.bundles.active_name or (names[0] if names else None))
+        others = [words.compare_nothing, *(name for name in names if name != chosen)]
+        other = other if other in others else words.compare_nothing
+        bundle = _usable(station, chosen)
+        return {
+            listed: _list(station, chosen),
+            card: _cards(station, visitor, chosen, None if other == words.compare_nothing else other),
+            compare: gr.Dropdown(others, value=other),
+            activate: gr.Button(interactive=bundle is not None and visitor.may(Role.ENGINEER)),
+            verify: gr.Button(interactive=bundle is not None and visitor.may(Role.OPERATOR)),
+        }
+
+    @station.handler(Role.VIEWER)
+    def refresh(visitor: Visitor, other: str | None) -> dict[Any, Any]:
+        return show(visitor, other)
+
+    @station.handler(Role.VIEWER)
+    def choose(visitor: Visitor, other: str | None) -> dict[Any, Any]:
+        visitor.tab[CHOSEN] = str(visitor.event.get("bundle"))
+        return show(visitor, other) | {said: ""}
+
+    @station.handler(Role.ENGINEER)
+    def make_active(visitor: Visitor, other: str | None) -> dict[Any, Any]:
+        name = str(visitor.tab.get(CHOSEN))
+        station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
+        return show(visitor, other) | {said: _said(words.activated(name))}
+
+    @station.handler(Role.OPERATOR)
+    def check(visitor: Visitor, other: str | None) -> Iterator[dict[Any, Any]]:
+        bundle = station.bundles.find(str(visitor.tab.get(CHOSEN)))
+        job = station.jobs.start(
+            f"{words.verify} {bundle.path.name}", lambda job: _certify(bundle, job), who=visitor.user, kind="verify"
+        )
+        while job.state == "running":
+            if job.progress is not None:
+                yield {said: _said(words.verifying(job.progress.stage, job.progress.done, job.progress.total))}
+            sleep(POLL_S)
+        if job.error is not None:
+            raise BundleError(job.error)
+        yield show(visitor, other) | {said: ""}
+
+    everything = [listed, card, compare, activate, verify]
+    private: dict[str, Any] = {"api_visibility": "private"}
+    station.on_open(refresh, inputs=compare, outputs=everything)
+    listed.bundle(choose, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
+    compare.input(refresh, inputs=compare, outputs=everything, show_progress="hidden", **private)
+    activate.click(make_active, inputs=compare, outputs=[*everything, said], **private)
+    verify.click(check, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
+
+
+def _usable(station: Station, name: str | None) -> Bundle | None:
+    try:
+        return station.bundles.find(name or "")
+    except DefectFlowError:
+        return None
+
+
+def _list(station: Station, chosen: str | None) -> str:
+    found = station.bundles.all()
+    if not found:
+        return empty(words.nothing, words.empty(station.bundles.folder))
+    active = station.bundles.active_name
+    rows = []
+    for one in found:
+        card = None if one.bundle is None else one.bundle.card
+        if card is None:
+            state = f'<span class="warn">{words.unusable}</span>'
+        elif card.calibration is None:
+            state = f'<span class="warn">{words.uncalibrated}</span>'
+        elif card.promised is None:
+            state = words.estimate
+        else:
+            state = f"{100 * card.promised.expected_rate:.3g}%"
+        mark = f' <span class="badge ok small"><b>✓</b> {words.active}</span>' if one.name == active else ""
+        pressed = "true" if one.name == chosen else "false"
+        made = "" if card is None else card.created[:10]
+        rows.append(
+            f'<button type="button" class="bundle" data-bundle="{html.escape(one.name)}" aria-pressed="{pressed}">'
+            f"<b>{html.escape(one.name)}</b>{mark}<span class='quiet'>{made}</span><span>{state}</span></button>"
+        )
+    return "".join(rows)
+
+
+def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | None) -> str:
+    """One card, or two side by side with their differences marked."""
+    if chosen is None:
+        return empty(words.nothing_chosen, words.nothing_chosen_do)
+    names = [chosen] if other is None else [chosen, other]
+    try:
+        bundles = [station.bundles.find(name) for name in names]
+    except DefectFlowError as error:
+        return f'<p class="problem">{html.escape(str(error))}</p>'
+    facts = [_facts(bundle.card) for bundle in bundles]
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+    rows = []
+    for key, label in words.rows:
+        values = [one[key] for one in facts]
+        differs = ' class="differs"' if len(set(values)) > 1 else ""
+        cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
+        rows.append(f"<tr{differs}><th>{label}</th>{cells}</tr>")
+    told = "".join(_promise(visitor, name, bundle) for name, bundle in zip(names, bundles, strict=True))
+    return f'<div class="promises">{told}</div><table class="facts"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
+
+
+def _facts(card: Card) -> dict[str, str]:
+    calibration, promised = card.calibration, card.promised
+    return {
+        "made": card.created.replace("T", " ")[:16],
+        "bundle_id": card.bundle_id,
+        "calibration_id": card.calibration_id or words.uncalibrated,
+        "parts": f"{card.parts.train} / {card.parts.tune} / {len(card.calibration_parts)}",
+        "threshold": f"{calibration.threshold.value:.4f}" if calibration else "–",
+        "review": f"{calibration.review.value:.4f}" if calibration else "–",
+        "rate": f"{promised.expected_rate:.2%}" if promised else "–",
+        "confident": f"{promised.confident_rate:.2%}" if promised else "–",
+        "size": str(card.image.size_px),
+        "backbone": str(card.recipe.get("embedding", {}).get("backbone", "–")),
+        "flow": str(card.recipe.get("flow", {}).get("family", "–")),
+        "versions": f"DefectFlow {card.versions.get('defectflow', '?')}",
+    }
+
+
+def _promise(visitor: Visitor, name: str, bundle: Bundle) -> str:
+    sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in bundle.card.guarantee())
+    warnings = "".join(f"<li>{html.escape(warning)}</li>" for warning in bundle.card.warnings)
+    weak = f"<h4>{words.warnings}</h4><ul class='warn'>{warnings}</ul>" if warnings else ""
+    address = visitor.shelf.put(lambda: bundle.model, "application/octet-stream", filename=f"{name}.onnx")
+    return (
+        f"<section><h3>{html.escape(name)}</h3><h4>{words.guarantee}</h4><ul>{sentences}</ul>{weak}"
+        f"<h4>{words.certificate}</h4>{_certificate(name, bundle)}"
+        f'<a class="link-button" href="{address}" download>{words.download}</a></section>'
+    )
+
+
+def _certify(bundle: Bundle, job: Job) -> Certificate:
+    """Verify, and leave the certificate where the command leaves it."""
+    certificate = run_verify(bundle, watch=job.watch)
+    certificate_file(bundle).write_text(certificate.to_json(), encoding="utf-8")
+    return certificate
+
+
+def _certificate(name: str, bundle: Bundle) -> str:
+    """What was last verified on this machine, if it was."""
+    file = certificate_file(bundle)
+    if not file.is_file():
+        return f"<p>{html.escape(words.by_hand(name))}</p>"
+    try:
+        certificate = read_certificate(file)
+    except DefectFlowError as error:
+        return f'<p class="problem">{html.escape(str(error))}</p>'
+    if not certificate.covers(bundle.card):
+        return f'<p class="warn">{words.outdated}</p>'
+    when, machine = certificate.created.replace("T", " ")[:16], certificate.machine.name
+    if certificate.passed:
+        said = f'<p class="said">{html.escape(words.certified(when, machine))}</p>'
+    else:
+        problems = "".join(f"<li>{html.escape(problem)}</li>" for problem in certificate.problems)
+        said = f'<p class="problem">{html.escape(words.refused(when, machine))}</p><ul>{problems}</ul>'
+    notes = "".join(f"<p class='quiet'>{html.escape(note)}</p>" for note in certificate.notes)
+    head = "".join(f"<th>{name}</th>" for name in words.comparison_head)
+    rows = "".join(
+        f"<tr><td>{html.escape(row.backend)}</td><td>{row.pictures}</td><td>{row.flips}</td><td>{row.borderline}</td>"
+        f"<td>{row.largest_difference:.1e}</td><td>{row.p95_ms:.0f}</td></tr>"
+        for row in certificate.comparisons
+    )
+    return f"{said}{notes}<table class='regions'><tr>{head}</tr>{rows}</table>"
+
+
+def _said(text: str) -> str:
+    return f'<p class="said" role="status">{html.escape(text)}</p>'

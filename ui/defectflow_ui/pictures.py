@@ -1,0 +1,34 @@
+"""Pixels -> what a browser shows: JPEG bytes, at a size that is enough."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+THUMBNAIL_PX = 220
+LARGEST_SIDE_PX = 3000
+"""A chosen part is shown at its full size up to here: enough to zoom into."""
+
+
+def jpeg(pixels: Pixels) -> bytes:
+    """(H, W, 3) RGB -> a JPEG file."""
+    encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+    return encoded.tobytes()
+
+
+def shrink(pixels: Pixels, side_px: int) -> Pixels:
+    """At most so many pixels on the longer side."""
+    scale = side_px / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def thumbnail(pixels: Pixels) -> Pixels:
+    return shrink(pixels, THUMBNAIL_PX)
+
+
+def large(pixels: Pixels) -> Pixels:
+    return shrink(pixels, LARGEST_SIDE_PX)

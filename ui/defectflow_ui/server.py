@@ -1,0 +1,188 @@
+"""Settings -> a running station: pages in one Gradio app, behind the gate, with the routes that are our own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+from defectflow.errors import DefectFlowError
+from defectflow.store import Role
+from defectflow_ui.frame import build_frame
+from defectflow_ui.gate import Gate
+from defectflow_ui.signin import Attempts, SignIn
+from defectflow_ui.station import Station
+from defectflow_ui.theme import ASSETS, HEAD, theme
+from defectflow_ui.uploads import Drop
+from defectflow_ui.visitors import COOKIE, Session
+from defectflow_ui.words import common as words
+
+ANSWERED_TOGETHER = 16
+"""Handlers that run at the same time."""
+MOST_DROPS = 8
+"""Drops of one session that are kept; beyond them the oldest one's pictures go."""
+PATH_COMPONENTS = (
+    gr.File,
+    gr.Image,
+    gr.Gallery,
+    gr.Audio,
+    gr.Video,
+    gr.UploadButton,
+    gr.DownloadButton,
+    gr.FileExplorer,
+)
+"""They send paths through the browser; the station's shelf and uploads do not."""
+
+
+def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
+    """The ASGI app. Raises TypeError where a page breaks the rules that keep the station safe."""
+    blocks = build_frame(station)
+    _check(blocks)
+    blocks.queue(default_concurrency_limit=ANSWERED_TOGETHER)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_in_threadpool(station.close)
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    sign_in = SignIn(station, attempts)
+    app.add_route("/sign-in", sign_in.show, methods=["GET"])
+    app.add_route("/sign-in", sign_in.enter, methods=["POST"])
+    app.add_route("/sign-out", sign_in.leave, methods=["POST"])
+    own = _OwnRoutes(station)
+    app.add_route("/station/{name}", own.asset, methods=["GET"])
+    app.add_route("/shelf/{token}", own.shelf, methods=["GET"])
+    app.add_route("/drop", own.open_drop, methods=["POST"])
+    app.add_route("/drop/{token}", own.receive, methods=["POST"])
+    app.add_route("/drop/{token}/end", own.end_drop, methods=["POST"])
+    app.add_middleware(Gate, station=station)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
+        auth_dependency=lambda request: _user(station, request),
+        theme=theme(),
+        head=HEAD,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        favicon_path=str(ASSETS / "icon.png"),
+    )
+    return app
+
+
+def _check(blocks: gr.Blocks) -> None:
+    """Nothing is callable from the browser without a role, and nothing takes or gives a path."""
+    for block in blocks.blocks.values():
+        if isinstance(block, PATH_COMPONENTS):
+            raise TypeError(f"{type(block).__name__} sends paths through the browser; use the shelf or a drop instead")
+        if getattr(block, "server_fns", None):
+            raise TypeError(f"{type(block).__name__}: server functions bypass the roles; use an event instead")
+    for function in blocks.fns.values():
+        if function.fn is not None and not hasattr(function.fn, "least"):
+            raise TypeError(f"{function.name}: say who may call it, with @station.handler(Role...)")
+
+
+def _user(station: Station, request: Request) -> str | None:
+    session = station.sessions.find(request.cookies.get(COOKIE))
+    return None if session is None else session.user
+
+
+class _OwnRoutes:
+    """What Gradio has nothing to do with: assets, the shelf, drops."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._assets = {file.name: file for file in ASSETS.iterdir() if file.suffix in (".css", ".js", ".png", ".svg")}
+
+    async def asset(self, request: Request) -> Response:
+        file = self._assets.get(request.path_params["name"])
+        return _nothing() if file is None else FileResponse(file, headers={"Cache-Control": "no-cache"})
+
+    async def shelf(self, request: Request) -> Response:
+        item = self._session(request).shelf.take(request.path_params["token"])
+        if item is None:
+            return _nothing()
+        try:
+            content = await run_in_threadpool(item.make)
+        except (DefectFlowError, OSError) as error:
+            return PlainTextResponse(str(error), 410)
+        headers = {"Cache-Control": "private, max-age=3600"}
+        if isinstance(content, Path):
+            return FileResponse(content, media_type=item.media_type, filename=item.filename, headers=headers)
+        if item.filename is not None:
+            headers["Content-Disposition"] = f"attachment; filename={json.dumps(item.filename)}"
+        return Response(content, media_type=item.media_type, headers=headers)
+
+    async def open_drop(self, request: Request) -> Response:
+        session = self._session(request)
+        role = self._station.role_of(session)
+        if role is None or not role.allows(Role.OPERATOR):
+            return PlainTextResponse(words.not_allowed(role or "none", Role.OPERATOR), 403)
+        drop = Drop(self._station.settings.limits)
+        session.drops[drop.token] = drop
+        while len(session.drops) > MOST_DROPS:
+            session.drops.pop(next(iter(session.drops))).close()
+        return JSONResponse({"drop": drop.token})
+
+    async def receive(self, request: Request) -> Response:
+        drop = self._drop(request)
+        if drop is None:
+            return _nothing()
+        await drop.receive(request.query_params.get("name", ""), request.stream())
+        return JSONResponse({"taken": True})
+
+    async def end_drop(self, request: Request) -> Response:
+        drop = self._drop(request)
+        if drop is None:
+            return _nothing()
+        drop.end()
+        return JSONResponse({"ended": True})
+
+    def _session(self, request: Request) -> Session:
+        session = self._station.sessions.find(request.cookies.get(COOKIE))
+        assert session is not None  # the gate lets nobody else through
+        return session
+
+    def _drop(self, request: Request) -> Drop | None:
+        drop = self._session(request).drops.get(request.path_params["token"])
+        return None if drop is None or drop.ended else drop
+
+
+def _nothing() -> Response:
+    return PlainTextResponse(words.no_such_route, 404)
+
+
+async def serve(app: FastAPI, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> None:
+    """Run until Ctrl-C."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+        server_header=False,
+        proxy_headers=False,  # or the address in the attempts' limit could be made up
+        timeout_graceful_shutdown=2,
+    )
+    await uvicorn.Server(config).serve()
+
+
+def run(app: FastAPI, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> None:
+    asyncio.run(serve(app, host, port, tls_cert, tls_key))

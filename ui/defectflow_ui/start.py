@@ -1,0 +1,23 @@
+"""Settings -> an open station, or a refusal that says what to do."""
+
+from __future__ import annotations
+
+from defectflow.errors import DataError, SettingsError
+from defectflow.store import Store
+from defectflow_ui.settings import Settings
+from defectflow_ui.station import Station
+from defectflow_ui.words import start as words
+
+
+def open_station(settings: Settings) -> Station:
+    """Raises DataError where there is no such folder, SettingsError where others could get in without signing in."""
+    if not settings.bundles.is_dir():
+        raise DataError(words.no_folder(settings.bundles))
+    if settings.data is not None and not settings.data.is_dir():
+        raise DataError(words.no_data_folder(settings.data))
+    store = Store.open(settings.store)
+    if not settings.local and not store.users.any():
+        store.close()
+        raise SettingsError(words.needs_users(settings.host, settings.store))
+    store.retain(by=words.station)
+    return Station(settings, store)

@@ -1,0 +1,32 @@
+"""Words of the frame around the pages, and refusals."""
+
+from __future__ import annotations
+
+title = "DefectFlow"
+subtitle = "Inspection station"
+sign_out = "Sign out"
+theme_switch = "Dark or light"
+keys_button = "Keys"
+keys_title = "Keyboard"
+sign_in_again = "Please sign in again: the session has ended, or you may not use this station any more."
+wrong_host = "this station answers only under its own name; open it as http://127.0.0.1 with its port."
+wrong_origin = "requests from other web sites are not taken."
+no_such_route = "there is nothing here."
+request_too_large = "this request is larger than the station takes."
+no_bundle = "No active bundle"
+uncalibrated = "uncalibrated"
+by_hand = "threshold chosen by hand: an estimate, nothing is promised"
+nothing_running = ""
+stop = "Stop"
+
+
+def not_allowed(role: str, needed: str) -> str:
+    return f"This needs the role '{needed}', and yours is '{role}'. Ask whoever manages users at your site."
+
+
+def signed_in(user: str, role: str) -> str:
+    return "on this machine" if user == "local" else f"{user} ({role})"
+
+
+def promise(rate: float) -> str:
+    return f"rejects at most {100 * rate:.3g}% of good parts on average"

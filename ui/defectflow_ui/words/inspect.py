@@ -1,0 +1,115 @@
+"""Words of the page Inspect."""
+
+from __future__ import annotations
+
+from defectflow_ui.words.verdicts import VERDICTS
+
+tab = "Inspect"
+drop = "Drop pictures, folders or a ZIP here"
+choose = "Choose"
+camera = "Camera"
+shoot = "Take a picture (space)"
+formats = "PNG, JPEG, BMP, TIFF or WebP."
+keeps_copies = "Verdicts and a copy of each picture are kept in the history."
+keeps_verdicts = "Verdicts are kept in the history; the pictures are removed when this tab is closed."
+may_not = "You may look, but not inspect"
+may_not_do = "Inspecting needs the role operator; ask whoever manages users at your site."
+no_bundle = "Nothing to inspect with yet"
+nothing_yet = "No pictures yet"
+nothing_yet_do = "Drop some above: each gets a verdict, the most unusual first."
+no_longer = "There are no pictures in this tab (any more); drop them again."
+nothing_shown = "No picture here"
+nothing_shown_do = "None of the pictures has this verdict. Press All to see the others."
+nothing_chosen = "Choose a picture"
+nothing_chosen_do = "Click one on the left, or press the arrow keys."
+all = "All"
+flips = "Would change"
+order = "Sort by"
+orders = (
+    ("worst first", "worst"),
+    ("best first", "best"),
+    ("as dropped", "arrival"),
+    ("name", "name"),
+)
+stop = "Stop"
+clear = "Clear"
+export_csv = "Table (CSV)"
+export_zip = "Marked pictures (ZIP)"
+download = "Download"
+what_if = "What if the threshold were here?"
+what_if_info = "Judges all pictures here again, at once. Nothing is saved."
+reset = "Back"
+original = "original"
+marked = "heat and outlines"
+zoom = "Zoom with the wheel or two fingers; drag to move."
+fit = "Fit"
+score = "Score"
+score_tip = "How unlike the good parts this picture is. Higher is worse; it has no unit."
+threshold = "Threshold"
+threshold_tip = "A picture above it is called defective. Calibration set it so that few good parts lie above."
+review_threshold = "Review from"
+review_tip = "Between this and the threshold lies the grey band: a person should look."
+region = "Marked places"
+region_tip = "Where the picture is more unusual than good parts get. Peak: the largest value inside."
+region_head = ("", "at (px)", "size (px)", "area (px)", "peak")
+dashed = "No place passes the limit for places by itself; the most unusual ones are shown, dashed."
+no_region = "No marked places."
+beside = "The same place on the most similar good part"
+here = "this part"
+good_part = "good part {part}"
+strip = "Good parts of the calibration (dots), thresholds (lines), this part (triangle)"
+ordinary = "An ordinary picture: at least half of the good parts look this unusual."
+keys = (
+    ("← →", "previous, next picture"),
+    ("+ −", "zoom"),
+    ("0", "whole picture"),
+    ("a", "show all pictures"),
+    ("o", "choose pictures"),
+    ("c", "camera on or off"),
+    ("space", "take a picture, while the camera is on"),
+    ("Shift D", "dark or light"),
+    ("?", "show or hide this"),
+)
+
+
+def p_value(p: float, good_parts: int, finest: bool) -> str:
+    """The p-value in words. `finest`: no calibration part looks this unusual."""
+    if finest:
+        none = f"none of the {good_parts} calibration parts does"
+        return f"Fewer than 1 good part in {good_parts} looks this unusual ({none})."
+    if p >= 0.5:
+        return ordinary
+    return f"About 1 good part in {round(1 / p)} looks this unusual."
+
+
+def judging(done: int, expected: int) -> str:
+    return f"Judging: {done} of {max(done, expected)}" if expected > 1 else f"Judging: {done}"
+
+
+def done(pictures: int, parts: int) -> str:
+    same = f"{pictures} pictures" if pictures != 1 else "1 picture"
+    return f"{same} of {parts} parts judged" if parts != pictures else f"{same} judged"
+
+
+def stopped(pictures: int) -> str:
+    return f"Stopped after {pictures} pictures; their verdicts are kept"
+
+
+def drawing(done: int, total: int) -> str:
+    return f"Drawing picture {done} of {total}"
+
+
+def flipped(count: int, rate: float) -> str:
+    changes = f"{count} pictures would change" if count != 1 else "1 picture would change"
+    return (
+        f"{changes}. At this threshold about {100 * rate:.2g}% of good parts would be rejected: an estimate from the "
+        "calibration parts, not a guarantee."
+    )
+
+
+def clear_first(limit: int) -> str:
+    return f"This tab holds {limit} pictures already; export what you need, press Clear, and drop these again."
+
+
+def flip(before: str, after: str) -> str:
+    return f"{VERDICTS[before][0]} → {VERDICTS[after][0]}"

@@ -1,0 +1,142 @@
+"""Words of the page Train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+tab = "Train"
+
+choose = "Choose good pictures"
+source = "Pictures"
+source_info = "A folder on this machine, or what you have dropped below."
+drop = "Drop good pictures here, one or hundreds, or a ZIP; or"
+drop_choose = "choose files"
+drop_note = "They stay on this machine; the last three uploads are kept to be learned from."
+recipe = "Recipe"
+recipe_info = "How thorough, and for what kind of part. 'default' is right to begin with."
+part_regex = "Part's name in the file name"
+part_regex_info = (
+    "Only where several pictures show one part: an expression that finds the part's name, like (part\\d+). "
+    "Empty: every picture shows another part."
+)
+rate = "Good parts that may be rejected (%)"
+rate_info = "The promise that the model is to make. 5 is usual; 1 needs five times as many parts."
+check = "1. Check the pictures"
+name = "Name of the new model"
+name_info = "Letters, digits, dots, dashes. It becomes a folder."
+train = "2. Train"
+stop = "Stop"
+activate = "3. Activate"
+whole_folder = "(the whole data folder)"
+
+nothing_yet = "Nothing trained here yet"
+nothing_yet_do = (
+    "Choose pictures of good parts and press 'Check the pictures'. That looks for unreadable, double and suspicious "
+    "ones and takes a minute; nothing is learned yet."
+)
+keys = (("c", "check the pictures"), ("t", "train"))
+no_data_folder = (
+    "No folder on this machine is open to the station; start it with --data DIR to choose one, or drop pictures."
+)
+
+findings = "What the check has found"
+gravity = {"fine": "fine", "note": "note", "look": "look", "stop": "stop"}
+suspects = "Most unusual pictures: are these really good?"
+suspects_note = (
+    "Each picture was compared with the other parts only. Take one out only if it is wrong: without good parts that "
+    "merely look unusual, the promise would not hold."
+)
+use_siblings = "Use this expression"
+stands_out = "stands out"
+log = "Log"
+states = {
+    "running": "running",
+    "done": "finished",
+    "failed": "failed",
+    "cancelled": "stopped",
+    "ended": "ended without a word",
+}
+leave = "You can leave this page, or close the browser: the work goes on, and you will find it here."
+stopped = "Stopped. Nothing half-made is left; press the button again to start anew."
+promise = "What the new model promises"
+evaluation = "On the test pictures"
+no_test = (
+    "There are no labelled test pictures beside these, so nobody knows yet which defects it finds. Try it on Inspect."
+)
+no_evaluation = "The test pictures could not be evaluated; the log says why. The model itself is complete."
+unsure = "Good parts that it is least sure of"
+unsure_note = (
+    "Calibration parts with the highest scores, each with the threshold. One that is really defective spoils it: take "
+    "it out, and train again."
+)
+score_of = "{score:.2f} of {threshold:.2f}"
+score_only = "score {score:.2f}"
+refused = "refused as not this part"
+activated_here = "activated on the page Train"
+overkill = "good parts rejected"
+escape = "defective parts passed"
+auroc = "separation of good and defective parts (AUROC)"
+predicted = "So many rejected good parts are what the promise predicts."
+not_predicted = (
+    "More or fewer good parts are rejected than the promise predicts: are the test parts made and pictured alike?"
+)
+
+nothing_uploaded = (
+    "none of these files is a picture that can be used; drop PNG, JPEG, BMP, TIFF or WebP pictures, or a ZIP of them"
+)
+check_first = "check the pictures first, and wait until that has finished; then train on them"
+fit_would_fail = "the check has found what a fit would fail of; put that right, check again, then train"
+no_such_source = "choose pictures first: a folder from the list, or drop some"
+no_such_recipe = "this recipe is not on offer; choose one from the list"
+
+
+def uploaded(count: int) -> str:
+    return f"uploaded: {count} pictures"
+
+
+def checking(source: str) -> str:
+    return "Check uploaded pictures" if source.startswith("uploaded:") else f"Check {source}"
+
+
+def training(name: str) -> str:
+    return f"Train {name}"
+
+
+def bad_name(name: str) -> str:
+    return (
+        f"{name!r} cannot be a model's name; use up to 64 letters, digits, dots, dashes or underscores, as in bracket-2"
+    )
+
+
+def name_taken(name: str) -> str:
+    return f"there is a model {name} already, and it is not replaced; choose another name"
+
+
+def one_bundle_only(folder: Path) -> str:
+    return f"the station was started with the single bundle {folder}; start it with the folder that holds your bundles"
+
+
+def one_at_a_time(title: str) -> str:
+    return f"'{title}' is still running; wait for it, or stop it first"
+
+
+def no_part(name: str, expression: str) -> str:
+    return f"{name}: no part can be read from this name with {expression!r}; change the expression, or leave it empty"
+
+
+def checked(source: str, pictures: int, parts: int) -> str:
+    return f"{source}: {pictures} pictures of {parts} parts"
+
+
+def share(figures: dict[str, Any]) -> str:
+    low, high = figures["interval"]
+    return f"{figures['count']} of {figures['of']} (95% interval {100 * low:.1f}% to {100 * high:.1f}%)"
+
+
+engineers_only = "For engineers"
+engineers_only_do = "Training changes what the station judges by, so it needs the role 'engineer'."
+
+
+def activated(name: str) -> str:
+    return f"{name} is active: from now on it judges."

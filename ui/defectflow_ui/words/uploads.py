@@ -1,0 +1,41 @@
+"""Words of what is taken and refused of a drop."""
+
+from __future__ import annotations
+
+nameless = "picture"
+
+
+def file_too_large(name: str, limit_mib: int) -> str:
+    return f"{name}: is over the limit of {limit_mib} MiB for one file; send it compressed or cut"
+
+
+def drop_too_large(name: str, limit_mib: int) -> str:
+    return f"{name}: with it, this drop is over the limit of {limit_mib} MiB; send the rest separately"
+
+
+def too_many(name: str, limit: int) -> str:
+    return f"{name}: a drop may hold {limit} pictures; send the rest separately"
+
+
+def too_many_pixels(name: str, width: int, height: int, limit: int) -> str:
+    return f"{name}: {width} x {height} pixels are over the limit of {limit:,}; shrink or cut it"
+
+
+def zip_too_many(name: str, limit: int) -> str:
+    return f"{name}: holds more than {limit} pictures; send several smaller ZIPs"
+
+
+def zip_leaves(name: str, entry: str) -> str:
+    return f"{name}: refused, because its entry {entry!r} would lie outside the ZIP's own folder"
+
+
+def zip_bomb(name: str, entry: str) -> str:
+    return f"{name}: refused, because its entry {entry!r} would unpack to far more than pictures do"
+
+
+def bad_zip(name: str, reason: str) -> str:
+    return f"{name}: is damaged, encrypted or of an unknown kind of ZIP ({reason})"
+
+
+def bad_zip_entry(name: str, reason: str) -> str:
+    return f"{name}: cannot be unpacked ({reason})"

@@ -1,0 +1,12 @@
+"""The words of decisions."""
+
+from __future__ import annotations
+
+VERDICTS = {
+    "ok": ("OK", "Looks like the good parts it was calibrated on."),
+    "review": ("Review", "More unusual than most good parts: a person should look."),
+    "defect": ("Defect", "More unusual than the threshold allows."),
+    "invalid": ("Invalid", "Does not look like a picture of this part at all: lens cap, wrong product, wrong view."),
+    "error": ("Unreadable", "This file could not be used as a picture."),
+}
+"""Decision -> its word on the badge, and its explanation."""
