@@ -185,7 +185,7 @@ def time_peer(run: Run, data: str, name: str) -> None:
             known = [start for start in starts if start is not None]
             run.keep({"first_verdict_s": statistics.median(known) if known else None}, *place)
     if peer.environment == "defectflow":
-        to = run.cache / data / f"{name}_backbone.onnx"
+        to = run.cache / data / "graphs"
         graph = run.work("defectflow", "defectflow_worker.py", "graph", data, model=model, kind=name, to=to)
         run.keep({"graph": graph}, "sets", data, "peers", name)
 

@@ -159,6 +159,7 @@ def graph(options: argparse.Namespace) -> dict[str, Any]:
 
     from defectflow.runtime.bundle import MODEL
 
+    options.to.mkdir(exist_ok=True)
     return measure_graph(options.kind, options.model / MODEL, options.to, options.repeats)
 
 
