@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -82,8 +83,8 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
 
     out: Path = options.model
     started, cpu_started = time.perf_counter(), time.process_time()
-    cache = EmbeddingCache(out.parent / f"{out.name}_cache")
-    fitted = fit(load_recipe(options.kind), options.source, out, cache=cache, overwrite=True)
+    with tempfile.TemporaryDirectory() as empty:
+        fitted = fit(load_recipe(options.kind), options.source, out, cache=EmbeddingCache(Path(empty)))
     fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     bundle = fitted.bundle
     if bundle.card.calibration is None:
