@@ -29,7 +29,7 @@ from defectflow.runtime.verdict import Measurement, decide
 
 BATCHES = (1, 3, BATCH_PICTURES)
 LOSSY_TOLERANCE = 0.05
-"""As the card's tolerance, for a JPEG picture that this machine decodes to other pixels than the one where it was recorded.
+"""As the card's tolerance, for a JPEG picture that this machine decodes to other pixels than the one that recorded it.
 
 Exact decoders (integer or floating-point DCT) differ by a grey level or two, which moved scores by up to 0.04. Decoders
 that take short cuts (`fast` DCT, no smoothing) moved them by up to 0.4: too far to be left unsaid.
