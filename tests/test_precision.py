@@ -152,12 +152,12 @@ def test_what_is_refused(exported: dict[str, Exported], bundle_path: Path, sampl
 
 def test_the_command_says_what_it_has_made(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
     out = tmp_path / "half"
-    done = run(DEFECTFLOW, "export", bundle_path, "--precision", "fp16", "--data", sample, "--out", out)
+    done = run(DEFECTFLOW, "export", bundle_path, out, "--precision", "fp16", "--data", sample)
     assert done.returncode == 0, done.stderr
     assert "standard deviations of good scores" in done.stdout
     assert "On average at most 5.00% of good parts" in done.stdout
     assert open_bundle(out).card.precision == "fp16"
-    again = run(DEFECTFLOW, "export", bundle_path, "--precision", "fp16", "--data", sample, "--out", out)
+    again = run(DEFECTFLOW, "export", bundle_path, out, "--precision", "fp16", "--data", sample)
     assert again.returncode == 2
     assert "exists already" in again.stderr
 

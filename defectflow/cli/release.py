@@ -41,7 +41,11 @@ def describe(
     table.add_row(
         "parts", f"{card.parts.train} train, {card.parts.tune} tune, {len(card.calibration_parts)} calibration"
     )
-    table.add_row("pictures", f"seen at {card.image.size_px} x {card.image.size_px}, {card.image.aspect}")
+    seen = f"seen at {card.image.size_px} x {card.image.size_px}, {card.image.aspect}"
+    if card.image.tiling is not None:
+        tile_px = card.recipe["image"]["tiling"]["tile"]
+        seen = f"in {len(card.image.tiling)} tiles of {tile_px} px, each seen at {card.image.size_px} px"
+    table.add_row("pictures", seen)
     table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
     table.add_row("precision", card.precision)
     table.add_row("flow", str(card.recipe["flow"]["family"]))

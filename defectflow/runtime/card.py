@@ -22,6 +22,7 @@ from defectflow.runtime.calibration import (
     chosen,
 )
 from defectflow.runtime.geometry import Aspect, Geometry
+from defectflow.runtime.tiling import Tiling
 
 FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""
@@ -41,10 +42,19 @@ class ImageCard(_Part):
     rectangle: tuple[int, int, int, int] | None
     full_scale: int | None
     """The 16-bit value that means white; null: the model was fitted on 8-bit pictures."""
+    tiling: Tiling | None = None
+    """Where set, model.onnx judges one tile of a picture, and the tiles make the picture's verdict."""
 
     @property
     def geometry(self) -> Geometry:
         return Geometry(self.aspect, self.rectangle)
+
+    def check(self, height: int, width: int, name: str) -> None:
+        """Raises ImageError where a picture of this size is too small to look at."""
+        self.geometry.check(height, width, name)
+        if self.tiling is not None:
+            cut = self.geometry.cut(height, width)
+            self.tiling.check(cut.bottom - cut.top, cut.right - cut.left, name)
 
 
 class PartCounts(_Part):

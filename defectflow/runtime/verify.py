@@ -29,7 +29,7 @@ from defectflow.runtime.verdict import Measurement, decide
 
 BATCHES = (1, 3, BATCH_PICTURES)
 LOSSY_TOLERANCE = 0.05
-"""As the card's tolerance, for a JPEG picture that this machine decodes to other pixels than the one that recorded it.
+"""The least tolerance for a JPEG picture that this machine decodes to other pixels than the one that recorded it.
 
 Exact decoders (integer or floating-point DCT) differ by a grey level or two, which moved scores by up to 0.04. Decoders
 that take short cuts (`fast` DCT, no smoothing) moved them by up to 0.4: too far to be left unsaid.
@@ -95,6 +95,8 @@ def verify(
     for name in bundle.card.checksums:
         if name != CARD:  # checked when it was opened
             check_file(bundle.path, name, bundle.card)
+    if tolerance is None:
+        tolerance = bundle.card.tolerance
     golden = read_golden(bundle)
     backends, notes = open_backends(bundle, providers, core, threads)
     lossy, problems = _decoding(bundle, golden)
