@@ -14,4 +14,10 @@ The data path, which is also the reading order:
     fitting      the whole story, from a recipe and a folder to a bundle
 """
 
+import os
+
+# ONNX Runtime's packages report to their maker over the network, and keep an identifier of the machine in the user's
+# folder, unless this is set before they are loaded. A line PC reports to nobody; whoever wants it sets it to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __version__ = "0.1.0"

@@ -39,12 +39,13 @@ from defectflow.runtime.bundle import (
 from defectflow.runtime.calibration import Guarantee
 from defectflow.runtime.card import Card
 from defectflow.runtime.golden import record_golden
-from defectflow.runtime.graph import SQUARE, core_of, detach_verdict, has_core
+from defectflow.runtime.graph import core_of, detach_verdict, has_core
 from defectflow.runtime.image import pixel_digest, read_image, read_raw
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.runtime.resize import to_square
+from defectflow.runtime.tensors import SQUARE
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import parse_recipe
 
@@ -83,6 +84,8 @@ def export_precision(
     card = bundle.card
     if card.precision != "fp32":
         raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")
+    if card.image.tiling is not None:
+        raise BundleError(f"{bundle.path}: judges tiles, of which there are no other precisions yet; use it as it is")
     scoring = detach_verdict(onnx.load(bundle.model))
     if not has_core(scoring):
         raise BundleError(f"{bundle.path}: has no {CORE}, from which precisions are made; fit again")
@@ -221,7 +224,7 @@ def _differences(
 
 
 def _rates(card: Card) -> tuple[float, Guarantee, float]:
-    """What to promise: as the bundle does, or as was wanted where nothing is promised."""
+    """What was promised last; thresholds that a person has chosen belong to the scores of the graph they saw."""
     if card.calibration is None or card.calibration.guarantee == "estimate":
         return card.wanted_rate, card.wanted_guarantee, card.wanted_review_rate
     return card.calibration.rate, card.calibration.guarantee, card.calibration.review_rate

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from defectflow.errors import BundleError, ExportError
-from defectflow.runtime.graph import FEATURES, SQUARE
+from defectflow.runtime.tensors import FEATURES, SQUARE
 
 Precision = Literal["fp32", "fp16", "int8"]
 Squares = Iterable[NDArray[np.float32]]

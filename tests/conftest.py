@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from postgres import INSTALL, binaries, new_schema, server
-from support import SAMPLE_RECIPE, fit_swatches, swatches
+from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, swatches
 
 from defectflow.cache import EmbeddingCache
 from defectflow.fitting import fit
@@ -77,6 +77,15 @@ def uncalibrated_path(tmp_path_factory: pytest.TempPathFactory, swatch_folder: P
     """A bundle whose 8 calibration parts cannot support 5%. Not to be changed: see `uncalibrated_copy`."""
     made = once(tmp_path_factory, "swatch-bundle", lambda folder: fit_swatches(swatch_folder, folder / "swatch"))
     return made / "swatch"
+
+
+@pytest.fixture(scope="session")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the commands in a fresh environment, made by the very steps of the line's image."""
+    if os.name == "nt":
+        pytest.skip("an image's steps are for Linux")
+    made = once(tmp_path_factory, "line", lambda folder: build_stage(DEPLOY / "Dockerfile.edge", folder))
+    return made / "opt" / "defectflow" / "bin"
 
 
 @pytest.fixture

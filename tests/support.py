@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from defectflow.runtime.progress import Watch, unwatched
 from defectflow.settings import Recipe, load_recipe
 
 Pixels = NDArray[np.uint8]
+REPOSITORY = Path(__file__).parents[1]
+DEPLOY = REPOSITORY / "deploy"
 DEFECTFLOW = Path(sys.executable).with_name("defectflow")
 SAMPLE_RECIPE = (
     "image.size=128",
@@ -104,3 +107,41 @@ def run(*command: str | Path, timeout_s: float = 120, cwd: Path | None = None) -
         check=False,
         cwd=cwd,
     )
+
+
+def read_stages(dockerfile: Path) -> list[list[tuple[str, str]]]:
+    """The instructions of each stage, as (word, the rest), in order. Comments go, continued lines are joined."""
+    lines = [line for line in dockerfile.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    instructions = [line.split(maxsplit=1) for line in "\n".join(lines).replace("\\\n", " ").splitlines() if line]
+    stages: list[list[tuple[str, str]]] = []
+    for word, rest in instructions:
+        if word == "FROM":
+            stages.append([])
+        stages[-1].append((word, rest))
+    return stages
+
+
+def build_stage(dockerfile: Path, root: Path) -> None:
+    """Run a Dockerfile's first stage without Docker: its COPY and RUN lines as they stand, with `root` for /."""
+    source = root / "source"  # a copy: building writes into the folder that it builds from
+    source.mkdir()
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for word, rest in read_stages(dockerfile)[0]:
+        match word:
+            case "COPY":
+                *files, target = rest.split()
+                for name in files:
+                    if (REPOSITORY / name).is_dir():
+                        leave = shutil.ignore_patterns("__pycache__")
+                        shutil.copytree(REPOSITORY / name, source / target, ignore=leave)
+                    else:
+                        shutil.copy(REPOSITORY / name, source / target)
+            case "ARG":
+                name, _, value = rest.partition("=")
+                environment.setdefault(name, value)
+            case "RUN":
+                command = rest.replace("/opt/", f"{root}/opt/")
+                done = subprocess.run(
+                    command, shell=True, cwd=source, env=environment, capture_output=True, text=True, timeout=900
+                )
+                assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"

@@ -26,8 +26,9 @@ from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_gr
 from defectflow.quantising import inside
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.graph import SCORING_OUTPUTS, SQUARE, core_of
+from defectflow.runtime.graph import core_of
 from defectflow.runtime.resize import to_square
+from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import load_recipe
 
@@ -63,7 +64,7 @@ def trained(*overrides: str) -> Detector:
         detector.normalisation(index).fit(rows.mean(0).float(), torch.cov(rows.T), "whiten")
         for parameter in detector.flow(index).parameters():
             parameter += 0.02 * torch.randn_like(parameter)
-        maps.append(detector.level_map(index, level))
+        maps.append(detector.unusual(index, level, detector.condition(index)))
     detector.score.fit(maps)
     detector.gate.fit(torch.cat([level.mean((1, 2)) for level in levels], 1))
     return detector

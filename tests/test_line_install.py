@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from support import run
-
-REPOSITORY = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the commands in an environment with the base install only."""
-    base = tmp_path_factory.mktemp("line")
-    source = base / "source"  # a copy: building writes into the folder that it builds from
-    shutil.copytree(REPOSITORY / "defectflow", source / "defectflow", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(REPOSITORY / "ui", source / "ui", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, source)
-    made = run(sys.executable, "-m", "venv", base / "venv")
-    assert made.returncode == 0, made.stderr
-    commands = base / "venv" / ("Scripts" if os.name == "nt" else "bin")
-    installed = run(commands / "python", "-m", "pip", "install", "--quiet", source, timeout_s=600)
-    assert installed.returncode == 0, installed.stderr
-    return commands
 
 
 def test_it_scores_and_reports(line: Path, bundle_path: Path, sample: Path, tmp_path: Path) -> None:
@@ -37,6 +15,16 @@ def test_it_scores_and_reports(line: Path, bundle_path: Path, sample: Path, tmp_
     reported = run(line / "defectflow", "report", tmp_path / "results")
     assert reported.returncode == 0, reported.stderr
     assert run(line / "defectflow", "verify", bundle_path).returncode == 0
+
+
+def test_it_reports_to_nobody(line: Path, bundle_path: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's packages would send reports, and keep an identifier of the machine in the user's folder."""
+    clean = ("env", "-u", "ORT_DISABLE_TELEMETRY", f"HOME={tmp_path}")
+    program = (
+        f"from pathlib import Path; from defectflow.runtime import Inspector; Inspector(Path({str(bundle_path)!r}))"
+    )
+    assert run(*clean, line / "python", "-c", program).returncode == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_it_has_no_torch(line: Path) -> None:

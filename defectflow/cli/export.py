@@ -1,4 +1,4 @@
-"""For those who deploy: a bundle in another precision."""
+"""For those who deploy: a bundle in another precision, or in the form that another server or engine wants."""
 
 from __future__ import annotations
 
@@ -7,23 +7,61 @@ from typing import Annotated, Literal
 
 import typer
 
-from defectflow.cli.console import PartRegex, SignKey, out, progress_bars
+from defectflow.cli.console import BundlePath, PartRegex, SignKey, out, progress_bars
 from defectflow.cli.release import sign_bundle
+
+Precision = Literal["fp32", "fp16", "int8"]
 
 
 def export(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
+    bundle: BundlePath,
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="What is written; for triton, the model repository.")],
+    target: Annotated[Literal["bundle", "triton", "openvino"], typer.Option(help="What will run it.")] = "bundle",
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"], typer.Option(help="Of the backbone; what follows it stays in fp32.")
-    ],
+        Precision | None, typer.Option(help="bundle: of the backbone; what follows it stays in fp32.")
+    ] = None,
     data: Annotated[
-        list[Path], typer.Option(help="Where the pictures of the fit and of later calibrations are; repeatable.")
-    ],
-    to: Annotated[Path, typer.Option("--out", help="Where the new bundle goes.")],
+        list[Path] | None,
+        typer.Option(help="bundle: where the pictures of the fit and of later calibrations are; repeatable."),
+    ] = None,
     part_regex: PartRegex = None,
     key: SignKey = None,
+    max_batch: Annotated[
+        int,
+        typer.Option(min=0, help="triton: most pictures in one inference; 0: no batching, but optional thresholds."),
+    ] = 8,
+    instances: Annotated[int, typer.Option(min=1, help="triton: inferences at the same time.")] = 1,
 ) -> None:
-    """Write a bundle in another precision, calibrated anew through the graph that will run."""
+    """Write a bundle in another precision, as a Triton model repository, or in OpenVINO's format."""
+    from defectflow.errors import SettingsError
+    from defectflow.runtime.bundle import open_bundle
+
+    if target == "bundle":
+        if precision is None or not data:
+            raise SettingsError("a bundle in another precision needs --precision and --data; or choose a --target")
+        _in_precision(bundle, to, precision, data, part_regex, key)
+        return
+    if precision is not None or data or part_regex is not None or key is not None:
+        raise SettingsError(
+            f"--target {target} takes a bundle as it is, without --precision, --data, --part-regex and --sign; export "
+            "the precision first, and that bundle then"
+        )
+    match target:
+        case "triton":
+            from defectflow.triton import write_repository
+
+            written = write_repository(open_bundle(bundle), to, max_batch=max_batch, instances=instances)
+        case "openvino":
+            from defectflow.openvino_ir import write_ir
+
+            written = write_ir(open_bundle(bundle), to)
+    out.print(f"{target}: {written}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _in_precision(
+    bundle: Path, to: Path, precision: Precision, data: list[Path], part_regex: str | None, key: Path | None
+) -> None:
+    """Calibrated anew through the graph that will run."""
     from defectflow.precision import export_precision
     from defectflow.runtime.bundle import open_bundle
 

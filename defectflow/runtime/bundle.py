@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
 from pydantic import ValidationError
 
 from defectflow.errors import BundleError
 from defectflow.runtime.card import FORMAT, Card
-from defectflow.runtime.graph import CARD_IN_MODEL, attach_verdict, core_of, has_core
+from defectflow.runtime.tensors import CARD_IN_MODEL
+
+if TYPE_CHECKING:  # imported where a model is written or taken apart: a fifth of the line's start would go into it
+    import onnx
 
 MODEL, CORE, CARD, FLOW = "model.onnx", "model_core.onnx", "card.json", "flow.safetensors"
 SIGNATURE = f"{CARD}.sig"
@@ -135,9 +138,15 @@ def save_bundle(path: Path, card: Card) -> Bundle:
 
     The other files' checksums stay as the card has them, so damage to them is not covered up.
     """
+    import onnx
+
+    from defectflow.runtime.graph import attach_verdict, core_of, has_core
+
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
-        model = attach_verdict(model, card.judge(), card.distance_limit)
+        # The gate judges whole pictures, so the graph of a tiled bundle cannot.
+        limit = card.distance_limit if card.image.tiling is None else math.inf
+        model = attach_verdict(model, card.judge(), limit)
     _put_card(model, card)
     graphs = {MODEL: model}
     if has_core(model):
@@ -156,6 +165,8 @@ def save_bundle(path: Path, card: Card) -> Bundle:
 
 def _put_card(model: onnx.ModelProto, card: Card) -> None:
     """The card into the model's metadata, but for the checksums: the model's own cannot stand in the model."""
+    import onnx
+
     said = card.model_copy(update={"checksums": {}})
     others = [entry for entry in model.metadata_props if entry.key != CARD_IN_MODEL]
     onnx.helper.set_model_props(
@@ -165,6 +176,8 @@ def _put_card(model: onnx.ModelProto, card: Card) -> None:
 
 def read_card(model: Path) -> Card:
     """The card in an ONNX file's metadata; it has no checksums. Raises BundleError."""
+    import onnx
+
     if not model.is_file():
         raise BundleError(f"{model}: no such file")
     try:

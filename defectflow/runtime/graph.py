@@ -16,15 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from defectflow.errors import BundleError
 from defectflow.runtime.calibration import Calibration
+from defectflow.runtime.tensors import (
+    CARD_IN_MODEL,
+    SCORING_OUTPUTS,
+    SQUARE,
+    THRESHOLDS,
+    TILE_OUTPUTS,
+    VERDICT_OUTPUTS,
+)
 
 PREFIX = "verdict_"
-CARD_IN_MODEL = "defectflow.card"
-"""Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
-SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
-VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
-SQUARE, FEATURES = "square", "features_"
-"""Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; each level's features, with its number."""
-THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 
 # Written as ONNX's own text so that the rule can be read in one piece. Scores of gated pictures count as
 # +infinity; `invalid` comes before `defect` before `review`. Comparisons are negated so that a value that is not
@@ -103,7 +104,8 @@ def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_li
         "p_value": helper.make_tensor_value_info("p_value", TensorProto.FLOAT, [batch]),
         "mask": helper.make_tensor_value_info("mask", TensorProto.BOOL, [batch, *places]),
     }
-    _keep(graph.output, [scoring.get(name) or added[name] for name in VERDICT_OUTPUTS])
+    ours = [scoring.get(name) or added[name] for name in VERDICT_OUTPUTS]
+    _keep(graph.output, [*ours, *(scoring[name] for name in TILE_OUTPUTS if name in scoring)])
     # `top_floor` is needed only inside now; keeping its type lets the scoring graph be restored.
     graph.value_info.append(scoring["top_floor"])
     onnx.checker.check_model(model)
@@ -121,7 +123,7 @@ def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
     _keep(graph.input, [i for i in graph.input if i.name not in THRESHOLDS])
     known = {value.name: value for value in [*graph.output, *graph.value_info]}
     _keep(graph.value_info, [v for v in graph.value_info if v.name != "top_floor"])
-    _keep(graph.output, [known[name] for name in SCORING_OUTPUTS])
+    _keep(graph.output, [known[name] for name in (*SCORING_OUTPUTS, *TILE_OUTPUTS) if name in known])
     _keep(copy.metadata_props, [entry for entry in copy.metadata_props if entry.key != CARD_IN_MODEL])
     return copy
 

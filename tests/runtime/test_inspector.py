@@ -29,8 +29,8 @@ from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.graph import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.runtime.image import read_image
+from defectflow.runtime.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
 

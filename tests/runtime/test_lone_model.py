@@ -14,9 +14,9 @@ import pytest
 from defectflow.errors import BundleError
 from defectflow.runtime.bundle import open_bundle, read_card
 from defectflow.runtime.card import Card
-from defectflow.runtime.graph import CARD_IN_MODEL
 from defectflow.runtime.image import read_image
 from defectflow.runtime.recalibrate import recalibrate
+from defectflow.runtime.tensors import CARD_IN_MODEL
 
 OK, REVIEW, DEFECT = 0, 1, 2
 
