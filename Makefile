@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test lint clean postgresql
+.PHONY: demo test chromium postgresql screenshots lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -16,7 +16,17 @@ demo: $(VENV)/.demo
 	$(BIN)/defectflow report $(DEMO)/results
 	@echo "ONNX file: $(DEMO)/models/fabric/model.onnx"
 
-test: $(VENV)/.test postgresql
+# The pages are tested in Debian's Chromium: installed where that is possible, and skipped where it is not.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || ! command -v apt-get >/dev/null || \
+	    { apt-get update && apt-get install -y --no-install-recommends chromium; } || \
+	    echo "no Chromium could be installed: the tests of the pages are skipped"
+
+screenshots: chromium $(VENV)/.test
+	test -d $(DEMO)/models || $(MAKE) demo
+	$(BIN)/python ui/screenshots.py $(DEMO)/models $(DEMO)/data/fabric/test
+
+test: $(VENV)/.test chromium postgresql
 	$(BIN)/python -m pytest -n auto
 
 # The store's tests start a server of their own; where it cannot be had, they say so and are skipped.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectflow.detector import Detector
+from defectflow.embedding import geometry_of
 from defectflow.export import compare, export_graph
 from defectflow.runtime.bundle import (
     EMBEDDINGS,
@@ -62,8 +63,9 @@ def write_scoring_graph(
         image=ImageCard(
             size_px=recipe.image.size,
             aspect=recipe.image.aspect,
-            rectangle=detector.embedding.geometry.rectangle,
+            rectangle=geometry_of(recipe.image).rectangle,
             full_scale=recipe.image.full_scale,
+            tiling=detector.tiling,
         ),
         top_fraction=recipe.score.top_fraction,
         distance_limit=distance_limit,

@@ -27,7 +27,7 @@ from defectflow.learning import choose_device
 from defectflow.runtime.calibration import Guarantee, advised_rate, parts_needed
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.progress import Progress, Watch, unwatched
-from defectflow.settings import Recipe
+from defectflow.settings import Recipe, TilingSettings
 from defectflow.siblings import find_siblings
 from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, meant_for_fitting, split_parts
 
@@ -48,6 +48,9 @@ def check_data(
 
     Raises DataError where there is nothing to look at, SettingsError or WeightsError as a fit does.
     """
+    # Pictures that do not belong, twins and siblings show on the whole picture, even where defects need tiles.
+    image = recipe.image.model_copy(update={"tiling": TilingSettings()})
+    recipe = recipe.model_copy(update={"image": image})
     watch(Progress("check pictures", 0, 1))
     found = find_pictures(source, label="good", part_regex=part_regex)
     candidates = meant_for_fitting(found)

@@ -10,17 +10,20 @@ from torch import Tensor, nn
 
 from defectflow.embedding import (
     CONDITION_WIDTH,
+    WHOLE,
     Embedding,
     Normalisation,
     build_embedding,
     geometry_of,
     position_condition,
+    tiling_of,
 )
 from defectflow.errors import SettingsError
 from defectflow.flows.families import build_flow
 from defectflow.flows.flow import Flow
 from defectflow.gate import Gate
 from defectflow.runtime.image import read_image
+from defectflow.runtime.tiling import Tiling
 from defectflow.score import Score
 from defectflow.settings import ImageSettings, Recipe
 
@@ -31,23 +34,25 @@ class Detector(nn.Module):
     Shapes: image (N, H, W, 3) -> score (N,), map (N, h, w), embedding (N, D), distance (N,), top_floor (N,).
     """
 
-    def __init__(self, embedding: Embedding, flows: list[Flow], score: Score) -> None:
+    def __init__(self, embedding: Embedding, flows: list[Flow], score: Score, tiling: Tiling | None = None) -> None:
         super().__init__()
         self.embedding = embedding
+        self.tiling = tiling
+        """None: the embedding's square is the whole part; else `OnTiles` is what looks at pictures."""
         self.normalisations = nn.ModuleList(Normalisation(shape[-1]) for shape in embedding.shapes)
         self.flows = nn.ModuleList(flows)
         self.score = score
         self.gate = Gate(sum(shape[-1] for shape in embedding.shapes))
+        where = WHOLE if tiling is None else torch.from_numpy(tiling.rectangles)
         for level, (height, width, _) in enumerate(embedding.shapes):
-            self.register_buffer(f"condition_{level}", position_condition(height, width), persistent=False)
+            self.register_buffer(f"condition_{level}", position_condition(height, width, where), persistent=False)
             inside = score.inside_at(height, width).flatten().float()
             self.register_buffer(f"share_{level}", inside / inside.sum(), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         levels = self.embedding(image)
-        return self.outputs(
-            levels, self.score.anomaly_map([self.level_map(i, level) for i, level in enumerate(levels)])
-        )
+        maps = [self.unusual(i, level, self.condition(i)) for i, level in enumerate(levels)]
+        return self.outputs(levels, self.score.anomaly_map(maps))
 
     def outputs(self, levels: list[Tensor], anomaly_map: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """A picture's vectors, by level, and its map -> what `forward` gives."""
@@ -56,7 +61,7 @@ class Detector(nn.Module):
         return score, anomaly_map, pooled, self.gate(pooled), top_floor
 
     def condition(self, level: int) -> Tensor:
-        """(h_l, w_l, K): where on the part each place of a level lies."""
+        """(h_l, w_l, K), or (tiles, h_l, w_l, K): where on the part each place of a level lies."""
         condition: Tensor = getattr(self, f"condition_{level}")
         return condition
 
@@ -71,16 +76,36 @@ class Detector(nn.Module):
     def flow(self, level: int) -> Flow:
         return cast(Flow, self.flows[level])
 
-    def level_map(self, level: int, vectors: Tensor) -> Tensor:
-        """How unusual each place is, in nats per dimension: (N, h_l, w_l, D_l) -> (N, h_l, w_l).
+    def unusual(self, level: int, vectors: Tensor, condition: Tensor) -> Tensor:
+        """How unusual each place is, in nats per dimension: (..., D_l), condition (..., K) -> (...).
 
         The negative log-likelihood; for `latent_norm` that of z under the base density, without the log-determinant.
         """
         flow = self.flow(level)
         normal = self.normalisation(level)(vectors)
         if self.score.kind == "latent_norm":
-            return -flow.latent_log_prob(normal, self.condition(level)) / flow.width
-        return -flow.log_prob(normal, self.condition(level)) / flow.width
+            return -flow.latent_log_prob(normal, condition) / flow.width
+        return -flow.log_prob(normal, condition) / flow.width
+
+
+class OnTiles(nn.Module):
+    """The detector for tiles, wherever on the part they lie: what a tiled bundle's graph is made of.
+
+    Shapes: image (N, H, W, 3), rectangle (N, 4) -> the detector's outputs, and the pooled embedding in the gate's
+    units (N, D), of which the mean over tiles gives the whole picture's distance.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
+        detector = self.detector
+        levels = detector.embedding(image)
+        conditions = [position_condition(height, width, rectangle) for height, width, _ in detector.embedding.shapes]
+        maps = [detector.unusual(i, level, conditions[i]) for i, level in enumerate(levels)]
+        score, anomaly_map, pooled, distance, top_floor = detector.outputs(levels, detector.score.anomaly_map(maps))
+        return score, anomaly_map, pooled, distance, top_floor, detector.gate.whitened(pooled)
 
 
 def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
@@ -96,6 +121,7 @@ def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
         for level, shape in enumerate(embedding.shapes)
     ]
     height, width, _ = embedding.shapes[0]
+    tiling = tiling_of(recipe.image, height)
     score = Score(
         levels=len(flows),
         grid=(height, width),
@@ -110,7 +136,7 @@ def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
                 f"image.roi.mask: {recipe.image.roi.mask} leaves nothing to score at {width}x{height} places; white "
                 "(above 127) is scored, black is ignored. Widen it, raise image.size, or use finer embedding.levels"
             )
-    return Detector(embedding, flows, score).eval(), unused
+    return Detector(embedding, flows, score, tiling).eval(), unused
 
 
 def _inside(image: ImageSettings, height: int, width: int) -> Tensor:

@@ -10,11 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectflow.backbone import Backbone, build_backbone
+from defectflow.errors import SettingsError
 from defectflow.runtime.geometry import PADDING_GREY, PARTS_PER_WHOLE, Geometry
+from defectflow.runtime.tiling import Tiling
 from defectflow.settings import EmbeddingSettings, ImageSettings
 
 CONDITION_WIDTH = 32
 """Values that tell a flow where on the part a place lies."""
+WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0])
+"""The whole part: left, top, width, height."""
+MOST_TILES = 400
 
 
 class Embedding(nn.Module):
@@ -128,20 +133,57 @@ def geometry_of(image: ImageSettings) -> Geometry:
     return Geometry(image.aspect, (left, top, width, height))
 
 
+def tiling_of(image: ImageSettings, side: int) -> Tiling | None:
+    """How a recipe's part becomes tiles of `side` x `side` places; None where it is looked at whole.
+
+    Raises SettingsError for a tile that is larger than the part, or for more tiles than anyone would wait for.
+    """
+    tile = image.tiling.tile
+    if tile is None:
+        return None
+    if image.tiling.picture is None:
+        raise SettingsError("image.tiling.picture: null is for `fit`, which finds the size; give [width, height]")
+    width, height = image.tiling.picture
+    cut = geometry_of(image).cut(height, width)
+    tall, wide = cut.bottom - cut.top, cut.right - cut.left
+    if tile > min(tall, wide):
+        raise SettingsError(
+            f"image.tiling.tile: {tile} px is larger than the part, which is {wide} x {tall} px; use at most "
+            f"{min(tall, wide)}, or null to look at the whole picture at once"
+        )
+    tiling = Tiling(
+        rows=round(tall * side / tile),
+        columns=round(wide * side / tile),
+        side=side,
+        overlap=math.ceil(image.tiling.overlap * side / tile),
+    )
+    if len(tiling) > MOST_TILES:
+        raise SettingsError(
+            f"image.tiling.tile: {tile} px makes {len(tiling)} tiles of a part of {wide} x {tall} px, more than "
+            f"{MOST_TILES}; use a larger tile, or a smaller overlap"
+        )
+    return tiling
+
+
 def build_embedding(image: ImageSettings, embedding: EmbeddingSettings) -> tuple[Embedding, list[str]]:
     """The embedding of a recipe, and the names of tensors in the weights that found no place."""
     backbone, unused = build_backbone(embedding, image.size)
-    return Embedding(backbone, geometry_of(image), image.size, embedding.neighbourhood), unused
+    # Tiles are cut before they are embedded, region of interest and all.
+    geometry = geometry_of(image) if image.tiling.tile is None else Geometry()
+    return Embedding(backbone, geometry, image.size, embedding.neighbourhood), unused
 
 
-def position_condition(height: int, width: int) -> Tensor:
+def position_condition(height: int, width: int, rectangle: Tensor = WHOLE) -> Tensor:
     """Where on the part each place lies: (h, w, K), sines and cosines of x and y at octaves of half a turn.
 
+    rectangle (..., 4): left, top, width, height of what the places cover, as fractions of the part -> (..., h, w, K).
     Source: the encoding of Vaswani et al. 2017, arXiv:1706.03762, section 3.5, on a [0, 1] plane.
     """
     octaves = 2.0 ** torch.arange(CONDITION_WIDTH // 4) * math.pi  # (K / 4,)
-    y = (torch.arange(height) + 0.5) / height
-    x = (torch.arange(width) + 0.5) / width
-    rows = torch.cat([torch.sin(y[:, None] * octaves), torch.cos(y[:, None] * octaves)], 1)  # (h, K / 2)
-    columns = torch.cat([torch.sin(x[:, None] * octaves), torch.cos(x[:, None] * octaves)], 1)  # (w, K / 2)
-    return torch.cat([rows[:, None].expand(height, width, -1), columns[None].expand(height, width, -1)], dim=-1)
+    left, top, wide, tall = (rectangle[..., side, None] for side in range(4))  # (..., 1) each
+    y = (top + tall * ((torch.arange(height) + 0.5) / height))[..., None] * octaves  # (..., h, K / 4)
+    x = (left + wide * ((torch.arange(width) + 0.5) / width))[..., None] * octaves  # (..., w, K / 4)
+    rows = torch.cat([torch.sin(y), torch.cos(y)], -1)[..., :, None, :]  # (..., h, 1, K / 2)
+    columns = torch.cat([torch.sin(x), torch.cos(x)], -1)[..., None, :, :]  # (..., 1, w, K / 2)
+    shape = (*rectangle.shape[:-1], height, width, CONDITION_WIDTH // 2)
+    return torch.cat([rows.expand(shape), columns.expand(shape)], dim=-1)

@@ -4,44 +4,61 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 
-from defectflow.detector import Detector
+from defectflow.detector import Detector, OnTiles
+from defectflow.embedding import WHOLE
 from defectflow.errors import ExportError
 from defectflow.folding import FoldedDetector
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.tensors import FEATURES, SCORING_OUTPUTS, SQUARE
+from defectflow.runtime.geometry import Geometry
+from defectflow.runtime.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
+from defectflow.runtime.tiling import Tiling
 from defectflow.runtime.verdict import Measurement
 
 LARGEST_SIDE_PX = 30_000
+PLACED = "placed_rectangle"
+"""Inside a graph that judges tiles: the input `rectangle`, one for each."""
 
 
 def export_graph(detector: Detector) -> onnx.ModelProto:
     """The scoring graph: uint8 (N, H, W, 3) RGB of any size -> score, map, embedding, distance, top_floor.
 
-    Raises ExportError where the exporter left out what keeps the resize's edges right.
+    Of a tiled detector, `image` is a tile, a second input `rectangle` (N, 4) says where on the part it lies, and
+    `gate_embedding` comes beside the outputs. Raises ExportError where the exporter left out what keeps the resize's
+    edges right.
     """
     example = torch.zeros(2, 301, 203, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken as fixed
     dim = torch.export.Dim
-    seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
-    sizes = {0: dim("N", min=1, max=65_535), 1: dim("H", min=16, max=LARGEST_SIDE_PX)}
-    sizes[2] = dim("W", min=16, max=LARGEST_SIDE_PX)
+    count = dim("N", min=1, max=65_535)
+    sizes = {0: count, 1: dim("H", min=16, max=LARGEST_SIDE_PX), 2: dim("W", min=16, max=LARGEST_SIDE_PX)}
+    module: torch.nn.Module
+    inputs, outputs, seams = {"image": (example, sizes)}, list(SCORING_OUTPUTS), list[str]()
+    if detector.tiling is None:
+        module = FoldedDetector(detector.cpu().eval())
+        seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
+    else:
+        module = OnTiles(detector.cpu().eval())
+        inputs[RECTANGLE] = WHOLE.repeat(2, 1), {0: count}
+        outputs += TILE_OUTPUTS
     with _quiet():
         program = torch.onnx.export(
-            FoldedDetector(detector.cpu().eval()).eval(),
-            (example,),
+            module.eval(),
+            tuple(example for example, _ in inputs.values()),
             dynamo=True,
-            input_names=["image"],
-            output_names=[*SCORING_OUTPUTS, *seams],
-            dynamic_shapes={"image": sizes},
+            input_names=list(inputs),
+            output_names=[*outputs, *seams],
+            dynamic_shapes=tuple(sizes for _, sizes in inputs.values()),
             verbose=False,
         )
     if program is None:
@@ -49,12 +66,38 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     model = program.model_proto
     _check_resize(model)
     _forget_origin(model)
-    kept = [output for output in model.graph.output if output.name in SCORING_OUTPUTS]
+    kept = [output for output in model.graph.output if output.name in outputs]
     model.graph.value_info.extend(output for output in model.graph.output if output.name in seams)
     del model.graph.output[:]
     model.graph.output.extend(kept)
+    if detector.tiling is not None:
+        _say_tiles(model, detector.tiling)
     onnx.checker.check_model(model)
     return model
+
+
+def _say_tiles(model: onnx.ModelProto, tiling: Tiling) -> None:
+    """Where a tile lies becomes an input with a default, the whole part; and the file says that it judges tiles."""
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = [PLACED if name == RECTANGLE else name for name in node.input]
+    one_for_each = [
+        onnx.helper.make_node("Shape", ["image"], [f"{PLACED}_shape"], start=0, end=1),
+        onnx.helper.make_node("Concat", [f"{PLACED}_shape", f"{PLACED}_sides"], [f"{PLACED}_size"], axis=0),
+        onnx.helper.make_node("Expand", [RECTANGLE, f"{PLACED}_size"], [PLACED]),
+    ]
+    for position, node in enumerate(one_for_each):
+        graph.node.insert(position, node)
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([4], np.int64), f"{PLACED}_sides"))
+    graph.initializer.append(onnx.numpy_helper.from_array(WHOLE[None].numpy(), RECTANGLE))
+    (given,) = (value for value in graph.input if value.name == RECTANGLE)
+    given.type.tensor_type.shape.dim[0].dim_param = "N_or_1"
+    model.metadata_props.add(key="defectflow.tiling", value=json.dumps(asdict(tiling)))
+    model.doc_string = (
+        "Judges one tile of a picture, not the picture. `rectangle` says where on the part the tile lies: left, top, "
+        "width, height as fractions. A picture's score is its tiles' largest; the gate's distance is that of the mean "
+        "of `gate_embedding` over the tiles."
+    )
 
 
 def _check_resize(model: onnx.ModelProto) -> None:
@@ -103,13 +146,12 @@ def compare(
     score = anomaly_map = distance = 0.0
     count = 0
     for pixels, graph in zip(pictures, measured, strict=True):
-        with torch.no_grad():
-            torch_score, torch_map, _, torch_distance, _ = detector(torch.from_numpy(pixels[None]))
-        map_error = float(np.abs(torch_map[0].numpy() - graph.anomaly_map).max())
+        expected = in_torch(detector, pixels, graph.geometry)
+        map_error = float(np.abs(expected["anomaly_map"] - graph.anomaly_map).max())
         # np.maximum and not max, which would take 0 where a difference is not a number.
-        score = float(np.maximum(score, abs(torch_score.item() - graph.score) / spread))
+        score = float(np.maximum(score, abs(expected["score"] - graph.score) / spread))
         anomaly_map = float(np.maximum(anomaly_map, map_error / spread))
-        distance = float(np.maximum(distance, abs(torch_distance.item() - graph.distance) / graph.distance_limit))
+        distance = float(np.maximum(distance, abs(expected["distance"] - graph.distance) / graph.distance_limit))
         count += 1
     if not (score <= TOLERANCE and distance <= TOLERANCE):
         raise ExportError(
@@ -118,6 +160,20 @@ def compare(
             "Lower flow.layers or flow.clamp, or use embedding.normalise: standardise, and report the recipe"
         )
     return Parity(count, score, anomaly_map, distance)
+
+
+@torch.no_grad()
+def in_torch(detector: Detector, pixels: NDArray[np.uint8], geometry: Geometry) -> dict[str, Any]:
+    """Score, anomaly_map, embedding and distance of one picture (H, W, 3), by the trained model."""
+    if detector.tiling is None:
+        values = detector(torch.from_numpy(pixels[None]))
+        return {name: value[0].numpy() for name, value in zip(SCORING_OUTPUTS, values, strict=True)}
+    tiles = detector.tiling.cut(geometry.part(pixels))
+    rectangles = torch.from_numpy(detector.tiling.rectangles)
+    look = OnTiles(detector)
+    seen = [look(torch.from_numpy(tile[None]), where[None]) for tile, where in zip(tiles, rectangles, strict=True)]
+    values = (torch.cat(each).numpy() for each in zip(*seen, strict=True))
+    return detector.tiling.join(dict(zip((*SCORING_OUTPUTS, *TILE_OUTPUTS), values, strict=True)))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Pictures -> cached embeddings: the backbone sees each training and tune picture once, ever."""
+"""Pictures -> cached embeddings: the backbone sees each training and tune picture once, ever.
+
+Of a tiled part all places would be gigabytes, and neighbours hardly differ; so a sample is kept of each picture.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,15 @@ from defectflow.cache import EmbeddingCache, Levels
 from defectflow.detector import Detector
 from defectflow.embedding import Embedding
 from defectflow.errors import DataError
+from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.image import read_image
 from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.runtime.tiling import Tiling
 from defectflow.settings import Recipe
 
 BATCH_PICTURES = 8
+TILES_KEPT = 4
+"""Of a tiled picture, as many places are kept as so many tiles have, drawn over all tiles."""
 FORMAT = 1
 """Raised whenever the same settings would give other embeddings than before."""
 
@@ -51,6 +58,61 @@ def extract(
         embedding.shapes,
         lambda levels: _fill(levels, embedding.to(device), paths, full_scale, device, watch),
     )
+
+
+def extract_tiles(
+    embedding: Embedding,
+    paths: Sequence[Path],
+    full_scale: int | None,
+    *,
+    geometry: Geometry,
+    tiling: Tiling,
+    cache: EmbeddingCache,
+    key: str,
+    device: torch.device,
+    watch: Watch = unwatched,
+) -> tuple[Levels, NDArray[np.float16]]:
+    """The same for tiled pictures: one array (pictures, 1, P_l, D_l) per level, of the places that `sampled_places`
+    names; and the tiles' mean vectors, (pictures, tiles, sum of D_l).
+    """
+    shapes: list[tuple[int, ...]] = [
+        (1, _kept(height * width, tiling), depth) for height, width, depth in embedding.shapes
+    ]
+    shapes.append((len(tiling), sum(shape[-1] for shape in embedding.shapes)))
+
+    def fill(arrays: Levels) -> None:
+        embedding.to(device)
+        for row, path in enumerate(paths):
+            pixels = read_image(path, full_scale=full_scale)
+            tiles = tiling.cut(geometry.part(pixels))
+            places = [sampled_places(height * width, tiling, row) for height, width, _ in embedding.shapes]
+            for start in range(0, len(tiles), BATCH_PICTURES):
+                levels = _embedded(embedding, tiles[start : start + BATCH_PICTURES], device)
+                means = [level.mean(axis=(1, 2), dtype=np.float32) for level in levels]
+                arrays[-1][row, start : start + BATCH_PICTURES] = np.concatenate(means, axis=1)
+                for array, level, chosen in zip(arrays[:-1], levels, places, strict=True):
+                    vectors = level.reshape(-1, level.shape[-1])  # (tiles of the batch * h_l * w_l, D_l)
+                    first = start * level.shape[1] * level.shape[2]
+                    low, high = np.searchsorted(chosen, (first, first + len(vectors)))
+                    array[row, 0, low:high] = vectors[chosen[low:high] - first]
+            watch(Progress("embed", row + 1, len(paths), f"{len(tiles)} tiles each"))
+
+    *levels, means = cache.levels(key, len(paths), shapes, fill)
+    return levels, means
+
+
+def sampled_places(places: int, tiling: Tiling, row: int) -> NDArray[np.int32]:
+    """Which places of a level are kept of the `row`-th picture, ascending, counted over all tiles of `places` each.
+
+    Others for each picture, so that together they cover the part; the same in every run.
+    """
+    random = np.random.default_rng((places, row))
+    chosen = random.choice(len(tiling) * places, _kept(places, tiling), replace=False, shuffle=False)
+    return np.sort(chosen).astype(np.int32)
+
+
+def _kept(places: int, tiling: Tiling) -> int:
+    return min(len(tiling), TILES_KEPT) * places
 
 
 def level_batch(levels: Levels, start: int, stop: int) -> list[Tensor]:
@@ -85,17 +147,25 @@ def _fill(
     watch(Progress("embed", len(paths), len(paths)))
 
 
-@torch.inference_mode()
 def _embed(
     levels: Levels, embedding: Embedding, batch: list[NDArray[np.uint8]], start: int, device: torch.device
 ) -> None:
     """Write the rows of one batch of equally large pictures."""
+    for array, level in zip(levels, _embedded(embedding, batch, device), strict=True):
+        array[start : start + len(batch)] = level
+
+
+@torch.inference_mode()
+def _embedded(embedding: Embedding, batch: list[NDArray[np.uint8]], device: torch.device) -> Levels:
+    """Equally large pictures -> one (N, h_l, w_l, D_l) per level."""
     image = torch.from_numpy(np.stack(batch)).to(device)
-    for array, level in zip(levels, embedding(image), strict=True):
+    levels = []
+    for level in embedding(image):
         largest = level.abs().max().item()
         if not largest < np.finfo(np.float16).max:
             raise DataError(
                 f"the backbone's values reach {largest:.3g}, beyond what fp16 holds (65504); "
                 "use other embedding.levels or other weights"
             )
-        array[start : start + len(batch)] = level.cpu().numpy().astype(np.float16)
+        levels.append(level.cpu().numpy().astype(np.float16))
+    return levels

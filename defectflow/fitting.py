@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.bundling import write_flow, write_reference, write_scoring_graph
-from defectflow.cache import EmbeddingCache, Levels
+from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures
 from defectflow.detector import Detector, build_detector
 from defectflow.duplicates import exact_duplicates, near_duplicates
 from defectflow.embedding import geometry_of
-from defectflow.errors import CalibrationError, DataError, SettingsError, TrainingError
-from defectflow.extraction import BATCH_PICTURES, embedding_key, extract, level_batch, pooled_embeddings
+from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
+from defectflow.extraction import embedding_key
 from defectflow.golden import write_golden
 from defectflow.heads import write_sample
 from defectflow.learning import choose_device
@@ -35,17 +35,20 @@ from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.recalibrate import measure_parts
+from defectflow.runtime.tiling import Tiling
 from defectflow.settings import Recipe
 from defectflow.splits import (
     Checked,
     Rejected,
     Splits,
     check_readable,
+    common_size,
     fix_full_scale,
     meant_for_fitting,
     split_parts,
 )
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
+from defectflow.vectors import embed_pictures
 
 FEW_PARTS = 20
 """Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""
@@ -106,33 +109,33 @@ def fit(
         unusable = [f"  {rejected.path}: {rejected.reason}" for rejected in checked.rejected[:LISTED]]
         more = f"{len(checked.rejected)} picture(s) could not be used:"
         raise DataError("\n".join([str(error), *([more, *unusable] if unusable else [])])) from error
-    if recipe.image.full_scale is None:
-        image = recipe.image.model_copy(update={"full_scale": fix_full_scale(splits, checked)})
-        recipe = recipe.model_copy(update={"image": image})
+    recipe = _fixed(recipe, splits, checked)
     counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
     watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
 
     detector, unused_weights = build_detector(recipe)
+    if detector.tiling is not None:
+        _check_tiles(detector.tiling, recipe, splits, checked)
     learned_from = [*splits.train, *splits.tune]
     key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[p.path] for p in learned_from])
-    levels = extract(
-        detector.embedding,
+    levels, embeddings = embed_pictures(
+        detector,
+        recipe.image,
         [picture.path for picture in learned_from],
-        recipe.image.full_scale,
         cache=cache,
         key=key,
         device=device,
         watch=watch,
     )
-    train_pictures = len(splits.train)
+    train = [vectors.rows(0, len(splits.train)) for vectors in levels]
+    tune = [vectors.rows(len(splits.train)) for vectors in levels]
     checkpoints = _checkpoints(out, key, recipe, resume)
     runs = [
-        _learn_level(detector, index, level, train_pictures, recipe, device, checkpoints, resume, watch)
-        for index, level in enumerate(levels)
+        _learn_level(detector, index, train[index], tune[index], recipe, device, checkpoints, resume, watch)
+        for index in range(len(levels))
     ]
     detector.cpu()
-    embeddings = pooled_embeddings(detector, levels)
-    distance_limit = _freeze(detector, levels, embeddings, train_pictures, verdict.gate_margin)
+    distance_limit = _freeze(detector, tune, embeddings, verdict.gate_margin)
 
     folder = out.with_name(f"{out.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
@@ -145,11 +148,7 @@ def fit(
         Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
     )
     write_flow(folder, detector)
-    write_sample(
-        folder,
-        [Vectors(level[train_pictures:], _places(detector, index)) for index, level in enumerate(levels)],
-        detector.embedding.shapes,
-    )
+    write_sample(folder, tune, detector.embedding.shapes)
     write_golden(bundle, splits.tune, measured)
     write_reference(bundle, splits, checked, embeddings)
     card = bundle.card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
@@ -187,20 +186,40 @@ def _checkpoints(out: Path, key: str, recipe: Recipe, resume: bool) -> Path:
     return folder
 
 
+def _fixed(recipe: Recipe, splits: Splits, checked: Checked) -> Recipe:
+    """The recipe with what it leaves to the training parts: the full scale, and the size that tiles are meant for."""
+    image = recipe.image
+    if image.full_scale is None:
+        image = image.model_copy(update={"full_scale": fix_full_scale(splits, checked)})
+    if image.tiling.tile is not None and image.tiling.picture is None:
+        tiling = image.tiling.model_copy(update={"picture": common_size(splits, checked)})
+        image = image.model_copy(update={"tiling": tiling})
+    return recipe.model_copy(update={"image": image})
+
+
+def _check_tiles(tiling: Tiling, recipe: Recipe, splits: Splits, checked: Checked) -> None:
+    """Now that the tiles are known, and before anything is learned: is each picture large enough for them?"""
+    for picture in splits.pictures:
+        width, height = checked.sizes_px[picture.path]
+        cut = geometry_of(recipe.image).cut(height, width)
+        try:
+            tiling.check(cut.bottom - cut.top, cut.right - cut.left, str(picture.path))
+        except ImageError as error:
+            raise DataError(f"{error}; or leave it out") from error
+
+
 def _learn_level(
     detector: Detector,
     index: int,
-    level: NDArray[np.float16],
-    train_pictures: int,
+    train: Vectors,
+    tune: Vectors,
     recipe: Recipe,
     device: torch.device,
     checkpoints: Path,
     resume: bool,
     watch: Watch,
 ) -> Run:
-    """Normalisation from train, flow from train with early stopping on tune; level (n, h_l, w_l, D_l)."""
-    places = _places(detector, index)
-    train, tune = Vectors(level[:train_pictures], places), Vectors(level[train_pictures:], places)
+    """Normalisation from train, flow from train with early stopping on tune."""
     fit_normalisation(detector.normalisation(index), train, recipe.embedding.normalise)
     return train_flow(
         detector.flow(index),
@@ -217,31 +236,18 @@ def _learn_level(
     )
 
 
-def _places(detector: Detector, index: int) -> NDArray[np.int64]:
-    """Flat indices of a level's places inside the region of interest."""
-    height, width, _ = detector.embedding.shapes[index]
-    places: NDArray[np.int64] = detector.score.inside_at(height, width).flatten().nonzero()[:, 0].numpy()
-    return places
-
-
 @torch.no_grad()
-def _freeze(
-    detector: Detector,
-    levels: Levels,
-    embeddings: NDArray[np.float32],
-    train_pictures: int,
-    gate_margin: float,
-) -> float:
+def _freeze(detector: Detector, tune: list[Vectors], embeddings: NDArray[np.float32], gate_margin: float) -> float:
     """The score's constants from tune parts, the gate from training parts; returns its limit, from tune parts."""
-    batches = [
-        [detector.level_map(index, level) for index, level in enumerate(level_batch(levels, row, row + BATCH_PICTURES))]
-        for row in range(train_pictures, len(embeddings), BATCH_PICTURES)
-    ]
-    detector.score.fit([torch.cat(maps) for maps in zip(*batches, strict=True)])
-    pooled_embeddings = torch.from_numpy(embeddings)
-    detector.gate.fit(pooled_embeddings[:train_pictures])
-    farthest = detector.gate(pooled_embeddings[train_pictures:]).max().item()
-    return float(farthest * (1 + gate_margin))
+    values = []
+    for index, vectors in enumerate(tune):
+        conditions = detector.condition(index).flatten(0, -2)
+        pictures = (vectors.of_picture(picture) for picture in range(len(vectors.maps)))
+        values.append(torch.cat([detector.unusual(index, seen, conditions[places]) for seen, places in pictures]))
+    detector.score.fit_values(values)
+    pooled, train_pictures = torch.from_numpy(embeddings), len(embeddings) - len(tune[0].maps)
+    detector.gate.fit(pooled[:train_pictures])
+    return float(detector.gate(pooled[train_pictures:]).max().item() * (1 + gate_margin))
 
 
 def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np.float32]) -> Iterator[str]:

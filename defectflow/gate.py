@@ -30,7 +30,7 @@ class Gate(nn.Module):
         return (standard * standard).mean(-1).sqrt()
 
     def whitened(self, pooled: Tensor) -> Tensor:
-        """(N, D) -> (N, D), with about unit covariance over training parts."""
+        """(N, D) -> (N, D), with about unit covariance over training parts. Linear, as the mean over tiles needs it."""
         return (pooled - self.mean) @ self.matrix
 
     @torch.no_grad()

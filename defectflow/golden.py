@@ -83,10 +83,13 @@ def _resized(pixels: Pixels, width: int, shape: float, smallest: int) -> Pixels:
 
 
 def _smallest_side(bundle: Bundle) -> int:
-    """The shortest side that leaves the region of interest enough pixels to be looked at."""
-    rectangle = bundle.card.image.rectangle
+    """The shortest side that leaves the region of interest, or each tile of it, enough pixels to be looked at."""
+    rectangle, tiling = bundle.card.image.rectangle, bundle.card.image.tiling
     shares = (PARTS_PER_WHOLE, PARTS_PER_WHOLE) if rectangle is None else rectangle[2:]
-    return SMALLEST_SIDE_PX * PARTS_PER_WHOLE // min(shares) + 2
+    part = SMALLEST_SIDE_PX
+    if tiling is not None:
+        part = SMALLEST_SIDE_PX * max(tiling.rows, tiling.columns) // tiling.side + 1
+    return part * PARTS_PER_WHOLE // min(shares) + 2
 
 
 def _deep(pixels: Pixels, white: int) -> NDArray[np.uint16]:

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from defectflow.embedding import CONDITION_WIDTH, Normalisation, position_condition
+from defectflow.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
 from defectflow.errors import BundleError
 from defectflow.flows.families import build_flow
 from defectflow.flows.flow import Flow
@@ -59,6 +59,8 @@ def open_heads(bundle: Bundle) -> list[Head]:
     with safetensors.safe_open(bundle.path / SAMPLE, "pt") as file:
         shapes = json.loads(file.metadata()["shapes"])
         sample = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    tiling = bundle.card.image.tiling
+    where = WHOLE if tiling is None else torch.from_numpy(tiling.rectangles)
     heads = []
     for index, (height, width, depth) in enumerate(shapes):
         flow = build_flow(width=depth, context_width=CONDITION_WIDTH, **recipe.flow.model_dump())
@@ -74,6 +76,6 @@ def open_heads(bundle: Bundle) -> list[Head]:
                 ) from error
         with torch.no_grad():
             vectors = normalisation(sample[f"vectors.{index}"].float())
-        context = position_condition(height, width).flatten(0, 1)[sample[f"places.{index}"].long()]
+        context = position_condition(height, width, where).flatten(0, -2)[sample[f"places.{index}"].long()]
         heads.append(Head(recipe.embedding.levels[index], flow.eval(), normalisation, vectors, context))
     return heads

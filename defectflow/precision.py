@@ -84,6 +84,8 @@ def export_precision(
     card = bundle.card
     if card.precision != "fp32":
         raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")
+    if card.image.tiling is not None:
+        raise BundleError(f"{bundle.path}: judges tiles, of which there are no other precisions yet; use it as it is")
     scoring = detach_verdict(onnx.load(bundle.model))
     if not has_core(scoring):
         raise BundleError(f"{bundle.path}: has no {CORE}, from which precisions are made; fit again")
@@ -222,7 +224,7 @@ def _differences(
 
 
 def _rates(card: Card) -> tuple[float, Guarantee, float]:
-    """What to promise: as the bundle does, or as was wanted where nothing is promised."""
+    """What was promised last; thresholds that a person has chosen belong to the scores of the graph they saw."""
     if card.calibration is None or card.calibration.guarantee == "estimate":
         return card.wanted_rate, card.wanted_guarantee, card.wanted_review_rate
     return card.calibration.rate, card.calibration.guarantee, card.calibration.review_rate

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from defectflow.runtime.verdict import FLOOR
+
 Kind = Literal["likelihood", "latent_norm", "typicality"]
-FLOOR = 1e-6
-"""A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""
 
 
 class Score(nn.Module):
@@ -62,8 +62,12 @@ class Score(nn.Module):
     @torch.no_grad()
     def fit(self, level_maps: list[Tensor]) -> None:
         """Freeze the levels' constants from the maps of tune parts, each (N, h_l, w_l)."""
-        for level, values in enumerate(level_maps):
-            seen = values[:, self.inside_at(values.shape[1], values.shape[2])]
+        self.fit_values([values[:, self.inside_at(values.shape[1], values.shape[2])] for values in level_maps])
+
+    @torch.no_grad()
+    def fit_values(self, level_values: list[Tensor]) -> None:
+        """The same from nll_l at places inside the region of interest, of any shape."""
+        for level, seen in enumerate(level_values):
             self.typical[level] = seen.mean()
             seen = self._unusual(level, seen)
             self.mean[level] = seen.mean()

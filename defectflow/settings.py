@@ -44,6 +44,24 @@ class RegionOfInterest(_Settings):
         return self
 
 
+class TilingSettings(_Settings):
+    """Large pictures in overlapping tiles, each brought to `image.size`, so that small defects stay visible."""
+
+    tile: int | None = Field(None, ge=32, le=16384)
+    """Side of a tile in pixels of the picture; null: the whole picture at once."""
+    overlap: int = Field(64, ge=0)
+    """Pixels that neighbours share, at least; at most half a tile. Their maps are blended there."""
+    picture: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None = None
+    """Width and height of the pictures that `tile` and `overlap` are meant for; null: the training parts' most common
+    size. Pictures of other sizes are tiled in proportion."""
+
+    @model_validator(mode="after")
+    def _neighbours_differ(self) -> TilingSettings:
+        if self.tile is not None and 2 * self.overlap > self.tile:
+            raise ValueError(f"an overlap of {self.overlap} is more than half a tile; use at most {self.tile // 2}")
+        return self
+
+
 class ImageSettings(_Settings):
     """Raw pixels -> the square the backbone sees."""
 
@@ -52,6 +70,7 @@ class ImageSettings(_Settings):
     aspect: Literal["stretch", "letterbox", "crop"] = "stretch"
     """How a picture becomes square: stretched, padded with grey, or cut to its centre."""
     roi: RegionOfInterest = RegionOfInterest()
+    tiling: TilingSettings = TilingSettings()
     full_scale: int | None = Field(None, ge=255, le=65535)
     """The 16-bit value that means white, e.g. 4095; null: fixed from the training parts."""
 
@@ -61,6 +80,17 @@ class ImageSettings(_Settings):
         if size % 32:
             raise ValueError(f"{size} is not a multiple of 32; use {size // 32 * 32} or {size // 32 * 32 + 32}")
         return size
+
+    @model_validator(mode="after")
+    def _tiles_are_squares_of_their_own(self) -> ImageSettings:
+        if self.tiling.tile is not None and self.aspect != "stretch":
+            raise ValueError(
+                f"aspect: {self.aspect} is for pictures that are looked at whole; with tiling.tile use stretch, which "
+                "leaves tiles as they are, and roi.rectangle to cut the picture"
+            )
+        if self.tiling.tile is not None and self.roi.mask is not None:
+            raise ValueError(f"roi.mask: {self.roi.mask} cannot be combined with tiling.tile; use roi.rectangle")
+        return self
 
 
 class EmbeddingSettings(_Settings):
@@ -449,7 +479,8 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
     if kind == "literal_error":
         expected = problem["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return f"  {path}: {value!r} is not one of {', '.join(expected)}{_nearest(str(value), expected)}"
-    return f"  {path}: {value!r}: {problem['msg'].removeprefix('Value error, ')}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"  {path}: {said}" if isinstance(value, dict) else f"  {path}: {value!r}: {said}"  # a group names its own
 
 
 def _fields_beside(model: Any, tree: dict[str, Any], location: list[str]) -> list[str]:

@@ -142,6 +142,12 @@ def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
     return None
 
 
+def common_size(splits: Splits, checked: Checked) -> tuple[int, int]:
+    """Width and height that most training pictures have; the largest of several that are equally common."""
+    counts = Counter(checked.sizes_px[picture.path] for picture in splits.train)
+    return max(counts, key=lambda size: (counts[size], size))
+
+
 def split_parts(pictures: Iterable[Picture], *, calibration_parts: int, tune_share: float, seed: int) -> Splits:
     """Divide the good pictures, by part, into train, tune and calibration.
 

@@ -38,11 +38,13 @@ TUNE_VECTORS = 32_768
 class Vectors:
     """A level's cached vectors and the places that count.
 
-    maps (n, h, w, D) fp16, on disk; places: flat indices into h * w inside the region of interest.
+    maps (n, h, w, D) fp16, on disk; places: flat indices into h * w inside the region of interest. Where only a sample
+    of a part's places is kept, maps are (n, 1, P, D) and `sampled` (n, P) says which place each vector is from.
     """
 
     maps: NDArray[np.float16]
     places: NDArray[np.int64]
+    sampled: NDArray[np.int32] | None = None
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """`count` vectors (count, D) and the places (count,) that they come from."""
@@ -50,7 +52,20 @@ class Vectors:
         picture = random.integers(pictures, size=count)
         place = random.choice(self.places, size=count)
         vectors = self.maps.reshape(-1, depth)[picture * (height * width) + place]
-        return torch.from_numpy(vectors.astype(np.float32)), torch.from_numpy(place)
+        return torch.from_numpy(vectors.astype(np.float32)), torch.from_numpy(self._on_part(picture, place))
+
+    def rows(self, start: int, stop: int | None = None) -> Vectors:
+        """Those of some of the pictures."""
+        sampled = None if self.sampled is None else self.sampled[start:stop]
+        return Vectors(self.maps[start:stop], self.places, sampled)
+
+    def of_picture(self, picture: int) -> tuple[Tensor, Tensor]:
+        """All vectors of one picture (P, D) and the places (P,) that they come from."""
+        vectors = self.maps[picture].reshape(-1, self.maps.shape[-1])[self.places]
+        return torch.from_numpy(vectors.astype(np.float32)), torch.from_numpy(self._on_part(picture, self.places))
+
+    def _on_part(self, picture: NDArray[np.int64] | int, place: NDArray[np.int64]) -> NDArray[np.int64]:
+        return place if self.sampled is None else self.sampled[picture, place].astype(np.int64)
 
 
 @dataclass(slots=True)
@@ -72,8 +87,8 @@ def fit_normalisation(normalisation: Normalisation, vectors: Vectors, how: str) 
     total = torch.zeros(depth, dtype=torch.float64)
     moment = torch.zeros(depth, depth, dtype=torch.float64)
     count = 0
-    for picture in vectors.maps:
-        rows = torch.from_numpy(picture.reshape(-1, depth)[vectors.places].astype(np.float64))
+    for picture in range(len(vectors.maps)):
+        rows = vectors.of_picture(picture)[0].double()
         total += rows.sum(0)
         moment += rows.T @ rows
         count += len(rows)
@@ -97,12 +112,13 @@ def train_flow(
 ) -> Run:
     """Train in place and leave the flow in its best state by the likelihood of tune parts.
 
-    condition (h, w, K). Raises TrainingError on a loss that is not a number. However a run ends, `resume` goes on
-    from its last checkpoint exactly as if nothing had happened: each step's batch depends on its number alone.
+    condition (h, w, K), or (tiles, h, w, K). Raises TrainingError on a loss that is not a number. However a run ends,
+    `resume` goes on from its last checkpoint exactly as if nothing had happened: each step's batch depends on its
+    number alone.
     """
     flow.to(device).train()
     normalise = normalisation.to(device)
-    contexts = condition.flatten(0, 1).to(device)  # (h, w, K) -> (h * w, K)
+    contexts = condition.flatten(0, -2).to(device)  # (h, w, K) -> (h * w, K)
 
     def batch(source: Vectors, count: int, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         vectors, places = source.draw(count, np.random.default_rng(seed))

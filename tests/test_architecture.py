@@ -83,6 +83,8 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.store", (*HEAVY, "typer", "gradio", "defectflow.settings")),
         ("defectflow.runtime", (*HEAVY, "typer", "jinja2")),
         ("defectflow.settings", (*HEAVY, "cv2", "onnxruntime")),
+        ("defectflow.background", (*HEAVY, "gradio")),
+        ("defectflow_ui.training", HEAVY),
     ],
 )
 def test_what_an_import_does_not_drag_in(module: str, absent: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from defectflow import __version__
 from defectflow.cli.main import main
 from defectflow.runtime.bundle import file_digest, open_bundle, save_bundle
 
-COMMANDS = ("fit", "evaluate", "score", "report", "calibrate", "verify", "demo-data", "recipes")
+COMMANDS = ("fit", "check-data", "evaluate", "score", "report", "calibrate", "verify", "demo-data", "recipes")
 COMMANDS += ("describe", "diff", "sign", "new-key")
 DONE, DEFECTS_FOUND, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 RECIPE = [word for override in SWATCH_RECIPE for word in ("--set", override)]

@@ -64,7 +64,7 @@ def trained(*overrides: str) -> Detector:
         detector.normalisation(index).fit(rows.mean(0).float(), torch.cov(rows.T), "whiten")
         for parameter in detector.flow(index).parameters():
             parameter += 0.02 * torch.randn_like(parameter)
-        maps.append(detector.level_map(index, level))
+        maps.append(detector.unusual(index, level, detector.condition(index)))
     detector.score.fit(maps)
     detector.gate.fit(torch.cat([level.mean((1, 2)) for level in levels], 1))
     return detector

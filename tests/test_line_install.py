@@ -43,6 +43,12 @@ def test_training_says_what_to_install(
     assert "Traceback" not in refused.stderr
 
 
+def test_the_station_says_what_to_install(line: Path, tmp_path: Path) -> None:
+    refused = run(line / "defectflow", "ui", tmp_path)
+    assert refused.returncode == 2
+    assert "pip install 'defectflow[ui]'" in refused.stderr
+
+
 def test_a_store_says_what_to_install(line: Path, bundle_path: Path, sample: Path, tmp_path: Path) -> None:
     store, out = tmp_path / "s.db", tmp_path / "out"
     words = ("score", bundle_path, sample / "test" / "good", "--out", out, "--store", store)
@@ -57,7 +63,16 @@ def test_everything_that_ships_is_there(line: Path, tmp_path: Path) -> None:
     assert listed.returncode == 0, listed.stderr
     assert "default.yaml" in listed.stdout
     program = (
-        "import defectflow, pathlib; print(*(p.name for p in pathlib.Path(defectflow.__file__).parent.rglob('*')))"
+        "import defectflow, defectflow_ui, pathlib; "
+        "print(*(p.name for d in (defectflow, defectflow_ui) for p in pathlib.Path(d.__file__).parent.rglob('*')))"
     )
     files = run(line / "python", "-c", program).stdout.split()
-    assert {"py.typed", "report.html.j2", "resnet18.safetensors", "default.yaml", "fast.yaml"} <= set(files)
+    assert {
+        "py.typed",
+        "report.html.j2",
+        "resnet18.safetensors",
+        "default.yaml",
+        "fast.yaml",
+        "station.js",
+        "station.css",
+    } <= set(files)

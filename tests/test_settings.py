@@ -32,7 +32,7 @@ def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
 
 
 def test_there_is_a_recipe_for_each_purpose() -> None:
-    assert BUILTIN == ["accurate", "default", "fast", "object", "texture"]
+    assert BUILTIN == ["accurate", "default", "fast", "large", "object", "texture"]
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -51,7 +51,8 @@ class TestBuiltin:
         assert builtin_recipes()[name].read_text(encoding="utf-8").startswith("# For ")
 
     def test_comes_back_from_json(self, name: str) -> None:
-        recipe = load_recipe(name, ["image.roi.rectangle=[0.1, 0, 0.5, 1]", "image.roi.mask=masks/ring.png"])
+        mask = [] if name == "large" else ["image.roi.mask=masks/ring.png"]  # tiles have none
+        recipe = load_recipe(name, ["image.roi.rectangle=[0.1, 0, 0.5, 1]", *mask])
         stored = json.loads(json.dumps(recipe.model_dump(mode="json")))
         assert parse_recipe(stored) == recipe
 
@@ -110,7 +111,10 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
     [
         # misspelt keys: path, nearest spelling, what is allowed
         ("imge.size=64", ["imge: no such setting", "did you mean 'image'?", "embedding, flow, training"]),
-        ("image.sise=64", ["image.sise: no such setting", "did you mean 'size'?", "size, aspect, roi, full_scale"]),
+        (
+            "image.sise=64",
+            ["image.sise: no such setting", "did you mean 'size'?", "size, aspect, roi, tiling, full_scale"],
+        ),
         (
             "flow.layrs=3",
             ["flow.layrs: no such setting", "did you mean 'layers'?", "base, hidden, clamp, layers, family"],

@@ -124,6 +124,9 @@ def test_the_course_of_a_store(store: Store) -> None:
     assert course == drift(store, card), "the same log always gives the same course"
     assert course.points[0].at < course.points[-1].at
     assert all(0 <= point.p_value <= 1 for point in course.points)
+    lax = card.estimated(threshold=100.0, review_threshold=100.0)
+    assert lax.judge().review_rate == 0, "where a person has chosen thresholds, the review rate once wanted stays flat"
+    assert drift(store, lax) == course
 
 
 def realised(seed: int, shares: tuple[float, float]) -> float:

@@ -251,6 +251,15 @@ def test_audit_parts_alone_can_calibrate(log: Store, bundle: Path) -> None:
     assert proposal.card.judge().review_rate == 0.45, "no band is left between rates of 45% and 40%"
 
 
+def test_after_chosen_thresholds_the_wanted_promise_comes_back(log: Store, bundle: Path) -> None:
+    answer_all(log, open_bundle(bundle).card)
+    chosen = open_bundle(bundle).card.estimated(threshold=100.0, review_threshold=100.0)
+    version = log.versions.add(chosen, name="chosen", reason="by eye", by="anna", origin="threshold")
+    proposal = propose(log, log.versions.apply(open_bundle(bundle), version, by="anna", reason="by eye"))
+    promised = proposal.card.judge()
+    assert (promised.rate, promised.guarantee, promised.review_rate) == (0.05, "expected", 0.1)
+
+
 def test_an_unreadable_picture_of_an_audit_part_counts_as_missing(log: Store, bundle: Path) -> None:
     card = open_bundle(bundle).card
     for number in range(4):

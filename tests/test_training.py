@@ -232,6 +232,22 @@ def test_only_places_inside_the_region_of_interest_are_drawn() -> None:
     assert set(places.tolist()) == set(inside)
     assert set(rows[:, 0].tolist()) == {float(picture * 16 + place) for picture in range(5) for place in inside}
     assert ((rows % 16) == places[:, None]).all()  # each vector comes with its own place
+    for picture in range(5):
+        rows, places = Vectors(maps, inside).of_picture(picture)
+        assert places.tolist() == inside.tolist()
+        assert rows[:, 0].tolist() == [float(picture * 16 + place) for place in inside]
+
+
+def test_a_sampled_vector_comes_with_the_place_it_is_from() -> None:
+    random = np.random.default_rng(0)
+    sampled = np.stack([random.permutation(400)[:6] for _ in range(5)]).astype(np.int32)  # 6 of 400 places each
+    maps = np.repeat(sampled[:, None, :, None], DEPTH, axis=3).astype(np.float16)  # each vector says its place
+    data = Vectors(maps, np.arange(6), sampled)
+    rows, places = data.draw(300, random)
+    assert rows[:, 0].tolist() == places.tolist()
+    assert set(places.tolist()) == set(sampled.ravel().tolist())
+    assert data.rows(3).of_picture(1)[1].tolist() == sampled[4].tolist()
+    assert data.rows(0, 2).of_picture(1)[0][:, 0].tolist() == sampled[1].tolist()
 
 
 def test_normalisation_does_not_see_outside_the_region_of_interest(tmp_path: Path) -> None:

@@ -41,7 +41,11 @@ def describe(
     table.add_row(
         "parts", f"{card.parts.train} train, {card.parts.tune} tune, {len(card.calibration_parts)} calibration"
     )
-    table.add_row("pictures", f"seen at {card.image.size_px} x {card.image.size_px}, {card.image.aspect}")
+    seen = f"seen at {card.image.size_px} x {card.image.size_px}, {card.image.aspect}"
+    if card.image.tiling is not None:
+        tile_px = card.recipe["image"]["tiling"]["tile"]
+        seen = f"in {len(card.image.tiling)} tiles of {tile_px} px, each seen at {card.image.size_px} px"
+    table.add_row("pictures", seen)
     table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
     table.add_row("precision", card.precision)
     table.add_row("flow", str(card.recipe["flow"]["family"]))
@@ -71,7 +75,8 @@ def verify(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Largest difference of scores, in standard deviations of good ones. By default 0.001."
+            min=0,
+            help="Largest difference of scores, in standard deviations of good ones. By default 0.001, for int8 0.02.",
         ),
     ] = None,
     certificate: Annotated[
@@ -87,7 +92,6 @@ def verify(
     """
     from defectflow.dataset import find_pictures
     from defectflow.runtime.bundle import open_bundle
-    from defectflow.runtime.calibration import TOLERANCE
     from defectflow.runtime.certificate import certificate_file
     from defectflow.runtime.signature import check_signature
     from defectflow.runtime.verify import verify as run_verify
@@ -100,7 +104,7 @@ def verify(
             providers=provider or (),
             core=core,
             images=[] if images is None else [picture.path for picture in find_pictures(images)],
-            tolerance=TOLERANCE if tolerance is None else tolerance,
+            tolerance=tolerance,
             threads=threads,
             watch=watch,
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,9 @@ def save_bundle(path: Path, card: Card) -> Bundle:
 
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
-        model = attach_verdict(model, card.judge(), card.distance_limit)
+        # The gate judges whole pictures, so the graph of a tiled bundle cannot.
+        limit = card.distance_limit if card.image.tiling is None else math.inf
+        model = attach_verdict(model, card.judge(), limit)
     _put_card(model, card)
     graphs = {MODEL: model}
     if has_core(model):

@@ -11,11 +11,23 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.runtime.calibration import Basis, Calibration, Guarantee, Threshold, advised_rate, calibrate, chosen
+from defectflow.runtime.calibration import (
+    TOLERANCE,
+    Basis,
+    Calibration,
+    Guarantee,
+    Threshold,
+    advised_rate,
+    calibrate,
+    chosen,
+)
 from defectflow.runtime.geometry import Aspect, Geometry
+from defectflow.runtime.tiling import Tiling
 
 FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""
+INT8_TOLERANCE = 0.02
+"""Where values are rounded to whole steps, the last bit of one that lies between two steps becomes a step."""
 
 
 class _Part(BaseModel):
@@ -30,10 +42,19 @@ class ImageCard(_Part):
     rectangle: tuple[int, int, int, int] | None
     full_scale: int | None
     """The 16-bit value that means white; null: the model was fitted on 8-bit pictures."""
+    tiling: Tiling | None = None
+    """Where set, model.onnx judges one tile of a picture, and the tiles make the picture's verdict."""
 
     @property
     def geometry(self) -> Geometry:
         return Geometry(self.aspect, self.rectangle)
+
+    def check(self, height: int, width: int, name: str) -> None:
+        """Raises ImageError where a picture of this size is too small to look at."""
+        self.geometry.check(height, width, name)
+        if self.tiling is not None:
+            cut = self.geometry.cut(height, width)
+            self.tiling.check(cut.bottom - cut.top, cut.right - cut.left, name)
 
 
 class PartCounts(_Part):
@@ -119,6 +140,11 @@ class Card(_Part):
     """File in the bundle -> SHA-256."""
 
     @property
+    def tolerance(self) -> float:
+        """Differences of scores up to this, in standard deviations of the good ones, are numerical on any machine."""
+        return INT8_TOLERANCE if self.precision == "int8" else TOLERANCE
+
+    @property
     def calibration_id(self) -> str | None:
         """Twelve hex digits that change whenever any calibrated number does."""
         if self.calibration is None:
@@ -133,6 +159,14 @@ class Card(_Part):
         if self.calibration is None or self.calibration.guarantee == "estimate":
             return None
         return self.calibration.threshold
+
+    @property
+    def rule(self) -> tuple[float, Guarantee, float]:
+        """Rate, guarantee and review rate of the calibration; those once wanted where there is none that promises."""
+        calibration = self.calibration
+        if calibration is None or calibration.guarantee == "estimate":
+            return self.wanted_rate, self.wanted_guarantee, self.wanted_review_rate
+        return calibration.rate, calibration.guarantee, calibration.review_rate
 
     def judge(self) -> Calibration:
         """The calibration as numbers to judge with. Raises NotCalibrated."""

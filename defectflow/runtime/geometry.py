@@ -52,6 +52,11 @@ class Geometry:
             (top + h) * height // PARTS_PER_WHOLE,
         )
 
+    def part(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The region of interest of a picture (H, W, 3); a view of it."""
+        cut = self.cut(*pixels.shape[:2])
+        return pixels[cut.top : cut.bottom, cut.left : cut.right]
+
     def check(self, height: int, width: int, name: str) -> None:
         """Raises ImageError where the model would have next to nothing to look at."""
         cut = self.cut(height, width)

@@ -16,7 +16,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from defectflow.errors import BundleError
 from defectflow.runtime.calibration import Calibration
-from defectflow.runtime.tensors import CARD_IN_MODEL, SCORING_OUTPUTS, SQUARE, THRESHOLDS, VERDICT_OUTPUTS
+from defectflow.runtime.tensors import (
+    CARD_IN_MODEL,
+    SCORING_OUTPUTS,
+    SQUARE,
+    THRESHOLDS,
+    TILE_OUTPUTS,
+    VERDICT_OUTPUTS,
+)
 
 PREFIX = "verdict_"
 
@@ -97,7 +104,8 @@ def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_li
         "p_value": helper.make_tensor_value_info("p_value", TensorProto.FLOAT, [batch]),
         "mask": helper.make_tensor_value_info("mask", TensorProto.BOOL, [batch, *places]),
     }
-    _keep(graph.output, [scoring.get(name) or added[name] for name in VERDICT_OUTPUTS])
+    ours = [scoring.get(name) or added[name] for name in VERDICT_OUTPUTS]
+    _keep(graph.output, [*ours, *(scoring[name] for name in TILE_OUTPUTS if name in scoring)])
     # `top_floor` is needed only inside now; keeping its type lets the scoring graph be restored.
     graph.value_info.append(scoring["top_floor"])
     onnx.checker.check_model(model)
@@ -115,7 +123,7 @@ def detach_verdict(model: onnx.ModelProto) -> onnx.ModelProto:
     _keep(graph.input, [i for i in graph.input if i.name not in THRESHOLDS])
     known = {value.name: value for value in [*graph.output, *graph.value_info]}
     _keep(graph.value_info, [v for v in graph.value_info if v.name != "top_floor"])
-    _keep(graph.output, [known[name] for name in SCORING_OUTPUTS])
+    _keep(graph.output, [known[name] for name in (*SCORING_OUTPUTS, *TILE_OUTPUTS) if name in known])
     _keep(copy.metadata_props, [entry for entry in copy.metadata_props if entry.key != CARD_IN_MODEL])
     return copy
 

@@ -9,9 +9,10 @@ A score never depends on what else is in the batch: pictures are put together on
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,9 @@ from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image_file
 from defectflow.runtime.providers import CPU, check_runs_on, find_providers
 from defectflow.runtime.resize import to_square
-from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE, VERDICT_OUTPUTS
-from defectflow.runtime.verdict import Decision, Measurement, Verdict
+from defectflow.runtime.tensors import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
+from defectflow.runtime.tiling import Tiling
+from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, marked_places
 
 Source = Path | NDArray[np.uint8]
 """A picture file, or its pixels (H, W, 3) uint8 RGB."""
@@ -39,6 +41,9 @@ BATCH_PIXELS = 8_000_000
 """Pictures of one size are put together up to these limits, so that memory stays bounded."""
 DECODERS = 2
 """Threads that decode while the graph runs; at least so many pictures are held ready."""
+
+TILED = ("score", "anomaly_map", "embedding", *TILE_OUTPUTS)
+"""What a picture's values are made of where the graph sees tiles."""
 
 
 class Inspector:
@@ -55,7 +60,7 @@ class Inspector:
     ) -> None:
         """`providers`: by ONNX Runtime's names or short ones, as "cuda"; a provider that cannot run is refused.
 
-        `threads`: of one inference, 0 for all cores. `batch`: most pictures in one inference.
+        `threads`: of one inference, 0 for all cores. `batch`: most pictures or tiles in one inference.
         `core`: run model_core.onnx and resize here, for execution providers that cannot antialias.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
@@ -152,16 +157,24 @@ class Inspector:
         yield from self._infer(batch, outputs)
 
     def _fits(self, batch: list[_Picture], picture: _Picture) -> bool:
+        if self.card.image.tiling is not None:
+            return False  # its tiles fill batches of their own
         height, width, _ = picture.pixels.shape
-        limit = min(self._batch, max(1, BATCH_PIXELS // (height * width)))
-        return len(batch) < limit and batch[0].pixels.shape == picture.pixels.shape
+        return len(batch) < self._most(height, width) and batch[0].pixels.shape == picture.pixels.shape
+
+    def _most(self, height: int, width: int) -> int:
+        """Pictures or tiles of this size in one inference, at most."""
+        return min(self._batch, max(1, BATCH_PIXELS // (height * width)))
 
     def _infer(self, batch: list[_Picture], outputs: Sequence[str]) -> Iterator[_Output | ImageError]:
         if not batch:
             return
         started = time.perf_counter()
         try:
-            values = self._session.run(list(outputs), self._input([picture.pixels for picture in batch]))
+            if self.card.image.tiling is None:
+                values = self._whole([picture.pixels for picture in batch], outputs)
+            else:
+                values = [self._tiled(picture.pixels, self.card.image.tiling, outputs) for picture in batch]
         except Exception as error:  # ONNX Runtime raises types of its own C++ side, mostly for want of memory
             if len(batch) > 1:
                 for picture in batch:
@@ -170,10 +183,38 @@ class Inspector:
                 yield ImageError(f"{batch[0].name}: ONNX Runtime cannot run it: {error}")
             return
         milliseconds = 1000 * (time.perf_counter() - started) / len(batch)
-        for row, picture in enumerate(batch):
-            yield _Output(
-                picture, {name: value[row] for name, value in zip(outputs, values, strict=True)}, milliseconds
-            )
+        for picture, values_of_it in zip(batch, values, strict=True):
+            yield _Output(picture, values_of_it, milliseconds)
+
+    def _whole(self, pictures: list[NDArray[np.uint8]], outputs: Sequence[str]) -> list[dict[str, Any]]:
+        """Each picture's outputs, of pictures of one size."""
+        rows = zip(*self._session.run(list(outputs), self._input(pictures)), strict=True)
+        return [dict(zip(outputs, row, strict=True)) for row in rows]
+
+    def _tiled(self, pixels: NDArray[np.uint8], tiling: Tiling, outputs: Sequence[str]) -> dict[str, Any]:
+        """The same of one large picture; its tiles go through the graph a few at a time."""
+        tiles, rectangles = tiling.cut(self.card.image.geometry.part(pixels)), tiling.rectangles
+        most = self._most(*tiles[0].shape[:2])
+        seen = []
+        for start in range(0, len(tiles), most):
+            rows = slice(start, start + most)
+            given = {"image": np.stack(tiles[rows]), RECTANGLE: rectangles[rows]}
+            seen.append(self._session.run(list(TILED), given))
+        tile_values = [np.concatenate(batches) for batches in zip(*seen, strict=True)]
+        values = tiling.join(dict(zip(TILED, tile_values, strict=True)))
+        return values if "decision" not in outputs else values | self._ruled(values, tiling)
+
+    def _ruled(self, values: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
+        """What the graph's verdict nodes say of a picture that is looked at whole; of a tiled one, they cannot."""
+        calibration, limit = self.card.judge(), self.card.distance_limit
+        gated = not values["distance"] <= limit
+        decision = decide(values["score"], calibration.threshold.value, calibration.review.value, gated=gated)
+        top_places = max(1, round(self.card.top_fraction * tiling.side**2))
+        return {
+            "decision": decision,
+            "p_value": calibration.p_value(math.inf if decision == Decision.INVALID else float(values["score"])),
+            "mask": marked_places(values["anomaly_map"], decision, calibration.pixel_threshold, top_places),
+        }
 
     def _input(self, batch: list[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
         if not self._core:
@@ -203,7 +244,7 @@ class Inspector:
             else:
                 picture = _Picture("picture", _checked_pixels(source), None)
             height, width, _ = picture.pixels.shape
-            self.card.image.geometry.check(height, width, picture.name)
+            self.card.image.check(height, width, picture.name)
             return picture
         except ImageError as error:
             return error

@@ -19,6 +19,7 @@ STRONGEST = 0.75
 DARK_END = 0.35
 """Share of the colour map that is left out."""
 DASH_PX = 6
+BAND_ROWS = 256
 
 
 def overlay(picture: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
@@ -31,13 +32,7 @@ def overlay(picture: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
     """
     height, width = picture.shape[:2]
     full_heat = max(FULL_HEAT * verdict.pixel_threshold, 1e-6)
-    values = verdict.geometry.place(verdict.anomaly_map, height, width)
-    heat = np.clip(values / full_heat, 0, 1)  # (H, W)
-    # Without the map's dark end, which would blacken ordinary places instead of leaving them alone.
-    index = (255 * (DARK_END + (1 - DARK_END) * heat)).astype(np.uint8)
-    colours = cv2.applyColorMap(index, cv2.COLORMAP_INFERNO)[:, :, ::-1]  # BGR -> RGB
-    opacity = (STRONGEST * heat)[:, :, None]
-    drawn: NDArray[np.uint8] = (picture * (1 - opacity) + colours * opacity).astype(np.uint8)
+    drawn = _heated(picture, verdict.geometry.place(verdict.anomaly_map, height, width) / np.float32(full_heat))
     marked = verdict.geometry.place(verdict.mask.astype(np.float32), height, width) > 0.5
     contours, _ = cv2.findContours(marked.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     thickness = max(1, round(max(height, width) / 300))
@@ -46,6 +41,20 @@ def overlay(picture: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
     # Black under white: visible on a bright part, on a dark one and on the heat.
     cv2.polylines(drawn, lines, isClosed=False, color=(0, 0, 0), thickness=3 * thickness)
     cv2.polylines(drawn, lines, isClosed=False, color=(255, 255, 255), thickness=thickness)
+    return drawn
+
+
+def _heated(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) under colours; values (H, W): 0 none, 1 and above the strongest."""
+    drawn = np.empty_like(picture)
+    for top in range(0, len(picture), BAND_ROWS):  # the numbers in between take many times the picture's memory
+        rows = slice(top, top + BAND_ROWS)
+        heat = np.clip(values[rows], 0, 1)  # (rows, W)
+        # Without the map's dark end, which would blacken ordinary places instead of leaving them alone.
+        index = (255 * (DARK_END + (1 - DARK_END) * heat)).astype(np.uint8)
+        colours = cv2.applyColorMap(index, cv2.COLORMAP_INFERNO)[:, :, ::-1]  # BGR -> RGB
+        opacity = (STRONGEST * heat)[:, :, None]
+        drawn[rows] = picture[rows] * (1 - opacity) + colours * opacity
     return drawn
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 SCORING_OUTPUTS = ("score", "anomaly_map", "embedding", "distance", "top_floor")
 VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embedding", "distance")
+RECTANGLE = "rectangle"
+"""Input of a graph that judges tiles: where on the part each lies; by default, it is the whole part."""
+TILE_OUTPUTS = ("gate_embedding",)
+"""Of a graph that judges tiles, beside the others: its mean over a picture's tiles gives the picture's distance."""
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 SQUARE, FEATURES = "square", "features_"
 """Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; each level's features, with its number."""

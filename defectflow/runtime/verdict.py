@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from defectflow.runtime.geometry import Geometry
 
+FLOOR = 1e-6
+"""A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""
+
 
 class Decision(IntEnum):
     """The numbers are those of the graph's `decision` output; a higher one takes precedence."""
@@ -32,6 +35,21 @@ def decide(score: float, threshold: float, review_threshold: float, *, gated: bo
     if not np.float32(score) <= np.float32(threshold):
         return Decision.DEFECT
     return Decision.OK if np.float32(score) <= np.float32(review_threshold) else Decision.REVIEW
+
+
+def marked_places(
+    anomaly_map: NDArray[np.float32], decision: Decision, pixel_threshold: float, top_places: int
+) -> NDArray[np.bool_]:
+    """What the same rule marks on a map (h, w): nothing on a picture that is ok or invalid; else the places above the
+    pixel threshold, or if there are none, the `top_places` highest.
+    """
+    if decision in (Decision.OK, Decision.INVALID):
+        return np.zeros(anomaly_map.shape, bool)
+    over: NDArray[np.bool_] = anomaly_map > np.float32(pixel_threshold)
+    if over.any():
+        return over
+    floor = np.partition(anomaly_map, -top_places, axis=None)[-top_places]
+    return np.asarray(anomaly_map >= max(floor, np.float32(FLOOR)), bool)
 
 
 @dataclass(frozen=True, slots=True)

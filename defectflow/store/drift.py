@@ -121,7 +121,7 @@ def _capped_mass(shift: float, edge: float) -> float:
 
 
 def drift(store: Store, card: Card) -> Drift:
-    """The course of one model version over everything that the store has seen of it. Raises NotCalibrated.
+    """The course of one model version over everything that the store has seen of it.
 
     A part counts once, when it was first seen, with its worst picture. Each coin depends on the part and the store's
     secret alone, so the same log always gives the same course.
@@ -130,7 +130,8 @@ def drift(store: Store, card: Card) -> Drift:
     parts = [part for part in store.reviews.parts(card.bundle_id) if part.score is not None]
     seen = {part.part for part in parts}  # audit parts that joined the calibration are in the stream already
     fixed = [math.inf if row.score is None else row.score for row in card.calibration_parts if row.part not in seen]
-    monitor = Monitor(fixed, flat=card.judge().review_rate, run_length=settings.run_length)
+    _, _, review_rate = card.rule
+    monitor = Monitor(fixed, flat=review_rate, run_length=settings.run_length)
     points = []
     for part in parts:
         coin = store.fair_coin("drift", card.bundle_id, part.part)

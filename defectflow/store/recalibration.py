@@ -108,10 +108,10 @@ def propose(
 ) -> Proposal:
     """Thresholds with the audit parts answered good, and the past parts that would be judged otherwise.
 
-    What is not given stays as the bundle has it; a review rate below the rate is raised to it. Without
-    `keep_earlier`, the audit parts alone calibrate: for when production has moved and the earlier parts are no longer
-    like it. `since` and `until` bound when a part was first seen. Nothing is changed anywhere. No picture is judged
-    again: stored scores suffice.
+    What is not given stays as the bundle has it (where a person chose its thresholds, as it was once wanted); a review
+    rate below the rate is raised to it. Without `keep_earlier`, the audit parts alone calibrate: for when production
+    has moved and the earlier parts are no longer like it. `since` and `until` bound when a part was first seen.
+    Nothing is changed anywhere. No picture is judged again: stored scores suffice.
 
     Raises NotCalibrated, and CalibrationError where the audit sample lacks answers, adds nothing, or is too small.
     """
@@ -138,12 +138,13 @@ def propose(
             "of these cannot be counted; inspect and answer more"
         )
     rows = tuple(_row(part) for part in added)
-    rate = now.rate if rate is None else rate
+    usual_rate, usual_guarantee, usual_review_rate = card.rule
+    rate = usual_rate if rate is None else rate
     proposed = card.calibrated(
         (*card.calibration_parts, *rows) if keep_earlier else rows,
         rate,
-        guarantee or (card.wanted_guarantee if now.guarantee == "estimate" else now.guarantee),
-        max(now.review_rate, rate) if review_rate is None else review_rate,
+        guarantee or usual_guarantee,
+        max(usual_review_rate, rate) if review_rate is None else review_rate,
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.pictures]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})

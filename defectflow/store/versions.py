@@ -68,7 +68,9 @@ class Versions:
                 f"({bundle.card.bundle_id}); scores of two models cannot share thresholds"
             )
         with self._database.writing() as connection:  # all the while: two who apply at once would mix their files
-            self.ensure_known(connection, unchanged(bundle).card, by=by)  # what is replaced can be returned to
+            before = unchanged(bundle).card
+            if before.calibration is not None:
+                self.ensure_known(connection, before, by=by)  # what is replaced can be returned to
             saved = save_bundle(bundle.path, version.card(bundle.card))
             _activate(connection, saved, by=by, reason=reason)
         return saved

@@ -18,6 +18,7 @@ from defectflow.runtime.calibration import Calibration, calibrate
 from defectflow.runtime.graph import attach_verdict, detach_verdict
 from defectflow.runtime.image import read_image
 from defectflow.runtime.tensors import SCORING_OUTPUTS, THRESHOLDS, VERDICT_OUTPUTS
+from defectflow.runtime.verdict import decide, marked_places
 
 OK, REVIEW, DEFECT, INVALID = 0, 1, 2, 3
 SIDE = 5
@@ -107,6 +108,12 @@ def test_verdict_is_the_rule(gated: int) -> None:
         np.testing.assert_array_equal(got["mask"][row], mask)
         asked = math.inf if decision == INVALID else float(scores[row])
         assert calibration.p_value(asked) == pytest.approx(p_value, abs=1e-12), "Python and graph agree"
+        # What judges pictures in tiles, which the graph cannot: the same rule in Python, to the last bit.
+        cuts = calibration.threshold.value, calibration.review.value
+        ruled = decide(float(scores[row]), *cuts, gated=not distances[row] <= LIMIT)
+        assert ruled == decision
+        marked = marked_places(maps[row], ruled, calibration.pixel_threshold, top_places=3)
+        np.testing.assert_array_equal(marked, got["mask"][row])
         seen.add((decision, bool(mask.any()), bool((maps[row] > calibration.pixel_threshold).any())))
     assert len(seen) == 8, "every case of the rule was met"
 
@@ -214,3 +221,4 @@ def test_what_is_not_a_number_is_rejected() -> None:
     model = attach_verdict(pass_through(), calibration_of(), LIMIT)
     got = outputs(model, feed([math.nan, 0.0], distances=[1.0, math.nan]))
     assert got["decision"].tolist() == [DEFECT, INVALID]
+    assert decide(math.nan, 1.0, 0.5, gated=False) == DEFECT

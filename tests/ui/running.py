@@ -56,14 +56,18 @@ class Running:
         return client
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def listening(
     bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None, data: Path | None = None
 ) -> Iterator[Running]:
     """A station in a thread, on a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     station = open_station(Settings(bundles, port=port, limits=limits or Limits(), data=data))
     for name, role in users:
         if station.store.users.get(name) is None:

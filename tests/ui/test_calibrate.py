@@ -107,6 +107,25 @@ def test_a_rate_a_threshold_and_the_way_back(browser: Any, station: Running) -> 
     watched.context.close()
 
 
+def test_an_uncalibrated_model_is_finished_here(browser: Any, uncalibrated_path: Path, tmp_path: Path) -> None:
+    """Its 8 parts support 20%, which the page says and keeps; then it is the active one."""
+    shutil.copytree(uncalibrated_path, tmp_path / "swatch")
+    with listening(tmp_path) as running:
+        watched = Watched(browser, running)
+        page = watched.page
+        page.goto("/")
+        page.get_by_role("tab", name="Calibrate").click()
+        expect(page.locator("#calibrate-promise")).to_contain_text("This model is uncalibrated")
+        rate = page.locator("#calibrate-rate input")
+        rate.fill("20")
+        rate.press("Enter")
+        expect(page.locator("#calibrate-promise")).to_contain_text("On average at most 11.11% of good")
+        save(page, "first", "enough for now")
+        expect(page.locator("#active-bundle")).to_have_text("swatch")
+        assert open_bundle(tmp_path / "swatch").card.promised is not None
+        watched.context.close()
+
+
 def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
     card = open_bundle(station.station.settings.bundles / "ring").card
     evidence = Evidence.of(card, station.station.store)

@@ -108,6 +108,20 @@ def test_what_is_stopped_from_the_page_is_stopped(browser: Any, station: Running
     watched.context.close()
 
 
+def test_pictures_are_dropped_to_be_learned_from(browser: Any, station: Running, tmp_path: Path) -> None:
+    """With one that is none among them, which is said and stops nothing."""
+    files = [save(tmp_path / f"part{number}.png", swatch(number)) for number in range(4)]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    watched = Watched(browser, station)
+    page = watched.page
+    page.goto("/")
+    page.get_by_role("tab", name="Train").click()
+    page.locator("#train-drop input[type=file]").set_input_files([*files, tmp_path / "broken.png"])
+    expect(page.locator("#train-source input")).to_have_value("uploaded: 4 pictures", timeout=30_000)
+    expect(page.locator("#train-said")).to_contain_text("broken.png")
+    watched.context.close()
+
+
 def test_engineers_only_on_the_server(bundle_path: Path, data: Path, tmp_path: Path) -> None:
     """What a hidden button would have sent, sent by hand."""
     users = ((Role.VIEWER.value, Role.VIEWER), (Role.OPERATOR.value, Role.OPERATOR))
@@ -116,7 +130,7 @@ def test_engineers_only_on_the_server(bundle_path: Path, data: Path, tmp_path: P
         for user, _ in users:
             client = running.client(user)
             for elem_id, event, values in (
-                ("train-check", "click", ["swatches", "", "tiny.yaml", 20]),
+                ("train-check", "click", [None, "", "tiny.yaml", 20]),
                 ("train-fit", "click", ["mine"]),
                 ("train-stop", "click", []),
                 ("train-activate", "click", []),

@@ -5,12 +5,13 @@ No Gradio here, and no judgement either: decisions come from the bundle's graph,
 
 from __future__ import annotations
 
+import re
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Literal
 
@@ -85,6 +86,7 @@ class Inspection:
         self.expected = 0
         """Files that browsers have announced; a ZIP counts as one until it is opened."""
         self.stopped = False
+        self.exporting = False
         self._running = 0
         self._closed = False
         self._drops: list[Drop] = []
@@ -227,14 +229,21 @@ class Inspection:
         return self._shelf.put(lambda: self._csv().encode(), "text/csv", filename="results.csv")
 
     def export_zip(self) -> Iterator[tuple[int, str | None]]:
-        """Draw every picture into a ZIP with the table; yields how many are done, and at the end its address."""
+        """Draw every picture into a ZIP with the table; yields how many are done, and at the end its address.
+
+        Ends without an address once `exporting` is false.
+        """
+        self.exporting = True
         file = Path(self._exports.name) / "results.zip"
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # JPEG does not get any smaller
             archive.writestr("results.csv", self._csv())
-            for done, row in enumerate(self.rows, start=1):
+            for done, row in enumerate(list(self.rows), start=1):
+                if not self.exporting:
+                    return
                 if row.file is not None and row.verdict is not None:
                     pixels = read_image(row.file, full_scale=self.inspector.card.image.full_scale)
-                    name = f"{row.decision()}/{row.number + 1:04}-{Path(row.name).stem}.jpg"
+                    stem = re.sub(r"[^\w.-]", "_", PurePosixPath(row.name).stem)  # Windows does not take every name
+                    name = f"{row.decision()}/{row.number + 1:04}-{stem}.jpg"
                     archive.writestr(name, jpeg(overlay(pixels, row.verdict)))
                 yield done, None
         yield len(self.rows), self._shelf.put(lambda: file, "application/zip", filename="results.zip")
@@ -242,6 +251,7 @@ class Inspection:
     def close(self) -> None:
         """Remove the pictures and the exports."""
         self._closed = self.stopped = True
+        self.exporting = False
         for drop in self._drops:
             drop.close()
         self._exports.cleanup()

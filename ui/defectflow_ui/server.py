@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import gradio as gr
+import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -168,8 +169,6 @@ def _nothing() -> Response:
 
 async def serve(app: FastAPI, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> None:
     """Run until Ctrl-C."""
-    import uvicorn
-
     config = uvicorn.Config(
         app,
         host=host,
@@ -185,4 +184,6 @@ async def serve(app: FastAPI, host: str, port: int, tls_cert: Path | None = None
 
 
 def run(app: FastAPI, host: str, port: int, tls_cert: Path | None = None, tls_key: Path | None = None) -> None:
-    asyncio.run(serve(app, host, port, tls_cert, tls_key))
+    """As `serve`, where nothing else runs."""
+    with suppress(KeyboardInterrupt):  # the usual way to stop it
+        asyncio.run(serve(app, host, port, tls_cert, tls_key))

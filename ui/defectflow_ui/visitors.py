@@ -19,8 +19,8 @@ from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Drop
 
 COOKIE = "defectflow_session"
-IDLE_S = 8 * 3600
-"""A session ends when nobody has asked anything for so long: a shift."""
+LASTS_S = 10 * 3600
+"""A session ends so long after it began: a shift. Not after idleness, since an open page asks all the time."""
 MOST_SESSIONS = 1000
 MOST_TABS = 20
 
@@ -44,7 +44,7 @@ class Session:
     shelf: Shelf = field(default_factory=Shelf)
     drops: dict[str, Drop] = field(default_factory=dict)
     tabs: dict[str, Tab] = field(default_factory=dict)
-    last_seen: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=time.monotonic)
 
     def tab(self, session_hash: str) -> Tab:
         if session_hash not in self.tabs and len(self.tabs) >= MOST_TABS:
@@ -78,6 +78,13 @@ class Visitor:
     def shelf(self) -> Shelf:
         return self.session.shelf
 
+    def number(self, name: str) -> int | None:
+        """A whole number that came with the event; None for anything else."""
+        try:
+            return int(self.event.get(name, ""))
+        except (TypeError, ValueError):
+            return None
+
     def may(self, role: Role) -> bool:
         return self.role.allows(role)
 
@@ -91,7 +98,7 @@ class Sessions:
         self._clock = clock
 
     def begin(self, user: str) -> Session:
-        session = Session(user, last_seen=self._clock())
+        session = Session(user, begun=self._clock())
         with self._lock:
             self._end_stale()
             self._sessions[session.token] = session
@@ -100,10 +107,7 @@ class Sessions:
     def find(self, token: str | None) -> Session | None:
         with self._lock:
             session = self._sessions.get(token or "")
-            if session is None or self._clock() - session.last_seen > IDLE_S:
-                return None
-            session.last_seen = self._clock()
-            return session
+            return None if session is None or self._clock() - session.begun > LASTS_S else session
 
     def end(self, token: str | None) -> None:
         with self._lock:
@@ -120,9 +124,8 @@ class Sessions:
             return iter(list(self._sessions.values()))
 
     def _end_stale(self) -> None:
-        by_age = sorted(self._sessions.values(), key=lambda session: session.last_seen)
-        stale = [session for session in by_age if self._clock() - session.last_seen > IDLE_S]
-        stale += by_age[len(stale) :][: max(0, len(by_age) - len(stale) - MOST_SESSIONS + 1)]
-        for session in stale:
-            del self._sessions[session.token]
-            session.close()
+        over = max(0, len(self._sessions) - MOST_SESSIONS + 1)  # the oldest come first
+        for number, session in enumerate(list(self._sessions.values())):
+            if number < over or self._clock() - session.begun > LASTS_S:
+                del self._sessions[session.token]
+                session.close()

@@ -97,12 +97,16 @@ def build(station: Station) -> None:
     def open_bundle(visitor: Visitor, wanted: str | None) -> Updates:
         """A fresh workbench; the engineer's own rates and sliders start from what the bundle has."""
         names = [found.name for found in station.bundles.all() if found.bundle is not None]
+        visitor.tab.pop(WORKBENCH, None)
         wanted = next((one for one in (wanted, station.bundles.active_name, *names) if one in names), None)
         if wanted is None:
-            visitor.tab.pop(WORKBENCH, None)
             return {picture: view.no_bundle(), chosen: gr.Dropdown(names, value=None)}
         bundle = station.bundles.find(wanted)
         work = Workbench(bundle, Evidence.of(bundle.card, station.store))
+        try:
+            span = work.evidence.tradeoff.span
+        except CalibrationError as error:
+            return {picture: view.problem(str(error)), chosen: gr.Dropdown(names, value=wanted)}
         visitor.tab[WORKBENCH] = work
         wish = bundle.card.calibration
         rates, kept = (bundle.card.wanted_rate, bundle.card.wanted_review_rate), bundle.card.wanted_guarantee
@@ -110,7 +114,7 @@ def build(station: Station) -> None:
             rates, kept = (wish.rate, wish.review_rate), wish.guarantee
         work.asked = (round(100 * rates[0], 4), round(100 * rates[1], 4), kept)
         cut, band = work.cuts
-        low, high, step = view.slider_range([*work.evidence.tradeoff.span, cut, band])
+        low, high, step = view.slider_range([*span, cut, band])
         return {
             chosen: gr.Dropdown(names, value=wanted),
             threshold: gr.Slider(low, high, round(cut, 4), step=step),
@@ -204,6 +208,8 @@ def build(station: Station) -> None:
         if work.draft is None:
             raise DataError(words.nothing_drafted)
         before = work.bundle.card.calibration_id
+        if station.bundles.find(work.bundle.path.name).card.calibration_id != before:
+            raise DataError(words.changed_meanwhile)
         version = station.store.versions.add(
             work.draft, name=called.strip(), reason=why.strip(), by=visitor.user, origin=work.origin, parent=before
         )

@@ -49,7 +49,7 @@ def build(station: Station) -> None:
                     as_table = gr.Button(words.export_csv, size="sm", min_width=80, elem_id="export-csv")
                     as_pictures = gr.Button(words.export_zip, size="sm", min_width=80, elem_id="export-zip")
                     clear = gr.Button(words.clear, size="sm", min_width=80, elem_id="inspect-clear")
-                download = block(elem_id="inspect-download")
+                download = block(elem_id="inspect-download", events=clicks("stop"))
             gallery = block(view.nothing_yet(), elem_id="gallery", events=clicks("number"))
         with gr.Column(scale=6, min_width=440):
             part = block(view.nothing_chosen(), elem_id="part", events=clicks("step"))
@@ -104,10 +104,11 @@ def build(station: Station) -> None:
             raise DataError(words.no_longer)
         inspection = begin(visitor)
         shown_at, first = 0.0, True
-        for fresh in inspection.run(drop, int(visitor.event.get("expected", 1))):
+        for fresh in inspection.run(drop, visitor.number("expected") or 1):
             if fresh and first:
                 first = False
-                yield whole(inspection) | {download: ""}
+                yield overview(inspection) | {download: ""}  # the verdict first: its details take a moment to draw
+                yield {part: view.part(inspection)}
             elif fresh and monotonic() - shown_at > SHOWN_EVERY_S + len(inspection.rows) / 500:
                 shown_at = monotonic()
                 yield overview(inspection)
@@ -121,14 +122,13 @@ def build(station: Station) -> None:
     @station.handler(Role.OPERATOR)
     def choose(visitor: Visitor) -> Updates:
         inspection = current(visitor)
-        number = str(visitor.event.get("number"))
-        inspection.chosen = int(number) if number.isdecimal() else None
+        inspection.chosen = visitor.number("number")
         return {part: view.part(inspection), gallery: view.gallery(inspection)}
 
     @station.handler(Role.OPERATOR)
     def step(visitor: Visitor) -> Updates:
         inspection = current(visitor)
-        inspection.step(1 if str(visitor.event.get("step")) == "1" else -1)
+        inspection.step(1 if visitor.number("step") == 1 else -1)
         return {part: view.part(inspection), gallery: view.gallery(inspection)}
 
     @station.handler(Role.OPERATOR)
@@ -165,9 +165,15 @@ def build(station: Station) -> None:
         inspection = current(visitor)
         for done, address in inspection.export_zip():
             if address is None:
-                yield view.note(words.drawing(done, len(inspection.rows)))
+                yield view.drawing(done, len(inspection.rows))
             else:
                 yield view.download(address, words.export_zip)
+                return
+        yield ""
+
+    @station.handler(Role.OPERATOR)
+    def stop_export(visitor: Visitor) -> None:
+        current(visitor).exporting = False
 
     @station.handler(Role.OPERATOR)
     def forget(visitor: Visitor) -> Updates:
@@ -192,5 +198,6 @@ def build(station: Station) -> None:
     what_if.input(ask, inputs=what_if, outputs=seen, trigger_mode="always_last", **quiet)
     flips.reset(stop_asking, outputs=[*seen, what_if], **quiet)
     as_table.click(export_table, outputs=download, **quiet)
+    download.stop(stop_export, **quiet)
     as_pictures.click(export_pictures, outputs=download, **quiet)
     clear.click(forget, outputs=[*seen, asking, download], **quiet)

@@ -52,13 +52,17 @@ def status(inspection: Inspection) -> str:
     done, expected = len(inspection.rows), inspection.expected
     if inspection.running:
         total = max(expected, done)
-        return (
-            f'<div class="job" role="status"><progress max="{total}" value="{done}"></progress>'
-            f'<span>{words.judging(done, total)}</span><button type="button" data-stop="1">{words.stop}</button></div>'
-        )
+        return _progress(words.judging(done, total), done, total)
     if inspection.stopped:
         return note(words.stopped(done))
     return note(words.done(done, len({row.part or row.name for row in inspection.rows})))
+
+
+def _progress(said: str, done: int, total: int) -> str:
+    return (
+        f'<div class="job" role="status"><progress max="{total}" value="{done}"></progress><span>{said}</span>'
+        f'<button type="button" data-stop="1">{words.stop}</button></div>'
+    )
 
 
 def counts(inspection: Inspection) -> str:
@@ -148,13 +152,12 @@ def _p_value(calibration: Calibration, verdict: Verdict) -> str:
 
 
 def what_if_range(inspection: Inspection) -> tuple[float, float]:
-    """From the calmest to the most unusual score that matters, thresholds and good parts included."""
+    """Thresholds that make sense to ask about: around the good parts, and not up to the grossest defect."""
     calibration = inspection.calibration
-    scores = [row.verdict.score for row in inspection.rows if row.verdict is not None and not row.verdict.gated]
-    known = [*calibration.scores, *scores, calibration.threshold.value, calibration.review.value]
+    known = [*calibration.scores, calibration.threshold.value]
     low, high = min(known), max(known)
-    room = 0.02 * (high - low) or 1.0
-    return round(low - room, 2), round(high + room, 2)
+    room = high - low or 1.0
+    return round(low - 0.1 * room, 2), round(high + room, 2)
 
 
 def _strip(inspection: Inspection, verdict: Verdict) -> str:
@@ -236,6 +239,11 @@ def flips(inspection: Inspection) -> str:
 
 def note(text: str) -> str:
     return f'<p class="quiet" role="status">{html.escape(text)}</p>'
+
+
+def drawing(done: int, total: int) -> str:
+    """How far the export is, with a button to stop it."""
+    return _progress(words.drawing(done, total), done, total)
 
 
 def download(address: str, what: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from defectflow.errors import DefectFlowError, StoreError
+from defectflow.errors import CalibrationError, DefectFlowError, StoreError
 from defectflow.store import Answer, PartInspection, Role
 from defectflow.store.recalibration import Proposal, apply, propose
 from defectflow_ui.pages import review_view as view
@@ -76,7 +76,7 @@ def build(station: Station) -> None:
     @station.handler(Role.VIEWER)
     def open_page(visitor: Visitor, also_skipped: bool) -> Updates:
         bundle = view.active(station)
-        percent = None if bundle is None or bundle.card.calibration is None else 100 * bundle.card.calibration.rate
+        percent = None if bundle is None else 100 * bundle.card.rule[0]
         kinds = station.store.reviews.kinds()
         return show(visitor, also_skipped) | {rate: percent, kind: gr.Dropdown(kinds, value=None)}
 
@@ -117,12 +117,12 @@ def build(station: Station) -> None:
 
     @station.handler(Role.ENGINEER)
     def look(visitor: Visitor, percent: float | None, alone: bool) -> Updates:
-        made = propose(
-            station.store,
-            station.bundles.active(),
-            rate=None if not percent else percent / 100,
-            keep_earlier=not alone,
-        )
+        visitor.tab.pop(PROPOSAL, None)
+        usual = None if not percent else percent / 100
+        try:
+            made = propose(station.store, station.bundles.active(), rate=usual, keep_earlier=not alone)
+        except CalibrationError as error:  # a refusal belongs where the preview would be
+            return {proposed: f'<p class="problem">{html.escape(str(error))}</p>', deciding: gr.Row(visible=False)}
         visitor.tab[PROPOSAL] = made
         return {proposed: view.proposal(station, visitor, made), deciding: gr.Row(visible=True)}
 

@@ -171,7 +171,7 @@ def versions(bundle: Bundle, found: Sequence[CalibrationVersion], *, may: bool) 
             f"{version.at:%Y-%m-%d %H:%M}",
             html.escape(version.by),
             str(calibration.parts),
-            f"{100 * calibration.rate:g}%",
+            words.estimate if calibration.guarantee == "estimate" else f"{100 * calibration.rate:g}%",
             f"{calibration.threshold.value:.3f}",
             html.escape(version.reason),
             back if may and not holds else "",

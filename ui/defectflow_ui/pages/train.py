@@ -93,9 +93,10 @@ def build(station: Station) -> None:
             said: "",
             findings: "",
         }
-        if done and not trained and (found := result(task, CHECK)) is not None:
+        if done and not trained:
+            found = result(task, CHECK)
             updates[findings] = view.check_found(found, training.name_of, visitor.shelf)
-        elif done and trained:
+        elif done:
             try:
                 bundle = station.bundles.find(str(task.notes["name"]))
             except BundleError as error:
@@ -137,7 +138,8 @@ def build(station: Station) -> None:
 
     @station.handler(Role.ENGINEER)
     def take(visitor: Visitor) -> Updates:
-        drop = visitor.session.drops.get(str(visitor.event.get("drop")))
+        key = str(visitor.event.get("drop"))
+        drop = visitor.session.drops.get(key)
         if drop is None:
             raise DataError(words.nothing_uploaded)
         arrived, ended = drop.take(0, ARRIVAL_S)
@@ -146,8 +148,11 @@ def build(station: Station) -> None:
             if not more and not ended:
                 break
             arrived += more
-        token = training.take_upload(arrived)
-        drop.close()
+        try:
+            token = training.take_upload(arrived)
+        finally:
+            del visitor.session.drops[key]
+            drop.close()
         refused = [str(one.error) for one in arrived if one.error is not None]
         return {source: gr.Dropdown(training.sources(), value=token), said: view.refused(refused)}
 

@@ -76,8 +76,10 @@ def _state_colour(state: str) -> str:
     return {"done": "ok", "running": "error", "cancelled": "error"}.get(state, "defect")
 
 
-def check_found(found: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
-    """Verdicts with their remedies, and the pictures to look at first."""
+def check_found(found: dict[str, Any] | None, name_of: NameOf, shelf: Shelf) -> str:
+    """Verdicts with their remedies, and the pictures to look at first; None: the check was cut short."""
+    if found is None:
+        return f'<p class="problem">{words.no_result}</p>'
     rows, shown = [], {path: name_of(path) for path in _paths(found)}
     for one in found["findings"]:
         colour, icon = MARKS[one["gravity"]]

@@ -60,6 +60,7 @@ versions = "Versions"
 versions_head = ("", "name", "made", "by", "parts", "rate", "threshold", "reason", "")
 versions_none = "The bundle's own calibration becomes the first version with its first inspection."
 active = "holds"
+estimate = "by eye"
 roll_back = "Roll back"
 no_version = "There is no such version any more; reload the page."
 

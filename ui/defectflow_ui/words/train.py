@@ -85,6 +85,7 @@ not_predicted = (
 nothing_uploaded = (
     "none of these files is a picture that can be used; drop PNG, JPEG, BMP, TIFF or WebP pictures, or a ZIP of them"
 )
+no_result = "The check ended without a result; the log says why."
 check_first = "check the pictures first, and wait until that has finished; then train on them"
 fit_would_fail = "the check has found what a fit would fail of; put that right, check again, then train"
 no_such_source = "choose pictures first: a folder from the list, or drop some"

@@ -1,0 +1,52 @@
+"""Pictures -> the vectors that densities learn from, and a pooled embedding of each; looked at whole or in tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from defectflow.cache import EmbeddingCache
+from defectflow.detector import Detector
+from defectflow.embedding import geometry_of
+from defectflow.extraction import extract, extract_tiles, pooled_embeddings, sampled_places
+from defectflow.runtime.progress import Watch
+from defectflow.settings import ImageSettings
+from defectflow.training import Vectors
+
+
+def embed_pictures(
+    detector: Detector,
+    image: ImageSettings,
+    paths: list[Path],
+    *,
+    cache: EmbeddingCache,
+    key: str,
+    device: torch.device,
+    watch: Watch,
+) -> tuple[list[Vectors], NDArray[np.float32]]:
+    """Per level, the vectors of all pictures; and the pictures' pooled embeddings (n, sum of D_l)."""
+    embedding, tiling = detector.embedding, detector.tiling
+    if tiling is None:
+        levels = extract(embedding, paths, image.full_scale, cache=cache, key=key, device=device, watch=watch)
+        places = [detector.score.inside_at(*shape[:2]).flatten().nonzero()[:, 0].numpy() for shape in embedding.shapes]
+        whole = [Vectors(level, inside) for level, inside in zip(levels, places, strict=True)]
+        return whole, pooled_embeddings(detector, levels)
+    levels, means = extract_tiles(
+        embedding,
+        paths,
+        image.full_scale,
+        geometry=geometry_of(image),
+        tiling=tiling,
+        cache=cache,
+        key=key,
+        device=device,
+        watch=watch,
+    )
+    vectors = []
+    for level, (height, width, _) in zip(levels, embedding.shapes, strict=True):
+        sampled = np.stack([sampled_places(height * width, tiling, row) for row in range(len(paths))])
+        vectors.append(Vectors(level, np.arange(sampled.shape[1]), sampled))
+    return vectors, tiling.shares @ means.astype(np.float32)
