@@ -35,6 +35,9 @@ from defectflow.settings import load_recipe
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
+onnxruntime.set_default_logger_severity(3)  # errors only
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="*", type=Path, help="manifests or MVTec-style trees")

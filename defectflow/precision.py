@@ -223,7 +223,7 @@ def _differences(
 
 
 def _rates(card: Card) -> tuple[float, Guarantee, float]:
-    """What to promise: as the bundle does, or as was wanted where nothing is promised."""
+    """What was promised last; thresholds that a person has chosen belong to the scores of the graph they saw."""
     if card.calibration is None or card.calibration.guarantee == "estimate":
         return card.wanted_rate, card.wanted_guarantee, card.wanted_review_rate
     return card.calibration.rate, card.calibration.guarantee, card.calibration.review_rate

@@ -75,7 +75,8 @@ def verify(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Largest difference of scores, in standard deviations of good ones. By default 0.001."
+            min=0,
+            help="Largest difference of scores, in standard deviations of good ones. By default 0.001, for int8 0.02.",
         ),
     ] = None,
     certificate: Annotated[
@@ -91,7 +92,6 @@ def verify(
     """
     from defectflow.dataset import find_pictures
     from defectflow.runtime.bundle import open_bundle
-    from defectflow.runtime.calibration import TOLERANCE
     from defectflow.runtime.certificate import certificate_file
     from defectflow.runtime.signature import check_signature
     from defectflow.runtime.verify import verify as run_verify
@@ -104,7 +104,7 @@ def verify(
             providers=provider or (),
             core=core,
             images=[] if images is None else [picture.path for picture in find_pictures(images)],
-            tolerance=TOLERANCE if tolerance is None else tolerance,
+            tolerance=tolerance,
             threads=threads,
             watch=watch,
         )

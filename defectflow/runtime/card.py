@@ -11,12 +11,23 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.runtime.calibration import Basis, Calibration, Guarantee, Threshold, advised_rate, calibrate, chosen
+from defectflow.runtime.calibration import (
+    TOLERANCE,
+    Basis,
+    Calibration,
+    Guarantee,
+    Threshold,
+    advised_rate,
+    calibrate,
+    chosen,
+)
 from defectflow.runtime.geometry import Aspect, Geometry
 from defectflow.runtime.tiling import Tiling
 
 FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""
+INT8_TOLERANCE = 0.02
+"""Where values are rounded to whole steps, the last bit of one that lies between two steps becomes a step."""
 
 
 class _Part(BaseModel):
@@ -127,6 +138,11 @@ class Card(_Part):
     versions: dict[str, str]
     checksums: dict[str, str]
     """File in the bundle -> SHA-256."""
+
+    @property
+    def tolerance(self) -> float:
+        """Differences of scores up to this, in standard deviations of the good ones, are numerical on any machine."""
+        return INT8_TOLERANCE if self.precision == "int8" else TOLERANCE
 
     @property
     def calibration_id(self) -> str | None:

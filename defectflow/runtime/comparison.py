@@ -109,7 +109,7 @@ class Tally:
             said.append(
                 f"{where}: no verdict flips, but scores of {len(self.too_far)} pictures differ by up to "
                 f"{self.largest:.2g} standard deviations of the good scores, more than the tolerance of {tolerance:g}; "
-                "to accept that, say so with --tolerance"
+                "accept that with --tolerance, or choose other ways to run it with --provider and --core"
             )
         return said
 

@@ -55,12 +55,17 @@ class Golden:
 
 
 def record_golden(bundle: Bundle) -> None:
-    """Run the pictures of golden/ through the bundle's graph, one by one, and write down what they give."""
+    """Run the pictures of golden/ through the bundle's graph, one by one, and write down what they give.
+
+    A form that this bundle refuses is recorded as such. Raises ImageError where it refuses one as the camera gave it.
+    """
     files = sorted(file for file in (bundle.path / GOLDEN).iterdir() if file.suffix.lower() in SUFFIXES)
     records: dict[str, GoldenRecord | None] = {}
     maps = []
     for file, item in zip(files, Inspector(bundle, batch=1).measure(files), strict=True):
         if isinstance(item, ImageError):
+            if file.name.startswith(NATIVE):
+                raise item
             records[file.name] = None
             continue
         records[file.name] = GoldenRecord(score=item.score, distance=item.distance, pixels=decoded(bundle, file))

@@ -17,7 +17,7 @@ import numpy as np
 
 from defectflow.errors import BundleError, ImageError
 from defectflow.runtime.bundle import CARD, CORE, Bundle, check_file
-from defectflow.runtime.calibration import TOLERANCE, Calibration
+from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Certificate, now, this_machine
 from defectflow.runtime.comparison import Reference, Tally
@@ -29,7 +29,7 @@ from defectflow.runtime.verdict import Measurement, decide
 
 BATCHES = (1, 3, BATCH_PICTURES)
 LOSSY_TOLERANCE = 0.05
-"""As `TOLERANCE`, for a JPEG picture that this machine decodes to other pixels than the one where it was recorded.
+"""The least tolerance for a JPEG picture that this machine decodes to other pixels than the one that recorded it.
 
 Exact decoders (integer or floating-point DCT) differ by a grey level or two, which moved scores by up to 0.04. Decoders
 that take short cuts (`fast` DCT, no smoothing) moved them by up to 0.4: too far to be left unsaid.
@@ -79,7 +79,7 @@ def verify(
     providers: Sequence[str] = (),
     core: bool | None = None,
     images: Sequence[Path] = (),
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     threads: int = 0,
     signed_by: str | None = None,
     watch: Watch = unwatched,
@@ -87,13 +87,16 @@ def verify(
     """Compare every file with the card, then verdicts with the record and, on `images`, with the calibrated graph.
 
     `providers` and `core` choose the ways to run it, as in `open_backends`. `tolerance` is in standard deviations of
-    the good scores; `signed_by` is only noted.
+    the good scores, by default the card's; `signed_by` is only noted.
     Raises BundleError for a file that is missing or not the one the card describes, and for a provider that was
     asked for and cannot run.
     """
+    tolerance = bundle.card.tolerance if tolerance is None else tolerance
     for name in bundle.card.checksums:
         if name != CARD:  # checked when it was opened
             check_file(bundle.path, name, bundle.card)
+    if tolerance is None:
+        tolerance = bundle.card.tolerance
     golden = read_golden(bundle)
     backends, notes = open_backends(bundle, providers, core, threads)
     lossy, problems = _decoding(bundle, golden)

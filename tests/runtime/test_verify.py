@@ -12,13 +12,14 @@ from PIL import Image
 from support import digests, marked, save
 
 from defectflow.dataset import find_pictures
-from defectflow.errors import BundleError
+from defectflow.errors import BundleError, ImageError
 from defectflow.golden import write_golden
 from defectflow.runtime import Inspector
 from defectflow.runtime import verify as verifying
 from defectflow.runtime.bundle import CARD, EXPECTED, Bundle, file_digest, open_bundle, save_bundle
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
+from defectflow.runtime.golden import record_golden
 from defectflow.runtime.image import read_image
 from defectflow.runtime.providers import CPU, check_runs_on, find_providers
 from defectflow.runtime.recalibrate import recalibrate
@@ -150,6 +151,13 @@ def test_golden_pictures_of_other_cameras_and_regions(
                 )
             ).score
         )
+
+
+def test_what_the_camera_gave_cannot_be_recorded_as_refused(bundle_copy: Path) -> None:
+    """Otherwise whatever broke at the fit would be what every machine had to do."""
+    (bundle_copy / "golden" / "native-1.png").write_bytes(b"broken")
+    with pytest.raises(ImageError, match=r"native-1\.png"):
+        record_golden(open_bundle(bundle_copy))
 
 
 # --- what it notices ---
