@@ -25,9 +25,11 @@ PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
 def write_ir(bundle: Bundle, folder: Path) -> Path:
     """Write model.xml and model.bin into `folder`; returns the former.
 
-    Thresholds become constants: OpenVINO has no inputs with defaults. Raises NotCalibrated, SettingsError where
-    OpenVINO is missing or the file is there, ExportError where OpenVINO gives other verdicts than ONNX Runtime.
+    Thresholds become constants: OpenVINO has no inputs with defaults. Raises NotCalibrated, BundleError for a bundle
+    that judges tiles, SettingsError where OpenVINO is missing or the file is there, ExportError where OpenVINO gives
+    other verdicts than ONNX Runtime.
     """
+    bundle.check_whole()
     bundle.card.judge()
     try:
         import openvino

@@ -84,8 +84,7 @@ def export_precision(
     card = bundle.card
     if card.precision != "fp32":
         raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")
-    if card.image.tiling is not None:
-        raise BundleError(f"{bundle.path}: judges tiles, of which there are no other precisions yet; use it as it is")
+    bundle.check_whole()
     scoring = detach_verdict(onnx.load(bundle.model))
     if not has_core(scoring):
         raise BundleError(f"{bundle.path}: has no {CORE}, from which precisions are made; fit again")

@@ -41,8 +41,10 @@ def write_repository(bundle: Bundle, folder: Path, *, max_batch: int = 8, instan
     """Add the bundle's model to the model repository `folder`; returns the model's own folder.
 
     `max_batch`: most pictures in one inference; 0: no batching, and optional thresholds. `instances`: inferences at
-    the same time. Raises NotCalibrated, and SettingsError where the repository holds a model of this name.
+    the same time. Raises NotCalibrated, BundleError for a bundle that judges tiles, and SettingsError where the
+    repository holds a model of this name.
     """
+    bundle.check_whole()
     bundle.card.judge()
     name = re.sub(r"[^\w.-]", "_", bundle.card.name, flags=re.ASCII)
     model = folder / name

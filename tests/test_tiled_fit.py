@@ -272,3 +272,10 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     assert first == second
     assert first.endswith("4096 3000")
     assert int(peak) * 1024 < 1e9
+
+
+@pytest.mark.parametrize("target", ["triton", "openvino"])
+def test_what_cannot_make_verdicts_of_tiles_refuses(target: str, tiled_path: Path, tmp_path: Path) -> None:
+    refused = run(DEFECTFLOW, "export", tiled_path, tmp_path / "out", "--target", target)
+    assert refused.returncode == 2 and "judges tiles" in refused.stderr
+    assert not (tmp_path / "out").exists()

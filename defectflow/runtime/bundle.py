@@ -55,6 +55,14 @@ class Bundle:
     def core(self) -> Path:
         return self.path / CORE
 
+    def check_whole(self) -> None:
+        """Raises BundleError where the graph alone cannot give a picture's verdict, since it judges tiles."""
+        if self.card.image.tiling is not None:
+            raise BundleError(
+                f"{self.path}: judges tiles, which the runtime makes a picture's verdict of; it cannot be exported any "
+                "further: use it as it is, or fit without image.tiling"
+            )
+
 
 def open_bundle(path: Path) -> Bundle:
     """Read the card and check the model against it. Raises BundleError naming the file and the remedy."""
