@@ -4,9 +4,10 @@
     DEFECTFLOW_DATA=... python benchmarks/large.py accuracy
 
 `cost` fits the recipe `large` on a few drawn pictures, then inspects one, with overlay, in a process of its own with
-nothing loaded but the runtime; its peak resident memory is what the system counted. `accuracy` takes training parts of
-DeepPCB (640 px; its test set is not touched), draws faint flaws of 2 to 60 px over some that no fit has seen, and
-compares the same recipe looking at tiles of the picture's own pixels and at the whole picture, at two sizes.
+nothing loaded but the runtime; its peak resident memory is what the system counted. `accuracy` compares the same recipe
+looking at tiles and at the whole picture, at two sizes: on training parts of DeepPCB (640 px; its test set is not
+touched), with faint flaws of 2 to 60 px drawn over some that no fit has seen, or on pictures of the sample fabric, put
+together two by two, some with a defect.
 """
 
 import argparse
@@ -32,14 +33,11 @@ from defectflow.fitting import fit
 from defectflow.metrics import auroc
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
+from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
 
-SHORT = ("training.steps=200", "flow.layers=2", "flow.hidden=64")
-ARMS = {
-    "whole, 256 px": (),
-    "tiles of 256 px": ("image.tiling.tile=256", "image.tiling.overlap=64"),
-    "whole, 640 px": ("image.size=640",),
-}
+SHORT = ("flow.layers=2", "flow.hidden=64")
+LARGE_PX = 640
 INSPECT = """
 import sys, time
 from pathlib import Path
@@ -73,19 +71,28 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=4096)
     parser.add_argument("--height", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--arm", action="append", choices=list(ARMS))
+    parser.add_argument("--data", choices=("pcbs", "fabric"), default="pcbs")
+    parser.add_argument("--size", type=int, default=256, help="image.size, in px")
+    parser.add_argument("--tile", type=int, default=256, help="image.tiling.tile, in px")
+    parser.add_argument("--parts", type=int, default=90, help="to fit on")
+    parser.add_argument("--pictures", type=int, default=40, help="good ones to tell from as many flawed ones")
+    parser.add_argument("--steps", type=int, default=200, help="training.steps")
+    parser.add_argument("--arm", action="append", choices=("whole", "tiles", "large"), help="repeatable; default: all")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if options.what == "cost":
-            cost(Path(scratch), options.width, options.height, options.threads)
+            cost(Path(scratch), options)
         else:
-            accuracy(Path(scratch), options.arm or list(ARMS))
+            accuracy(Path(scratch), options)
 
 
-def cost(folder: Path, width: int, height: int, threads: int) -> None:
+def cost(folder: Path, options: argparse.Namespace) -> None:
+    width, height, threads = options.width, options.height, options.threads
     for number in range(9):
         draw_sheet(folder / "good" / f"{number}.png", width, height, np.random.default_rng(number))
-    recipe = load_recipe("large", [*SHORT, "verdict.rate=0.25", "verdict.review_rate=0.5"])
+    recipe = load_recipe(
+        "large", [*SHORT, f"training.steps={options.steps}", "verdict.rate=0.25", "verdict.review_rate=0.5"]
+    )
     started = time.perf_counter()
     bundle = fit(recipe, folder / "good", folder / "model", cache=EmbeddingCache(folder / "cache")).bundle
     print(f"fit on 9 pictures: {time.perf_counter() - started:.0f} s; {bundle.card.image.tiling}")
@@ -104,11 +111,17 @@ def draw_sheet(path: Path, width: int, height: int, random: np.random.Generator)
     Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB").save(path)
 
 
-def accuracy(folder: Path, arms: list[str]) -> None:
-    good, held_out, flawed = _pcbs(folder)
+def accuracy(folder: Path, options: argparse.Namespace) -> None:
+    make = _pcbs if options.data == "pcbs" else _fabric
+    good, held_out, flawed = make(folder, options.parts, options.pictures)
+    arms = {
+        "whole": [f"image.size={options.size}"],
+        "tiles": [f"image.size={options.size}", f"image.tiling.tile={options.tile}"],
+        "large": [f"image.size={LARGE_PX}"],
+    }
     table = Table("looks at", "places", "image AUROC", "fit s", "ms per picture")
-    for arm in arms:
-        recipe = load_recipe("default", [*SHORT, *ARMS[arm]])
+    for arm in options.arm or arms:
+        recipe = load_recipe("default", [*SHORT, f"training.steps={options.steps}", *arms[arm]])
         started = time.perf_counter()
         bundle = fit(recipe, good, folder / "models" / arm, cache=EmbeddingCache(folder / "cache")).bundle
         fit_s = time.perf_counter() - started
@@ -123,26 +136,49 @@ def accuracy(folder: Path, arms: list[str]) -> None:
     Console(width=120).print(table)
 
 
-def _pcbs(folder: Path) -> tuple[Path, list[Path], list[Path]]:
-    """A manifest of 90 training parts to fit on; of 80 others, 40 as they are and 40 with a flaw."""
+def _pcbs(folder: Path, parts: int, pictures: int) -> tuple[Path, list[Path], list[Path]]:
+    """A manifest of training parts to fit on; of others, so many pictures as they are and so many with a flaw."""
     random = np.random.default_rng(0)
     found = find_pictures(Path(os.environ["DEFECTFLOW_DATA"]) / "deeppcb.csv")
     found = [picture for picture in found if picture.split == "train" and picture.label == "good"]
-    found = [found[index] for index in random.permutation(len(found))[:170]]
+    found = [found[index] for index in random.permutation(len(found))[: parts + 2 * pictures]]
     manifest = folder / "good.csv"
     with manifest.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "label", "part"])
-        rows.writerows([picture.path.resolve(), "good", picture.part] for picture in found[:90])
+        rows.writerows([picture.path.resolve(), "good", picture.part] for picture in found[:parts])
     flawed = []
-    for picture in found[130:]:
+    for picture in found[parts + pictures :]:
         pixels = read_image(picture.path)
         top, left = (int(random.integers(side - SIDE_PX + 1)) for side in pixels.shape[:2])
         window = (slice(top, top + SIDE_PX), slice(left, left + SIDE_PX))
         pixels[window] = with_flaw(pixels[window], random)
         flawed.append(folder / f"{picture.path.stem}.png")
         Image.fromarray(pixels).save(flawed[-1])
-    return manifest, [picture.path for picture in found[90:130]], flawed
+    return manifest, [picture.path for picture in found[parts : parts + pictures]], flawed
+
+
+def _fabric(folder: Path, parts: int, pictures: int) -> tuple[Path, list[Path], list[Path]]:
+    """The same of the sample fabric: two by two pictures make one, and of a flawed one's four, one has a defect."""
+    random = np.random.default_rng(0)
+    tree = draw_product("fabric", folder / "fabric", good_parts=60, test_good_parts=40, defective_parts=pictures)
+    to_learn, to_test = (sorted((tree / split / "good").glob("*.png")) for split in ("train", "test"))
+    defects = sorted(path for path in (tree / "test").rglob("*.png") if path.parent.name != "good")[:pictures]
+
+    def large(name: str, pool: list[Path], defect: Path | None = None) -> Path:
+        four = [read_image(pool[index]) for index in random.permutation(len(pool))[:4]]
+        if defect is not None:
+            four[random.integers(4)] = read_image(defect)
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.vstack([np.hstack(four[:2]), np.hstack(four[2:])])).save(path)
+        return path
+
+    for number in range(parts):
+        large(f"good/{number}.png", to_learn)
+    held_out = [large(f"held_out/{number}.png", to_test) for number in range(pictures)]
+    flawed = [large(f"flawed/{number}.png", to_test, defect) for number, defect in enumerate(defects)]
+    return folder / "good", held_out, flawed
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -148,6 +149,9 @@ def fit(run: Run, data: str, name: str, budget_s: float | None) -> None:
     if peer.environment == "anomalib" and budget is None:
         sys.exit(f"{name}: its budget is the time that `default` took, which was not fitted; give --budget-s")
     _say(f"{data}: fit {name}")
+    shutil.rmtree(model, ignore_errors=True)  # what an earlier run left must not be judged as this one's
+    for stale in folder.glob(f"{name}_*.npz"):
+        stale.unlink()
     source = listing["source"] if peer.environment == "defectflow" else folder
     given = {"source": source, "weights": WEIGHTS, "kind": name, "model": model}
     given |= {"budget_s": budget} if peer.environment == "anomalib" else {}
@@ -185,7 +189,7 @@ def time_peer(run: Run, data: str, name: str) -> None:
             known = [start for start in starts if start is not None]
             run.keep({"first_verdict_s": statistics.median(known) if known else None}, *place)
     if peer.environment == "defectflow":
-        to = run.cache / data / f"{name}_backbone.onnx"
+        to = run.cache / data / "graphs"
         graph = run.work("defectflow", "defectflow_worker.py", "graph", data, model=model, kind=name, to=to)
         run.keep({"graph": graph}, "sets", data, "peers", name)
 

@@ -20,6 +20,7 @@ CONDITION_WIDTH = 32
 WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0])
 """The whole part: left, top, width, height."""
 MOST_TILES = 400
+"""At tens of milliseconds each, more than anyone would wait for."""
 
 
 class Embedding(nn.Module):

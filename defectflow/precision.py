@@ -127,11 +127,6 @@ def export_precision(
     record_golden(made)
     calibration = sides["calibration"]
     parts, _ = measure_parts(Inspector(made), [p.path for p in calibration], [p.part for p in calibration], watch)
-    if len(parts) != len(card.calibration_parts):
-        raise DataError(
-            f"the calibration pictures found make {len(parts)} parts, but {len(card.calibration_parts)} calibrated "
-            f"{bundle.path}; name the parts as in the fit, by --part-regex or manifest, and give each picture once"
-        )
     card = card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
         card = card.calibrated(parts, *_rates(bundle.card))
@@ -173,6 +168,12 @@ def _find(
                 f"{folders}: {count} {side} pictures of the fit are missing{said}; give the folders that hold the "
                 "pictures of the fit and of each later calibration, unchanged, with one --data each"
             )
+    parts, wanted = {picture.part for picture in sides["calibration"]}, bundle.card.calibration_parts
+    if len(parts) != len(wanted):
+        raise DataError(
+            f"{folders}: the calibration pictures found make {len(parts)} parts, but {len(wanted)} calibrated "
+            f"{bundle.path}; name the parts as in the fit, by --part-regex or manifest, and give each picture once"
+        )
     if need_train and not sides["train"]:
         raise DataError(
             f"{folders}: none of the fit's train pictures is here, from which int8 takes its ranges; give the folder "

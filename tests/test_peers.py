@@ -72,11 +72,14 @@ def test_a_peer_is_compared_at_its_fastest_and_a_failure_is_shown(
         "cflow": {
             "backends": {"torch": timed(900), "openvino": timed(50), "onnx": {"latency": {"failed": "no such op"}}}
         },
+        "fastflow": {"backends": {"onnx": timed(40), "openvino": timed(10)}},
     }
     results = {"sets": {"ring": {"peers": peers}}}
     results["targets"] = tables.targets(results)
-    speed, start, memory = results["targets"]
+    speed, fastest, same_engine, start, memory = results["targets"]
     assert (speed["measured"], speed["met"], "openvino" in speed["target"]) == (2.5, False, True)
+    assert (fastest["measured"], fastest["met"], "its fastest" in fastest["target"]) == (0.5, False, True)
+    assert (same_engine["measured"], same_engine["met"], "same engine" in same_engine["target"]) == (2.0, True, True)
     assert (start["measured"], start["met"]) == (1.6, False)
     assert (memory["measured"], memory["met"]) == (100, True)
     tables.write_tables(results, tmp_path / "page.md")

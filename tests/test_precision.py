@@ -136,6 +136,8 @@ def test_missing_pictures_are_named_and_nothing_is_written(bundle_path: Path, sa
         export_precision(bundle, "fp16", [partial], tmp_path / "out")
     with pytest.raises(DataError, match=r"tune pictures of the fit are missing"):
         export_precision(bundle, "int8", [sample / "test" / "good"], tmp_path / "out")
+    with pytest.raises(DataError, match=r"make 1 parts, but 19 calibrated .*; name the parts as in the fit"):
+        export_precision(bundle, "fp16", [sample / "train" / "good"], tmp_path / "out", part_regex="(p)")
     assert [path.name for path in tmp_path.iterdir()] == ["some"]
 
 

@@ -39,7 +39,7 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
 
     torch.manual_seed(0)
     folder: Path = options.model
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     model = _build(options.kind)
     missing = _load_backbone(model, options.weights)
     data = Folder(
@@ -69,6 +69,7 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     engine.trainer.save_checkpoint(folder / CHECKPOINT)
     figures: dict[str, Any] = {
         "fit_s": time.perf_counter() - started,
+        "fit_cpu_s": time.process_time() - cpu_started,
         "fit_peak_mb": peak_mb(),
         "epochs": epochs,
         "optimizer_steps": steps,

@@ -10,6 +10,7 @@ import argparse
 import json
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -81,10 +82,10 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     from defectflow.settings import load_recipe
 
     out: Path = options.model
-    started = time.perf_counter()
-    cache = EmbeddingCache(out.parent / f"{out.name}_cache")
-    fitted = fit(load_recipe(options.kind), options.source, out, cache=cache, overwrite=True)
-    fit_s = time.perf_counter() - started
+    started, cpu_started = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as empty:
+        fitted = fit(load_recipe(options.kind), options.source, out, cache=EmbeddingCache(Path(empty)))
+    fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     bundle = fitted.bundle
     if bundle.card.calibration is None:
         gated = sum(part.score is None for part in bundle.card.calibration_parts)
@@ -97,6 +98,7 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
         )
     return {
         "fit_s": fit_s,
+        "fit_cpu_s": fit_cpu_s,
         "fit_peak_mb": peak_mb(),
         "parts": bundle.card.parts.model_dump(),
         "calibration_parts": len(bundle.card.calibration_parts),
@@ -158,6 +160,7 @@ def graph(options: argparse.Namespace) -> dict[str, Any]:
 
     from defectflow.runtime.bundle import MODEL
 
+    options.to.mkdir(exist_ok=True)
     return measure_graph(options.kind, options.model / MODEL, options.to, options.repeats)
 
 

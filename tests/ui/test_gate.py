@@ -16,6 +16,7 @@ from defectflow_ui.theme import block
 from running import PASSWORD, Running, call
 from support import DEFECTFLOW, run
 
+from defectflow.errors import DataError
 from defectflow.store import Role, Store
 
 
@@ -167,6 +168,13 @@ def test_other_hosts_and_other_sites_are_refused(local: Running) -> None:
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
     assert client.post("/drop", headers={"Origin": "https://evil.example"}).status_code == 403
     assert client.post("/drop", headers={"Origin": local.url}).status_code == 200
+    embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    before = len(list(local.station.sessions))
+    assert httpx.get(local.url, headers=embedded).status_code == 403
+    assert httpx.get(f"{local.url}/config").status_code == 401
+    assert len(list(local.station.sessions)) == before, "no session begins for what is not a page"
+    assert httpx.get(local.url, headers=followed).status_code == 200
 
 
 def test_the_browser_is_told_to_stay_here(local: Running) -> None:
@@ -196,7 +204,8 @@ def test_other_machines_need_users(tmp_path: Path) -> None:
     refused = run(DEFECTFLOW, "ui", tmp_path, "--host", "0.0.0.0")
     assert refused.returncode == 2
     assert "defectflow users add" in refused.stderr
-    assert run(DEFECTFLOW, "ui", tmp_path / "nowhere").returncode == 2
+    with pytest.raises(DataError, match="no such folder"):
+        open_station(Settings(tmp_path / "nowhere"))
     with Store.open(str(tmp_path / "inspections.db")) as store:
         store.users.add("anna", Role.ENGINEER, PASSWORD, by="test")
     station = open_station(Settings(tmp_path, host="0.0.0.0"))

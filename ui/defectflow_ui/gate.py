@@ -52,14 +52,15 @@ class Gate:
             return
         request = Request(scope)
         session = self._session(request)
-        answer = self._refusal(request, session)
+        answer = self._refusal(request)
         begun = None
         if answer is None and session is None and not OPEN.fullmatch(request.url.path):
-            if self._station.store.users.any():
-                wants_page = request.method == "GET" and request.url.path == "/"
-                answer = RedirectResponse("/sign-in", 303) if wants_page else _refuse(401, words.sign_in_again)
+            if request.method != "GET" or request.url.path != "/":
+                answer = _refuse(401, words.sign_in_again)
+            elif self._station.store.users.any():
+                answer = RedirectResponse("/sign-in", 303)
             else:
-                begun = session = self._station.sessions.begin(LOCAL_USER)
+                begun = self._station.sessions.begin(LOCAL_USER)
                 _give_cookie(scope, begun)
 
         async def send_guarded(message: Message) -> None:
@@ -99,7 +100,7 @@ class Gate:
         session = self._station.sessions.find(request.cookies.get(COOKIE))
         return session if session is not None and self._station.role_of(session) is not None else None
 
-    def _refusal(self, request: Request, session: Session | None) -> Response | None:
+    def _refusal(self, request: Request) -> Response | None:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname
         if self._station.settings.local and host not in self._hosts:
             return _refuse(403, words.wrong_host)  # another site's name that leads here: DNS rebinding
@@ -107,6 +108,9 @@ class Gate:
         changes = request.method not in ("GET", "HEAD")
         if changes and origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             return _refuse(403, words.wrong_origin)
+        fetch = {name: request.headers.get(f"sec-fetch-{name}") for name in ("site", "mode", "dest")}
+        if fetch["site"] in ("cross-site", "same-site") and (fetch["mode"], fetch["dest"]) != ("navigate", "document"):
+            return _refuse(403, words.wrong_origin)  # a link to here may be followed; nothing here may be embedded
         path = request.url.path
         if not (OPEN.fullmatch(path) or GRADIO.fullmatch(path) or OURS.fullmatch(path)):
             return _refuse(403, words.no_such_route)

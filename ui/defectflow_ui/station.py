@@ -17,6 +17,8 @@ from defectflow_ui.settings import Settings
 from defectflow_ui.visitors import COOKIE, Session, Sessions, Visitor
 from defectflow_ui.words import common as words
 
+MESSAGE_S = 20.0
+"""How long a refusal stays on the page."""
 LOCAL_USER = "local"
 """Who works at a station without users: somebody at this machine, who may do everything."""
 
@@ -64,7 +66,7 @@ class Station:
                     try:
                         return function(self._visitor(request, event, least), *values)
                     except DefectFlowError as error:
-                        raise gr.Error(str(error), duration=None, print_exception=False) from error
+                        raise gr.Error(str(error), duration=MESSAGE_S, print_exception=False) from error
 
             checked.__name__ = function.__name__
             checked.__doc__ = function.__doc__
@@ -81,9 +83,9 @@ class Station:
         session = self.sessions.find(request.cookies.get(COOKIE))
         role = self.role_of(session) if session is not None else None
         if session is None or role is None:
-            raise gr.Error(words.sign_in_again, duration=None, print_exception=False)
+            raise gr.Error(words.sign_in_again, duration=MESSAGE_S, print_exception=False)
         if not role.allows(least):
-            raise gr.Error(words.not_allowed(role, least), duration=None, print_exception=False)
+            raise gr.Error(words.not_allowed(role, least), duration=MESSAGE_S, print_exception=False)
         said = event._data if isinstance(event._data, dict) else {}
         return Visitor(session.user, role, session, session.tab(str(request.session_hash)), said)
 
@@ -98,4 +100,4 @@ def _with_messages(steps: Iterator[Any]) -> Iterator[Any]:
     try:
         yield from steps
     except DefectFlowError as error:
-        raise gr.Error(str(error), duration=None, print_exception=False) from error
+        raise gr.Error(str(error), duration=MESSAGE_S, print_exception=False) from error
