@@ -15,6 +15,7 @@ demo: $(VENV)/.demo
 	$(BIN)/defectflow score $(DEMO)/models/fabric $(DEMO)/data/fabric/test --out $(DEMO)/results --part-regex "(part\d+)"
 	$(BIN)/defectflow report $(DEMO)/results
 	@echo "ONNX file: $(DEMO)/models/fabric/model.onnx"
+	@echo "Inspection station: $(BIN)/defectflow ui $(DEMO)/models --data $(DEMO)/data"
 
 # The pages are tested in Debian's Chromium: installed where that is possible, and skipped where it is not.
 chromium:
@@ -43,7 +44,7 @@ lint: $(VENV)/.test
 
 $(VENV)/.demo: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[train]"
+	$(BIN)/python -m pip install --quiet --editable ".[train,ui]"
 	touch $@
 
 $(VENV)/.test: pyproject.toml

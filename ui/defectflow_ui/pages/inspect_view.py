@@ -104,7 +104,7 @@ def _tile(inspection: Inspection, row: Judged) -> str:
     return (
         f'<button type="button" class="tile {now}" data-number="{row.number}" data-decision="{now}" title="{name}" '
         f'aria-pressed="{"true" if row.number == inspection.chosen else "false"}">{picture}{badge(now, small=True)}'
-        f'<span class="score">{score}</span>{changed}<span class="name">{name}</span></button>'
+        f'<span class="score">{score}</span>{changed}<span class="name"><bdi>{name}</bdi></span></button>'
     )
 
 

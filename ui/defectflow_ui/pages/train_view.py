@@ -130,7 +130,7 @@ def _tile(path: Path, name: str, shelf: Shelf, mark: str, more: str) -> str:
     return (
         f'<div class="shot" title="{shown}">'
         f'<span class="thumb"><img src="{address}" alt="" loading="lazy">{mark}</span>'
-        f'{more}<span class="name">{shown}</span></div>'
+        f'{more}<span class="name"><bdi>{shown}</bdi></span></div>'
     )
 
 
