@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is imported: on a busy machine its threads wait for each other in spinning loops, a hundred times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["COLUMNS"] = "200"  # or what commands print would be broken at the terminal's width, where there is one
 
 import pytest
 from postgres import INSTALL, binaries, new_schema, server
-from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, swatches
+from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, once, swatches
 
 from defectflow.cache import EmbeddingCache
 from defectflow.fitting import fit
@@ -21,23 +21,6 @@ from defectflow.runtime import Inspector
 from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
 from defectflow.store import Store
-
-
-def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that the first worker fills; the others wait for it. Nobody may change what is in it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        deadline = time.monotonic() + 300
-        while not (folder / ".made").exists():
-            assert time.monotonic() < deadline, f"{folder}: the worker that makes it has failed"
-            time.sleep(0.2)
-        return folder
-    make(folder)
-    (folder / ".made").touch()
-    return folder
 
 
 @pytest.fixture(scope="session")

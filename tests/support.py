@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -95,9 +98,26 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first worker fills; the others wait for it. Nobody may change what is in it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        deadline = time.monotonic() + 300
+        while not (folder / ".made").exists():
+            assert time.monotonic() < deadline, f"{folder}: the worker that makes it has failed"
+            time.sleep(0.2)
+        return folder
+    make(folder)
+    (folder / ".made").touch()
+    return folder
+
+
 def run(*command: str | Path, timeout_s: float = 120, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """A real process, with its output as plain text, however wide a line is."""
-    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    environment = os.environ | {"NO_COLOR": "1"}
     return subprocess.run(
         [str(word) for word in command],
         capture_output=True,

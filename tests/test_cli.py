@@ -40,7 +40,6 @@ Cli = Callable[..., Ended]
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """`defectflow ...` through its real entry, in this process: a fresh one would import for seconds."""
-    monkeypatch.setenv("COLUMNS", "200")
 
     def call(*words: str | Path) -> Ended:
         monkeypatch.setattr(sys, "argv", ["defectflow", *(str(word) for word in words)])

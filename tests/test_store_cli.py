@@ -36,7 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, uncalibrated_path: Path) ->
 
 def command(*words: str | Path, typed: str = "") -> str:
     """A command in this process, which spares starting one; what it printed. Raises what it refuses with."""
-    done = CliRunner().invoke(app, [str(word) for word in words], input=typed, env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app, [str(word) for word in words], input=typed)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == 0, done.output

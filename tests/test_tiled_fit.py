@@ -15,8 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import once
-from support import DEFECTFLOW, Pixels, fit_swatches, run, save, swatch, swatch_recipe
+from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, swatch_recipe
 
 from defectflow.cache import EmbeddingCache
 from defectflow.detector import build_detector

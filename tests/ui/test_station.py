@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 import signal
 import subprocess
@@ -229,7 +228,7 @@ def test_the_command_serves_and_the_first_verdict_comes_within_a_second(
     """The real process, on a warm model; the machine of the tests may be busy, so the best of four counts."""
     folder, port = bundles(), free_port()
     command = [str(DEFECTFLOW), "ui", str(folder), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"}) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
         context = browser.new_context(base_url=f"http://127.0.0.1:{port}")
