@@ -21,7 +21,6 @@ from defectflow.metrics import (
     ImageFigures,
     Interval,
     auroc,
-    clopper_pearson,
     image_figures,
     rejected_interval,
 )
@@ -31,6 +30,7 @@ from defectflow.runtime.card import Card
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.runtime.tradeoff import Estimate
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
 
 MAP_SIDE_PX = 512
@@ -42,25 +42,6 @@ NOT_CALIBRATED = "The bundle is uncalibrated: it has no thresholds, so overkill,
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """`count` of `of` parts, with the exact 95% interval (Clopper-Pearson) of the rate behind it."""
-
-    count: int
-    of: int
-
-    @property
-    def rate(self) -> float | None:
-        return self.count / self.of if self.of else None
-
-    @property
-    def interval(self) -> Interval:
-        return clopper_pearson(self.count, self.of)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"count": self.count, "of": self.of, "rate": self.rate, "interval": list(self.interval)}
-
-
-@dataclass(frozen=True, slots=True)
 class KindFigures:
     """One kind of defect against all good pictures."""
 
@@ -69,7 +50,7 @@ class KindFigures:
     parts: int
     image_auroc: float | None
     pixel: PixelFigures | None
-    escape: Share | None
+    escape: Estimate | None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -98,11 +79,11 @@ class Evaluation:
     """Per part, on the largest raw score over its pictures."""
     part_auroc_interval: Interval | None
     pixel: PixelFigures | None
-    overkill: Share | None
+    overkill: Estimate | None
     """Good parts that are not ok or review; a part's worst picture decides."""
-    review: Share | None
+    review: Estimate | None
     """Good parts that are review."""
-    escape: Share | None
+    escape: Estimate | None
     """Defective parts called ok."""
     overkill_expected: tuple[int, int] | None
     """95% of calibrations and test sets of these sizes give a count in this range, ends included."""
@@ -305,8 +286,8 @@ class _Parts:
         defective = frozenset(one.part for one in seen if one.defective)
         return cls(frozenset(score) - defective, defective, score, decision)
 
-    def share(self, among: frozenset[str], decisions: set[Decision]) -> Share:
-        return Share(sum(self.decision[part] in decisions for part in among), len(among))
+    def share(self, among: frozenset[str], decisions: set[Decision]) -> Estimate:
+        return Estimate(sum(self.decision[part] in decisions for part in among), len(among))
 
 
 def _per_kind(

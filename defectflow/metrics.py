@@ -211,17 +211,6 @@ class PixelCurve:
         return np.concatenate([[0.0], x, [1.0]]), np.concatenate([[0.0], y, [1.0]])
 
 
-def clopper_pearson(count: int, of: int) -> Interval:
-    """The exact 95% interval of a rate seen as `count` of `of`; (0, 1) where nothing was seen.
-
-    Source: Clopper, Pearson 1934, doi:10.1093/biomet/26.4.404.
-    """
-    if of == 0:
-        return 0.0, 1.0
-    interval = stats.binomtest(count, of).proportion_ci(CONFIDENCE, method="exact")
-    return float(interval.low), float(interval.high)
-
-
 def rejected_interval(calibration_parts: int, rank: int, test_parts: int) -> tuple[int, int]:
     """The central 95% of how many of m good test parts a calibrated threshold rejects.
 

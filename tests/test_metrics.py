@@ -13,7 +13,6 @@ from defectflow.metrics import (
     PixelCurve,
     auroc,
     average_precision,
-    clopper_pearson,
     f1_max,
     image_figures,
     rejected_interval,
@@ -159,16 +158,6 @@ def test_pixel_figures_need_good_and_defective_pixels() -> None:
         PixelCurve.count([np.zeros(4, np.float32)], [])
     with pytest.raises(DataError, match="above 0"):
         curve(*pictures(0, ties=False)).aupro(0.0)
-
-
-def test_clopper_pearson_against_closed_forms_and_its_definition() -> None:
-    assert clopper_pearson(0, 50) == pytest.approx((0.0, 1 - 0.025 ** (1 / 50)))
-    assert clopper_pearson(50, 50) == pytest.approx((0.025 ** (1 / 50), 1.0))
-    assert clopper_pearson(0, 0) == (0.0, 1.0)
-    low, high = clopper_pearson(7, 40)
-    generator = np.random.default_rng(0)
-    assert np.mean(generator.binomial(40, low, 400_000) >= 7) == pytest.approx(0.025, abs=0.002)
-    assert np.mean(generator.binomial(40, high, 400_000) <= 7) == pytest.approx(0.025, abs=0.002)
 
 
 @pytest.mark.parametrize(("n", "k", "m"), [(99, 95, 60), (40, 39, 200), (20, 20, 10)])

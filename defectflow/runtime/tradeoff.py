@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,9 @@ class Estimate:
         low = beta_quantile(tail, self.of, self.of - self.count + 1) if self.count else 0.0
         high = beta_quantile(1 - tail, self.of, self.of - self.count) if self.count < self.of else 1.0
         return low, high
+
+    def to_json(self) -> dict[str, Any]:
+        return {"count": self.count, "of": self.of, "rate": self.rate, "interval": list(self.interval)}
 
 
 @dataclass(frozen=True, slots=True)
