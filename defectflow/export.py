@@ -75,7 +75,7 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
 
 
 def _say_tiles(model: onnx.ModelProto, tiling: Tiling) -> None:
-    """The file says that it judges tiles. `rectangle` has no default: whoever knows nothing of tiles gets no verdict."""
+    """The file says that it judges tiles. `rectangle` has no default, so that others get no verdict."""
     model.metadata_props.add(key="defectflow.tiling", value=json.dumps(asdict(tiling)))
     model.doc_string = (
         "Judges one tile of a picture, not the picture. `rectangle` says where on the part the tile lies: left, top, "
