@@ -136,8 +136,8 @@ class Evaluation:
 
 
 def seen_in_fit(bundle: Bundle, pictures: Iterable[Picture]) -> list[Picture]:
-    """Good pictures whose pixels were in the fit: figures on them would flatter."""
-    fitted = fitted_digests(bundle)
+    """Good pictures whose pixels were in the fit or in a later calibration: figures on them would flatter."""
+    fitted = {*fitted_digests(bundle), *bundle.card.added_digests}
     seen = []
     for picture in pictures:
         with contextlib.suppress(ImageError):  # unreadable ones are the evaluation's to report

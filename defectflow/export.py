@@ -27,8 +27,6 @@ from defectflow.runtime.tiling import Tiling
 from defectflow.runtime.verdict import Measurement
 
 LARGEST_SIDE_PX = 30_000
-PLACED = "placed_rectangle"
-"""Inside a graph that judges tiles: the input `rectangle`, one for each."""
 
 
 def export_graph(detector: Detector) -> onnx.ModelProto:
@@ -77,21 +75,7 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
 
 
 def _say_tiles(model: onnx.ModelProto, tiling: Tiling) -> None:
-    """Where a tile lies becomes an input with a default, the whole part; and the file says that it judges tiles."""
-    graph = model.graph
-    for node in graph.node:
-        node.input[:] = [PLACED if name == RECTANGLE else name for name in node.input]
-    one_for_each = [
-        onnx.helper.make_node("Shape", ["image"], [f"{PLACED}_shape"], start=0, end=1),
-        onnx.helper.make_node("Concat", [f"{PLACED}_shape", f"{PLACED}_sides"], [f"{PLACED}_size"], axis=0),
-        onnx.helper.make_node("Expand", [RECTANGLE, f"{PLACED}_size"], [PLACED]),
-    ]
-    for position, node in enumerate(one_for_each):
-        graph.node.insert(position, node)
-    graph.initializer.append(onnx.numpy_helper.from_array(np.array([4], np.int64), f"{PLACED}_sides"))
-    graph.initializer.append(onnx.numpy_helper.from_array(WHOLE[None].numpy(), RECTANGLE))
-    (given,) = (value for value in graph.input if value.name == RECTANGLE)
-    given.type.tensor_type.shape.dim[0].dim_param = "N_or_1"
+    """The file says that it judges tiles. `rectangle` has no default, so that others get no verdict."""
     model.metadata_props.add(key="defectflow.tiling", value=json.dumps(asdict(tiling)))
     model.doc_string = (
         "Judges one tile of a picture, not the picture. `rectangle` says where on the part the tile lies: left, top, "

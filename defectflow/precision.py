@@ -118,7 +118,8 @@ def export_precision(
     card = card.model_copy(
         update={
             "distance_limit": limit,
-            "good_spread": float(np.std([item.score for item in after])),
+            # Of one or two pictures it says little, or is 0: then the unit stays that of the fp32 scores.
+            "good_spread": float(np.std([item.score for item in after])) if len(after) > 2 else card.good_spread,
             "export_parity": parity,
         }
     )

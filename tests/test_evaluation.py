@@ -13,17 +13,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from rich.console import Console
+from support import swatches
 
 from defectflow import evaluation
 from defectflow.cli.tables import tables
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
-from defectflow.evaluation import Evaluation, evaluate
+from defectflow.evaluation import Evaluation, evaluate, seen_in_fit
 from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
 from defectflow.pixels import shrink_mask
+from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.inspector import Inspector
+from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
 
 SIDE = 16
@@ -310,3 +313,15 @@ def test_tables_show_the_figures() -> None:
         console.print(table)
     text = console.export_text()
     assert "2 of 5" in text and "1 of 4" in text and "scratch" in text and "image AUROC" in text
+
+
+def test_pictures_that_calibrate_are_no_test(uncalibrated_copy: Path, swatch_folder: Path, tmp_path: Path) -> None:
+    """Those of the fit, and those that a calibration has added since."""
+    added = min(swatches(tmp_path / "added", 1, 100).glob("*.png"))
+    unseen = min(swatches(tmp_path / "unseen", 1, 200).glob("*.png"))
+    bundle = recalibrate(
+        open_bundle(uncalibrated_copy), rate=0.2, guarantee="expected", review_rate=0.3, more_good=[(added, "added")]
+    )
+    fitted = min(swatch_folder.glob("*.png"))
+    pictures = [Picture(path, path.stem, "good", "") for path in (fitted, added, unseen)]
+    assert [picture.path for picture in seen_in_fit(bundle, pictures)] == [fitted, added]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from support import DEFECTFLOW, digests, marked, run
+from support import DEFECTFLOW, digests, fit_swatches, marked, run, swatches
 
 from defectflow.errors import BundleError, DataError, SettingsError
 from defectflow.precision import Exported, export_precision
@@ -160,6 +160,17 @@ def test_the_command_says_what_it_has_made(bundle_path: Path, sample: Path, tmp_
     again = run(DEFECTFLOW, "export", bundle_path, out, "--precision", "fp16", "--data", sample)
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+def test_one_tune_part_has_no_spread(tmp_path: Path) -> None:
+    """Its differences still need a unit, which is then that of the bundle it was made from."""
+    good = swatches(tmp_path / "good", 8)
+    fit_swatches(good, tmp_path / "few")
+    few = open_bundle(tmp_path / "few")
+    assert (few.card.parts.tune, few.card.calibration) == (1, None)
+    made = export_precision(few, "fp16", [good], tmp_path / "half").bundle
+    assert made.card.good_spread == few.card.good_spread > 0
+    assert verify(made, threads=1, core=False).passed
 
 
 def test_the_region_of_interest_at_every_grid() -> None:

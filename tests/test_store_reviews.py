@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
 from defectflow.errors import CalibrationError, ImageError, StoreError
-from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import file_digest, fitted_parts, open_bundle
+from defectflow.runtime import Inspector, Verdict
+from defectflow.runtime.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
 from defectflow.runtime.card import Card
+from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.store import Answer, Query, Seen, Store, StoreSettings
 from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts
 from defectflow.store.settings import ReviewSettings
@@ -225,6 +227,24 @@ def test_no_part_both_trains_and_calibrates(log: Store, bundle: Path, tmp_path: 
     assert not training & calibrating
 
 
+def test_a_calibration_picture_under_another_name_does_not_train(log: Store, bundle: Path, swatch_folder: Path) -> None:
+    """Whoever drops the fit's own folder on the page finds some of its parts in the grey band, under names of files."""
+    opened = open_bundle(bundle)
+    sides = fitted_digests(opened)
+    paths = {side: path for path in swatch_folder.glob("*.png") if (side := sides.get(pixel_digest(read_raw(path))))}
+    audit(log, 0.0)
+    again = [Seen(path.name, item, None, path) for path, item in _inspected(bundle, list(paths.values()))]
+    log.record(opened.card, [replace(seen, item=_as_review(seen)) for seen in again], by="a", source="t")
+    for item in log.history.search(Query(limit=len(again))):
+        log.reviews.answer(item.id, Answer.GOOD, by="anna")
+    assert set(paths) == {"train", "tune", "calibration"}
+    assert [files for _, files in training_parts(log, opened)] == [(paths["train"],)]
+
+
+def _inspected(bundle: Path, paths: list[Path]) -> Iterator[tuple[Path, Verdict]]:
+    return zip(paths, Inspector(bundle).inspect(paths), strict=True)
+
+
 def _as_review(seen: Seen) -> object:
     from defectflow.runtime import Decision
 
@@ -268,6 +288,33 @@ def test_an_unreadable_picture_of_an_audit_part_counts_as_missing(log: Store, bu
         log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
     with pytest.raises(CalibrationError, match="4 unreadable"):
         propose(log, open_bundle(bundle))
+
+
+def test_a_good_part_of_which_nobody_knows_whether_it_is_new_counts_as_missing(
+    log: Store, bundle: Path, tmp_path: Path
+) -> None:
+    """A line that moves rejected pictures away before they are recorded must not thin out the unusual ones."""
+    card = open_bundle(bundle).card
+    moved = [replace(seen, picture=None) for seen in real(tmp_path, Inspector(bundle), range(500, 504), named=False)]
+    log.record(card, moved, by="a", source="t")
+    answer_all(log, card)
+    with pytest.raises(CalibrationError, match=r"4 of 64 audit parts .* 4 answered good but uncountable"):
+        propose(log, open_bundle(bundle))
+
+
+def test_another_audit_rate_draws_no_part_that_was_seen_before(store: Store) -> None:
+    """Mostly rejected parts come back for another look; drawn then, they would crowd the sample with high scores."""
+    audit(store, 0.0)
+    record_parts(store, CARD, {"1": 0.1, "2": 9.0})
+    audit(store, 1.0)
+    record_parts(store, CARD, {"2": 9.5, "3": 0.3})
+    audit(store, 0.0)
+    record_parts(store, CARD, {"3": 0.4})
+    assert {part.part: part.audit for part in store.reviews.parts(CARD.bundle_id)} == {
+        "1": False,
+        "2": False,
+        "3": True,
+    }
 
 
 def test_a_version_of_another_model_is_refused(log: Store, bundle: Path) -> None:

@@ -159,11 +159,9 @@ def test_the_score_is_the_largest_of_the_lone_files_tile_scores(tiled_path: Path
     assert scores.max() == pytest.approx(verdict.score, abs=TOLERANCE * tiled.card.good_spread)
     assert decisions.max() == verdict.decision
     assert np.sqrt(np.mean((tiling.shares @ gate) ** 2)) == pytest.approx(verdict.distance, rel=1e-4)
-    # Without a rectangle, each picture of the batch is taken for the whole part.
-    whole = np.tile(np.float32([0, 0, 1, 1]), (len(tiles), 1))
-    np.testing.assert_array_equal(
-        session.run(["score"], {"image": tiles})[0], session.run(["score"], {"image": tiles, "rectangle": whole})[0]
-    )
+    # Whoever takes the file for one that judges pictures gets no verdict, rather than a wrong one.
+    with pytest.raises(ValueError, match="rectangle"):
+        session.run(["decision"], {"image": picture[None]})
 
 
 def test_the_lone_file_says_that_it_judges_tiles(tiled_path: Path) -> None:

@@ -141,7 +141,7 @@ def evaluate(
     fitted = seen_in_fit(inspector.bundle, pictures)
     if fitted:
         err.print(
-            f"[yellow]note:[/yellow] {len(fitted)} of these pictures were in the fit, the first "
+            f"[yellow]note:[/yellow] {len(fitted)} of these pictures were in the fit or calibrate it, the first "
             f"{escape(str(fitted[0].path))}: the figures flatter; give pictures that were kept apart",
             highlight=False,
         )

@@ -80,7 +80,8 @@ def from_reviews(
         audit = proposal.audit
         _say(
             f"Audit sample: {audit.parts} parts: {audit.good} good, {audit.defective} defective, {audit.not_this_part} "
-            f"not this part, {audit.unanswered} unanswered, {audit.skipped} skipped, {audit.unreadable} unreadable."
+            f"not this part, {audit.unanswered} unanswered, {audit.skipped} skipped, {audit.unreadable} unreadable, "
+            f"{audit.uncounted} answered good but uncountable."
         )
         for part, why in audit.left_out:
             _say(f"  {part}: left out: {why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +13,7 @@ from defectflow.errors import ImageError
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Comparison
-from defectflow.runtime.verdict import Decision, Measurement, Verdict
+from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide
 
 LISTED = 20
 """Flipped pictures that a comparison names, at most."""
@@ -75,12 +76,12 @@ class Tally:
         self.total += difference
         self.compared += 1
         self.correlation = float(np.minimum(self.correlation, _correlation(was.anomaly_map, item.anomaly_map)))
-        if self.calibration is None or not isinstance(item, Verdict):
-            return
-        if _near_a_limit(was, self.card, self.calibration, tolerance):
-            self.borderline.add(name)
-        elif was.decision != item.decision:
+        possible = _possible(was, self.card, self.calibration, tolerance)
+        found = item.decision if isinstance(item, Verdict) else (Decision.INVALID if item.gated else Decision.OK)
+        if found not in possible:
             self.flipped[name] = None
+        elif len(possible) > 1:
+            self.borderline.add(name)
 
     def row(self, p95_ms: float) -> Comparison:
         return Comparison(
@@ -89,7 +90,7 @@ class Tally:
             pictures=len(self.pictures),
             refused=len(self.refused),
             flips=len(self.flipped),
-            borderline=len(self.borderline),
+            borderline=len(self.borderline.difference(self.flipped)),
             largest_difference=self.largest,
             mean_difference=self.total / self.compared if self.compared else 0.0,
             map_correlation=self.correlation,
@@ -111,16 +112,23 @@ class Tally:
                 f"{self.largest:.2g} standard deviations of the good scores, more than the tolerance of {tolerance:g}; "
                 "accept that with --tolerance, or choose other ways to run it with --provider and --core"
             )
+        elif not self.compared:
+            said.append(f"{where}: none of {len(self.pictures)} can be used, so nothing was compared; give others")
         return said
 
 
-def _near_a_limit(was: Reference, card: Card, calibration: Calibration, tolerance: float) -> bool:
-    """Whether differences within the tolerance could change the verdict."""
-    cuts = (calibration.threshold.value, calibration.review.value)
-    return (
-        any(abs(was.score - cut) <= tolerance * card.good_spread for cut in cuts)
-        or abs(was.distance - card.distance_limit) <= tolerance * card.distance_limit
-    )
+def _possible(was: Reference, card: Card, calibration: Calibration | None, tolerance: float) -> set[Decision]:
+    """The verdict, and those that differences within the tolerance could make of it. While uncalibrated, the gate's."""
+    cuts = (math.inf, math.inf) if calibration is None else (calibration.threshold.value, calibration.review.value)
+    possible = set() if was.decision is None else {was.decision}
+    near, limit = tolerance * card.distance_limit, card.distance_limit
+    if not was.distance + near <= limit:
+        possible.add(Decision.INVALID)
+    if was.distance - near <= limit:
+        near = tolerance * card.good_spread
+        least, most = (decide(score, *cuts, gated=False) for score in (was.score - near, was.score + near))
+        possible.update(Decision(number) for number in range(least, most + 1))
+    return possible
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

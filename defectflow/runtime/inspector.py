@@ -23,7 +23,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from defectflow.errors import BundleError, ImageError
-from defectflow.runtime.bundle import CORE, Bundle, check_file, open_bundle
+from defectflow.runtime.bundle import CORE, MODEL, Bundle, check_file, open_bundle
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image_file
@@ -70,8 +70,8 @@ class Inspector:
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
         if core and CORE not in self.card.checksums:
             raise BundleError(f"{self.bundle.path}: has no {CORE}; fit again, or run the whole graph")
-        if core:
-            check_file(self.bundle.path, CORE, self.card)
+        if core or isinstance(bundle, Bundle):  # calibrated since it was opened, it would judge by other thresholds
+            check_file(self.bundle.path, CORE if core else MODEL, self.card)
         model = self.bundle.core if core else self.bundle.model
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=wanted)

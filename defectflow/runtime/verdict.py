@@ -88,7 +88,8 @@ class Measurement:
 
     @property
     def gated(self) -> bool:
-        return not self.distance <= self.distance_limit  # also where it is not a number
+        # In float32, as the graph compares; also where it is not a number.
+        return not np.float32(self.distance) <= np.float32(self.distance_limit)
 
     @property
     def calibrated_score(self) -> float:

@@ -95,8 +95,6 @@ def verify(
     for name in bundle.card.checksums:
         if name != CARD:  # checked when it was opened
             check_file(bundle.path, name, bundle.card)
-    if tolerance is None:
-        tolerance = bundle.card.tolerance
     golden = read_golden(bundle)
     backends, notes = open_backends(bundle, providers, core, threads)
     lossy, problems = _decoding(bundle, golden)

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.errors import CalibrationError
+from defectflow.errors import CalibrationError, ImageError
 from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
 from defectflow.runtime.calibration import Calibration, Guarantee
 from defectflow.runtime.card import CalibrationPart, Card
+from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.verdict import decide
 from defectflow.store.records import PRECEDENCE, Answer, CalibrationVersion, PartInspection, Word
 from defectflow.store.versions import unchanged
@@ -40,6 +42,8 @@ class AuditTally:
     unanswered: int
     unreadable: int
     """Parts with a picture that could not be read; they count as unanswered."""
+    uncounted: int
+    """Answered good, but nobody knows whether they are new, or one part; they count as unanswered, too."""
     left_out: tuple[tuple[str, str], ...]
     """(part, reason): answered good, but no new evidence."""
 
@@ -49,7 +53,7 @@ class AuditTally:
 
     @property
     def missing(self) -> int:
-        return self.skipped + self.unanswered + self.unreadable
+        return self.skipped + self.unanswered + self.unreadable + self.uncounted
 
     @property
     def missing_share(self) -> float:
@@ -129,8 +133,9 @@ def propose(
     if audit.missing_share > limit:
         raise CalibrationError(
             f"{audit.missing} of {audit.parts} audit parts have no answer ({audit.unanswered} waiting, {audit.skipped} "
-            f"skipped, {audit.unreadable} unreadable): {audit.missing_share:.1%}, at most {limit:.0%} may. The missing "
-            "ones may be the unusual ones; answer them first."
+            f"skipped, {audit.unreadable} unreadable, {audit.uncounted} answered good but uncountable): "
+            f"{audit.missing_share:.1%}, at most {limit:.0%} may. The missing ones may be the unusual ones; answer "
+            "them first."
         )
     if not added:
         raise CalibrationError(
@@ -183,17 +188,23 @@ def rejudged(part: PartInspection, calibration: Calibration) -> Word:
 def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[Path, ...]]]:
     """Parts that may join the training of a re-fit, with their pictures: answered good, and not of the audit sample.
 
-    Parts that calibrate or tune the bundle stay on their side. Parts whose pictures are gone are left out.
+    Parts that calibrate or tune the bundle stay on their side, under whatever name their pictures came back. Parts
+    whose pictures are gone are left out.
     """
     sides = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
+    kept_apart = {digest for digest, side in fitted_digests(bundle).items() if side != "train"}
+    kept_apart.update(bundle.card.added_digests)
     found = []
     for part in store.reviews.parts(bundle.card.bundle_id, asked=True):
         if part.audit or part.answer is not Answer.GOOD or sides.get(part.part, "train") != "train":
             continue
         pictures = [store.picture(picture) for picture in part.pictures]
         readable = tuple(dict.fromkeys(picture for picture in pictures if picture is not None))
-        if len(readable) == len({picture.sha256 for picture in part.pictures}):
-            found.append((part, readable))
+        if len(readable) < len({picture.sha256 for picture in part.pictures}):
+            continue
+        with suppress(ImageError):  # unreadable by now: as if it were gone
+            if kept_apart.isdisjoint(pixel_digest(read_raw(picture)) for picture in readable):
+                found.append((part, readable))
     return found
 
 
@@ -202,7 +213,7 @@ def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTall
     used_parts = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
     used = set(fitted_digests(bundle)) | set(bundle.card.added_digests)
     counts = dict.fromkeys((*Answer, None), 0)
-    unreadable = 0
+    unreadable = uncounted = 0
     left_out, added = list[tuple[str, str]](), list[PartInspection]()
     for part in drawn:
         if any(picture.score is None for picture in part.pictures):
@@ -217,21 +228,24 @@ def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTall
         elif digests & used:
             left_out.append((part.part, "the very picture was used already, in the fit or in a calibration"))
         elif None in digests:
+            uncounted += 1  # whether a picture stayed at hand may depend on its verdict
             left_out.append((part.part, "its picture was not at hand, so nobody knows whether the fit has seen it"))
         elif bundle.card.parts_known != part.pictures[0].part_known and (
             bundle.card.parts_known or len({picture.sha256 for picture in part.pictures}) > 1
         ):
+            uncounted += int(part.pictures[0].part_known)  # several pictures: mostly rejected parts are looked at again
             left_out.append((part.part, "is not counted as the calibration counts: by part, or by picture"))
         else:
             used |= {str(digest) for digest in digests}
             added.append(part)
     tally = AuditTally(
-        good=counts[Answer.GOOD],
+        good=counts[Answer.GOOD] - uncounted,
         defective=counts[Answer.DEFECTIVE],
         not_this_part=counts[Answer.NOT_THIS_PART],
         skipped=counts[Answer.SKIP],
         unanswered=counts[None],
         unreadable=unreadable,
+        uncounted=uncounted,
         left_out=tuple(left_out),
     )
     return tally, added

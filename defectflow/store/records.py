@@ -161,7 +161,8 @@ class PartInspection:
 
     @property
     def audit(self) -> bool:
-        return any(picture.audit for picture in self.pictures)
+        """Drawn when it was first seen. Mostly rejected parts come back, so another rate must not draw them then."""
+        return self.pictures[0].audit
 
     @property
     def answer(self) -> Answer | None:

@@ -30,6 +30,7 @@ from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.image import read_image
+from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
@@ -433,3 +434,30 @@ def test_a_mark_is_found_where_it_is(inspector: Inspector, ring: NDArray[np.uint
     row, column = np.unravel_index(verdict.map_at_full_size().argmax(), (256, 256))
     assert 90 <= row <= 120
     assert 30 <= column <= 110
+
+
+def test_a_bundle_that_was_calibrated_since_it_was_opened_is_refused(bundle_copy: Path) -> None:
+    """Its graph would decide by new thresholds, and the verdict would name the old ones."""
+    opened = open_bundle(bundle_copy)
+    recalibrate(opened, rate=0.5, guarantee="expected", review_rate=0.9)
+    with pytest.raises(BundleError, match=r"model\.onnx: is damaged or was altered"):
+        Inspector(opened)
+
+
+def test_the_gate_is_the_graphs_to_the_last_bit() -> None:
+    """A limit in double precision that float32 rounds up: the graph lets through what lies between the two."""
+    limit = 1.0 - 2.0**-30
+    assert np.float32(limit) == 1.0
+    values = dict.fromkeys(("score", "height_px", "width_px", "milliseconds"), 1.0)
+    item = Measurement(
+        **values,  # type: ignore[arg-type]
+        anomaly_map=np.zeros((2, 2), np.float32),
+        distance=1.0,
+        distance_limit=limit,
+        embedding=np.zeros(2, np.float32),
+        geometry=Geometry("stretch", None),
+        sha256=None,
+    )
+    assert not item.gated
+    assert dataclasses.replace(item, distance=float(np.nextafter(np.float32(1), np.float32(2)))).gated
+    assert dataclasses.replace(item, distance=float("nan")).gated

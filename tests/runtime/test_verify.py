@@ -238,6 +238,28 @@ def test_a_picture_near_a_threshold_is_borderline(bundle_copy: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_near_a_threshold_only_the_verdicts_beside_it_are_borderline(bundle_copy: Path) -> None:
+    """A score just below the threshold may come out as a defect elsewhere, but never as a foreign picture."""
+    card = open_bundle(bundle_copy).card
+    assert card.calibration is not None
+    score = json.loads((bundle_copy / EXPECTED).read_text())["native-3.png"]["score"]
+    above = card.calibration.threshold.model_copy(update={"value": score + 0.1 * TOLERANCE * card.good_spread})
+    calibration = card.calibration.model_copy(update={"threshold": above, "review": above})
+    save_bundle(bundle_copy, card.model_copy(update={"calibration": calibration}))
+    remembering(bundle_copy, 0, "native-3.png", distance=2 * card.distance_limit)
+    result = verified(bundle_copy)
+    assert (result.flips, result.comparisons[0].flipped) == (1, ("native-3.png",))
+    assert not result.passed
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_thresholds_there_is_still_a_gate(uncalibrated_copy: Path) -> None:
+    limit = open_bundle(uncalibrated_copy).card.distance_limit
+    remembering(uncalibrated_copy, 0, distance=2 * limit)
+    assert verified(uncalibrated_copy).comparisons[0].flipped == ("native-0.png",)
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_huge_score_of_a_foreign_picture_is_no_alarm(bundle_copy: Path) -> None:
     """Good scores are no measure of a score far from all parts: there, rounding noise exceeds their spread."""
     expected = json.loads((bundle_copy / EXPECTED).read_text())
@@ -286,6 +308,9 @@ def test_your_pictures_that_cannot_be_read_are_counted(bundle_path: Path, sample
     result = verified(bundle_path, images=[good, broken])
     assert result.passed
     assert (result.comparisons[1].pictures, result.comparisons[1].refused) == (2, 1)
+    result = verified(bundle_path, images=[broken])
+    assert not result.passed, "nothing was compared"
+    assert "none of 1 can be used" in result.problems[0]
 
 
 @pytest.mark.usefixtures("quick")
