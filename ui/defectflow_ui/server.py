@@ -28,6 +28,8 @@ from defectflow_ui.words import common as words
 
 ANSWERED_TOGETHER = 16
 """Handlers that run at the same time."""
+MOST_WAITING = 1000
+"""Events that wait for a handler; beyond them the server says that it is busy, before its memory is full."""
 MOST_DROPS = 8
 """Drops of one session that are kept; beyond them the oldest one's pictures go."""
 PATH_COMPONENTS = (
@@ -47,7 +49,7 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
     """The ASGI app. Raises TypeError where a page breaks the rules that keep the station safe."""
     blocks = build_frame(station)
     _check(blocks)
-    blocks.queue(default_concurrency_limit=ANSWERED_TOGETHER)
+    blocks.queue(default_concurrency_limit=ANSWERED_TOGETHER, max_size=MOST_WAITING)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
