@@ -64,6 +64,20 @@ def test_a_changed_role_counts_at_once(guarded: Running) -> None:
     assert client.post("/drop").status_code == 401
 
 
+def test_a_changed_password_ends_sessions_at_once(guarded: Running) -> None:
+    users = guarded.station.store.users
+    users.add("leaked", Role.OPERATOR, PASSWORD, by="test")
+    client = guarded.client("leaked")
+    users.set_role("leaked", Role.ENGINEER, by="test")
+    assert client.get("/config").status_code == 200, "a role is no password"
+    users.set_password("leaked", PASSWORD, by="test")
+    assert client.get("/config").status_code == 401
+    client = guarded.client("leaked")
+    users.remove("leaked", by="test")
+    users.add("leaked", Role.OPERATOR, PASSWORD, by="test")
+    assert client.get("/config").status_code == 401, "somebody else by the same name"
+
+
 def test_sessions_are_apart(guarded: Running) -> None:
     first, second = guarded.client("operator"), guarded.client("engineer")
     drop = first.post("/drop").json()["drop"]
@@ -161,6 +175,25 @@ def test_a_forged_file_is_refused(local: Running) -> None:
 def test_large_requests_are_not_read(local: Running) -> None:
     body = b'{"data": ["' + b"x" * 5_000_000 + b'"], "fn_index": 0, "session_hash": "x"}'
     assert local.client().post("/gradio_api/queue/join", content=body).status_code == 413
+
+
+def test_the_path_that_is_routed_is_the_one_that_is_checked(local: Running) -> None:
+    """Whatever a Host header would make of it: it must not turn one address into another that is allowed."""
+    client = local.client()
+    host = local.url.removeprefix("http://")
+    for forged in (f"{host}/config?", f"{host}/sign-in#", "localhost/sign-in?", f"x@{host}", f"{host}\\", ""):
+        for path in ("/gradio_api/file=/etc/passwd", "/config"):
+            assert client.get(path, headers={"Host": forged}).status_code == 400, forged
+    assert client.get("/config", headers={"Host": host.upper()}).status_code == 200
+
+
+def test_nonsense_is_refused_before_it_reaches_a_handler(local: Running) -> None:
+    client = local.client()
+    half = client.post("/gradio_api/queue/join", content=b'{"data": ["\\ud800"], "fn_index": 0, "session_hash": "x"}')
+    assert half.status_code == 400
+    for number in ("9" * 30, "9" * 5000, "-1", "x", []):
+        answer = call(client, "history-list", "inspection", [], {"inspection": number})
+        assert "Nothing" in answer["output"]["error"], number
 
 
 def test_other_hosts_and_other_sites_are_refused(local: Running) -> None:

@@ -78,7 +78,7 @@ class SignIn:
             return _page(words.refused(str(error)), 401)
         self._attempts.succeeded(address)
         self._station.sessions.end(request.cookies.get(COOKIE))
-        session = self._station.sessions.begin(user.name)
+        session = self._station.sessions.begin(user.name, user.key)
         answer = RedirectResponse("/", 303)
         answer.headers.append("Set-Cookie", cookie(session, request.url.scheme == "https"))
         return answer
