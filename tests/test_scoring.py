@@ -137,10 +137,11 @@ def test_the_table_holds_the_journals_rows(bundle_path: Path, folder: Path, tmp_
 
 
 def test_no_name_is_run_as_a_formula() -> None:
-    names = ["=1+2.png", "+a", "-b", "@c", "\td", "\re", "\nf", "a=b.png", "'g", ""]
+    names = ["=1+2.png", "+a", "-b", "@c", "\td", "\re", "\nf", "a\r=b.png", "'g", ""]
     rows = [{"file": name, "score": -0.25, "regions": "[]", "error": None} for name in names]
     read = list(csv.DictReader(io.StringIO(as_csv(rows), newline="")))
-    assert [row["file"] for row in read] == [*(f"'{name}" for name in names[:7]), *names[7:]]
+    expected = [*(f"'{name}" for name in names[:7]), *names[7:]]
+    assert [row["file"] for row in read] == [name.replace("\r", "\n") for name in expected]
     assert {row["score"] for row in read} == {"-0.25"}, "a negative number stays one"
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+FORMULA = ("=", "+", "-", "@", "\t", "\n")
 """What a formula begins with; some spreadsheets skip white space before it."""
 
 
 def cell(value: Any) -> Any:
     """Text that begins like a formula gets an apostrophe, which a spreadsheet takes for "this is text".
 
+    Its line ends become newlines, which a writer quotes: a lone carriage return it leaves bare, and a row would begin.
     Numbers stay numbers, negative ones too; other text is left as it is.
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(FORMULA) else text
