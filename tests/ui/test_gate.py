@@ -16,7 +16,7 @@ from defectflow_ui.theme import block
 from running import PASSWORD, Running, call
 from support import DEFECTFLOW, run
 
-from defectflow.errors import DataError
+from defectflow.errors import DataError, StoreError
 from defectflow.store import Role, Store
 
 
@@ -111,6 +111,19 @@ def test_guessing_passwords_is_slowed_down(guarded: Running) -> None:
         right = client.post("/sign-in", data={"name": "guessed", "password": PASSWORD})
         assert right.status_code == 401
         assert "wait" in right.text
+
+
+def test_a_store_that_cannot_be_written_is_said_without_its_place(
+    guarded: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("/secret/inspections.db: database or disk is full")
+
+    monkeypatch.setattr(guarded.station.store.users, "authenticate", full)
+    answer = httpx.post(f"{guarded.url}/sign-in", data={"name": "viewer", "password": PASSWORD})
+    assert answer.status_code == 503
+    assert "secret" not in answer.text
+    assert "cannot be written" in answer.text
 
 
 def test_an_address_may_not_try_names_without_end() -> None:
