@@ -220,7 +220,10 @@ def test_other_hosts_and_other_sites_are_refused(local: Running) -> None:
     assert httpx.get(local.url, headers=embedded).status_code == 403
     assert httpx.get(f"{local.url}/config").status_code == 401
     assert len(list(local.station.sessions)) == before, "no session begins for what is not a page"
-    assert httpx.get(local.url, headers=followed).status_code == 200
+    linked = httpx.get(local.url, headers=followed)
+    assert linked.status_code == 200
+    assert "set-cookie" not in linked.headers, "or an open tab would lose its session"
+    assert 'content="0; url=/"' in linked.text
 
 
 def test_the_browser_is_told_to_stay_here(local: Running) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.station import LOCAL_USER, Station
@@ -29,6 +29,9 @@ them: no path or address that a browser sends is ever opened."""
 OURS = re.compile(r"/(shelf/[\w-]+|drop(/[\w-]+(/end)?)?|sign-out)")
 FILE_DATA = "gradio.FileData"
 """What Gradio would take for a file of its own, whose path it would open."""
+AGAIN = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>DefectFlow</title>'
+"""For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
+session. Asked for from this page, it comes along."""
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     # Gradio builds functions from strings and has scripts in its page.
@@ -60,6 +63,8 @@ class Gate:
         if answer is None and session is None and not OPEN.fullmatch(path):
             if request.method != "GET" or path != "/":
                 answer = _refuse(401, words.sign_in_again)
+            elif request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+                answer = HTMLResponse(AGAIN)
             elif self._station.store.users.any():
                 answer = RedirectResponse("/sign-in", 303)
             else:
