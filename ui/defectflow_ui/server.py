@@ -121,8 +121,8 @@ class _OwnRoutes:
             return _nothing()
         try:
             content = await run_in_threadpool(item.make)
-        except (DefectFlowError, OSError) as error:
-            return PlainTextResponse(str(error), 410)
+        except (DefectFlowError, OSError):  # what it says names the server's folders
+            return PlainTextResponse(words.no_longer_there, 410)
         headers = {"Cache-Control": "private, max-age=3600"}
         if isinstance(content, Path):
             return FileResponse(content, media_type=item.media_type, filename=item.filename, headers=headers)
