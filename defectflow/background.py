@@ -107,7 +107,7 @@ class Task:
         """The latest of each stage, in the order in which they began."""
         latest: dict[str, Progress] = {}
         with contextlib.suppress(FileNotFoundError):
-            for line in (self.folder / PROGRESS).read_text(encoding="utf-8").splitlines():
+            for line in (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError, KeyError):  # the last line may be half-written
                     step = json.loads(line)
                     latest[step["stage"]] = Progress(step["stage"], step["done"], step["total"], step["note"])
@@ -153,9 +153,12 @@ def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any]
 
 
 def tasks(root: Path) -> list[Task]:
-    """All tasks below a folder, newest first."""
-    folders = sorted((path.parent for path in root.glob(f"*/{TASK}")), reverse=True)
-    return [open_task(folder) for folder in folders]
+    """All tasks below a folder, newest first; without those that a power cut has left without content."""
+    found = []
+    for path in sorted(root.glob(f"*/{TASK}"), reverse=True):
+        with contextlib.suppress(DataError):
+            found.append(open_task(path.parent))
+    return found
 
 
 def open_task(folder: Path) -> Task:
@@ -167,7 +170,7 @@ def open_task(folder: Path) -> Task:
             for one in body["steps"]
         )
         return Task(folder, body["title"], steps, body["started"], body["notes"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: holds no task ({error}); it may have been removed") from error
 
 
@@ -254,7 +257,7 @@ def _stop(processes: Iterable[tuple[int, float]]) -> None:
 
 
 def _read_status(folder: Path) -> Status:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # after a power cut it may be empty
         said = json.loads((folder / STATE).read_text(encoding="utf-8"))
         return Status(**{**said, "processes": tuple((pid, created) for pid, created in said["processes"])})
     return Status("running")

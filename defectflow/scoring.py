@@ -28,6 +28,7 @@ from defectflow.dataset import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
+from defectflow.runtime.cells import cell
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.overlay import overlay
@@ -270,11 +271,11 @@ def flatten(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
-    """A table as CSV text."""
+    """A table as CSV text, in which no name is run as a formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["file"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

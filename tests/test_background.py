@@ -108,6 +108,17 @@ def test_a_recycled_process_number_is_nobody_s_supervisor(tmp_path: Path) -> Non
     assert not (folder / CANCEL).exists()
 
 
+def test_what_a_power_cut_emptied_hides_no_other_task(tmp_path: Path) -> None:
+    whole, emptied, odd = (new_folder(tmp_path) for _ in range(3))
+    (whole / "task.json").write_text('{"title": "t", "steps": [], "started": "", "notes": {}}')
+    (whole / STATE).write_text("")
+    (emptied / "task.json").write_text("")
+    (odd / "task.json").write_text("[]")
+    (found,) = tasks(tmp_path)
+    assert found.name == whole.name
+    assert found.status().state == "ended"
+
+
 def test_no_task(tmp_path: Path) -> None:
     assert tasks(tmp_path) == []
     with pytest.raises(DataError, match="holds no task"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.image import read_image
 from defectflow.runtime.progress import Progress
 from defectflow.runtime.recalibrate import recalibrate
-from defectflow.scoring import Tally, score_folder
+from defectflow.scoring import Tally, as_csv, score_folder
 
 VARYING = ("milliseconds",)
 MEASURED = ("score", "distance")
@@ -133,6 +134,15 @@ def test_the_table_holds_the_journals_rows(bundle_path: Path, folder: Path, tmp_
     elif form == "parquet":
         read = pyarrow.parquet.read_table(out / "results.parquet").to_pylist()
         assert [{**row, "regions": json.loads(row["regions"])} for row in read] == rows
+
+
+def test_no_name_is_run_as_a_formula() -> None:
+    names = ["=1+2.png", "+a", "-b", "@c", "\td", "\re", "\nf", "a\r=b.png", "'g", ""]
+    rows = [{"file": name, "score": -0.25, "regions": "[]", "error": None} for name in names]
+    read = list(csv.DictReader(io.StringIO(as_csv(rows), newline="")))
+    expected = [*(f"'{name}" for name in names[:7]), *names[7:]]
+    assert [row["file"] for row in read] == [name.replace("\r", "\n") for name in expected]
+    assert {row["score"] for row in read} == {"-0.25"}, "a negative number stays one"
 
 
 def test_overlays_and_masks_have_the_pictures_size(bundle_path: Path, folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,6 +136,22 @@ def test_pictures_by_copy(store: Store, tmp_path: Path) -> None:
     for number in twice:
         assert store.picture(store.history.get(number)).read_bytes() == content
     assert len([file for file in (tmp_path / "kept").rglob("*") if file.is_file()]) == 1
+
+
+def test_one_picture_kept_by_many_at_once(tmp_path: Path) -> None:
+    with Store.open(str(tmp_path / "s.db")) as store:
+        store.configure(StoreSettings(pictures="copy"), by="a")
+        for turn in range(8):
+            _, seen = pictured(tmp_path, f"{turn}.png", turn)
+
+            def keep(_: int, seen: Seen = seen) -> list[int]:
+                return store.record(CARD, [seen], by="a", source="ui")
+
+            with ThreadPoolExecutor(8) as pool:
+                assert len(set(map(tuple, pool.map(keep, range(8))))) == 8
+        kept = [file for file in (tmp_path / "s.db.pictures").rglob("*") if file.is_file()]
+        assert len(kept) == 8, "and nothing unfinished"
+        assert store.verify().passed
 
 
 def test_no_pictures(store: Store, tmp_path: Path) -> None:

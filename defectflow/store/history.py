@@ -10,6 +10,7 @@ from typing import Any, Literal, TextIO
 
 from sqlalchemy import Select, case, func, select
 
+from defectflow.runtime.cells import cell
 from defectflow.store import schema
 from defectflow.store.database import Database
 from defectflow.store.records import (
@@ -25,7 +26,6 @@ from defectflow.store.records import (
 
 _table = schema.inspections
 EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 PAGE = 1000
 
 
@@ -118,7 +118,7 @@ class History:
         count = 0
         with self._database.reading() as connection:
             for row in connection.execution_options(yield_per=PAGE).execute(wanted):
-                writer.writerow([_harmless(value) for value in row])
+                writer.writerow([cell(value) for value in row])
                 count += 1
         return count
 
@@ -140,8 +140,3 @@ def _where(statement: Select[Any], query: Query) -> Select[Any]:
     if query.audit is not None:
         statement = statement.where(columns.audit == int(query.audit))
     return statement
-
-
-def _harmless(value: Any) -> Any:
-    """A file may be named like a formula, which a spreadsheet would run."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -215,6 +215,8 @@ class User:
     name: str
     role: Role
     since: datetime
+    key: int
+    """Number of the row that set the password: another one after each change, so that sessions from before can end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

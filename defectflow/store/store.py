@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -173,7 +174,7 @@ class Store:
         if not copy.is_file():
             try:
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                partial = copy.with_name(f"{copy.name}.partial")
+                partial = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}.partial")  # others may keep it, too
                 shutil.copyfile(seen.picture, partial)
                 partial.replace(copy)
             except OSError as error:

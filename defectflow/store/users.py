@@ -109,7 +109,9 @@ def _standing(rows: Sequence[Row[Any]]) -> dict[str, tuple[User, str]]:
         before = found.pop(row.name, None)
         if row.role is not None:
             since = datetime.fromisoformat(row.at) if before is None else before[0].since
-            found[row.name] = User(name=row.name, role=Role(row.role), since=since), row.password_hash
+            same = before is not None and before[1] == row.password_hash
+            key = before[0].key if before is not None and same else row.id
+            found[row.name] = User(name=row.name, role=Role(row.role), since=since, key=key), row.password_hash
     return found
 
 

@@ -16,7 +16,7 @@ from defectflow_ui.theme import block
 from running import PASSWORD, Running, call
 from support import DEFECTFLOW, run
 
-from defectflow.errors import DataError
+from defectflow.errors import DataError, StoreError
 from defectflow.store import Role, Store
 
 
@@ -64,12 +64,28 @@ def test_a_changed_role_counts_at_once(guarded: Running) -> None:
     assert client.post("/drop").status_code == 401
 
 
+def test_a_changed_password_ends_sessions_at_once(guarded: Running) -> None:
+    users = guarded.station.store.users
+    users.add("leaked", Role.OPERATOR, PASSWORD, by="test")
+    client = guarded.client("leaked")
+    users.set_role("leaked", Role.ENGINEER, by="test")
+    assert client.get("/config").status_code == 200, "a role is no password"
+    users.set_password("leaked", PASSWORD, by="test")
+    assert client.get("/config").status_code == 401
+    client = guarded.client("leaked")
+    users.remove("leaked", by="test")
+    users.add("leaked", Role.OPERATOR, PASSWORD, by="test")
+    assert client.get("/config").status_code == 401, "somebody else by the same name"
+
+
 def test_sessions_are_apart(guarded: Running) -> None:
     first, second = guarded.client("operator"), guarded.client("engineer")
     drop = first.post("/drop").json()["drop"]
     assert first.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 200
     assert second.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 404
     session = next(one for one in guarded.station.sessions if one.user == "engineer" and one.shelf)
+    gone = second.get(session.shelf.put(lambda: Path("/secret/a.png").read_bytes()))
+    assert (gone.status_code, "/secret" in gone.text) == (410, False)
     address = session.shelf.put(lambda: b"secret", "text/plain")
     answers = {client.get(address).status_code for client in (first, httpx.Client(base_url=guarded.url))}
     assert 200 not in answers
@@ -97,6 +113,19 @@ def test_guessing_passwords_is_slowed_down(guarded: Running) -> None:
         right = client.post("/sign-in", data={"name": "guessed", "password": PASSWORD})
         assert right.status_code == 401
         assert "wait" in right.text
+
+
+def test_a_store_that_cannot_be_written_is_said_without_its_place(
+    guarded: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("/secret/inspections.db: database or disk is full")
+
+    monkeypatch.setattr(guarded.station.store.users, "authenticate", full)
+    answer = httpx.post(f"{guarded.url}/sign-in", data={"name": "viewer", "password": PASSWORD})
+    assert answer.status_code == 503
+    assert "secret" not in answer.text
+    assert "cannot be written" in answer.text
 
 
 def test_an_address_may_not_try_names_without_end() -> None:
@@ -163,6 +192,25 @@ def test_large_requests_are_not_read(local: Running) -> None:
     assert local.client().post("/gradio_api/queue/join", content=body).status_code == 413
 
 
+def test_the_path_that_is_routed_is_the_one_that_is_checked(local: Running) -> None:
+    """Whatever a Host header would make of it: it must not turn one address into another that is allowed."""
+    client = local.client()
+    host = local.url.removeprefix("http://")
+    for forged in (f"{host}/config?", f"{host}/sign-in#", "localhost/sign-in?", f"x@{host}", f"{host}\\", ""):
+        for path in ("/gradio_api/file=/etc/passwd", "/config"):
+            assert client.get(path, headers={"Host": forged}).status_code == 400, forged
+    assert client.get("/config", headers={"Host": host.upper()}).status_code == 200
+
+
+def test_nonsense_is_refused_before_it_reaches_a_handler(local: Running) -> None:
+    client = local.client()
+    half = client.post("/gradio_api/queue/join", content=b'{"data": ["\\ud800"], "fn_index": 0, "session_hash": "x"}')
+    assert half.status_code == 400
+    for number in ("9" * 30, "9" * 5000, "-1", "x", []):
+        answer = call(client, "history-list", "inspection", [], {"inspection": number})
+        assert "Nothing" in answer["output"]["error"], number
+
+
 def test_other_hosts_and_other_sites_are_refused(local: Running) -> None:
     client = local.client()
     assert client.get("/", headers={"Host": "evil.example"}).status_code == 403
@@ -174,7 +222,10 @@ def test_other_hosts_and_other_sites_are_refused(local: Running) -> None:
     assert httpx.get(local.url, headers=embedded).status_code == 403
     assert httpx.get(f"{local.url}/config").status_code == 401
     assert len(list(local.station.sessions)) == before, "no session begins for what is not a page"
-    assert httpx.get(local.url, headers=followed).status_code == 200
+    linked = httpx.get(local.url, headers=followed)
+    assert linked.status_code == 200
+    assert "set-cookie" not in linked.headers, "or an open tab would lose its session"
+    assert 'content="0; url=/"' in linked.text
 
 
 def test_the_browser_is_told_to_stay_here(local: Running) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import struct
 import zipfile
 import zlib
@@ -167,6 +169,59 @@ def test_a_zip_that_lies_about_its_sizes_gives_no_more_than_it_said(drop: Drop) 
     (arrived,) = send(drop, "lying.zip", lying)
     assert arrived.file is None
     assert files(drop) == []
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_way_to_pack_whose_unpacking_has_no_bound_is_refused_whole(drop: Drop, method: int) -> None:
+    said = refusal(send(drop, "odd.zip", zipped({"good.png": png(), "notes.txt": b"x"}, method)))
+    assert "zip it with Deflate" in said
+
+
+def test_a_damaged_entry_stops_no_other(drop: Drop) -> None:
+    broken = bytearray(zipped({"a.png": bytes(range(256)) * 50, "b.png": png()}))
+    start = broken.find(b"a.png") + len(b"a.png")
+    broken[start : start + 6] = b"\xff" * 6
+    first, second = send(drop, "batch.zip", bytes(broken))
+    assert "cannot be unpacked" in str(first.error)
+    assert second.file is not None
+
+
+@pytest.mark.parametrize("name", [".", "é.png"])
+def test_odd_names_in_a_zip_are_answered(drop: Drop, name: str) -> None:
+    content = zipped({"good.png": png()} | {name: b"x"}).replace("é".encode(), b"\xff\xfe")
+    assert send(drop, "odd.zip", content), "taken or refused, but never passed over in silence"
+
+
+def test_files_that_come_at_the_same_time_share_the_limits(drop: Drop) -> None:
+    """As a browser sends them: all begun before any has ended."""
+
+    async def slowly(content: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(content), 1000):
+            await asyncio.sleep(0)
+            yield content[start : start + 1000]
+
+    async def together(contents: list[bytes]) -> None:
+        await asyncio.gather(*(drop.receive(f"{n}.png", slowly(content)) for n, content in enumerate(contents)))
+
+    finish(together([png(number) for number in range(12)]))
+    assert len(files(drop)) == 5
+    finish(together([bytes(150_000)] * 12))
+    assert sum(path.stat().st_size for path in files(drop)) <= 400_000
+    assert len(drop.take(0, 0)[0]) == 24, "each one is answered"
+
+
+def test_a_full_disk_is_told_and_stops_nothing(drop: Drop) -> None:
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        said = refusal(send(drop, "large.png", bytes(100_000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "make room" in said
+    assert send(drop, "small.png", png())[0].file is not None
 
 
 def test_damaged_and_nested_zips(drop: Drop) -> None:

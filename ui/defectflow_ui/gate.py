@@ -9,13 +9,15 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.station import LOCAL_USER, Station
 from defectflow_ui.visitors import COOKIE, LASTS_S, Session
 from defectflow_ui.words import common as words
 
+HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+"""A name or an address, and a port: nothing that could be taken for a path."""
 OPEN = re.compile(r"/(sign-in|station/[\w.-]+|favicon\.ico)")
 """Served to everybody: the sign-in page and the station's own assets."""
 GRADIO = re.compile(
@@ -27,6 +29,9 @@ them: no path or address that a browser sends is ever opened."""
 OURS = re.compile(r"/(shelf/[\w-]+|drop(/[\w-]+(/end)?)?|sign-out)")
 FILE_DATA = "gradio.FileData"
 """What Gradio would take for a file of its own, whose path it would open."""
+AGAIN = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>DefectFlow</title>'
+"""For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
+session. Asked for from this page, it comes along."""
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     # Gradio builds functions from strings and has scripts in its page.
@@ -52,11 +57,14 @@ class Gate:
             return
         request = Request(scope)
         session = self._session(request)
-        answer = self._refusal(request)
+        path = str(scope["path"])  # what is routed; a URL made of it and of the Host header may say something else
+        answer = self._refusal(request, path)
         begun = None
-        if answer is None and session is None and not OPEN.fullmatch(request.url.path):
-            if request.method != "GET" or request.url.path != "/":
+        if answer is None and session is None and not OPEN.fullmatch(path):
+            if request.method != "GET" or path != "/":
                 answer = _refuse(401, words.sign_in_again)
+            elif request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+                answer = HTMLResponse(AGAIN)
             elif self._station.store.users.any():
                 answer = RedirectResponse("/sign-in", 303)
             else:
@@ -78,17 +86,16 @@ class Gate:
         if answer is not None:
             await answer(scope, receive, send_guarded)
             return
-        if request.method == "POST" and request.url.path.startswith("/gradio_api/"):
+        if request.method == "POST" and path.startswith("/gradio_api/"):
             body = await self._small_body(request, receive)
             if body is None:
                 await _refuse(413, words.request_too_large)(scope, receive, send_guarded)
                 return
-            try:
-                said = json.loads(body)
+            try:  # nothing is spelt in two ways any more; half characters, which no database takes, are refused
+                body = json.dumps(json.loads(body), ensure_ascii=False).encode()
             except (ValueError, RecursionError):
                 await _refuse(400, words.no_such_route)(scope, receive, send_guarded)
                 return
-            body = json.dumps(said, ensure_ascii=False).encode()  # nothing is spelt in two ways any more
             if FILE_DATA.encode() in body:
                 await _refuse(403, words.no_such_route)(scope, receive, send_guarded)
                 return
@@ -100,8 +107,11 @@ class Gate:
         session = self._station.sessions.find(request.cookies.get(COOKIE))
         return session if session is not None and self._station.role_of(session) is not None else None
 
-    def _refusal(self, request: Request) -> Response | None:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    def _refusal(self, request: Request, path: str) -> Response | None:
+        named = HOST.fullmatch(request.headers.get("host", ""))
+        host = named and named["name"].strip("[]").lower()
+        if host is None:
+            return _refuse(400, words.wrong_host)
         if self._station.settings.local and host not in self._hosts:
             return _refuse(403, words.wrong_host)  # another site's name that leads here: DNS rebinding
         origin = request.headers.get("origin")
@@ -111,7 +121,6 @@ class Gate:
         fetch = {name: request.headers.get(f"sec-fetch-{name}") for name in ("site", "mode", "dest")}
         if fetch["site"] in ("cross-site", "same-site") and (fetch["mode"], fetch["dest"]) != ("navigate", "document"):
             return _refuse(403, words.wrong_origin)  # a link to here may be followed; nothing here may be embedded
-        path = request.url.path
         if not (OPEN.fullmatch(path) or GRADIO.fullmatch(path) or OURS.fullmatch(path)):
             return _refuse(403, words.no_such_route)
         return None

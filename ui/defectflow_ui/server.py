@@ -28,6 +28,8 @@ from defectflow_ui.words import common as words
 
 ANSWERED_TOGETHER = 16
 """Handlers that run at the same time."""
+MOST_WAITING = 1000
+"""Events that wait for a handler; beyond them the server says that it is busy, before its memory is full."""
 MOST_DROPS = 8
 """Drops of one session that are kept; beyond them the oldest one's pictures go."""
 PATH_COMPONENTS = (
@@ -47,7 +49,7 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
     """The ASGI app. Raises TypeError where a page breaks the rules that keep the station safe."""
     blocks = build_frame(station)
     _check(blocks)
-    blocks.queue(default_concurrency_limit=ANSWERED_TOGETHER)
+    blocks.queue(default_concurrency_limit=ANSWERED_TOGETHER, max_size=MOST_WAITING)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -119,8 +121,8 @@ class _OwnRoutes:
             return _nothing()
         try:
             content = await run_in_threadpool(item.make)
-        except (DefectFlowError, OSError) as error:
-            return PlainTextResponse(str(error), 410)
+        except (DefectFlowError, OSError):  # what it says names the server's folders
+            return PlainTextResponse(words.no_longer_there, 410)
         headers = {"Cache-Control": "private, max-age=3600"}
         if isinstance(content, Path):
             return FileResponse(content, media_type=item.media_type, filename=item.filename, headers=headers)

@@ -24,8 +24,8 @@ class Limits:
     """Width x height of one picture, read from its header before anything is decoded."""
     zip_ratio: int = 200
     """Largest unpacked size of a ZIP entry, in multiples of its packed size."""
-    request_bytes: int = 4 * MIB
-    """Any other request."""
+    request_bytes: int = MIB // 4
+    """Any other request: names, numbers and comments."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from defectflow.errors import AccessError
+from defectflow.errors import AccessError, StoreError
 from defectflow_ui.gate import cookie
 from defectflow_ui.station import Station
 from defectflow_ui.visitors import COOKIE
 from defectflow_ui.words import signin as words
 
+log = logging.getLogger(__name__)
 PAGE = Template((Path(__file__).parent / "assets" / "sign-in.html").read_text(encoding="utf-8"))
 FORM_BYTES = 4096
 MOST_ATTEMPTS = 20
@@ -76,9 +78,12 @@ class SignIn:
             user = await run_in_threadpool(self._station.store.users.authenticate, name, password)
         except AccessError as error:
             return _page(words.refused(str(error)), 401)
+        except StoreError as error:  # where the store lies, and what ails it, is not for strangers
+            log.error("nobody can sign in: %s", error)
+            return _page(words.out_of_order, 503)
         self._attempts.succeeded(address)
         self._station.sessions.end(request.cookies.get(COOKIE))
-        session = self._station.sessions.begin(user.name)
+        session = self._station.sessions.begin(user.name, user.key)
         answer = RedirectResponse("/", 303)
         answer.headers.append("Set-Cookie", cookie(session, request.url.scheme == "https"))
         return answer

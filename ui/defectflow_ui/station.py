@@ -39,11 +39,11 @@ class Station:
         self.bundles = Bundles(self.settings.bundles, self.store.versions)
 
     def role_of(self, session: Session) -> Role | None:
-        """Looked up at every call, so that a changed role or a removed user counts at once."""
+        """Looked up at every call, so that a changed role or password or a removed user counts at once."""
         if not self.store.users.any():
             return Role.ENGINEER if session.user == LOCAL_USER and self.settings.local else None
         user = self.store.users.get(session.user)
-        return None if user is None else user.role
+        return None if user is None or user.key != session.key else user.role
 
     def handler(self, least: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Make a function of a page callable from the browser, for everybody whose role is at least this one.

@@ -26,6 +26,9 @@ from defectflow_ui.words import uploads as words
 CHUNK = 1 * MIB
 ZIP_END = b"PK\x05\x06"
 ZIP_START = (b"PK\x03\x04", ZIP_END)
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways to pack that are unpacked piece by piece. zipfile unpacks a whole read of the others at once, and 2 kB of bzip2
+can hold gigabytes, whatever the directory says."""
 LONGEST_ZIP_END = 22 + 65535
 """The record that closes a ZIP, with the longest comment."""
 DIRECTORY_BYTES = 10_000
@@ -62,17 +65,20 @@ class Drop:
         name = shown_name(name)
         file = self._next_file(name)
         size, refusal = 0, self._refusal(name)
-        with file.open("wb") as out:
-            async for chunk in content:
-                size += len(chunk)
-                if refusal is None and size > self._limits.file_bytes:
-                    refusal = words.file_too_large(name, self._limits.file_bytes // MIB)
-                if refusal is None and self._bytes + size > self._limits.drop_bytes:
-                    refusal = words.drop_too_large(name, self._limits.drop_bytes // MIB)
-                if refusal is not None:
-                    break  # what is left of the request is not read
-                out.write(chunk)
-        self._bytes += size
+        try:
+            with file.open("wb") as out:
+                async for chunk in content:
+                    size += len(chunk)
+                    self._bytes += len(chunk)  # at once: a browser sends several files at the same time
+                    if refusal is None and size > self._limits.file_bytes:
+                        refusal = words.file_too_large(name, self._limits.file_bytes // MIB)
+                    if refusal is None and self._bytes > self._limits.drop_bytes:
+                        refusal = words.drop_too_large(name, self._limits.drop_bytes // MIB)
+                    if refusal is not None:
+                        break  # what is left of the request is not read
+                    out.write(chunk)
+        except OSError as error:
+            refusal = words.no_room(name, error.strerror or str(error))
         if refusal is not None:
             self._refuse(name, file, refusal)
         else:
@@ -101,9 +107,11 @@ class Drop:
 
     def _next_file(self, name: str) -> Path:
         """A file of ours. Of the given name it has nothing but a suffix that is known."""
-        self._files += 1
+        with self._changed:  # or two files could get one number, and one picture the other's name
+            self._files += 1
+            number = self._files
         suffix = PurePosixPath(name).suffix.lower()
-        return self.folder / f"{self._files:06}{suffix if suffix in SUFFIXES else ''}"
+        return self.folder / f"{number:06}{suffix if suffix in SUFFIXES else ''}"
 
     def _refusal(self, name: str) -> str | None:
         if len(self._arrived) >= self._limits.files:
@@ -119,7 +127,11 @@ class Drop:
         if width * height > self._limits.pixels:
             self._refuse(name, file, words.too_many_pixels(name, width, height, self._limits.pixels))
             return
-        self._add(Arrived(name, file))
+        with self._changed:
+            if reason := self._refusal(name):  # others have arrived since this one began
+                self._refuse(name, file, reason)
+            else:
+                self._add(Arrived(name, file))
 
     def _unpack(self, name: str, file: Path) -> None:
         """The pictures of a ZIP, each into a file of ours. Its names are only shown, its sizes not believed."""
@@ -135,7 +147,7 @@ class Drop:
                 for entry in entries:
                     if _is_picture(entry):
                         self._extract(archive, entry, f"{name}/{shown_name(entry.filename)}")
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+        except Exception as error:  # zipfile raises whatever type the damage leads to
             self._refuse(name, file, words.bad_zip(name, str(error)))
         finally:
             file.unlink(missing_ok=True)
@@ -152,7 +164,7 @@ class Drop:
                     out.write(chunk)
                     left -= len(chunk)
                 self._bytes += entry.file_size - left
-        except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError) as error:
+        except Exception as error:  # the unpackers, too, raise whatever type the damage leads to
             self._refuse(name, target, words.bad_zip_entry(name, str(error)))
             return
         self._take(name, target)
@@ -163,8 +175,10 @@ class Drop:
             return words.zip_too_many(name, self._limits.files)
         for entry in entries:
             path = PurePosixPath(entry.filename.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
                 return words.zip_leaves(name, entry.filename)
+            if _is_picture(entry) and entry.compress_type not in BOUNDED:
+                return words.zip_method(name, entry.filename)
             if entry.file_size > self._limits.file_bytes:
                 return words.file_too_large(f"{name}/{entry.filename}", self._limits.file_bytes // MIB)
             if entry.file_size > MIB and entry.file_size > self._limits.zip_ratio * max(entry.compress_size, 1):

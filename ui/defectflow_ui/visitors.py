@@ -40,6 +40,8 @@ class Session:
     """One browser that has signed in, or that uses a station without users from the same machine."""
 
     user: str
+    key: int | None = None
+    """Which password it was begun with, `User.key`; None at a station without users."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     shelf: Shelf = field(default_factory=Shelf)
     drops: dict[str, Drop] = field(default_factory=dict)
@@ -82,7 +84,7 @@ class Visitor:
         """A whole number that came with the event; None for anything else."""
         try:
             return int(self.event.get(name, ""))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
 
     def may(self, role: Role) -> bool:
@@ -97,8 +99,8 @@ class Sessions:
         self._lock = Lock()
         self._clock = clock
 
-    def begin(self, user: str) -> Session:
-        session = Session(user, begun=self._clock())
+    def begin(self, user: str, key: int | None = None) -> Session:
+        session = Session(user, key, begun=self._clock())
         with self._lock:
             self._end_stale()
             self._sessions[session.token] = session

@@ -23,6 +23,8 @@ from defectflow_ui.words import history as words
 FIRST = "history.first"
 """The tab's place in the list: how many newer inspections are left out."""
 PAGE = 50
+LARGEST = 2**63
+"""What a database takes for a row's number."""
 SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 Updates = dict[Any, Any]
 
@@ -90,8 +92,8 @@ def build(station: Station) -> None:
 
     @station.handler(Role.VIEWER)
     def tell(visitor: Visitor) -> str:
-        number = str(visitor.event.get("inspection"))
-        item = station.store.history.get(int(number)) if number.isdecimal() else None
+        number = visitor.number("inspection")
+        item = station.store.history.get(number) if number is not None and 0 < number < LARGEST else None
         if item is None:
             raise StoreError(words.nothing)
         return view.story(station, visitor, station.store.history.story(item.part))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from defectflow_ui.words import common
 
+out_of_order = "Nobody can sign in just now: the station's records cannot be written. Its own messages say why."
 wrong = "This form was not filled in by the sign-in page."
 
 

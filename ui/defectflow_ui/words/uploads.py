@@ -33,6 +33,14 @@ def zip_bomb(name: str, entry: str) -> str:
     return f"{name}: refused, because its entry {entry!r} would unpack to far more than pictures do"
 
 
+def zip_method(name: str, entry: str) -> str:
+    return f"{name}: refused, because its entry {entry!r} is not packed in the usual way; zip it with Deflate"
+
+
+def no_room(name: str, reason: str) -> str:
+    return f"{name}: cannot be taken ({reason}); make room on the station's disk, and drop it again"
+
+
 def bad_zip(name: str, reason: str) -> str:
     return f"{name}: is damaged, encrypted or of an unknown kind of ZIP ({reason})"
 

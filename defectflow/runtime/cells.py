@@ -1,0 +1,24 @@
+"""Values -> cells of a CSV table that a spreadsheet shows and never runs. Every table for people is written through it.
+
+A picture may be called `=HYPERLINK(...)`, and a spreadsheet takes whatever begins like a formula for one. Manifests,
+which DefectFlow reads back, are not such tables. Source: OWASP, "CSV Injection".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+FORMULA = ("=", "+", "-", "@", "\t", "\n")
+"""What a formula begins with; some spreadsheets skip white space before it."""
+
+
+def cell(value: Any) -> Any:
+    """Text that begins like a formula gets an apostrophe, which a spreadsheet takes for "this is text".
+
+    Its line ends become newlines, which a writer quotes: a lone carriage return it leaves bare, and a row would begin.
+    Numbers stay numbers, negative ones too; other text is left as it is.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return f"'{text}" if text.startswith(FORMULA) else text
