@@ -191,13 +191,15 @@ class DataCheck:
                 needs += f"{promise.calibration_parts}"
             else:
                 needs = f"needs {3 * promise.calibration_needed} good parts, there are {self.parts}"
-            yield Finding(
-                "promise",
-                "look" if promise.guarantee == self.wanted else "note",
-                f"{aim}, {needs}; {supports}.",
-                f"Add parts, or accept {_percent(promise.lowest_rate)} (--rate {promise.lowest_rate:.4g}). Without "
-                "either, a fit ends uncalibrated.",
-            )
+            accept = f"accept {_percent(promise.lowest_rate)} (verdict.rate={promise.lowest_rate:.4g})"
+            if promise.guarantee == self.wanted:
+                remedy = (
+                    f"Add parts, or {accept}. Without either, a fit ends uncalibrated; calibrate can finish it later."
+                )
+                yield Finding("promise", "look", f"{aim}, {needs}; {supports}.", remedy)
+            else:
+                remedy = f"Only for verdict.guarantee={promise.guarantee}: add parts, or {accept}."
+                yield Finding("promise", "note", f"{aim}, {needs}; {supports}.", remedy)
 
 
 def _percent(rate: float) -> str:

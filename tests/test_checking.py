@@ -141,6 +141,8 @@ def test_everything_that_can_be_wrong_with_a_folder(tmp_path: Path, cli: Cli) ->
     gravity = {finding["topic"]: finding["gravity"] for finding in told["findings"]}
     assert gravity["pictures"] == gravity["twins"] == gravity["formats"] == "look"
     assert "Their shapes differ too" in done.out
+    listed = [Path(one["path"]).name for one in told["suspects"]][:10]
+    assert all(f" {name} " in done.out for name in listed), "a name that is cut off names nothing"
     stages = [json.loads(line) for line in progress.read_text().splitlines()]
     assert [step["stage"] for step in stages if step["done"] == step["total"]] == ["check pictures", "embed", "compare"]
 

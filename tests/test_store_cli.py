@@ -121,7 +121,6 @@ def test_log_commands(bundle: Path, tmp_path: Path) -> None:
 
 def test_users_commands(tmp_path: Path) -> None:
     url = str(tmp_path / "s.db")
-    assert "nobody" in command("users", "list", "--store", url)
     command("users", "add", "anna", "--role", "engineer", "--by", "root", "--store", url, typed="a long password\n")
     with pytest.raises(StoreError, match="too short"):
         command("users", "add", "bert", "--store", url, typed="short\n")
@@ -137,6 +136,7 @@ def test_users_commands(tmp_path: Path) -> None:
     assert gone.returncode == 2
     assert "does not exist" in gone.stderr
     assert "Traceback" not in gone.stderr
+    assert "nobody" in command("users", "list", "--store", url)
 
 
 def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_folder: Path) -> None:
@@ -178,3 +178,20 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
     fitted = fitted_parts(open_bundle(bundle))
     assert sides["calibration"] == {part for part, side in fitted.items() if side == "calibration"}
     assert sides["train"] == {part for part, side in fitted.items() if side == "train"} | grey
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("log", "verify"),
+        ("log", "export", "--out", "log.csv"),
+        ("log", "settings"),
+        ("log", "retain"),
+        ("users", "list"),
+    ],
+)
+def test_looking_into_a_store_that_is_not_there_begins_none(words: tuple[str, ...], tmp_path: Path) -> None:
+    """A mistyped path is no log that is as it was written."""
+    with pytest.raises(StoreError, match=r"typo\.db: no such store"):
+        command(*(tmp_path / word if word == "log.csv" else word for word in words), "--store", tmp_path / "typo.db")
+    assert not list(tmp_path.iterdir())

@@ -67,7 +67,7 @@ def remove_user(name: Name, store: StoreUrl, by: By = None) -> None:
     """Nobody signs in by this name any more; what they wrote stays."""
     from defectflow.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         opened.users.remove(name, by=me(by))
     out.print(f"{name} may no longer sign in.", markup=False, highlight=False)
 
@@ -79,7 +79,7 @@ def change_role(
     """viewer: looks; operator: also inspects and answers; engineer: also trains, calibrates and activates."""
     from defectflow.store import Role, Store
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         user = opened.users.set_role(name, Role(role), by=me(by))
     out.print(f"{user.name} is {user.role} now.", markup=False, highlight=False)
 
@@ -89,7 +89,7 @@ def change_password(name: Name, store: StoreUrl, by: By = None) -> None:
     """Set a new password, which also ends a wait after wrong ones."""
     from defectflow.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         opened.users.set_password(name, _password(), by=me(by))
     out.print(f"{name} has a new password.", markup=False, highlight=False)
 
@@ -99,7 +99,7 @@ def list_users(store: StoreUrl) -> None:
     """Who may sign in, as what, since when."""
     from defectflow.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         users = opened.users.all()
     table = Table("user", "role", "since")
     for user in users:
@@ -118,7 +118,7 @@ def verify_log(
     from defectflow.store import Store
     from defectflow.store.chain import Head
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         result = opened.verify(noted=None if head is None else Head.parse(head))
     for finding in result.findings:
         err.print(finding, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -142,7 +142,7 @@ def export_log(
 
     query = Query(since=_utc(since), until=_utc(until), part=part)
     partial = to.with_name(f"{to.name}.partial")
-    with Store.open(store) as opened, partial.open("w", encoding="utf-8", newline="") as stream:
+    with Store.open(store, begin=False) as opened, partial.open("w", encoding="utf-8", newline="") as stream:
         count = opened.history.export_csv(stream, query)
     partial.replace(to)
     out.print(f"{count} inspections: {to}", markup=False, highlight=False, soft_wrap=True)
@@ -162,7 +162,7 @@ def log_settings(
     from defectflow.settings import override
     from defectflow.store import Store, StoreSettings
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=bool(change)) as opened:
         settings = opened.settings
         if change:
             settings = override(StoreSettings, settings.model_dump(mode="json"), change)
@@ -175,7 +175,7 @@ def retain(store: StoreUrl, by: By = None) -> None:
     """Remove what the store's settings no longer want kept. For cron."""
     from defectflow.store import Store
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         rows, pictures = opened.retain(by=me(by))
     out.print(f"Removed {rows} rows and {pictures} pictures.")
 
@@ -187,7 +187,7 @@ def show_drift(bundle: BundlePath, store: StoreUrl) -> None:
     from defectflow.store import Store
     from defectflow.store.drift import drift
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         course = drift(opened, open_bundle(bundle).card)
     out.print(course.sentence(), markup=False, highlight=False)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from defectflow.evaluation import Evaluation
 from defectflow.findings import DataCheck
@@ -48,11 +50,12 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 def data_tables(check: DataCheck) -> list[Table]:
     """Verdicts with their remedies, then the pictures to look at first."""
-    verdicts = Table("", "", "finding", "what to do", title="Data", show_lines=True)
+    verdicts = Table("", "", _folded("finding"), _folded("what to do"), title="Data", show_lines=True)
     for finding in check.findings():
         word = f"[{COLOURS[finding.gravity]}]{finding.gravity}[/]"
         verdicts.add_row(word, finding.topic, escape(finding.said), escape(finding.remedy))
-    suspects = Table("", "picture", "part", "stands out", "where", title="Most unusual, most unusual first")
+    part_column = [_folded("part")] if check.parts_named else []
+    suspects = Table("", _folded("picture"), *part_column, "stands out", "where", title="Most unusual first")
     for suspect in check.suspects[:LISTED]:
         where = "as a whole"
         if suspect.where is not None:
@@ -60,8 +63,20 @@ def data_tables(check: DataCheck) -> list[Table]:
         stands_out = (
             f"[yellow]yes ({suspect.tail_units:.1f})[/]" if suspect.stands_out else f"no ({suspect.tail_units:.1f})"
         )
-        suspects.add_row(str(suspect.rank), escape(str(suspect.path)), escape(suspect.part), stands_out, where)
+        part = [escape(suspect.part)] if check.parts_named else []
+        suspects.add_row(str(suspect.rank), escape(_below(check.source, suspect.path)), *part, stands_out, where)
     return [verdicts, suspects] if check.suspects else [verdicts]
+
+
+def _folded(header: str) -> Column:
+    """Long names go on in the next line: cut off, they name nothing."""
+    return Column(header, overflow="fold")
+
+
+def _below(source: str, path: Path) -> str:
+    """A picture's path below the folder, or the manifest's folder, that was looked at: short enough to be read."""
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def _percent(value: float | None) -> str:

@@ -27,7 +27,7 @@ def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
     from defectflow.store import Store
 
     card = open_bundle(bundle).card
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         versions = opened.versions.all(card.bundle_id)
     table = Table("", "name", "made", "by", "parts", "rate", "threshold", "reason")
     for version in versions:
@@ -68,7 +68,7 @@ def from_reviews(
     from defectflow.store.recalibration import apply as apply_proposal
     from defectflow.store.recalibration import propose
 
-    with Store.open(store) as opened:
+    with Store.open(store, begin=False) as opened:
         proposal = propose(
             opened,
             open_bundle(bundle),
@@ -113,7 +113,7 @@ def apply_version(
     from defectflow.store import Store
 
     opened = open_bundle(bundle)
-    with Store.open(store) as log:
+    with Store.open(store, begin=False) as log:
         version = log.versions.get(opened.card.bundle_id, name)
         saved = log.versions.apply(opened, version, by=me(by), reason=reason)
     _say(f"{bundle} has calibration {saved.card.calibration_id} ({version.name}) now.")
@@ -140,7 +140,7 @@ def refit_manifest(
             rows.append((str(picture.path.absolute()), picture.part, sides[picture.part]))
         else:
             strangers += 1
-    with Store.open(store) as log:
+    with Store.open(store, begin=False) as log:
         answered = training_parts(log, opened)
     rows += [(str(path), part.part, "train") for part, paths in answered for path in paths]
     partial = to.with_name(f"{to.name}.partial")

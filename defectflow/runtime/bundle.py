@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
 )
 
 COPY_AGAIN = "copy the bundle again"
+LOOKS = 3
+"""Times that a bundle is read before it counts as damaged: another process may be saving it at this very moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,15 @@ class Bundle:
 
 def open_bundle(path: Path) -> Bundle:
     """Read the card and check the model against it. Raises BundleError naming the file and the remedy."""
-    _finish_save(path)
+    for _ in range(LOOKS - 1):
+        with suppress(BundleError):
+            return _open(path)
+    return _open(path)
+
+
+def _open(path: Path) -> Bundle:
+    with suppress(FileNotFoundError):  # whoever is saving it has moved the files before us
+        _finish_save(path)
     card_file = path / CARD
     if not card_file.is_file():
         raise BundleError(f"{path}: no bundle here (it has no {CARD}); if it was copied, copy it again, whole")
@@ -119,7 +130,10 @@ def _seal(card_text: str) -> str:
 
 
 def _finish_save(path: Path) -> None:
-    """A kill between the moves of `save_bundle` leaves new graphs with the old card: complete it."""
+    """A kill between the moves of `save_bundle` leaves new graphs with the old card: complete it.
+
+    It may also be still at work, in another thread or process. Both then move the same files, each of them once.
+    """
     waiting = path / f"{CARD}.partial"
     if not waiting.is_file():
         return
@@ -167,7 +181,8 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     card = card.model_copy(update={"checksums": {**digests, CARD: _seal(card.to_json())}})
     (path / f"{CARD}.partial").write_text(card.to_json(), encoding="utf-8")
     for name in (*graphs, CARD):  # the card last: until then the old one says what is missing
-        (path / f"{name}.partial").replace(path / name)
+        with suppress(FileNotFoundError):  # moved by somebody who has opened the bundle meanwhile: see _finish_save
+            (path / f"{name}.partial").replace(path / name)
     return Bundle(path, card)
 
 

@@ -39,7 +39,7 @@ DRIVERS = {
 class Database:
     """An open database. `reading` and `writing` are its transactions; all errors leave as StoreError."""
 
-    def __init__(self, url: str, *, revision: str = "head") -> None:
+    def __init__(self, url: str, *, revision: str = "head", begin: bool = True) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         try:
@@ -48,6 +48,11 @@ class Database:
             raise StoreError(f"{self}: {error}; pip install 'defectflow[serve]'") from error
         if self.is_sqlite:
             self._check_folder()
+            if not begin and self.file is not None and not self.file.is_file():
+                raise StoreError(
+                    f"{self.file}: no such store; give the file that `score --store` or the station writes, or "
+                    "postgresql://user:password@host/name"
+                )
             event.listen(self._engine, "connect", _prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
         self._migrate(revision)

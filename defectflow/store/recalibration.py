@@ -139,8 +139,8 @@ def propose(
         )
     if not added:
         raise CalibrationError(
-            f"no audit part adds evidence: of {audit.parts}, {audit.good} are answered good, and {len(audit.left_out)} "
-            "of these cannot be counted; inspect and answer more"
+            f"no audit part adds evidence: of {audit.parts} that were drawn by lot, {audit.good} are answered good, "
+            f"and {len(audit.left_out)} of these cannot be counted; inspect and answer more"
         )
     rows = tuple(_row(part) for part in added)
     usual_rate, usual_guarantee, usual_review_rate = card.rule

@@ -44,12 +44,13 @@ class Store:
         self._audit = AuditDraw(database)
 
     @classmethod
-    def open(cls, url: str) -> Store:
+    def open(cls, url: str, *, begin: bool = True) -> Store:
         """Open a store, or begin one. `url`: a path, or postgresql://user:password@host/database.
 
+        `begin=False` refuses a file that is not there: who only looks has mistyped its name.
         An older schema is brought up to date. Raises StoreError saying what is wrong with the URL or the database.
         """
-        return cls(Database(url))
+        return cls(Database(url, begin=begin))
 
     def close(self) -> None:
         self.database.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import onnx
@@ -178,6 +180,31 @@ def test_a_card_cut_short_by_a_kill_is_left_aside(bundle_copy: Path) -> None:
     before = open_bundle(bundle_copy).card
     (bundle_copy / "card.json.partial").write_text('{"checksums": {"model')
     assert open_bundle(bundle_copy).card == before
+
+
+def test_a_bundle_can_be_opened_while_it_is_saved(uncalibrated_copy: Path) -> None:
+    """A page looks at the bundles while an engineer saves: each has either the old thresholds or the new ones."""
+    wanted = {0.25, 0.3, 0.35, 0.4}
+    recalibrate(open_bundle(uncalibrated_copy), rate=0.25, guarantee="expected", review_rate=0.5)
+
+    def opened_until(done: Event) -> set[float]:
+        found = set()
+        while not done.is_set():
+            calibration = open_bundle(uncalibrated_copy).card.calibration
+            assert calibration is not None
+            found.add(calibration.rate)
+        return found
+
+    done = Event()
+    with ThreadPoolExecutor() as readers:
+        reading = [readers.submit(opened_until, done) for _ in range(2)]
+        try:
+            for rate in sorted(wanted) * 3:
+                recalibrate(open_bundle(uncalibrated_copy), rate=rate, guarantee="expected", review_rate=0.5)
+        finally:
+            done.set()
+        assert all(one.result() <= wanted for one in reading)
+    assert not list(uncalibrated_copy.glob("*.partial"))
 
 
 def test_all_pictures_that_were_used_before_are_named_at_once(uncalibrated_copy: Path, swatch_folder: Path) -> None:

@@ -154,6 +154,10 @@ def wish(source: str, part_regex: str = "") -> Wish:
 
 def test_only_what_is_offered_can_be_learned_from(data: Path, tmp_path: Path) -> None:
     (data / "outside").symlink_to(tmp_path)
+    for made_here in ("ring/golden/one.png", "results/overlays/good/one.png", "inspections.db.pictures/0a/one.png"):
+        save(data / made_here, swatch(0))
+    for mark in ("ring/card.json", "results/run.json", "inspections.db"):
+        (data / mark).touch()
     training = Training(tmp_path / "models", data)
     (tmp_path / "models").mkdir()
     assert training.sources() == [("swatches", "swatches")]

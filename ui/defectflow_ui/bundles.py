@@ -90,7 +90,7 @@ class Bundles:
         except (BundleError, OSError) as error:
             found = Found(name, path, None, str(error))
         with self._lock:
-            self._opened[path] = (_state(path), found)
+            self._opened[path] = (state, found)  # as it was before: what has changed meanwhile is looked at again
         return found
 
 

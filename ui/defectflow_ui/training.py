@@ -22,6 +22,7 @@ from defectflow.background import Step, Task, new_folder, start, tasks
 from defectflow.dataset import find_pictures, part_of, test_pictures
 from defectflow.errors import BundleError, DataError
 from defectflow.manifest import SUFFIXES as MANIFEST_SUFFIXES
+from defectflow.results import RUN
 from defectflow.runtime.bundle import CARD
 from defectflow.runtime.image import SUFFIXES
 from defectflow.settings import builtin_recipes, load_recipe
@@ -212,6 +213,8 @@ def result(task: Task, name: str) -> dict[str, Any] | None:
 
 def _data_sources(folder: Path, depth: int) -> Iterator[Path]:
     """Folders that hold pictures, and manifests; a tree of a known form counts as one. Links are not followed."""
+    if _made_here(folder):
+        return
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.is_symlink())
     files = [entry for entry in entries if entry.is_file()]
     whole = (folder / MANIFEST).is_file() or (folder / "train" / "good").is_dir()
@@ -222,6 +225,12 @@ def _data_sources(folder: Path, depth: int) -> Iterator[Path]:
         for entry in entries:
             if entry.is_dir():
                 yield from _data_sources(entry, depth - 1)
+
+
+def _made_here(folder: Path) -> bool:
+    """Whether it is a bundle, results of `score`, or a store's copies: nothing that is meant to be learned from."""
+    copies = folder.suffix == ".pictures" and folder.with_suffix("").is_file()
+    return copies or any((folder / name).is_file() for name in (CARD, RUN))
 
 
 def _has_test_pictures(source: Path) -> bool:

@@ -66,7 +66,7 @@ def part(station: Station, visitor: Visitor, part: PartInspection | None, *, ski
     why = tip(words.audit, words.audit_tip) if part.audit else tip(words.grey, words.grey_tip)
     file = station.store.picture(worst)
     shown = f'<p class="problem">{words.no_picture}</p>' if file is None else _picture(station, visitor, worst, file)
-    score = "" if worst.score is None else f"{worst.score:.3f} / {worst.threshold:.3f}"
+    score = "" if worst.score is None else words.score(worst.score, worst.threshold)
     name = html.escape(part.part) if worst.part_known else ""  # a picture's number tells a reader nothing
     return (
         f'<div class="part" data-reviewed="{html.escape(part.part)}"><div class="part-head">{badge(part.decision)}'

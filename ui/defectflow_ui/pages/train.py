@@ -126,10 +126,11 @@ def build(station: Station) -> None:
         task = latest()
         wish = None if task is None else Wish(**task.notes["wish"])
         chosen = wish.source if wish is not None and wish.source in [value for _, value in sources] else None
-        updates = look(visitor) | {source: gr.Dropdown(sources, value=chosen)}
+        recipes = training.recipes()
+        how = wish.recipe if wish is not None and wish.recipe in recipes else "default"
+        updates = look(visitor) | {source: gr.Dropdown(sources, value=chosen), recipe: gr.Dropdown(recipes, value=how)}
         if wish is not None:
             updates |= {part_regex: wish.part_regex, rate: 100 * wish.rate}
-            updates |= {recipe: wish.recipe} if wish.recipe in training.recipes() else {}
         return updates
 
     @station.handler(Role.VIEWER)

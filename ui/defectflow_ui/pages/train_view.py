@@ -84,6 +84,7 @@ def check_found(found: dict[str, Any] | None, name_of: NameOf, shelf: Shelf) -> 
     for one in found["findings"]:
         colour, icon = MARKS[one["gravity"]]
         said, remedy = (html.escape(_named(one[key], shown)) for key in ("said", "remedy"))
+        remedy = remedy.replace("--part-regex", f"“{html.escape(words.part_regex)}”")
         if one["topic"] == "parts" and found["siblings"] is not None:
             remedy += f' <button type="button" class="chip" data-siblings="use">{words.use_siblings}</button>'
         rows.append(

@@ -26,7 +26,7 @@ guarantee = "Kept"
 guarantees = (("on average", "expected"), ("with 95% confidence", "confident"))
 
 by_threshold = "Choose by hand"
-estimate = "Estimate: nothing is promised"
+estimate = "Counted on past parts: estimates, which promise nothing"
 estimate_note = (
     "The intervals (95%) are those of a threshold named beforehand: whoever picks the best-looking one must expect "
     "somewhat worse. Defects that nobody noticed are not among the defective parts, so more may escape."

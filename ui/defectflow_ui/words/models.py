@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 tab = "Models"
-list_head = ("bundle", "made", "promise", "state")
-none_active = "No bundle is active; choose one on the page Models and press Activate."
+list_head = ("model", "made", "promise", "state")
+none_active = "No model is active; choose one on the page Models and press Activate."
 active = "active"
 ready = "ready"
 estimate = "estimate"
 uncalibrated = "uncalibrated: scores, but no verdicts"
 unusable = "cannot be used"
-nothing = "No bundles yet"
-nothing_chosen = "Choose a bundle"
+nothing = "No models yet"
+nothing_chosen = "Choose a model"
 nothing_chosen_do = "Click one in the list to see what it is and what it promises."
 activate = "Activate"
 verify = "Verify"
@@ -63,7 +63,7 @@ def certified(created: str, machine: str) -> str:
 
 
 def refused(created: str, machine: str) -> str:
-    return f"Do not use this bundle on {machine}: the verification of {created} failed."
+    return f"Do not use this model on {machine}: the verification of {created} failed."
 
 
 def by_hand(name: str) -> str:
@@ -71,7 +71,7 @@ def by_hand(name: str) -> str:
 
 
 def gone(name: str) -> str:
-    return f"{name}: there is no such bundle in the station's folder any more; reload the page"
+    return f"{name}: there is no such model in the station's folder any more; reload the page"
 
 
 def empty(folder: Path) -> str:

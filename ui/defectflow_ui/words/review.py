@@ -58,11 +58,15 @@ flips = "Past parts that would be judged otherwise"
 no_flips = "No past part would be judged otherwise."
 versions = "Versions"
 versions_head = ("", "name", "made", "by", "parts", "rate", "threshold", "reason", "")
-versions_none = "The bundle's own calibration becomes the first version with its first inspection."
-active = "holds"
+versions_none = "The model's own calibration becomes the first version with its first inspection."
+active = "in use"
 estimate = "by eye"
 roll_back = "Roll back"
 no_version = "There is no such version any more; reload the page."
+
+
+def score(value: float, threshold: float | None) -> str:
+    return f"score {value:.3f}" + ("" if threshold is None else f", threshold {threshold:.3f}")
 
 
 def waiting(audit: int, grey: int) -> str:
