@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from defectflow.dataset import Picture
 from defectflow.duplicates import nearest_pictures
@@ -21,9 +22,9 @@ PATTERNS = (
 )
 """How names often tell a part from its pictures, as expressions for --part-regex."""
 FEWEST_GROUPS = 4
-ALIKE, TIMES_CHANCE = 0.5, 3.0
-"""Names alone prove nothing: so many of a group's pictures must be nearest to one of their own, and so many times more
-than if pictures were grouped at random."""
+TIMES_CHANCE, BY_CHANCE = 3.0, 1e-3
+"""Names alone prove nothing: so many times more of a group's pictures must be nearest to one of their own than if
+pictures were grouped at random, and so seldom may chance do as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64])
     shared = [row for row, group in enumerate(groups) if sizes[group] > 1]
     if len(sizes) < FEWEST_GROUPS or not shared:
         return None
-    alike = float(np.mean([groups[row] == groups[nearest[row]] for row in shared]))
+    alike = sum(groups[row] == groups[nearest[row]] for row in shared)
     chance = float(np.mean([(sizes[groups[row]] - 1) / (len(groups) - 1) for row in shared]))
-    if alike < max(ALIKE, TIMES_CHANCE * chance):
+    if alike < TIMES_CHANCE * chance * len(shared) or stats.binom.sf(alike - 1, len(shared), chance) > BY_CHANCE:
         return None
     first, second, *_ = (pictures[row].path.name for row in shared if groups[row] == groups[shared[0]])
-    return Siblings(pattern, len(sizes), len(shared), alike, (first, second))
+    return Siblings(pattern, len(sizes), len(shared), alike / len(shared), (first, second))
