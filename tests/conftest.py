@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["COLUMNS"] = "200"  # or what commands print would be broken at the terminal's width, where there is one
 
+import hypothesis
 import pytest
 from postgres import INSTALL, binaries, new_schema, server
 from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, once, swatches
@@ -21,6 +22,11 @@ from defectflow.runtime import Inspector
 from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
 from defectflow.store import Store
+
+
+# On a busy machine anything may take long; what is timed stands in benchmarks.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

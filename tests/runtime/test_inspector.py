@@ -26,7 +26,7 @@ from defectflow.embedding import Embedding
 from defectflow.errors import BundleError, ImageError, NotCalibrated
 from defectflow.fitting import fit
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
-from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.bundle import MODEL, Bundle, file_digest, open_bundle
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.image import read_image
@@ -287,8 +287,11 @@ def test_damaged_model(bundle_copy: Path) -> None:
 def test_a_model_that_onnx_runtime_cannot_load(bundle_copy: Path) -> None:
     bundle = open_bundle(bundle_copy)
     bundle.model.write_bytes(b"not a graph")
-    with pytest.raises(BundleError, match=r"model\.onnx: ONNX Runtime cannot load it"):
+    with pytest.raises(BundleError, match=r"model\.onnx: is damaged or was altered"):
         Inspector(bundle)
+    card = bundle.card.model_copy(update={"checksums": bundle.card.checksums | {MODEL: file_digest(bundle.model)}})
+    with pytest.raises(BundleError, match=r"model\.onnx: ONNX Runtime cannot load it"):
+        Inspector(Bundle(bundle_copy, card))
 
 
 @pytest.mark.parametrize(
