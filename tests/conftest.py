@@ -23,7 +23,6 @@ from defectflow.samples import draw_product
 from defectflow.settings import load_recipe
 from defectflow.store import Store
 
-
 # On a busy machine anything may take long; what is timed stands in benchmarks.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")

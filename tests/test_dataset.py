@@ -371,7 +371,7 @@ layouts = st.lists(st.tuples(st.text("ab1_/ü", min_size=1, max_size=6), st.inte
     shuffle=st.randoms(use_true_random=False),
     split=st.sampled_from([None, "train"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_part_is_ever_on_two_sides(
     layout: list[tuple[str, int]],
     calibration_parts: int,

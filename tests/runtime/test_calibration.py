@@ -98,7 +98,7 @@ def test_confident_rate_is_the_quantile_of_the_beta_law() -> None:
 # --- the threshold ---
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     scores=st.lists(st.integers(-5, 5) | st.floats(-1e6, 1e6), min_size=19, max_size=80),
     rate=st.sampled_from((0.05, 0.1, 0.29, 0.5)),
