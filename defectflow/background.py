@@ -29,6 +29,7 @@ from typing import Any, Literal
 import psutil
 
 from defectflow.errors import DataError
+from defectflow.runtime.clock import utc_now
 from defectflow.runtime.progress import Progress
 
 State = Literal["running", "done", "failed", "cancelled", "ended"]
@@ -134,7 +135,7 @@ def new_folder(root: Path) -> Path:
 
 def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any] | None = None) -> Task:
     """Begin a task in a folder of `new_folder`. Returns at once; old tasks are forgotten."""
-    task = Task(folder, title, tuple(steps), _now(), notes or {})
+    task = Task(folder, title, tuple(steps), utc_now(), notes or {})
     body = {key: value for key, value in asdict(task).items() if key != "folder"}
     _replace(folder / TASK, body)
     with (folder / LOG).open("ab") as log:
@@ -264,7 +265,7 @@ def _read_status(folder: Path) -> Status:
 
 
 def _write_status(folder: Path, status: Status) -> None:
-    _replace(folder / STATE, {**asdict(status), "changed": _now()})
+    _replace(folder / STATE, {**asdict(status), "changed": utc_now()})
 
 
 def _replace(file: Path, said: dict[str, Any]) -> None:
@@ -272,10 +273,6 @@ def _replace(file: Path, said: dict[str, Any]) -> None:
     partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
     partial.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(file)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

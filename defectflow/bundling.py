@@ -6,7 +6,6 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from defectflow.runtime.bundle import (
     file_digest,
 )
 from defectflow.runtime.card import Card, ImageCard, PartCounts
+from defectflow.runtime.clock import utc_now
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.verdict import Measurement
@@ -58,7 +58,7 @@ def write_scoring_graph(
     digest = file_digest(folder / MODEL)
     card = Card(
         name=name,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=utc_now(),
         bundle_id=digest[:12],
         image=ImageCard(
             size_px=recipe.image.size,

@@ -174,7 +174,8 @@ def evaluate(
     pixels = PixelStore(side) if any(picture.mask for picture in pictures) else None
     seen: list[_Seen] = []
     unreadable: list[tuple[Path, str]] = []
-    for done, (picture, result) in enumerate(_results(inspector, pictures), start=1):
+    results = inspector.look([picture.path for picture in pictures])
+    for done, (picture, result) in enumerate(zip(pictures, results, strict=True), start=1):
         if isinstance(result, ImageError):
             unreadable.append((picture.path, str(result)))
         else:
@@ -201,14 +202,6 @@ class _Seen:
         decision = result.decision if isinstance(result, Verdict) else None
         defective = picture.label == "defective"
         return cls(picture.part, defective, picture.kind, result.score, result.gated, decision)
-
-
-def _results(inspector: Inspector, pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Measurement | ImageError]]:
-    paths = [picture.path for picture in pictures]
-    if inspector.card.calibration is None:
-        yield from zip(pictures, inspector.measure(paths), strict=True)
-    else:
-        yield from zip(pictures, inspector.inspect(paths), strict=True)
 
 
 def _summarise(

@@ -12,7 +12,6 @@ import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +35,14 @@ from defectflow.runtime.bundle import (
     open_bundle,
     save_bundle,
 )
-from defectflow.runtime.calibration import Guarantee
 from defectflow.runtime.card import Card
+from defectflow.runtime.clock import utc_now
 from defectflow.runtime.golden import record_golden
 from defectflow.runtime.graph import core_of, detach_verdict, has_core
 from defectflow.runtime.image import pixel_digest, read_image, read_raw
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.runtime.providers import CPU
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import SQUARE
@@ -80,7 +80,7 @@ def export_precision(
     parts for the rate is no error: the bundle is saved uncalibrated, as the one it was made from.
     """
     if out.exists():
-        raise SettingsError(f"{out}: exists already; choose another --out")
+        raise SettingsError(f"{out}: exists already; choose another folder")
     card = bundle.card
     if card.precision != "fp32":
         raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")
@@ -103,7 +103,7 @@ def export_precision(
     card = card.model_copy(
         update={
             "name": out.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": utc_now(),
             "bundle_id": digest[:12],
             "precision": precision,
             "calibration": None,
@@ -129,7 +129,7 @@ def export_precision(
     parts, _ = measure_parts(Inspector(made), [p.path for p in calibration], [p.part for p in calibration], watch)
     card = card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
-        card = card.calibrated(parts, *_rates(bundle.card))
+        card = card.calibrated(parts, *bundle.card.rule)
     save_bundle(folder, card)
     folder.rename(out)
     return Exported(open_bundle(out), len(tune), mean_difference)
@@ -198,7 +198,7 @@ def _level_constants(scoring: onnx.ModelProto, tune: Iterator[NDArray[np.float32
     names = level_maps(scoring)
     looking = core_of(scoring)
     looking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnxruntime.InferenceSession(looking.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(looking.SerializeToString(), providers=[CPU])
     maps = [session.run(names, {SQUARE: square[None]}) for square in tune]
     constants = []
     for values in zip(*maps, strict=True):
@@ -222,10 +222,3 @@ def _differences(
     distances = [abs(one.distance - other.distance) / one.distance_limit for one, other in pairs]
     parity = {"pictures": len(pairs), "score": max(scores), "anomaly_map": max(maps), "distance": max(distances)}
     return parity, float(np.mean(scores))
-
-
-def _rates(card: Card) -> tuple[float, Guarantee, float]:
-    """What was promised last; thresholds that a person has chosen belong to the scores of the graph they saw."""
-    if card.calibration is None or card.calibration.guarantee == "estimate":
-        return card.wanted_rate, card.wanted_guarantee, card.wanted_review_rate
-    return card.calibration.rate, card.calibration.guarantee, card.calibration.review_rate

@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +28,7 @@ from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
 from defectflow.runtime.cells import cell
+from defectflow.runtime.clock import utc_now
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.overlay import overlay
@@ -87,7 +87,7 @@ def score_folder(
         bundle=str(inspector.bundle.path.resolve()),
         card=inspector.card,
         source=str(_absolute(source if source.is_dir() else source.parent)),
-        started=_now(),
+        started=utc_now(),
         pictures=len(pictures),
         scores_only=scores_only,
         overlays=overlays,
@@ -119,7 +119,7 @@ def score_folder(
         parts = gather_parts(rows)
         _write_table(out, rows, table)
         _replace(out / PARTS, as_csv([_part_row(part) for part in parts]))
-        _replace(out / RUN, run.model_copy(update={"finished": _now()}).model_dump_json(indent=2))
+        _replace(out / RUN, run.model_copy(update={"finished": utc_now()}).model_dump_json(indent=2))
     except OSError as error:
         raise DataError(
             f"{out}: results cannot be written ({error.strerror or error}); what was judged is kept: make room, "
@@ -295,7 +295,3 @@ def _relative(path: Path, base: Path) -> str:
 def _absolute(path: Path) -> Path:
     """Not resolved: two links to one file are two pictures."""
     return Path(os.path.abspath(path))  # noqa: PTH100
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

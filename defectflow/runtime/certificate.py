@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
@@ -116,10 +115,6 @@ def read_certificate(file: Path) -> Certificate:
         raise BundleError(
             f"{file}: cannot be read as a certificate ({str(error).splitlines()[0]}); run defectflow verify again"
         ) from error
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def this_machine() -> Machine:

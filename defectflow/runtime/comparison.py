@@ -13,7 +13,7 @@ from defectflow.errors import ImageError
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Comparison
-from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide
+from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, is_gated
 
 LISTED = 20
 """Flipped pictures that a comparison names, at most."""
@@ -66,7 +66,7 @@ class Tally:
                 self.failure = self.failure or (str(item) if isinstance(item, ImageError) else "")
             return
         # Far outside, scores are huge and good scores no measure of them: there they are compared with themselves.
-        gated = not was.distance <= self.card.distance_limit
+        gated = is_gated(was.distance, self.card.distance_limit)
         unit = max(self.card.good_spread, abs(was.score)) if gated else self.card.good_spread
         difference = abs(item.score - was.score) / unit
         if not difference <= tolerance:  # also where it is not a number

@@ -31,7 +31,7 @@ from defectflow.runtime.providers import CPU, check_runs_on, find_providers
 from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.tiling import Tiling
-from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, marked_places
+from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, is_gated, marked_places
 
 Source = Path | NDArray[np.uint8]
 """A picture file, or its pixels (H, W, 3) uint8 RGB."""
@@ -106,6 +106,10 @@ class Inspector:
             item if isinstance(item, ImageError) else Measurement(**self._measured(item))
             for item in self._run(sources, wanted)
         )
+
+    def look(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError] | Iterator[Measurement | ImageError]:
+        """Verdicts where the bundle has thresholds, measurements where it has none."""
+        return self.measure(sources) if self.card.calibration is None else self.inspect(sources)
 
     def measure_all(self, sources: Iterable[Source]) -> Iterator[Measurement]:
         """As `measure`, where every picture must be usable. Raises the first one's ImageError."""
@@ -206,8 +210,7 @@ class Inspector:
 
     def _ruled(self, values: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
         """What the graph's verdict nodes say of a picture that is looked at whole; of a tiled one, they cannot."""
-        calibration, limit = self.card.judge(), self.card.distance_limit
-        gated = not values["distance"] <= limit
+        calibration, gated = self.card.judge(), is_gated(values["distance"], self.card.distance_limit)
         decision = decide(values["score"], calibration.threshold.value, calibration.review.value, gated=gated)
         top_places = max(1, round(self.card.top_fraction * tiling.side**2))
         return {

@@ -22,8 +22,7 @@ Band = tuple[slice, slice, NDArray[np.float32]]
 
 def to_square(pixels: NDArray[np.uint8], geometry: Geometry, size_px: int) -> NDArray[np.float32]:
     """(H, W, 3) uint8 RGB -> (3, S, S), 0..255: what the graph makes of the same picture."""
-    cut = geometry.cut(*pixels.shape[:2])
-    part = pixels[cut.top : cut.bottom, cut.left : cut.right]
+    part = geometry.part(pixels)
     height, width, _ = part.shape
     box = geometry.square(height, width)
     rows = np.empty((size_px, width * 3), np.float32)

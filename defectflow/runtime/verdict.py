@@ -28,6 +28,11 @@ class Decision(IntEnum):
         return self.name.lower()
 
 
+def is_gated(distance: float, limit: float) -> bool:
+    """The gate's rule, in float32, as the graph compares. What is not a number is refused."""
+    return not np.float32(distance) <= np.float32(limit)
+
+
 def decide(score: float, threshold: float, review_threshold: float, *, gated: bool) -> Decision:
     """The rule of the graph's verdict nodes, in Python; in float32, as they compute. What is not a number rejects."""
     if gated:
@@ -88,8 +93,7 @@ class Measurement:
 
     @property
     def gated(self) -> bool:
-        # In float32, as the graph compares; also where it is not a number.
-        return not np.float32(self.distance) <= np.float32(self.distance_limit)
+        return is_gated(self.distance, self.distance_limit)
 
     @property
     def calibrated_score(self) -> float:

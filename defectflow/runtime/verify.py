@@ -8,7 +8,7 @@ its size, the batch that it stands in, its place in the order, the execution pro
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -19,13 +19,14 @@ from defectflow.errors import BundleError, ImageError
 from defectflow.runtime.bundle import CARD, CORE, Bundle, check_file
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
-from defectflow.runtime.certificate import Certificate, now, this_machine
+from defectflow.runtime.certificate import Certificate, this_machine
+from defectflow.runtime.clock import utc_now
 from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden
 from defectflow.runtime.inspector import BATCH_PICTURES, Inspector
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.providers import CPU, find_providers, present_providers, short_name
-from defectflow.runtime.verdict import Measurement, decide
+from defectflow.runtime.verdict import decide, is_gated
 
 BATCHES = (1, 3, BATCH_PICTURES)
 LOSSY_TOLERANCE = 0.05
@@ -119,7 +120,7 @@ def verify(
         bundle_id=bundle.card.bundle_id,
         calibration_id=bundle.card.calibration_id,
         precision=bundle.card.precision,
-        created=now(),
+        created=utc_now(),
         machine=this_machine(),
         passed=not problems,
         tolerance=tolerance,
@@ -165,7 +166,7 @@ def _on_golden(
         tally = Tally(backend.name, "golden", bundle.card, calibration)
         runs = [(batch, order) for batch in BATCHES for order in (golden, golden[::-1])]
         for done, (batch, order) in enumerate(runs):
-            items = _look(backend.inspector.in_batches_of(batch), [each.file for each in order])
+            items = backend.inspector.in_batches_of(batch).look([each.file for each in order])
             for each, item in zip(order, items, strict=True):
                 allowed = max(tolerance, LOSSY_TOLERANCE) if each.file.name in lossy else tolerance
                 tally.add(each.file.name, _recorded(each, bundle.card, calibration), item, allowed)
@@ -180,7 +181,7 @@ def _recorded(golden: Golden, card: Card, calibration: Calibration | None) -> Re
     score, distance = golden.record.score, golden.record.distance
     decision = None
     if calibration is not None:
-        gated = not np.float32(distance) <= np.float32(card.distance_limit)  # in float32, as the graph compares
+        gated = is_gated(distance, card.distance_limit)
         decision = decide(score, calibration.threshold.value, calibration.review.value, gated=gated)
     return Reference(score, distance, decision, golden.anomaly_map)
 
@@ -192,8 +193,8 @@ def _on_images(
     card = reference.card
     calibration = card.judge() if card.calibration else None
     tallies = [Tally(backend.name, "images", card, calibration) for backend in backends]
-    expected = _look(reference, images)
-    others = [_look(backend.inspector, images) for backend in backends]
+    expected = reference.look(images)
+    others = [backend.inspector.look(images) for backend in backends]
     for done, (path, was, *items) in enumerate(zip(images, expected, *others, strict=True)):
         known = None if isinstance(was, ImageError) else Reference.of(was)
         for tally, item in zip(tallies, items, strict=True):
@@ -202,16 +203,11 @@ def _on_images(
     return tallies
 
 
-def _look(inspector: Inspector, paths: Iterable[Path]) -> Iterator[Measurement | ImageError]:
-    """Through the graph's own verdict where it has one, so that its nodes are part of what is verified."""
-    return inspector.measure(paths) if inspector.card.calibration is None else inspector.inspect(paths)
-
-
 def _p95_ms(inspector: Inspector, files: Sequence[Path]) -> float:
     """From file to verdict, one picture at a time, after one that warms up: 95% take at most this."""
     took = []
     for file in islice(cycle(files), TIMED_PICTURES + 1):
         started = time.perf_counter()
-        list(_look(inspector, [file]))
+        list(inspector.look([file]))
         took.append(1000 * (time.perf_counter() - started))
     return float(np.percentile(took[1:], 95))

@@ -258,6 +258,10 @@ class Query:
     offset: int = 0
 
 
+def stamped_now() -> str:
+    return stamp(datetime.now(UTC))
+
+
 def stamp(moment: datetime) -> str:
     """UTC with microseconds, as the store writes it: sorts as text like the moments do."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

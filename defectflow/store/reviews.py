@@ -7,14 +7,14 @@ and the audit sample (drawn whatever the score). Only the second kind says anyth
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import Connection, func, or_, select
 
 from defectflow.errors import StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamp
+from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamp, stamped_now
 
 _seen, _said = schema.inspections, schema.reviews
 LONGEST_COMMENT = 2000
@@ -53,7 +53,7 @@ class Reviews:
             if connection.execute(select(_said.c.id).where(_said.c.undoes == review_id)).first():
                 raise StoreError(f"review {review_id}: is taken back already")
             copied = {name: row[name] for name in ("inspection_id", "bundle_id", "part")}
-            undo = {**copied, "at": stamp(datetime.now(UTC)), "by": by, "undoes": review_id}
+            undo = {**copied, "at": stamped_now(), "by": by, "undoes": review_id}
             return chain.append(connection, _said, [undo])[0]
 
     def queue(self, bundle_id: str, *, limit: int = 50, skipped: bool = False) -> list[PartInspection]:
@@ -126,7 +126,7 @@ class Reviews:
             if row is None:
                 raise StoreError(f"inspection {inspection_id}: there is none in {self._database}; it may be too old")
             said = {"inspection_id": inspection_id, "answer": answer, "kind": kind, "comment": comment}
-            return chain.append(connection, _said, [{**row, **said, "at": stamp(datetime.now(UTC)), "by": by}])[0]
+            return chain.append(connection, _said, [{**row, **said, "at": stamped_now(), "by": by}])[0]
 
 
 def parts_of(

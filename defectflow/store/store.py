@@ -24,7 +24,7 @@ from defectflow.store import chain, schema
 from defectflow.store.audit import AuditDraw
 from defectflow.store.database import Database
 from defectflow.store.history import History
-from defectflow.store.records import Inspection, Seen, stamp
+from defectflow.store.records import Inspection, Seen, stamped_now
 from defectflow.store.retention import retain
 from defectflow.store.reviews import Reviews
 from defectflow.store.settings import StoreSettings
@@ -74,7 +74,7 @@ class Store:
         if settings.pictures == "copy":
             self._copies(settings)
         with self.database.writing() as connection:
-            row = {"at": _now(), "by": by, "body": settings.model_dump_json()}
+            row = {"at": stamped_now(), "by": by, "body": settings.model_dump_json()}
             chain.append(connection, schema.settings, [row])
 
     def record(self, card: Card, seen: Sequence[Seen], *, by: str, source: str) -> list[int]:
@@ -89,7 +89,7 @@ class Store:
         rows = [self._row(item, settings) | shared for item in seen]
         with self.database.writing() as connection:
             self.versions.ensure_known(connection, card, by=by)
-            now = _now()
+            now = stamped_now()
             return chain.append(connection, schema.inspections, [row | {"at": now} for row in rows])
 
     def picture(self, inspection: Inspection) -> Path | None:
@@ -192,7 +192,3 @@ class Store:
         if file is None:
             raise StoreError(f"{self.database}: has no folder for pictures; set picture_folder")
         return file.with_name(f"{file.name}.pictures")
-
-
-def _now() -> str:
-    return stamp(datetime.now(UTC))

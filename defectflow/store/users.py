@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from defectflow.errors import AccessError, StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Role, User, stamp
+from defectflow.store.records import Role, User, stamp, stamped_now
 
 SHORTEST_PASSWORD = 10
 FAILURES = 5
@@ -122,7 +122,7 @@ def _known(user: User | None, name: str) -> User:
 
 
 def _write(connection: Connection, name: str, by: str, *, role: Role | None, password_hash: str | None) -> None:
-    row = {"at": stamp(datetime.now(UTC)), "by": by, "name": name, "password_hash": password_hash}
+    row = {"at": stamped_now(), "by": by, "name": name, "password_hash": password_hash}
     chain.append(connection, _users, [row | {"role": None if role is None else role.value}])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -13,7 +12,7 @@ from defectflow.runtime.bundle import Bundle, open_bundle, save_bundle
 from defectflow.runtime.card import Card
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Activation, CalibrationVersion, read, stamp
+from defectflow.store.records import Activation, CalibrationVersion, read, stamped_now
 
 CALIBRATION_FIELDS = ("calibration_parts", "calibration", "good_spread", "added_digests")
 """What of a card a calibration is: put back, they restore the very thresholds."""
@@ -114,7 +113,7 @@ class Versions:
     ) -> CalibrationVersion:
         body = json.dumps(card.model_dump(mode="json", include=set(CALIBRATION_FIELDS)), sort_keys=True)
         row: dict[str, Any] = {"name": name, "reason": reason, "by": by, "origin": origin, "parent": parent}
-        row |= {**digests_of(card), "at": _now(), "body": body}
+        row |= {**digests_of(card), "at": stamped_now(), "body": body}
         (number,) = chain.append(connection, _versions, [row])
         return read(CalibrationVersion, row | {"id": number})
 
@@ -136,7 +135,8 @@ def unchanged(bundle: Bundle) -> Bundle:
 
 
 def _activate(connection: Connection, bundle: Bundle, *, by: str, reason: str) -> int:
-    row = {**digests_of(bundle.card), "at": _now(), "by": by, "reason": reason, "path": str(bundle.path.resolve())}
+    path = str(bundle.path.resolve())
+    row = {**digests_of(bundle.card), "at": stamped_now(), "by": by, "reason": reason, "path": path}
     return chain.append(connection, _active, [row])[0]
 
 
@@ -144,7 +144,3 @@ def digests_of(card: Card) -> dict[str, str]:
     """By what a row names its model and thresholds. Raises NotCalibrated."""
     card.judge()  # NotCalibrated says better than we could what is missing
     return {"model": card.name, "bundle_id": card.bundle_id, "calibration_id": str(card.calibration_id)}
-
-
-def _now() -> str:
-    return stamp(datetime.now(UTC))

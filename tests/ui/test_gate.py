@@ -83,7 +83,8 @@ def test_sessions_are_apart(guarded: Running) -> None:
     drop = first.post("/drop").json()["drop"]
     assert first.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 200
     assert second.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 404
-    session = next(one for one in guarded.station.sessions if one.user == "engineer" and one.shelf)
+    session = guarded.station.sessions.find(second.cookies["defectflow_session"])
+    assert session is not None
     gone = second.get(session.shelf.put(lambda: Path("/secret/a.png").read_bytes()))
     assert (gone.status_code, "/secret" in gone.text) == (410, False)
     address = session.shelf.put(lambda: b"secret", "text/plain")

@@ -65,6 +65,11 @@ def empty(title: str, what_to_do: str) -> str:
     return f'<div class="empty"><h3>{html.escape(title)}</h3><p>{html.escape(what_to_do)}</p></div>'
 
 
+def notice(text: str) -> str:
+    """What has just happened, as HTML that a screen reader reads out."""
+    return f'<p class="said" role="status">{html.escape(text)}</p>'
+
+
 def tip(text: str, explanation: str) -> str:
     """A term with its explanation on hover and focus, as HTML."""
     return f'<span class="tip" tabindex="0" data-tip="{html.escape(explanation)}">{html.escape(text)}</span>'

@@ -16,7 +16,7 @@ from defectflow.store import Role
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks
+from defectflow_ui.theme import block, clicks, notice
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import calibrate as words
 
@@ -108,11 +108,8 @@ def build(station: Station) -> None:
         except CalibrationError as error:
             return {picture: view.problem(str(error)), chosen: gr.Dropdown(names, value=wanted)}
         visitor.tab[WORKBENCH] = work
-        wish = bundle.card.calibration
-        rates, kept = (bundle.card.wanted_rate, bundle.card.wanted_review_rate), bundle.card.wanted_guarantee
-        if wish is not None and wish.guarantee != "estimate":
-            rates, kept = (wish.rate, wish.review_rate), wish.guarantee
-        work.asked = (round(100 * rates[0], 4), round(100 * rates[1], 4), kept)
+        usual_rate, kept, usual_review_rate = bundle.card.rule
+        work.asked = (round(100 * usual_rate, 4), round(100 * usual_review_rate, 4), kept)
         cut, band = work.cuts
         low, high, step = view.slider_range([*span, cut, band])
         return {
@@ -122,7 +119,7 @@ def build(station: Station) -> None:
             guarantee: kept,
             rate: work.asked[0],
             review_rate: work.asked[1],
-            promised: "" if wish is not None else view.problem(words.uncalibrated),
+            promised: view.problem(words.uncalibrated) if bundle.card.calibration is None else "",
             cost: "",
             **shown(work),
         }
@@ -199,7 +196,7 @@ def build(station: Station) -> None:
         costs = Costs(float(overkill or 0), float(escape or 0), float(percent or 0) / 100)
         work.cheapest = work.evidence.tradeoff.cheapest(costs)
         cut = work.cheapest.point.threshold
-        told = view.said(words.cheapest(work.cheapest.cost_per_part, cut))
+        told = notice(words.cheapest(work.cheapest.cost_per_part, cut))
         return drag(work, cut, cut) | sliders(cut, cut) | {cost: told}
 
     @station.handler(Role.ENGINEER)
@@ -215,7 +212,7 @@ def build(station: Station) -> None:
         )
         if now:
             station.store.versions.apply(work.bundle, version, by=visitor.user, reason=version.reason)
-        return open_bundle(visitor, work.bundle.path.name) | {said: view.said(words.saved(version.name, now)), name: ""}
+        return open_bundle(visitor, work.bundle.path.name) | {said: notice(words.saved(version.name, now)), name: ""}
 
     @station.handler(Role.ENGINEER)
     def put_back(visitor: Visitor) -> Updates:
@@ -223,7 +220,7 @@ def build(station: Station) -> None:
         card = work.bundle.card
         version = station.store.versions.get(card.bundle_id, str(visitor.event.get("version")))
         station.store.versions.apply(work.bundle, version, by=visitor.user, reason=words.reason_again)
-        return open_bundle(visitor, work.bundle.path.name) | {said: view.said(words.put_back(version.name))}
+        return open_bundle(visitor, work.bundle.path.name) | {said: notice(words.put_back(version.name))}
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     seen = [picture, figures, versions, promised, said]

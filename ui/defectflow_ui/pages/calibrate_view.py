@@ -101,10 +101,6 @@ def problem(text: str) -> str:
     return f'<p class="problem" role="alert">{html.escape(text)}</p>'
 
 
-def said(text: str) -> str:
-    return f'<p class="said" role="status">{html.escape(text)}</p>'
-
-
 def table(rows: Iterable[tuple[str, Point]]) -> str:
     """One row per pair of thresholds; always with the label that says what these figures are."""
     head = "".join(f"<th>{column}</th>" for column in words.columns)

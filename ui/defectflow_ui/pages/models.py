@@ -17,7 +17,7 @@ from defectflow.runtime.verify import verify as run_verify
 from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty
+from defectflow_ui.theme import block, clicks, empty, notice
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import models as words
 
@@ -65,7 +65,7 @@ def build(station: Station) -> None:
     def make_active(visitor: Visitor, other: str | None) -> dict[Any, Any]:
         name = str(visitor.tab.get(CHOSEN))
         station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
-        return show(visitor, other) | {said: _said(words.activated(name))}
+        return show(visitor, other) | {said: notice(words.activated(name))}
 
     @station.handler(Role.OPERATOR)
     def check(visitor: Visitor, other: str | None) -> Iterator[dict[Any, Any]]:
@@ -75,7 +75,7 @@ def build(station: Station) -> None:
         )
         while job.state == "running":
             if job.progress is not None:
-                yield {said: _said(words.verifying(job.progress.stage, job.progress.done, job.progress.total))}
+                yield {said: notice(words.verifying(job.progress.stage, job.progress.done, job.progress.total))}
             sleep(POLL_S)
         if job.error is not None:
             raise BundleError(job.error)
@@ -206,7 +206,3 @@ def _certificate(name: str, bundle: Bundle) -> str:
         for row in certificate.comparisons
     )
     return f"{said}{notes}<table class='regions'><tr>{head}</tr>{rows}</table>"
-
-
-def _said(text: str) -> str:
-    return f'<p class="said" role="status">{html.escape(text)}</p>'

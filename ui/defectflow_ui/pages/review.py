@@ -12,7 +12,7 @@ from defectflow.store import Answer, PartInspection, Role
 from defectflow.store.recalibration import Proposal, apply, propose
 from defectflow_ui.pages import review_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty
+from defectflow_ui.theme import block, clicks, empty, notice
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import review as words
 
@@ -93,14 +93,14 @@ def build(station: Station) -> None:
         parts = station.store.reviews.queue(bundle_id, limit=QUEUED, skipped=also_skipped)
         current = next((part for part in parts if str(part.worst.id) == shown_id), None)
         if current is None or what not in set(Answer):
-            return show(visitor, also_skipped) | {told: _note(words.answered_already)}
+            return show(visitor, also_skipped) | {told: notice(words.answered_already)}
         said, kind_of = said.strip(), (kind_of or "").strip() if what == Answer.DEFECTIVE else ""
         station.store.reviews.answer(
             current.worst.id, Answer(what), by=visitor.user, kind=kind_of or None, comment=said or None
         )
         visitor.tab.pop(CHOSEN, None)
         return show(visitor, also_skipped) | {
-            told: _note(words.answered(current.worst.file, words.answers[what])),
+            told: notice(words.answered(current.worst.file, words.answers[what])),
             comment: "",
             kind: gr.Dropdown(station.store.reviews.kinds(), value=kind_of or None),
         }
@@ -113,7 +113,7 @@ def build(station: Station) -> None:
             raise StoreError(words.nothing_to_undo)
         station.store.reviews.undo(latest[0].id, by=visitor.user)
         visitor.tab[CHOSEN] = latest[0].part
-        return show(visitor, also_skipped) | {told: _note(words.undone)}
+        return show(visitor, also_skipped) | {told: notice(words.undone)}
 
     @station.handler(Role.ENGINEER)
     def look(visitor: Visitor, percent: float | None, alone: bool) -> Updates:
@@ -133,13 +133,13 @@ def build(station: Station) -> None:
             raise StoreError(words.no_preview)
         apply(station.store, made, name=called.strip(), reason=why.strip(), by=visitor.user)
         del visitor.tab[PROPOSAL]
-        closed = {proposed: _note(words.applied(called)), deciding: gr.Row(visible=False), name: "", reason: ""}
+        closed = {proposed: notice(words.applied(called)), deciding: gr.Row(visible=False), name: "", reason: ""}
         return show(visitor, also_skipped) | closed
 
     @station.handler(Role.ENGINEER)
     def forget(visitor: Visitor) -> Updates:
         visitor.tab.pop(PROPOSAL, None)
-        return {proposed: _note(words.discarded), deciding: gr.Row(visible=False)}
+        return {proposed: notice(words.discarded), deciding: gr.Row(visible=False)}
 
     @station.handler(Role.ENGINEER)
     def roll_back(visitor: Visitor, also_skipped: bool) -> Updates:
@@ -151,7 +151,7 @@ def build(station: Station) -> None:
             raise StoreError(words.no_version)
         why = words.rolled_back_here(version.name)
         station.store.versions.apply(bundle, version, by=visitor.user, reason=why)
-        return show(visitor, also_skipped) | {proposed: _note(words.rolled_back(version.name))}
+        return show(visitor, also_skipped) | {proposed: notice(words.rolled_back(version.name))}
 
     shown = [part, waiting, versions, answers, preview]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -177,7 +177,3 @@ def _current(visitor: Visitor, parts: list[PartInspection]) -> PartInspection | 
     """The chosen part if it still waits, else the first one."""
     chosen = visitor.tab.get(CHOSEN)
     return next((part for part in parts if part.part == chosen), parts[0] if parts else None)
-
-
-def _note(text: str) -> str:
-    return f'<p class="said" role="status">{html.escape(text)}</p>'

@@ -15,7 +15,7 @@ from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import CalibrationPart, Card
 from defectflow.runtime.image import brightest, full_scale_for, read_raw, to_uint8
 from defectflow_ui.shelf import Shelf
-from defectflow_ui.theme import empty
+from defectflow_ui.theme import empty, notice
 from defectflow_ui.words import train as words
 
 THUMBNAIL_PX = 220
@@ -200,4 +200,4 @@ def refused(reasons: list[str]) -> str:
 
 
 def activated(name: str) -> str:
-    return f'<p class="said" role="status">{html.escape(words.activated(name))}</p>'
+    return notice(words.activated(name))
