@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.station import LOCAL_USER, Station
-from defectflow_ui.visitors import COOKIE, LASTS_S, Session
+from defectflow_ui.visitors import LASTS_S, Session
 from defectflow_ui.words import common as words
 
 HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -69,7 +69,7 @@ class Gate:
                 answer = RedirectResponse("/sign-in", 303)
             else:
                 begun = self._station.sessions.begin(LOCAL_USER)
-                _give_cookie(scope, begun)
+                _give_cookie(scope, self._station.sessions.cookie, begun)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -80,7 +80,9 @@ class Gate:
                 headers["Cross-Origin-Resource-Policy"] = "same-origin"
                 headers["Permissions-Policy"] = "camera=(self), microphone=(), geolocation=()"
                 if begun is not None:
-                    headers.append("Set-Cookie", cookie(begun, scope["scheme"] == "https"))
+                    headers.append(
+                        "Set-Cookie", cookie(self._station.sessions.cookie, begun, scope["scheme"] == "https")
+                    )
             await send(message)
 
         if answer is not None:
@@ -104,7 +106,7 @@ class Gate:
         await self._app(scope, receive, send_guarded)
 
     def _session(self, request: Request) -> Session | None:
-        session = self._station.sessions.find(request.cookies.get(COOKIE))
+        session = self._station.sessions.find(request.cookies)
         return session if session is not None and self._station.role_of(session) is not None else None
 
     def _refusal(self, request: Request, path: str) -> Response | None:
@@ -134,17 +136,17 @@ class Gate:
         return body
 
 
-def cookie(session: Session, secure: bool) -> str:
+def cookie(name: str, session: Session, secure: bool) -> str:
     """Not readable by scripts, not sent from other sites."""
     attributes = f"Path=/; HttpOnly; SameSite=Strict; Max-Age={LASTS_S}" + ("; Secure" if secure else "")
-    return f"{COOKIE}={session.token}; {attributes}"
+    return f"{name}={session.token}; {attributes}"
 
 
-def _give_cookie(scope: Scope, session: Session) -> None:
+def _give_cookie(scope: Scope, name: str, session: Session) -> None:
     """So that this very first request already counts as the session's."""
-    kept = [(name, value) for name, value in scope["headers"] if name != b"cookie"]
+    kept = [(key, value) for key, value in scope["headers"] if key != b"cookie"]
     others = Headers(scope=scope).get("cookie", "")
-    scope["headers"] = [*kept, (b"cookie", f"{COOKIE}={session.token}; {others}".encode("latin-1"))]
+    scope["headers"] = [*kept, (b"cookie", f"{name}={session.token}; {others}".encode("latin-1"))]
 
 
 def _set_length(scope: Scope, length: int) -> None:

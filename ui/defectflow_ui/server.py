@@ -23,7 +23,7 @@ from defectflow_ui.signin import Attempts, SignIn
 from defectflow_ui.station import Station
 from defectflow_ui.theme import ASSETS, HEAD, theme
 from defectflow_ui.uploads import Drop
-from defectflow_ui.visitors import COOKIE, Session
+from defectflow_ui.visitors import Session
 from defectflow_ui.words import common as words
 
 ANSWERED_TOGETHER = 16
@@ -100,7 +100,7 @@ def _check(blocks: gr.Blocks) -> None:
 
 
 def _user(station: Station, request: Request) -> str | None:
-    session = station.sessions.find(request.cookies.get(COOKIE))
+    session = station.sessions.find(request.cookies)
     return None if session is None else session.user
 
 
@@ -156,7 +156,7 @@ class _OwnRoutes:
         return JSONResponse({"ended": True})
 
     def _session(self, request: Request) -> Session:
-        session = self._station.sessions.find(request.cookies.get(COOKIE))
+        session = self._station.sessions.find(request.cookies)
         assert session is not None  # the gate lets nobody else through
         return session
 

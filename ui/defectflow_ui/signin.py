@@ -18,7 +18,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from defectflow.errors import AccessError, StoreError
 from defectflow_ui.gate import cookie
 from defectflow_ui.station import Station
-from defectflow_ui.visitors import COOKIE
 from defectflow_ui.words import signin as words
 
 log = logging.getLogger(__name__)
@@ -82,16 +81,18 @@ class SignIn:
             log.error("nobody can sign in: %s", error)
             return _page(words.out_of_order, 503)
         self._attempts.succeeded(address)
-        self._station.sessions.end(request.cookies.get(COOKIE))
+        self._station.sessions.end(request.cookies)
         session = self._station.sessions.begin(user.name, user.key)
         answer = RedirectResponse("/", 303)
-        answer.headers.append("Set-Cookie", cookie(session, request.url.scheme == "https"))
+        answer.headers.append(
+            "Set-Cookie", cookie(self._station.sessions.cookie, session, request.url.scheme == "https")
+        )
         return answer
 
     async def leave(self, request: Request) -> Response:
-        self._station.sessions.end(request.cookies.get(COOKIE))
+        self._station.sessions.end(request.cookies)
         answer = RedirectResponse("/sign-in", 303)
-        answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+        answer.delete_cookie(self._station.sessions.cookie, path="/", httponly=True, samesite="strict")
         return answer
 
 

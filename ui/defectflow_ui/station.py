@@ -14,7 +14,7 @@ from defectflow.store import Role, Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.jobs import Jobs
 from defectflow_ui.settings import Settings
-from defectflow_ui.visitors import COOKIE, Session, Sessions, Visitor
+from defectflow_ui.visitors import Session, Sessions, Visitor
 from defectflow_ui.words import common as words
 
 MESSAGE_S = 20.0
@@ -30,13 +30,14 @@ class Station:
     settings: Settings
     store: Store
     bundles: Bundles = field(init=False)
-    sessions: Sessions = field(default_factory=Sessions)
+    sessions: Sessions = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
     opening: list[dict[str, Any]] = field(default_factory=list)
     """What the frame runs whenever the page is opened, and a page's tab chosen."""
 
     def __post_init__(self) -> None:
         self.bundles = Bundles(self.settings.bundles, self.store.versions)
+        self.sessions = Sessions(self.settings.port)
 
     def role_of(self, session: Session) -> Role | None:
         """Looked up at every call, so that a changed role or password or a removed user counts at once."""
@@ -80,7 +81,7 @@ class Station:
         self.opening.append({"fn": handler, "inputs": inputs, "outputs": outputs})
 
     def _visitor(self, request: gr.Request, event: gr.EventData, least: Role) -> Visitor:
-        session = self.sessions.find(request.cookies.get(COOKIE))
+        session = self.sessions.find(request.cookies)
         role = self.role_of(session) if session is not None else None
         if session is None or role is None:
             raise gr.Error(words.sign_in_again, duration=MESSAGE_S, print_exception=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -18,7 +18,6 @@ from defectflow.store import Role
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Drop
 
-COOKIE = "defectflow_session"
 LASTS_S = 10 * 3600
 """A session ends so long after it began: a shift. Not after idleness, since an open page asks all the time."""
 MOST_SESSIONS = 1000
@@ -94,7 +93,9 @@ class Visitor:
 class Sessions:
     """Sessions by cookie, on the server only: signing out ends them at once. Thread-safe."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, port: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.cookie = f"defectflow_{port}"
+        """Its name. A browser sends a machine's cookies to all of its ports, and each may be a station."""
         self._sessions: dict[str, Session] = {}
         self._lock = Lock()
         self._clock = clock
@@ -106,24 +107,27 @@ class Sessions:
             self._sessions[session.token] = session
         return session
 
-    def find(self, token: str | None) -> Session | None:
+    def find(self, cookies: Mapping[str, str]) -> Session | None:
         with self._lock:
-            session = self._sessions.get(token or "")
+            session = self._sessions.get(cookies.get(self.cookie, ""))
             return None if session is None or self._clock() - session.begun > LASTS_S else session
 
-    def end(self, token: str | None) -> None:
-        with self._lock:
-            session = self._sessions.pop(token or "", None)
-        if session is not None:
-            session.close()
+    def end(self, cookies: Mapping[str, str]) -> None:
+        self._end(cookies.get(self.cookie, ""))
 
     def close(self) -> None:
         for token in list(self._sessions):
-            self.end(token)
+            self._end(token)
 
     def __iter__(self) -> Iterator[Session]:
         with self._lock:
             return iter(list(self._sessions.values()))
+
+    def _end(self, token: str) -> None:
+        with self._lock:
+            session = self._sessions.pop(token, None)
+        if session is not None:
+            session.close()
 
     def _end_stale(self) -> None:
         over = max(0, len(self._sessions) - MOST_SESSIONS + 1)  # the oldest come first
