@@ -18,7 +18,7 @@ from defectflow_ui.drops import Drops
 from defectflow_ui.settings import Limits
 from defectflow_ui.uploads import Arrived, Drop
 from PIL import Image
-from running import finish
+from running import Running, finish
 from starlette.requests import ClientDisconnect
 from support import swatch
 
@@ -300,6 +300,28 @@ def test_drops_are_bounded_and_none_that_is_looked_at_goes(monkeypatch: pytest.M
     assert kept.file is not None and not kept.file.exists()
     for drop in list(drops.values()):
         drop.close()
+
+
+def test_the_routes_of_a_drop(local: Running) -> None:
+    client = local.client()
+    token = client.post("/drop").json()["drop"]
+    for _ in range(2):  # the second time for want of an answer
+        assert client.post(f"/drop/{token}?name=a.png&number=0", content=png()).status_code == 200
+    assert client.post(f"/drop/{token}/lost?name=b.png&number=1").status_code == 200
+    assert client.post(f"/drop/{token}/lost?name=b.png&number=many").status_code == 404
+    (drop,) = [session.drops[token] for session in local.station.sessions if token in session.drops]
+    assert [(one.name, one.file is not None) for one in drop.take(0, 0)[0]] == [("a.png", True), ("b.png", False)]
+    assert client.post(f"/drop/{token}/end").status_code == 200
+    for late in (f"/drop/{token}?name=c.png", f"/drop/{token}/lost?name=c.png&number=2", f"/drop/{token}/end"):
+        assert client.post(late).status_code == 410
+    opened = [client.post("/drop") for _ in range(17)]
+    assert [answer.status_code for answer in opened] == [200] * 16 + [409]
+    assert "16 drops are being sent" in opened[-1].text
+    tokens = [answer.json()["drop"] for answer in opened[:-1]]
+    assert client.post(f"/drop/{tokens[0]}/end").status_code == 200
+    assert client.post("/drop").status_code == 200
+    assert drop.folder.exists(), "no later drop has taken its place"
+    client.close()
 
 
 def test_a_drop_can_be_waited_for(drop: Drop) -> None:
