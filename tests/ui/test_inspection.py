@@ -130,17 +130,43 @@ def test_stopping_keeps_what_was_judged(inspector: Inspector, files: dict[str, b
 
 def test_a_drop_after_a_stop_is_judged(inspector: Inspector, files: dict[str, bytes]) -> None:
     """At once, before the stopped one has noticed; and the browser is told not to send the rest of that."""
-    inspection = Inspection(inspector, Shelf(), lambda _: None)
-    first, second = filled(files), filled(dict(list(files.items())[:2]))
+    inspection, first = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+    name, of = next(iter(files.items()))
+    finish(first.receive(name, content(of)))
     running = inspection.run(first, len(files))
     next(running)
     inspection.stop()
-    for _ in inspection.run(second, 2):
-        pass
-    assert list(running) == []
     assert first.ended
+    assert not inspection.running
+    assert inspection.run(filled(dict(list(files.items())[:2])), 2) is None, "the run goes on with it"
+    assert sum(len(fresh) for fresh in running) == 2
     assert len(inspection.rows) == 3
-    assert list(inspection.run(second, 2)) == [], "a drop is judged once, however often the browser asks"
+    assert not inspection.stopped
+    inspection.close()
+
+
+def test_drops_that_come_meanwhile_are_judged_by_the_same_run(inspector: Inspector, files: dict[str, bytes]) -> None:
+    """The first is still being sent; its end is waited for, and nothing is judged twice."""
+    inspection, slow = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+    (name, of), *others = files.items()
+    finish(slow.receive(name, content(of)))
+    running = inspection.run(slow, 2)
+    next(running)
+    quick = filled(dict(others[:3]))
+    assert inspection.run(quick, 3) is None
+    while len(inspection.rows) < 4:
+        next(running)
+    assert inspection.expected == 5
+    assert inspection.run(quick, 3) is None, "a drop is judged once, however often the browser asks"
+    finish(slow.receive("last.png", content(of)))
+    slow.end()
+    for _ in running:
+        pass
+    assert [row.name for row in inspection.rows] == [name, *dict(others[:3]), "last.png"]
+    assert not inspection.running
+    again = inspection.run(filled(dict(others[:1])), 1)
+    assert again is not None
+    assert sum(map(len, again)) == 1
     inspection.close()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Literal
@@ -28,7 +28,8 @@ Order = Literal["worst", "best", "arrival", "name"]
 DECISIONS = ("ok", "review", "defect", "invalid", "error")
 TOGETHER = 16
 """Pictures that are handed to the model at once; the first one goes alone, so that its verdict comes at once."""
-WAIT_S = 0.5
+WAIT_S = 0.3
+"""So long a run waits for the next picture before it looks whether there is another drop, or nothing left to do."""
 TILES = 200
 """Pictures of the gallery that are sent at first; more are asked for."""
 
@@ -64,6 +65,15 @@ class Judged:
         return self.item.decision.word if threshold is None else self.item.what_if(threshold).word
 
 
+@dataclass(eq=False)
+class _Judging:
+    """A drop that is being judged."""
+
+    drop: Drop
+    expected: int
+    found: list[Judged] = field(default_factory=list)
+
+
 class Inspection:
     """What one browser tab has dropped since it was last cleared, and what has been found about it."""
 
@@ -89,7 +99,8 @@ class Inspection:
         self.exporting = False
         self._closed = False
         self._drops: list[Drop] = []
-        self._judging: list[Drop] = []
+        self._judging: list[_Judging] = []
+        self._at_work = False
         self._shelf = shelf
         self._record = record
         self._looks = Looks(inspector, shelf)
@@ -100,48 +111,72 @@ class Inspection:
     def running(self) -> bool:
         return bool(self._judging)
 
-    def run(self, drop: Drop, expected: int) -> Iterator[list[Judged]]:
+    def run(self, drop: Drop, expected: int) -> Iterator[list[Judged]] | None:
         """Judge what arrives, a few at a time, until the browser has sent everything or somebody stops it.
 
-        Chooses the first picture at once, and at the end the most unusual one unless somebody has chosen meanwhile.
-        Raises StoreError where a verdict cannot be recorded; what was judged before stays.
+        None where another run is at work, which judges this drop as well: one run alone speaks to the page. Chooses the
+        first picture of a drop at once, and at its end the most unusual one unless somebody has chosen meanwhile.
+        Iterating raises StoreError where a verdict cannot be recorded; what was judged before stays.
         """
-        if drop in self._drops:
-            return
-        self.expected = (self.expected if self.running else len(self.rows)) + expected
-        self._drops.append(drop)
-        self._judging.append(drop)
-        self.stopped, self.problem = False, None
-        taken, together, found = 0, 1, list[Judged]()
+        with self._lock:
+            if drop in self._drops:  # the browser has asked twice
+                return None
+            self.expected = (self.expected if self._judging else len(self.rows)) + expected
+            self.stopped, self.problem = False, None
+            self._drops.append(drop)
+            self._judging.append(_Judging(drop, expected))
+            joins, self._at_work = self._at_work, True
+        return None if joins else self._run()
+
+    def _run(self) -> Iterator[list[Judged]]:
         try:
-            while drop in self._judging:
-                arrived, ended = drop.take(taken, WAIT_S)
-                if not arrived and ended:
-                    break
-                fresh = self._judge(arrived[:together])
-                taken += len(fresh)
-                together = TOGETHER if taken else 1
-                if self._closed:  # its pictures were removed while they were judged
-                    return
-                self._keep(fresh)
-                if fresh and not found:
-                    self.chosen = fresh[0].number
-                found += fresh
-                yield fresh
-            if drop.abandoned:
-                self.problem = words.abandoned(len(found), expected)
-        except DefectFlowError as error:
-            self.problem = words.failed(str(error))
+            while judging := self._left():
+                for one in judging:
+                    if one not in self._judging:  # stopped meanwhile
+                        continue
+                    arrived, ended = one.drop.take(len(one.found), WAIT_S / len(judging))
+                    if not arrived and ended:
+                        self._finish(one)
+                        continue
+                    fresh = self._judge(arrived[: TOGETHER if one.found else 1])
+                    if self._closed:  # its pictures were removed while they were judged
+                        return
+                    self._keep(fresh)
+                    if fresh and not one.found:
+                        self.chosen = fresh[0].number
+                    one.found += fresh
+                    yield fresh
+        except BaseException as error:  # the browser's page may be gone as well
+            with self._lock:
+                self._end_all()
+                self._at_work = False
+            if isinstance(error, DefectFlowError):
+                self.problem = words.failed(str(error))
             raise
-        finally:
-            self._judging = [other for other in self._judging if other is not drop]
-            drop.end()  # after a stop or an error, the browser need not send the rest
-        if len(found) > 1 and self.chosen == found[0].number:
-            self.chosen = max(found, key=lambda row: (row.verdict is not None, row.rank)).number
+
+    def _left(self) -> list[_Judging]:
+        """Drops that are still to be judged. Where there are none, this run is over; the next drop begins another."""
+        with self._lock:
+            self._at_work = bool(self._judging)
+            return list(self._judging)
+
+    def _finish(self, one: _Judging) -> None:
+        if one.drop.abandoned:
+            self.problem = words.abandoned(len(one.found), one.expected)
+        if len(one.found) > 1 and self.chosen == one.found[0].number:
+            self.chosen = max(one.found, key=lambda row: (row.verdict is not None, row.rank)).number
+        with self._lock:
+            self._judging = [other for other in self._judging if other is not one]
 
     def stop(self) -> None:
         """Judge no more of what is being judged; what was judged stays."""
-        self.stopped = True
+        with self._lock:
+            self.stopped = True
+            self._end_all()
+
+    def _end_all(self) -> None:
+        for one in self._judging:
+            one.drop.end()  # the browser need not send the rest
         self._judging = []
 
     def _judge(self, arrived: list[Arrived]) -> list[Judged]:

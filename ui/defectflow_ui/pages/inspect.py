@@ -117,11 +117,14 @@ def build(station: Station) -> None:
         except DefectFlowError:
             drop.close()  # nobody will judge it, so nothing more of it need be sent
             raise
-        shown_at, first = 0.0, True
+        run = inspection.run(drop, visitor.number("expected") or 1)
+        if run is None:
+            return
+        shown_at, shown = 0.0, None
         try:
-            for fresh in inspection.run(drop, visitor.number("expected") or 1):
-                if fresh and first:
-                    first = False
+            for fresh in run:
+                if fresh and inspection.chosen != shown:
+                    shown = inspection.chosen
                     yield overview(inspection) | {download: ""}  # the verdict first: its details take a moment to draw
                     yield {part: view.part(inspection)}
                 elif fresh and monotonic() - shown_at > SHOWN_EVERY_S:
