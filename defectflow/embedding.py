@@ -45,9 +45,8 @@ class Embedding(nn.Module):
 
     def square(self, image: Tensor) -> Tensor:
         """Region of interest, aspect policy, antialiased resize: (N, H, W, 3) uint8 -> (N, 3, S, S), 0..255."""
-        x = image.permute(0, 3, 1, 2).to(torch.float32)
-        cut = self.geometry.cut(x.shape[2], x.shape[3])
-        x = x[:, :, cut.top : cut.bottom, cut.left : cut.right]
+        cut = self.geometry.cut(image.shape[1], image.shape[2])
+        x = image[:, cut.top : cut.bottom, cut.left : cut.right].permute(0, 3, 1, 2).to(torch.float32)
         height, width = x.shape[2], x.shape[3]
         match self.geometry.aspect:
             case "letterbox":
