@@ -42,9 +42,14 @@ class Pixels(nn.Module):
         return [x]
 
 
-def embedding(aspect: Aspect = "stretch", rectangle=None, neighbourhood: int = 1) -> Embedding:
+def embedding(aspect: Aspect = "stretch", rectangle=None, neighbourhood: int = 1, spacing_px: int = 1) -> Embedding:
     backbone = Backbone(Pixels(), (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
-    return Embedding(backbone, Geometry(aspect, rectangle), SIDE_PX, neighbourhood)
+    return Embedding(
+        backbone,
+        Geometry(aspect, rectangle),
+        SIDE_PX,
+        EmbeddingSettings(neighbourhood=neighbourhood, spacing_px=spacing_px),
+    )
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -144,6 +149,21 @@ def test_each_place_is_averaged_with_the_neighbours_it_has(side: int) -> None:
             near = plain[:, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
             expected[:, y, x] = near.mean(axis=(1, 2))
     np.testing.assert_allclose(level, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("spacing_px", "side"), [(2, 3), (4, 5)])
+def test_fewer_places_see_as_much(spacing_px: int, side: int) -> None:
+    """Those that are kept are what they were, and each pixel still is in the average of one of them."""
+    pixels = torch.rand(1, 3, SIDE_PX, SIDE_PX)
+    every = embedding(neighbourhood=side).levels(pixels)[0]
+    kept = embedding(neighbourhood=3, spacing_px=spacing_px).levels(pixels)[0]
+    torch.testing.assert_close(kept, every[:, ::spacing_px, ::spacing_px])
+    assert spacing_px <= side
+
+
+def test_only_levels_that_are_finer_lose_places() -> None:
+    built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 2, 3), spacing_px=8))
+    assert built.shapes == [(12, 12, 64), (12, 12, 128), (6, 6, 256)]
 
 
 def test_shapes_are_those_of_the_levels() -> None:
@@ -324,10 +344,13 @@ def mask_file(folder: Path, mask: np.ndarray) -> str:
     return f"image.roi.mask={folder / 'mask.png'}"
 
 
+EVERY_PLACE = ("image.size=64", "embedding.spacing_px=1")
+
+
 def test_a_mask_file_of_any_size_becomes_the_region(tmp_path: Path) -> None:
     mask = np.zeros((200, 100), bool)
     mask[50:150, 25:100] = True
-    recipe = load_recipe("default", ["image.size=64", "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
+    recipe = load_recipe("default", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
     detector, _ = build_detector(recipe)
     expected = np.zeros((16, 16), bool)
     expected[4:12, 4:16] = True
@@ -337,7 +360,7 @@ def test_a_mask_file_of_any_size_becomes_the_region(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mask", "grid"), [(np.zeros((64, 64), bool), "16x16"), (np.eye(64, dtype=bool), "16x16")])
 def test_a_mask_that_leaves_nothing_is_refused(mask: np.ndarray, grid: str, tmp_path: Path) -> None:
-    recipe = load_recipe("default", ["image.size=64", "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
+    recipe = load_recipe("default", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
     with pytest.raises(SettingsError, match=rf"image\.roi\.mask: .*mask\.png leaves nothing to score at {grid} places"):
         build_detector(recipe)
 
@@ -345,7 +368,7 @@ def test_a_mask_that_leaves_nothing_is_refused(mask: np.ndarray, grid: str, tmp_
 def test_a_mask_too_thin_for_a_coarse_level_is_refused(tmp_path: Path) -> None:
     mask = np.zeros((64, 64), bool)
     mask[:, 8:12] = True  # one column of the 16x16 grid, half of one of the 8x8 grid, a quarter of the 4x4 grid
-    overrides = ["image.size=64", mask_file(tmp_path, mask)]
+    overrides = [*EVERY_PLACE, mask_file(tmp_path, mask)]
     with pytest.raises(SettingsError, match=r"leaves nothing to score at 4x4 places.*finer embedding\.levels"):
         build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2, 3]"]))
     build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2]"]))
