@@ -133,7 +133,7 @@ def test_an_alarm_stands_until_the_thresholds_are_set_anew(store: Store) -> None
     random = np.random.default_rng(1)
     card = card_of(random.normal(size=39))
     store.configure(StoreSettings(drift=DriftSettings(run_length=100)), by="tester")
-    record_parts(store, card, {f"part{number}": 1.5 + 0.01 * number for number in range(60)})
+    record_parts(store, card, {f"part{number}": -2 - 0.01 * number for number in range(60)})
     moved = drift(store, card)
     assert moved.standing == moved.alarms != []
     assert "Production has moved" in moved.sentence()
