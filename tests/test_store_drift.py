@@ -137,7 +137,7 @@ def test_an_alarm_stands_until_the_thresholds_are_set_anew(store: Store) -> None
     moved = drift(store, card)
     assert moved.standing == moved.alarms != []
     assert "Production has moved" in moved.sentence()
-    anew = card.calibrated(card.calibration_parts, 0.1, "expected", 0.2)
+    anew = card.calibrated(card.calibration_parts, 0.08, "expected", 0.1)
     assert drift(store, anew).standing == []
     assert drift(store, anew).alarms == moved.alarms
     assert "No alarm since the thresholds were set anew" in drift(store, anew).sentence()

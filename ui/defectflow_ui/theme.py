@@ -7,6 +7,7 @@ comes with an icon and a word as well.
 from __future__ import annotations
 
 import html
+from datetime import UTC, datetime
 from pathlib import Path
 
 import gradio as gr
@@ -68,6 +69,14 @@ def empty(title: str, what_to_do: str) -> str:
 def notice(text: str) -> str:
     """What has just happened, as HTML that a screen reader reads out."""
     return f'<p class="said" role="status">{html.escape(text)}</p>'
+
+
+def moment(at: datetime, *, seconds: bool = False) -> str:
+    """A time as HTML, which station.js shows in the zone of the browser; UTC is said on hover."""
+    utc = at.astimezone(UTC)
+    form = "seconds" if seconds else "minutes"
+    told = f"{utc:%Y-%m-%d %H:%M:%S} UTC" if seconds else f"{utc:%Y-%m-%d %H:%M} UTC"
+    return f'<time datetime="{utc:%Y-%m-%dT%H:%M:%SZ}" title="{told}" data-form="{form}">{told}</time>'
 
 
 def tip(text: str, explanation: str) -> str:

@@ -77,6 +77,12 @@ activated_here = "activated on the page Train"
 overkill = "good parts rejected"
 escape = "defective parts passed"
 auroc = "separation of good and defective parts (AUROC)"
+auroc_tip = (
+    "How often a defective part scores higher than a good one: 1 is always, 0.5 is no better than a coin. "
+    "It says nothing about where the threshold lies."
+)
+overkill_tip = "Overkill. With so few test parts the true share may lie anywhere in the 95% interval."
+escape_tip = "Escapes: defective parts called ok. The true share of such defects lies in the 95% interval, most likely."
 predicted = "So many rejected good parts are what the promise predicts."
 not_predicted = (
     "More or fewer good parts are rejected than the promise predicts: are the test parts made and pictured alike?"
