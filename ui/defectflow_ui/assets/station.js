@@ -33,13 +33,12 @@
     const answer = await ask(...what);
     if (answer.status !== 401) return answer;
     over = true;
-    const box = Object.assign(document.createElement('div'), {id: 'station-over'});
+    const box = Object.assign(document.createElement('dialog'), {id: 'station-over'});
     const again = Object.assign(document.createElement('a'), {href: '/', className: 'link-button'});
     again.textContent = document.querySelector('[data-again]')?.dataset.again || '↻';
-    box.setAttribute('role', 'alertdialog');
     box.append(Object.assign(document.createElement('p'), {textContent: (await answer.text()).replace(/^\w+: /, '')}), again);
     document.body.append(box);
-    again.focus();
+    box.showModal();
     return never;
   };
 

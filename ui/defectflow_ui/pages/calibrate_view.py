@@ -19,6 +19,13 @@ WIDTH, HALF, FOOT = 640, 130, 22
 """Of the histogram, in its own pixels: good parts above the axis, defective ones below it."""
 
 
+HATCHED = (
+    '<defs class="hatchings"><pattern id="calibrate-other" width="8" height="8" patternUnits="userSpaceOnUse">'
+    '<rect class="review" width="8" height="8"/><path d="M-2 2 l4 -4 M0 8 l8 -8 M6 10 l4 -4"/></pattern></defs>'
+)
+"""Good parts that are not counted: told from the others without their colour as well."""
+
+
 def no_bundle() -> str:
     return empty(words.no_bundle, words.no_bundle_do)
 
@@ -46,7 +53,8 @@ def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
             top = from_y[index] - height if up else from_y[index]
             place = f'x="{index * bar + 0.5:.1f}" y="{top:.1f}" width="{bar - 1:.1f}" height="{height:.1f}"'
             told = f"<title>{counts[name][index]}: {edges[index]:.2f} to {edges[index + 1]:.2f}</title>"
-            drawn.append(f'<rect class="{name}" {place}>{told}</rect>')
+            fill = ' fill="url(#calibrate-other)"' if name == "other" else ""
+            drawn.append(f'<rect class="{name}" {place}{fill}>{told}</rect>')
         return "".join(drawn)
 
     axis = np.full(len(edges) - 1, float(HALF))
@@ -65,7 +73,7 @@ def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
         if (scores := evidence.groups[name])
     )
     return (
-        f'<svg class="histogram" viewBox="0 0 {WIDTH} {bottom + FOOT}" role="img">{body}'
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {bottom + FOOT}" role="img">{HATCHED}{body}'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HALF}" y2="{HALF}"/>{lines}{ticks}</svg>'
         f'<div class="legend">{legend}</div>'
     )

@@ -18,8 +18,11 @@ from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS
 
 WIDTH, HEIGHT = 720, 190
-LEFT, RIGHT, TOP, BOTTOM = 44, 44, 12, 24
+LEFT, RIGHT, TOP, BOTTOM = 44, 24, 12, 24
+STRIP = 56
+"""Above the bars, for the share that passed: in pixels of the drawing, as all of these."""
 STACKED = ("ok", "review", "defect", "invalid", "error")
+GAP = 4
 MOST_BARS = 60
 MOST_POINTS = 720
 MOST_LABELS = 5
@@ -35,7 +38,7 @@ HATCHINGS = {
 
 
 def counts_over_time(counts: Sequence[YieldCount], every: Every, *, passed: bool) -> str:
-    """Stacked bars by verdict with a legend; with `passed`, the share that passed as a line with a scale of its own."""
+    """Stacked bars by verdict with a legend; with `passed`, above them the share that passed, as a line."""
     if not counts:
         return ""
     by_start = {count.start: count for count in counts}
@@ -51,7 +54,7 @@ def counts_over_time(counts: Sequence[YieldCount], every: Every, *, passed: bool
         said = html.escape(words.bar(start, [(VERDICTS[word][0], getattr(count, word)) for word in STACKED]))
         if passed and count.yield_share is not None:
             said += html.escape(words.bar_passed(count.yield_share))
-            line.append((left + width / 2, _y(count.yield_share)))
+            line.append((left + width / 2, -STRIP * count.yield_share - GAP))
         for word, parts in zip(STACKED, _stack(count), strict=True):
             if parts:
                 bars.append(
@@ -66,9 +69,15 @@ def counts_over_time(counts: Sequence[YieldCount], every: Every, *, passed: bool
     scale = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(part):.1f}" y2="{_y(part):.1f}"/>'
         f'<text x="{LEFT - 6}" y="{_y(part) + 4:.1f}" text-anchor="end">{part * top:g}</text>'
-        + (f'<text x="{WIDTH - RIGHT + 6}" y="{_y(part) + 4:.1f}">{part:.0%}</text>' if line else "")
         for part in (0.0, 0.5, 1.0)
     )
+    if line:
+        scale += "".join(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+            f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{said}</text>'
+            for y, said in ((-GAP, "0%"), (-STRIP - GAP, "100%"))
+        )
+    above = STRIP + GAP + 8 if line else 0
     every_nth = -(-len(starts) // MOST_LABELS)
     below = "".join(
         f'<text x="{LEFT + (place + 0.5) * step:.1f}" y="{HEIGHT - 6}" text-anchor="middle">'
@@ -77,8 +86,9 @@ def counts_over_time(counts: Sequence[YieldCount], every: Every, *, passed: bool
     )
     title = words.chart(every, passed=passed)
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}"><title>{title}</title>'
-        f"{_hatchings()}{scale}{''.join(bars)}{share}{below}</svg>{_legend(counts, title, bool(line))}"
+        f'<svg class="chart" viewBox="0 {-above} {WIDTH} {HEIGHT + above}" role="img" aria-label="{title}">'
+        f"<title>{title}</title>{_hatchings()}{scale}{''.join(bars)}{share}{below}</svg>"
+        f"{_legend(counts, title, bool(line))}"
     )
 
 

@@ -33,7 +33,7 @@ story = "Story of part"
 inspected = "inspected with"
 calibration = "thresholds"
 same_thresholds = "List what was judged by these thresholds"
-passed = "share that passed (right scale)"
+passed = "share that passed (line above)"
 stretch = {"hour": "hour", "day": "day", "week": "week (by its Monday)", "month": "month"}
 previous = "newer"
 following = "older"
@@ -42,7 +42,7 @@ drift_tip = (
     "Every part's score is ranked among the calibration parts and all parts before it. If good parts score as they "
     "always did, the evidence stays low; above the line, they no longer do."
 )
-drift_check = "Check now"
+drift_check = "Has production moved? Check now"
 drift_do = (
     "Look at what has changed: parts, light, camera, focus. Where good parts are no longer as they were, set the "
     "thresholds anew from audit answers (Review), or train on what the line makes now. Until then the alarm stands."

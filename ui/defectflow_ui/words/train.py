@@ -7,7 +7,6 @@ from typing import Any
 
 tab = "Train"
 
-choose = "Choose good pictures"
 source = "Pictures"
 source_info = "A folder on this machine, or what you have dropped below."
 drop = "Drop good pictures here, one or hundreds, or a ZIP; or"
@@ -130,10 +129,6 @@ def one_at_a_time(title: str) -> str:
 
 def no_part(name: str, expression: str) -> str:
     return f"{name}: no part can be read from this name with {expression!r}; change the expression, or leave it empty"
-
-
-def checked(source: str, pictures: int, parts: int) -> str:
-    return f"{source}: {pictures} pictures of {parts} parts"
 
 
 def share(figures: dict[str, Any]) -> str:
