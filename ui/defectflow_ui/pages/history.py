@@ -55,9 +55,12 @@ class Export:
 def build(station: Station) -> None:
     """Search and chart above, the list on the left, a part's story on the right."""
     with gr.Row():
-        period = gr.Dropdown([(text, key) for key, text in words.periods.items()], value="all", label=words.period)
+        periods = [(text, key) for key, text in words.periods.items()]
+        period = gr.Dropdown(periods, value="all", label=words.period, elem_id="history-period")
         verdicts = [(word, decision) for decision, (word, _) in VERDICTS.items()]
-        decision = gr.Dropdown([(words.any_decision, ""), *verdicts], value="", label=words.decision)
+        decision = gr.Dropdown(
+            [(words.any_decision, ""), *verdicts], value="", label=words.decision, elem_id="history-decision"
+        )
         file = gr.Textbox(label=words.file, elem_id="history-file")
         part = gr.Textbox(label=words.part, elem_id="history-part")
         model = gr.Dropdown([(words.any_model, "")], value="", label=words.model, elem_id="history-model")
