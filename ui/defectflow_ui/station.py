@@ -40,7 +40,7 @@ class Station:
     """Gradio's events after which the frame is shown anew, since the active model may be another one."""
 
     def __post_init__(self) -> None:
-        self.bundles = Bundles(self.settings.bundles, self.store.versions)
+        self.bundles = Bundles(self.settings.bundles, self.store.versions, self.settings.provider, self.settings.core)
         self.sessions = Sessions(self.settings.port)
         self.drift = DriftWatch(self.store, self.bundles)
 

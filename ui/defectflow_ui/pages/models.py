@@ -215,7 +215,7 @@ def _certificate(name: str, bundle: Bundle) -> str:
     head = "".join(f"<th>{tip(name, why) if why else name}</th>" for name, why in words.comparison_head)
     rows = "".join(
         f"<tr><td>{html.escape(row.backend)}</td><td>{row.pictures}</td><td>{row.flips}</td><td>{row.borderline}</td>"
-        f"<td>{row.largest_difference:.1e}</td><td>{row.p95_ms:.0f}</td></tr>"
+        f"<td>{row.largest_difference:.1e}</td><td>{'-' if row.p95_ms is None else f'{row.p95_ms:.0f}'}</td></tr>"
         for row in certificate.comparisons
     )
     return f"{said}{notes}<table class='regions'><tr>{head}</tr>{rows}</table>"
