@@ -60,7 +60,8 @@
     const wanted = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"], .key-${CSS.escape(key)}`)].find(visible);
     if (!wanted) return;
     event.preventDefault();
-    const pressed = wanted.matches('button, a, input, label') ? wanted : wanted.querySelector('button, a, input') || wanted;
+    const inside = wanted.querySelector('input[type=range]') || wanted.querySelector('button, a, input');
+    const pressed = wanted.matches('button, a, input, label') ? wanted : inside || wanted;
     if (wanted.matches('.key-focus')) pressed.focus();
     else if (pressed.matches('input:not([type=checkbox], [type=radio], [type=file])')) { pressed.focus(); pressed.select?.(); }
     else pressed.click();
