@@ -291,7 +291,7 @@
     };
     // A year that is being typed is a date at each digit.
     element.addEventListener('change', () => { clearTimeout(waiting); waiting = setTimeout(tell, 800); });
-    element.addEventListener('focusout', tell);
+    element.addEventListener('focusout', (event) => { if (!element.contains(event.relatedTarget)) tell(); });
     element.addEventListener('keydown', (event) => { if (event.key === 'Enter') tell(); });
   };
   window.station = {dropZone, clicks, dates};

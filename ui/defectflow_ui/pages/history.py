@@ -210,7 +210,7 @@ def build(station: Station) -> None:
     for choice in (decision, model):
         choice.input(look, inputs=asked, outputs=shown, **quiet)
     period.input(choose_period, inputs=asked, outputs=[*shown, between], **quiet)
-    dates.dates(choose_dates, inputs=asked, outputs=shown, trigger_mode="always_last", **quiet)
+    dates.dates(choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **quiet)
     listed.turn(turn, inputs=asked, outputs=listed, **quiet)
     listed.inspection(tell, outputs=told, **quiet)
     told.thresholds(choose_thresholds, inputs=asked, outputs=[*shown, model], **quiet)
