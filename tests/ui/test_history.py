@@ -105,7 +105,7 @@ def test_times_are_those_of_the_browser(page: Any) -> None:
 
 def test_a_search_between_two_dates(page: Any) -> None:
     """By keyboard alone, in the browser's own zone."""
-    choose(page, "period", "between two dates")
+    choose(page, "period", "between dates")
     first, last = (NOW - timedelta(days=DAYS - 20)), (NOW - timedelta(days=DAYS - 30))
     page.locator("[data-date=since]").focus()
     page.keyboard.type(f"{first:%m%d%Y}")
