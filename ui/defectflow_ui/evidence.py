@@ -25,12 +25,17 @@ class Evidence:
     """Answered good, but asked about for their score: shown, never counted."""
     defective: tuple[float, ...]
     """Answered defective: those that somebody noticed."""
+    highest_seen: float
+    """The largest finite score of any part, answered or not; 0 where there is none."""
 
     @classmethod
     def of(cls, card: Card, store: Store) -> Evidence:
         counted = {part.part for part in card.calibration_parts}
+        calibration = tuple(part.calibrated_score for part in card.calibration_parts)
+        parts = store.reviews.parts(card.bundle_id)
+        known = [*calibration, *(part.score for part in parts if part.score is not None)]
         audit, other, defective = list[float](), list[float](), list[float]()
-        for part in store.reviews.parts(card.bundle_id):
+        for part in parts:
             if part.score is None or part.part in counted:
                 continue
             match part.answer:
@@ -38,8 +43,8 @@ class Evidence:
                     (audit if part.audit else other).append(part.score)
                 case Answer.DEFECTIVE:
                     defective.append(part.score)
-        calibration = tuple(part.calibrated_score for part in card.calibration_parts)
-        return cls(calibration, tuple(audit), tuple(other), tuple(defective))
+        highest = max((score for score in known if math.isfinite(score)), default=0.0)
+        return cls(calibration, tuple(audit), tuple(other), tuple(defective), highest)
 
     @property
     def tradeoff(self) -> Tradeoff:

@@ -16,7 +16,7 @@ from defectflow.store.recalibration import Proposal
 from defectflow_ui.pages.inspect_view import viewer
 from defectflow_ui.pictures import Pixels, jpeg, large, thumbnail
 from defectflow_ui.station import Station
-from defectflow_ui.theme import badge, empty, tip
+from defectflow_ui.theme import badge, empty, moment, tip
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import review as words
 
@@ -71,7 +71,7 @@ def part(station: Station, visitor: Visitor, part: PartInspection | None, *, ski
     return (
         f'<div class="part" data-reviewed="{html.escape(part.part)}"><div class="part-head">{badge(part.decision)}'
         f'<b class="name">{html.escape(worst.file)}</b><span>{why}</span></div>{shown}'
-        f'<p class="quiet">{name} {worst.at:%Y-%m-%d %H:%M} UTC · {score}</p>'
+        f'<p class="quiet">{name} {moment(worst.at)} · {score}</p>'
         f"{said(station.store.reviews.of_part(part.bundle_id, part.part))}</div>"
     )
 
@@ -128,7 +128,7 @@ def said(reviews: Sequence[Review]) -> str:
             if piece
         )
         what = f"<s>{what}</s>" if review.id in undone else what
-        lines.append(f"<li>{review.at:%Y-%m-%d %H:%M} {html.escape(review.by)}: {what}</li>")
+        lines.append(f"<li>{moment(review.at)} {html.escape(review.by)}: {what}</li>")
     return f"<h4>{words.said_before}</h4><ul>{''.join(lines)}</ul>" if lines else ""
 
 
