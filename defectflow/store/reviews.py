@@ -1,7 +1,8 @@
 """A queue -> answers. Who said what about which part, when, and what they took back.
 
 An answer is about a *part* as one model saw it. Two kinds of parts are asked about: the grey band (the model is unsure)
-and the audit sample (drawn whatever the score). Only the second kind says anything about good parts at large.
+and the audit sample (drawn whatever the score). Anybody may answer about any other part as well, say to contradict a
+verdict. Only the audit sample says anything about good parts at large.
 """
 
 from __future__ import annotations
@@ -84,6 +85,10 @@ class Reviews:
         """
         with self._database.reading() as connection:
             return parts_of(connection, bundle_id, since=since, until=until, asked=asked)
+
+    def standing(self, bundle_id: str, part: str) -> Review | None:
+        """The answer about a part that stands now."""
+        return standing_answers(self.of_part(bundle_id, part)).get(part)
 
     def of_part(self, bundle_id: str, part: str) -> list[Review]:
         """All that was said about a part, oldest first, taken back or not."""
