@@ -18,8 +18,7 @@ from defectflow.runtime.bundle import file_digest, fitted_digests, fitted_parts,
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.store import Answer, Query, Seen, Store, StoreSettings
-from defectflow.store.recalibration import apply, flips, propose, rejudged
-from defectflow.store.refit import training_parts
+from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts
 from defectflow.store.settings import ReviewSettings
 
 CARD = card_of(np.linspace(0, 1, 39))

@@ -137,7 +137,7 @@ def refit_manifest(
     from defectflow.dataset import find_pictures
     from defectflow.runtime.bundle import fitted_parts, open_bundle
     from defectflow.store import Store
-    from defectflow.store.refit import training_parts
+    from defectflow.store.recalibration import training_parts
 
     opened = open_bundle(bundle)
     sides = fitted_parts(opened)

@@ -3,7 +3,7 @@
 Reviews are a biased sample: people are asked about what the model finds unusual. So only parts of the *audit sample*,
 drawn whatever their score, join the calibration, and only those answered good. Where too many of them lack an answer,
 the missing ones may be the unusual ones, and recalibration refuses. Answers about all other parts, whether the grey
-band was asked about or somebody contradicted a verdict, may train a re-fit (`refit`), never calibrate; and no
+band was asked about or somebody contradicted a verdict, may train a re-fit (`training_parts`), never calibrate; and no
 part does both.
 """
 
@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.errors import CalibrationError
+from defectflow.errors import CalibrationError, ImageError
 from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
 from defectflow.runtime.calibration import Calibration, Guarantee
 from defectflow.runtime.card import CalibrationPart, Card
+from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.verdict import decide
 from defectflow.store.records import PRECEDENCE, Answer, CalibrationVersion, PartInspection, Word
 from defectflow.store.versions import unchanged
@@ -184,6 +187,30 @@ def rejudged(part: PartInspection, calibration: Calibration) -> Word:
             decision = decide(picture.score, *cuts, gated=picture.gated)
             words.append(PRECEDENCE[1 + decision])
     return max(words, key=PRECEDENCE.index)
+
+
+def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[Path, ...]]]:
+    """Parts that may join the training of a re-fit, with their pictures: answered good, and not of the audit sample.
+
+    Why somebody answered does not matter: of the grey band, or to contradict a verdict. Parts that calibrate or tune
+    the bundle stay on their side, under whatever name their pictures came back. Parts whose pictures are gone are left
+    out.
+    """
+    sides = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
+    kept_apart = {digest for digest, side in fitted_digests(bundle).items() if side != "train"}
+    kept_apart.update(bundle.card.added_digests)
+    found = []
+    for part in store.reviews.parts(bundle.card.bundle_id):
+        if part.audit or part.answer is not Answer.GOOD or sides.get(part.part, "train") != "train":
+            continue
+        pictures = [store.picture(picture) for picture in part.judged]
+        readable = tuple(dict.fromkeys(picture for picture in pictures if picture is not None))
+        if not readable or len(readable) < len({picture.sha256 for picture in part.judged}):
+            continue
+        with suppress(ImageError):  # unreadable by now: as if it were gone
+            if kept_apart.isdisjoint(pixel_digest(read_raw(picture)) for picture in readable):
+                found.append((part, readable))
+    return found
 
 
 def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTally, list[PartInspection]]:

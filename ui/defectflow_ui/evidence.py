@@ -22,20 +22,25 @@ class Evidence:
     audit_good: tuple[float, ...]
     """Answered good, of the audit sample: as good a witness as a calibration part."""
     other_good: tuple[float, ...]
-    """Answered good, but asked about for their score: shown, never counted."""
+    """Answered good, but chosen for their score: shown, never counted. Audit parts, too, while more of them lack an
+    answer than recalibration allows: until then, those answered first may be the false alarms that somebody saw."""
     defective: tuple[float, ...]
-    """Answered defective: those that somebody noticed."""
+    """Answered defective: those that somebody noticed, no fair sample."""
 
     @classmethod
     def of(cls, card: Card, store: Store) -> Evidence:
         counted = {part.part for part in card.calibration_parts}
         audit, other, defective = list[float](), list[float](), list[float]()
-        for part in store.reviews.parts(card.bundle_id):
+        parts = store.reviews.parts(card.bundle_id)
+        drawn = [part.answer for part in parts if part.audit]
+        missing = sum(answer in (None, Answer.SKIP) for answer in drawn)
+        fair = missing <= store.settings.review.unanswered * len(drawn)
+        for part in parts:
             if part.score is None or part.part in counted:
                 continue
             match part.answer:
                 case Answer.GOOD:
-                    (audit if part.audit else other).append(part.score)
+                    (audit if part.audit and fair else other).append(part.score)
                 case Answer.DEFECTIVE:
                     defective.append(part.score)
         calibration = tuple(part.calibrated_score for part in card.calibration_parts)

@@ -31,7 +31,11 @@
   const NAMES = {ArrowLeft: 'left', ArrowRight: 'right', ArrowUp: 'up', ArrowDown: 'down', Enter: 'enter', ' ': 'space',
     Escape: 'escape', '+': 'plus', '-': 'minus'};
   document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (typing(event.target)) {  // out of the text, so that keys count again
+      if (event.key === 'Escape' || (event.key === 'Enter' && event.target.closest('.answering'))) event.target.blur();
+      return;
+    }
     if (event.key === '?') return showKeys();
     if (event.key === 'Escape') document.getElementById('station-keys')?.remove();
     if (event.key === 'D' && event.shiftKey) return switchTheme();
@@ -41,7 +45,10 @@
     const wanted = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"], .key-${CSS.escape(key)}`)].find(visible);
     if (!wanted) return;
     event.preventDefault();
-    (wanted.matches('button, a, input, label') ? wanted : wanted.querySelector('button, a, input') || wanted).click();
+    const pressed = wanted.matches('button, a, input, label') ? wanted : wanted.querySelector('button, a, input') || wanted;
+    if (wanted.matches('.key-focus')) pressed.focus();
+    else if (pressed.matches('input:not([type=checkbox], [type=radio], [type=file])')) { pressed.focus(); pressed.select?.(); }
+    else pressed.click();
   });
   const showKeys = () => {
     if (document.getElementById('station-keys')) return document.getElementById('station-keys').remove();
@@ -53,6 +60,9 @@
     box.addEventListener('click', () => box.remove());
     document.body.append(box);
   };
+
+  // Whoever clicks a tab wants its page: the arrow keys belong to that page, and not to the tabs any more.
+  document.addEventListener('click', (event) => { if (event.detail) event.target.closest?.('[role=tab]')?.blur(); });
 
   // ---- one place for clicks on what Python has written ------------------------------------------------------------
   document.addEventListener('click', (event) => {
@@ -232,5 +242,20 @@
       if (target && element.contains(target)) return trigger(name, {[name]: target.dataset[name]});
     }
   });
-  window.station = {dropZone, clicks};
+  // An answer takes along what is written beside it, so that no comment goes with another part.
+  const answers = (element, trigger, name) => {
+    element.addEventListener('click', (event) => {
+      const button = event.target.closest('[data-answer]');
+      const written = (selector) => element.querySelector(selector)?.value || '';
+      if (button) trigger(name, {answer: button.dataset.answer, kind: written('[data-kind]'), comment: written('[data-comment]')});
+    });
+    // Gradio changes what differs and leaves a text that was typed where it is, also under the next part.
+    let about = '';
+    new MutationObserver(() => {
+      const now = element.querySelector('.answering')?.dataset.about || '';
+      if (now !== about) element.querySelectorAll('.answering input').forEach((input) => { input.value = ''; });
+      about = now;
+    }).observe(element, {childList: true, subtree: true, attributes: true, attributeFilter: ['data-about']});
+  };
+  window.station = {dropZone, clicks, answers};
 })();

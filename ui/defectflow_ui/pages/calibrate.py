@@ -15,6 +15,7 @@ from defectflow.runtime.tradeoff import Cheapest, Costs
 from defectflow.store import Role
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages import calibrate_view as view
+from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, notice
 from defectflow_ui.visitors import Visitor
@@ -141,7 +142,7 @@ def build(station: Station) -> None:
         return {
             picture: view.histogram(work.evidence, [("review", band), ("cut", cut)]),
             figures: view.table(rows),
-            versions: view.versions(station.store.versions.all(work.bundle.card.bundle_id), work.bundle.card),
+            versions: listed(station.store.versions.all(work.bundle.card.bundle_id), work.bundle.card, may=True),
         }
 
     @station.handler(Role.VIEWER)

@@ -10,9 +10,10 @@ from typing import Any, get_args
 import gradio as gr
 
 from defectflow.errors import StoreError
-from defectflow.store import Query, Role
+from defectflow.store import Inspection, Query, Role
 from defectflow.store.drift import drift
 from defectflow.store.records import Word
+from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.inspect_view import download
 from defectflow_ui.station import Station
@@ -23,8 +24,6 @@ from defectflow_ui.words import history as words
 FIRST = "history.first"
 """The tab's place in the list: how many newer inspections are left out."""
 PAGE = 50
-LARGEST = 2**63
-"""What a database takes for a row's number."""
 SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 Updates = dict[Any, Any]
 
@@ -49,6 +48,7 @@ def build(station: Station) -> None:
             check = gr.Button(words.drift_check, elem_id="history-check-drift")
             drifting = block(elem_id="history-drift")
             told = block(empty(words.nothing_chosen, words.nothing_chosen_do), elem_id="history-story")
+            answers = answering.answer_block("history-answers")
     asked = [period, decision, file, part, model]
 
     def query(*values: Any) -> Query:
@@ -90,13 +90,23 @@ def build(station: Station) -> None:
         visitor.tab[FIRST] = int(visitor.tab.get(FIRST, 0)) + (PAGE if forwards else -PAGE)
         return page(visitor, query(*values))
 
+    def story(visitor: Visitor, item: Inspection, note: str = "") -> Updates:
+        """All about the part, and what is said about it as the model of this inspection saw it."""
+        return {
+            told: view.story(station, visitor, station.store.history.story(item.part)),
+            answers: answering.bar(station, visitor, item, page="history", note=note),
+        }
+
     @station.handler(Role.VIEWER)
-    def tell(visitor: Visitor) -> str:
-        number = visitor.number("inspection")
-        item = station.store.history.get(number) if number is not None and 0 < number < LARGEST else None
+    def tell(visitor: Visitor) -> Updates:
+        item = answering.find(station, visitor.number("inspection"))
         if item is None:
             raise StoreError(words.nothing)
-        return view.story(station, visitor, station.store.history.story(item.part))
+        return story(visitor, item)
+
+    @station.handler(Role.OPERATOR)
+    def answer(visitor: Visitor) -> Updates:
+        return story(visitor, *answering.take(station, visitor))
 
     @station.handler(Role.VIEWER)
     def export(visitor: Visitor, *values: Any) -> str:
@@ -121,6 +131,7 @@ def build(station: Station) -> None:
     for choice in (period, decision, model):
         choice.input(look, inputs=asked, outputs=[listed, chart, csv_link], **quiet)
     listed.turn(turn, inputs=asked, outputs=listed, **quiet)
-    listed.inspection(tell, outputs=told, **quiet)
+    listed.inspection(tell, outputs=[told, answers], **quiet)
+    answers.answer(answer, outputs=[told, answers], trigger_mode="multiple", **quiet)
     as_csv.click(export, inputs=asked, outputs=csv_link, **quiet)
     check.click(check_drift, outputs=drifting, api_visibility="private")

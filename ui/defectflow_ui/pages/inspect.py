@@ -11,6 +11,7 @@ import gradio as gr
 from defectflow.errors import DataError
 from defectflow.store import Role, Seen
 from defectflow_ui.inspection import Inspection, Order
+from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks
@@ -53,6 +54,7 @@ def build(station: Station) -> None:
             gallery = block(view.nothing_yet(), elem_id="gallery", events=clicks("number"))
         with gr.Column(scale=6, min_width=440):
             part = block(view.nothing_chosen(), elem_id="part", events=clicks("step"))
+            answers = answering.answer_block("inspect-answers")
 
     def overview(inspection: Inspection) -> Updates:
         return {
@@ -62,8 +64,18 @@ def build(station: Station) -> None:
             flips: view.flips(inspection),
         }
 
-    def whole(inspection: Inspection) -> Updates:
-        return overview(inspection) | {part: view.part(inspection)}
+    def chosen(visitor: Visitor, inspection: Inspection, note: str = "") -> Updates:
+        """The part and its answers, always together: a key must not fall on a part that is no longer shown."""
+        row = inspection.find(inspection.chosen)
+        if row is None:
+            return {part: view.part(inspection), answers: ""}
+        about = answering.find(station, row.recorded)
+        said = "" if about is None else answering.said(station.store.reviews.of_part(about.bundle_id, about.part))
+        bar = answering.bar(station, visitor, about, page="inspect", note=note)
+        return {part: view.part(inspection) + said, answers: bar}
+
+    def whole(visitor: Visitor, inspection: Inspection) -> Updates:
+        return overview(inspection) | chosen(visitor, inspection)
 
     def slider(inspection: Inspection) -> gr.Slider:
         low, high = view.what_if_range(inspection)
@@ -87,8 +99,8 @@ def build(station: Station) -> None:
                 return before
             before.close()
 
-        def record(seen: list[Seen]) -> None:
-            station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
+        def record(seen: list[Seen]) -> list[int]:
+            return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
 
         visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
         return inspection
@@ -108,12 +120,12 @@ def build(station: Station) -> None:
             if fresh and first:
                 first = False
                 yield overview(inspection) | {download: ""}  # the verdict first: its details take a moment to draw
-                yield {part: view.part(inspection)}
+                yield chosen(visitor, inspection)
             elif fresh and monotonic() - shown_at > SHOWN_EVERY_S + len(inspection.rows) / 500:
                 shown_at = monotonic()
                 yield overview(inspection)
         if visitor.tab.get(INSPECTION) is inspection:  # not cleared meanwhile
-            yield whole(inspection) | {asking: gr.Column(visible=True), what_if: slider(inspection)}
+            yield whole(visitor, inspection) | {asking: gr.Column(visible=True), what_if: slider(inspection)}
 
     @station.handler(Role.OPERATOR)
     def stop(visitor: Visitor) -> None:
@@ -123,13 +135,18 @@ def build(station: Station) -> None:
     def choose(visitor: Visitor) -> Updates:
         inspection = current(visitor)
         inspection.chosen = visitor.number("number")
-        return {part: view.part(inspection), gallery: view.gallery(inspection)}
+        return chosen(visitor, inspection) | {gallery: view.gallery(inspection)}
 
     @station.handler(Role.OPERATOR)
     def step(visitor: Visitor) -> Updates:
         inspection = current(visitor)
         inspection.step(1 if visitor.number("step") == 1 else -1)
-        return {part: view.part(inspection), gallery: view.gallery(inspection)}
+        return chosen(visitor, inspection) | {gallery: view.gallery(inspection)}
+
+    @station.handler(Role.OPERATOR)
+    def answer(visitor: Visitor) -> Updates:
+        _, note = answering.take(station, visitor)
+        return chosen(visitor, current(visitor), note)
 
     @station.handler(Role.OPERATOR)
     def filter_by(visitor: Visitor) -> Updates:
@@ -147,14 +164,14 @@ def build(station: Station) -> None:
     def ask(visitor: Visitor, threshold: float) -> Updates:
         inspection = current(visitor)
         inspection.what_if = float(threshold)
-        return whole(inspection)
+        return whole(visitor, inspection)
 
     @station.handler(Role.OPERATOR)
     def stop_asking(visitor: Visitor) -> Updates:
         inspection = current(visitor)
         inspection.what_if = None
         inspection.only = None if inspection.only == "flip" else inspection.only
-        return whole(inspection) | {what_if: slider(inspection)}
+        return whole(visitor, inspection) | {what_if: slider(inspection)}
 
     @station.handler(Role.OPERATOR)
     def export_table(visitor: Visitor) -> str:
@@ -180,19 +197,20 @@ def build(station: Station) -> None:
         current(visitor).close()
         del visitor.tab[INSPECTION]
         return {
-            **dict.fromkeys((status, counts, flips, download), ""),
+            **dict.fromkeys((status, counts, flips, download, answers), ""),
             gallery: view.nothing_yet(),
             part: view.nothing_chosen(),
             asking: gr.Column(visible=False),
         }
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    seen = [status, counts, gallery, flips, part]
+    seen = [status, counts, gallery, flips, part, answers]
     station.on_open(show_zone, outputs=zone)
     zone.dropped(judge, outputs=[*seen, asking, what_if, download], **quiet)
     status.stop(stop, **quiet)
-    gallery.number(choose, outputs=[part, gallery], **quiet)
-    part.step(step, outputs=[part, gallery], **quiet)
+    gallery.number(choose, outputs=[part, answers, gallery], **quiet)
+    part.step(step, outputs=[part, answers, gallery], **quiet)
+    answers.answer(answer, outputs=[part, answers], trigger_mode="multiple", **quiet)
     counts.only(filter_by, outputs=seen, **quiet)
     order.input(sort_by, inputs=order, outputs=seen, **quiet)
     what_if.input(ask, inputs=what_if, outputs=seen, trigger_mode="always_last", **quiet)

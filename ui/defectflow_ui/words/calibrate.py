@@ -11,7 +11,7 @@ engineers_only = "For engineers"
 engineers_only_do = "A threshold decides what the station calls defective, so changing it needs the role 'engineer'."
 legend = {
     "good": "good: calibration and audit parts",
-    "other": "answered good, asked about for their score (not counted)",
+    "other": "answered good, but no fair sample (not counted)",
     "defective": "answered defective",
 }
 out_of_range = "{count} refused as not this part"
@@ -29,7 +29,8 @@ by_threshold = "Choose by hand"
 estimate = "Counted on past parts: estimates, which promise nothing"
 estimate_note = (
     "The intervals (95%) are those of a threshold named beforehand: whoever picks the best-looking one must expect "
-    "somewhat worse. Defects that nobody noticed are not among the defective parts, so more may escape."
+    "somewhat worse. Defective parts are those that somebody answered about, which is no fair sample: defects that "
+    "nobody noticed are missing, so more may escape; where people mostly contradict wrong verdicts, fewer may."
 )
 threshold = "Threshold: defective above"
 review = "Grey band from"
@@ -52,11 +53,6 @@ reason = "Reason"
 use = "Use it, and this model, from now on"
 save_button = "Save"
 versions = "Versions"
-versions_none = "No version saved yet. The first one is noted when this model is first put to work or changed."
-use_again = "Use again"
-in_use = "in use"
-promised = "promise"
-estimated = "estimate"
 reason_again = "put back on the page Calibrate"
 nothing_drafted = "type a rate or move a threshold first; there is nothing new to save"
 changed_meanwhile = "somebody has changed this model's thresholds meanwhile; reload the page, and look again"
