@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -188,6 +189,22 @@ def test_what_is_removed_after_use_is_copied(tmp_path: Path) -> None:
         (number,) = store.record(CARD, [replace(seen, temporary=True)], by="a", source="ui")
         path.unlink()
         assert store.picture(store.history.get(number)) is not None
+
+
+@pytest.mark.parametrize("pictures", ["path", "copy", "none"])
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_store_says_beforehand_how_it_keeps_a_picture(
+    store: Store, tmp_path: Path, pictures: Literal["path", "copy", "none"], temporary: bool
+) -> None:
+    """Of a station on a server without a folder, too: what it says is what it does."""
+    if pictures == "copy" and store.database.file is None:
+        store.configure(StoreSettings(pictures=pictures, picture_folder=tmp_path / "kept"), by="a")
+    else:
+        store.configure(StoreSettings(pictures=pictures), by="a")
+    said = store.kept_as(temporary=temporary)
+    _, seen = pictured(tmp_path, "a.png", 1)
+    (number,) = store.record(CARD, [replace(seen, temporary=temporary)], by="a", source="ui")
+    assert store.history.get(number).kept == said
 
 
 def test_a_server_without_a_folder_keeps_no_uploads(postgres: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import select
 
@@ -104,6 +104,10 @@ class Store:
                 return copy if copy is not None and copy.is_file() else None
         return None
 
+    def kept_as(self, *, temporary: bool) -> Literal["path", "copy"] | None:
+        """How a picture recorded now can be looked at later; None: not at all. `temporary`: its file will go."""
+        return self._kept_as(self.settings, temporary=temporary)
+
     def audited(self, part: str) -> bool:
         """Whether a part of this name belongs to the audit sample, by the settings as they stand."""
         return self._audit.draws(part, self.settings.review.audit_rate)
@@ -165,12 +169,11 @@ class Store:
 
     def _keep(self, seen: Seen, sha256: str | None, settings: StoreSettings) -> tuple[str | None, str | None]:
         """How the picture is kept, and its path or the name of its copy."""
-        if seen.picture is None or settings.pictures == "none" or sha256 is None:
+        kept = self._kept_as(settings, temporary=seen.temporary)
+        if kept is None or seen.picture is None or sha256 is None:
             return None, None
-        if settings.pictures == "path" and not seen.temporary:
+        if kept == "path":
             return "path", str(seen.picture.absolute())
-        if settings.pictures == "path" and not self._has_folder(settings):
-            return None, None  # nobody has asked for copies, so a server without a folder for them is no mistake
         name = copy_name(sha256, seen.picture)
         copy = self._copies(settings) / name
         if not copy.is_file():
@@ -182,6 +185,16 @@ class Store:
             except OSError as error:
                 raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); make room") from error
         return "copy", name
+
+    def _kept_as(self, settings: StoreSettings, *, temporary: bool) -> Literal["path", "copy"] | None:
+        match settings.pictures:
+            case "copy":
+                return "copy"
+            case "path" if not temporary:
+                return "path"
+            case "path" if self._has_folder(settings):
+                return "copy"
+        return None  # `none`; or nobody has asked for copies, so a server without a folder for them is no mistake
 
     def _has_folder(self, settings: StoreSettings) -> bool:
         return settings.picture_folder is not None or self.database.file is not None

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inspecting import activate, drop
 from running import CHROMIUM_FLAGS, Running, Watched, listening
+from support import marked, save
 
+from defectflow.runtime.image import read_image
 from defectflow.store import Role
 
 
@@ -58,3 +61,24 @@ def watched(browser: Any, local: Running) -> Iterator[Watched]:
     page = Watched(browser, local)
     yield page
     page.context.close()
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> list[Path]:
+    """20 files: 14 good rings, 5 with a felt-pen line, and one that is cut short."""
+    folder = tmp_path_factory.mktemp("pictures")
+    good = sorted((sample / "test" / "good").glob("*.png"))
+    files = [save(folder / path.name, read_image(path)) for path in good[:14]]
+    files += [save(folder / f"pen{n}.png", marked(read_image(path))) for n, path in enumerate(good[14:19])]
+    cut = folder / "cut.png"
+    cut.write_bytes(good[0].read_bytes()[:2000])
+    return [*files, cut]
+
+
+@pytest.fixture
+def judged(watched: Watched, local: Running, pictures: list[Path]) -> Watched:
+    """The page Inspect after a drop."""
+    activate(local)
+    watched.page.goto("/")
+    drop(watched.page, pictures)
+    return watched

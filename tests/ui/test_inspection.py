@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import zipfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from defectflow_ui.inspection import Inspection, Judged
+from defectflow_ui.looks import MOST
+from defectflow_ui.pages import inspect_view as view
+from defectflow_ui.pages.inspect_gallery import gallery
 from defectflow_ui.settings import Limits
-from defectflow_ui.shelf import Shelf
+from defectflow_ui.shelf import ROUTE, Shelf
 from defectflow_ui.uploads import Drop
 from defectflow_ui.words import inspect as words
 from running import finish
 from support import marked
 
+from defectflow.errors import StoreError
 from defectflow.runtime import Inspector
 from defectflow.runtime.bundle import EMBEDDINGS, INDEX, open_bundle
 from defectflow.runtime.image import read_image
@@ -118,6 +126,168 @@ def test_stopping_keeps_what_was_judged(inspector: Inspector, files: dict[str, b
         inspection.stop()
     assert len(inspection.rows) == 1, "the first picture goes alone, so that its verdict comes at once"
     inspection.close()
+
+
+def test_a_drop_after_a_stop_is_judged(inspector: Inspector, files: dict[str, bytes]) -> None:
+    """At once, before the stopped one has noticed; and the browser is told not to send the rest of that."""
+    inspection, first = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+    name, of = next(iter(files.items()))
+    finish(first.receive(name, content(of)))
+    running = inspection.run(first, len(files))
+    next(running)
+    inspection.stop()
+    assert first.ended
+    assert not inspection.running
+    assert inspection.run(filled(dict(list(files.items())[:2])), 2) is None, "the run goes on with it"
+    assert sum(len(fresh) for fresh in running) == 2
+    assert len(inspection.rows) == 3
+    assert not inspection.stopped
+    inspection.close()
+
+
+def test_drops_that_come_meanwhile_are_judged_by_the_same_run(inspector: Inspector, files: dict[str, bytes]) -> None:
+    """The first is still being sent; its end is waited for, and nothing is judged twice."""
+    inspection, slow = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+    (name, of), *others = files.items()
+    finish(slow.receive(name, content(of)))
+    running = inspection.run(slow, 2)
+    next(running)
+    quick = filled(dict(others[:3]))
+    assert inspection.run(quick, 3) is None
+    while len(inspection.rows) < 4:
+        next(running)
+    assert inspection.expected == 5
+    assert inspection.run(quick, 3) is None, "a drop is judged once, however often the browser asks"
+    finish(slow.receive("last.png", content(of)))
+    slow.end()
+    for _ in running:
+        pass
+    assert [row.name for row in inspection.rows] == [name, *dict(others[:3]), "last.png"]
+    assert not inspection.running
+    again = inspection.run(filled(dict(others[:1])), 1)
+    assert again is not None
+    assert sum(map(len, again)) == 1
+    inspection.close()
+
+
+def test_a_browser_that_never_ends_a_drop_keeps_nobody_waiting(inspector: Inspector, files: dict[str, bytes]) -> None:
+    drop = Drop(Limits(), idle_s=0.3)
+    name, of = next(iter(files.items()))
+    finish(drop.receive(name, content(of)))
+    inspection = Inspection(inspector, Shelf(), lambda _: None)
+    for _ in inspection.run(drop, 5):
+        pass
+    assert not inspection.running
+    assert "5 files were announced, 1 pictures arrived" in view.status(inspection)
+    assert "<progress" not in view.status(inspection)
+    inspection.close()
+
+
+def test_what_cannot_be_recorded_ends_the_drop_and_keeps_the_rest(
+    inspector: Inspector, files: dict[str, bytes]
+) -> None:
+    recorded: list[Seen] = []
+
+    def record(seen: list[Seen]) -> None:
+        if recorded:
+            raise StoreError("inspections.db: the disk is full; make room")
+        recorded.extend(seen)
+
+    inspection, drop = Inspection(inspector, Shelf(), record), filled(files)
+    with pytest.raises(StoreError):
+        list(inspection.run(drop, len(files)))
+    assert [row.name for row in inspection.rows] == [one.file for one in recorded]
+    assert "the disk is full" in view.status(inspection)
+    assert "<progress" not in view.status(inspection)
+    list(inspection.run(filled({}), 0))
+    assert inspection.problem is None, "the next drop begins afresh"
+    inspection.close()
+
+
+def test_a_picture_that_is_gone_costs_the_zip_no_other(inspection: Inspection) -> None:
+    gone = rows(inspection)["part0999_pen.png"]
+    assert gone.file is not None
+    gone.file.unlink()
+    *_, last = inspection.export_zip()
+    assert last.left_out == 1
+    assert last.address is not None
+    assert "1 picture is not in it" in view.drawing(last, len(inspection.rows))
+    with zipfile.ZipFile(exported(inspection)) as archive:
+        drawn = [name for name in archive.namelist() if name.endswith(".jpg")]
+        assert len(drawn) == len(inspection.rows) - 2, "all but the one that is gone and the one that is none"
+        assert "part0999_pen.png: no such file" in archive.read("left-out.txt").decode()
+        table = csv.DictReader(archive.read("results.csv").decode().splitlines())
+        assert {row["file"] for row in table} == set(rows(inspection))
+
+
+def test_a_stopped_export_leaves_nothing(inspection: Inspection) -> None:
+    for drawn in inspection.export_zip():
+        assert drawn.address is None
+        inspection.exporting = False
+    assert list(exported(inspection).parent.iterdir()) == []
+    *_, last = inspection.export_zip()
+    assert last.address is not None, "and the next one is whole"
+    with zipfile.ZipFile(exported(inspection)) as archive:
+        assert "left-out.txt" not in archive.namelist()
+
+
+def exported(inspection: Inspection) -> Path:
+    return Path(inspection._exports.name) / "results.zip"
+
+
+def test_a_look_is_made_once(inspector: Inspector, files: dict[str, bytes]) -> None:
+    shelf = Shelf()
+    inspection = Inspection(inspector, shelf, lambda _: None)
+    for _ in inspection.run(filled(files), len(files)):
+        pass
+    pen = rows(inspection)["part0999_pen.png"]
+    assert pen.file is not None
+    assert pen.verdict is not None
+    look = inspection.look(pen)
+    inspection.what_if = 0.0
+    assert inspection.look(pen) is look
+    assert look is not None
+    for number in range(100, 100 + MOST):
+        inspection._looks.of(number, pen.file, pen.verdict)
+    assert shelf.take(look.original.removeprefix(ROUTE)) is None, "others have taken its place"
+    assert inspection.look(pen) != look
+    thumbnail = str(pen.thumbnail).removeprefix(ROUTE)
+    assert shelf.take(thumbnail) is not None
+    inspection.close()
+    assert shelf.take(thumbnail) is None
+
+
+def test_a_large_gallery_comes_in_pieces(inspection: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("defectflow_ui.inspection.TILES", 3)
+    inspection.tiles, inspection.order, inspection.chosen = 3, "arrival", 0
+    assert tiles(inspection) == [0, 1, 2]
+    assert "(3 of 8)" in gallery(inspection)
+    for _ in range(3):
+        inspection.step(1)
+    assert inspection.chosen == 3
+    assert tiles(inspection) == [0, 1, 2, 3, 4, 5], "the chosen one is among them"
+    inspection.tiles = 9
+    assert tiles(inspection) == list(range(8))
+    assert "data-more" not in gallery(inspection)
+
+
+def tiles(inspection: Inspection) -> list[int]:
+    return [int(number) for number in re.findall(r'data-number="(\d+)"', gallery(inspection))]
+
+
+def test_places_beyond_the_eighth_are_counted(inspection: Inspection) -> None:
+    row = rows(inspection)["part0999_pen.png"]
+    assert row.verdict is not None
+    mask = np.zeros_like(row.verdict.mask)
+    mask[2::8, 2::8] = True
+    many = replace(row, item=replace(row.verdict, mask=mask))
+    regions = many.verdict.regions()  # type: ignore[union-attr]
+    assert len(regions) > 9
+    inspection.rows[row.number], inspection.chosen = many, row.number
+    page = view.part(inspection)
+    table = page[page.index("class='regions'") :]
+    assert table.count("<tr>") == 1 + view.MOST_REGIONS
+    assert f"The {len(regions) - view.MOST_REGIONS} others have lower peaks" in table
 
 
 def test_closing_removes_everything(inspector: Inspector, files: dict[str, bytes]) -> None:

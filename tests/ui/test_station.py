@@ -13,70 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
+from inspecting import FILES, activate, decisions, drop, slide, wait_for
 from PIL import Image
 from running import PASSWORD, Running, Watched, free_port, listening
-from support import DEFECTFLOW, marked, save
+from support import DEFECTFLOW
 
-from defectflow.runtime.image import read_image
 from defectflow.store import Query, Role
-
-FILES = "#drop-zone input[type=file]"
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> list[Path]:
-    """20 files: 14 good rings, 5 with a felt-pen line, and one that is cut short."""
-    folder = tmp_path_factory.mktemp("pictures")
-    good = sorted((sample / "test" / "good").glob("*.png"))
-    files = [save(folder / path.name, read_image(path)) for path in good[:14]]
-    files += [save(folder / f"pen{n}.png", marked(read_image(path))) for n, path in enumerate(good[14:19])]
-    cut = folder / "cut.png"
-    cut.write_bytes(good[0].read_bytes()[:2000])
-    return [*files, cut]
-
-
-def activate(running: Running) -> None:
-    running.station.bundles.activate("ring", by="test", reason="test")
-
-
-@pytest.fixture
-def judged(watched: Watched, local: Running, pictures: list[Path]) -> Watched:
-    """The page Inspect after a drop."""
-    activate(local)
-    watched.page.goto("/")
-    drop(watched.page, pictures)
-    return watched
-
-
-def drop(page: Any, files: list[Path], tiles: int | None = None) -> None:
-    page.wait_for_selector(FILES, state="attached")
-    page.set_input_files(FILES, [str(file) for file in files])
-    page.wait_for_function(
-        "count => document.querySelectorAll('.tile').length == count && !document.querySelector('progress')",
-        arg=len(files) if tiles is None else tiles,
-    )
-    page.wait_for_selector("#what-if input[type=range]")
-
-
-def decisions(page: Any) -> dict[str, str]:
-    tiles = page.eval_on_selector_all(".tile", "all => all.map(one => [one.title, one.dataset.decision])")
-    return dict(tiles)
-
-
-def slide(page: Any, threshold: float) -> None:
-    page.eval_on_selector(
-        "#what-if input[type=range]",
-        "(range, value) => { range.value = value; range.dispatchEvent(new Event('input', {bubbles: true})); }",
-        threshold,
-    )
-
-
-def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def test_twenty_pictures_give_twenty_verdicts(judged: Watched, local: Running, pictures: list[Path]) -> None:
@@ -113,7 +55,8 @@ def test_a_defect_is_shown_with_all_that_is_known(judged: Watched, local: Runnin
         page.locator("[data-blend]").fill(str(value))
         assert over.evaluate("one => getComputedStyle(one).opacity") == opacity
     page.keyboard.press("+")
-    assert "scale(1.5)" in page.locator("#part .layers").get_attribute("style")
+    zoomed = page.locator("#part .layers").evaluate("one => getComputedStyle(one).transform")
+    assert zoomed.startswith("matrix(1.5,")
 
 
 def test_the_what_if_slider_flips_verdicts_and_saves_nothing(judged: Watched, local: Running) -> None:

@@ -13,11 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from defectflow_ui import uploads
+from defectflow_ui.drops import Drops
 from defectflow_ui.settings import Limits
 from defectflow_ui.uploads import Arrived, Drop
 from PIL import Image
-from running import finish
+from running import Running, finish
+from starlette.requests import ClientDisconnect
 from support import swatch
+
+from defectflow.errors import DataError
 
 
 def png(seed: int = 0) -> bytes:
@@ -52,13 +57,13 @@ def drop() -> Iterator[Drop]:
     assert not made.folder.exists()
 
 
-def send(drop: Drop, name: str, content: bytes) -> list[Arrived]:
+def send(drop: Drop, name: str, content: bytes, number: int | None = None) -> list[Arrived]:
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(content), 1000):
             yield content[start : start + 1000]
 
     before = len(drop.take(0, 0)[0])
-    finish(drop.receive(name, chunks()))
+    finish(drop.receive(name, chunks(), number))
     return drop.take(before, 0)[0]
 
 
@@ -227,6 +232,96 @@ def test_a_full_disk_is_told_and_stops_nothing(drop: Drop) -> None:
 def test_damaged_and_nested_zips(drop: Drop) -> None:
     assert "damaged" in refusal(send(drop, "cut.zip", zipped({"a.png": png()})[:60]))
     assert send(drop, "nested.zip", zipped({"inner.zip": zipped({"a.png": png()})})) == [], "no ZIP in a ZIP is opened"
+
+
+def test_a_file_that_is_sent_again_counts_once(drop: Drop) -> None:
+    """The browser got no answer the first time, though the file had arrived."""
+    (first,) = send(drop, "a.png", png(), 7)
+    assert send(drop, "a.png", png(), 7) == []
+    drop.lose("a.png", 7)
+    assert drop.take(0, 0)[0] == [first]
+    assert files(drop) == [first.file]
+
+
+def test_a_file_that_never_arrives_is_told(drop: Drop) -> None:
+    drop.lose("street/a.png", 3)
+    drop.lose("street/a.png", 3)
+    assert "did not arrive" in refusal(drop.take(0, 0)[0])
+    assert send(drop, "street/a.png", png(), 3) == [], "it has its row already"
+
+
+def test_half_a_file_leaves_nothing_behind(drop: Drop) -> None:
+    async def disconnected() -> AsyncIterator[bytes]:
+        yield bytes(150_000)
+        raise ClientDisconnect
+
+    for _ in range(5):
+        with pytest.raises(ClientDisconnect):
+            finish(drop.receive("a.png", disconnected(), 0))
+    assert files(drop) == []
+    assert send(drop, "a.png", png(), 0)[0].file is not None, "it does not count against the limit of bytes"
+
+
+def test_a_browser_that_falls_silent_is_not_waited_for() -> None:
+    drop = Drop(Limits(), idle_s=0.2)
+    (arrived,) = send(drop, "a.png", png())
+    assert not drop.ended
+    assert drop.take(1, 0.3) == ([], True)
+    assert drop.abandoned
+    assert arrived.file is not None and arrived.file.is_file(), "what it had sent stays"
+    drop.close()
+
+
+def test_an_end_is_no_silence() -> None:
+    drop = Drop(Limits(), idle_s=0.1)
+    drop.end()
+    assert drop.take(0, 0.2) == ([], True)
+    assert not drop.abandoned
+    drop.close()
+
+
+def test_drops_are_bounded_and_none_that_is_looked_at_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    drops, limits = Drops(), Limits(open_drops=3, session_bytes=2 * len(png()))
+    sending = [drops.open(limits) for _ in range(3)]
+    with pytest.raises(DataError, match="3 drops are being sent"):
+        drops.open(limits)
+    (kept,) = send(sending[0], "a.png", png())
+    for drop in sending:
+        drop.end()
+    send(drops.open(limits), "b.png", png())
+    with pytest.raises(DataError, match="press Clear"):
+        drops.open(limits)
+    monkeypatch.setattr(uploads, "UNREAD_S", -1)
+    sending[1].take(0, 0)
+    sending[0].close()
+    again = drops.open(limits)
+    assert set(drops.values()) >= {sending[1], again}
+    assert sending[2] not in drops.values(), "nobody has ever asked for it"
+    assert kept.file is not None and not kept.file.exists()
+    for drop in list(drops.values()):
+        drop.close()
+
+
+def test_the_routes_of_a_drop(local: Running) -> None:
+    client = local.client()
+    token = client.post("/drop").json()["drop"]
+    for _ in range(2):  # the second time for want of an answer
+        assert client.post(f"/drop/{token}?name=a.png&number=0", content=png()).status_code == 200
+    assert client.post(f"/drop/{token}/lost?name=b.png&number=1").status_code == 200
+    assert client.post(f"/drop/{token}/lost?name=b.png&number=many").status_code == 404
+    (drop,) = [session.drops[token] for session in local.station.sessions if token in session.drops]
+    assert [(one.name, one.file is not None) for one in drop.take(0, 0)[0]] == [("a.png", True), ("b.png", False)]
+    assert client.post(f"/drop/{token}/end").status_code == 200
+    for late in (f"/drop/{token}?name=c.png", f"/drop/{token}/lost?name=c.png&number=2", f"/drop/{token}/end"):
+        assert client.post(late).status_code == 410
+    opened = [client.post("/drop") for _ in range(17)]
+    assert [answer.status_code for answer in opened] == [200] * 16 + [409]
+    assert "16 drops are being sent" in opened[-1].text
+    tokens = [answer.json()["drop"] for answer in opened[:-1]]
+    assert client.post(f"/drop/{tokens[0]}/end").status_code == 200
+    assert client.post("/drop").status_code == 200
+    assert drop.folder.exists(), "no later drop has taken its place"
+    client.close()
 
 
 def test_a_drop_can_be_waited_for(drop: Drop) -> None:

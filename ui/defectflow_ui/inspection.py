@@ -5,29 +5,23 @@ No Gradio here, and no judgement either: decisions come from the bundle's graph,
 
 from __future__ import annotations
 
-import re
 import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-import numpy as np
-
-from defectflow.dataset import Picture, part_of
-from defectflow.errors import ImageError
+from defectflow.dataset import part_of
+from defectflow.errors import DefectFlowError, ImageError
 from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.image import read_image
-from defectflow.runtime.overlay import overlay
-from defectflow.runtime.reference import References
-from defectflow.scoring import as_csv, flatten, row_of
 from defectflow.store import Seen
-from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
+from defectflow_ui.exports import Drawn, as_table, draw_zip
+from defectflow_ui.looks import Look, Looks
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Arrived, Drop
+from defectflow_ui.words import inspect as words
 
 Record = Callable[[list[Seen]], Sequence[int] | None]
 """Writes pictures to the store: their numbers in it, or None where nothing is kept."""
@@ -35,9 +29,10 @@ Order = Literal["worst", "best", "arrival", "name"]
 DECISIONS = ("ok", "review", "defect", "invalid", "error")
 TOGETHER = 16
 """Pictures that are handed to the model at once; the first one goes alone, so that its verdict comes at once."""
-WAIT_S = 0.5
-CROP_SHARE = 0.3
-"""A place is cut out with at least this share of the picture's larger side, so that one sees where it is."""
+WAIT_S = 0.3
+"""So long a run waits for the next picture before it looks whether there is another drop, or nothing left to do."""
+TILES = 200
+"""Pictures of the gallery that are sent at first; more are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +68,15 @@ class Judged:
         return self.item.decision.word if threshold is None else self.item.what_if(threshold).word
 
 
+@dataclass(eq=False)
+class _Judging:
+    """A drop that is being judged."""
+
+    drop: Drop
+    expected: int
+    found: list[Judged] = field(default_factory=list)
+
+
 class Inspection:
     """What one browser tab has dropped since it was last cleared, and what has been found about it."""
 
@@ -85,57 +89,98 @@ class Inspection:
         self.only: str | None = None
         """The decision that the gallery is filtered by; `flip`: what the what-if threshold changes."""
         self.order: Order = "worst"
+        self.tiles = TILES
+        """How many pictures of the gallery are shown."""
         self.chosen: int | None = None
         self.expected = 0
         """Files that browsers have announced; a ZIP counts as one until it is opened."""
         self.stopped = False
+        self.problem: str | None = None
+        """Why the last drop ended before all of it was judged, unless somebody stopped it."""
+        self.notice: str | None = None
+        """What somebody should know of how it began."""
         self.exporting = False
-        self._running = 0
         self._closed = False
         self._drops: list[Drop] = []
+        self._judging: list[_Judging] = []
+        self._at_work = False
         self._shelf = shelf
         self._record = record
-        self._references: References | None = None
+        self._looks = Looks(inspector, shelf)
         self._exports = tempfile.TemporaryDirectory(prefix="defectflow-export-")
         self._lock = Lock()
 
     @property
     def running(self) -> bool:
-        return self._running > 0
+        return bool(self._judging)
 
-    def run(self, drop: Drop, expected: int) -> Iterator[list[Judged]]:
+    def run(self, drop: Drop, expected: int) -> Iterator[list[Judged]] | None:
         """Judge what arrives, a few at a time, until the browser has sent everything or somebody stops it.
 
-        Chooses the first picture at once, and at the end the most unusual one unless somebody has chosen meanwhile.
+        None where another run is at work, which judges this drop as well: one run alone speaks to the page. Chooses the
+        first picture of a drop at once, and at its end the most unusual one unless somebody has chosen meanwhile.
+        Iterating raises StoreError where a verdict cannot be recorded; what was judged before stays.
         """
-        self._drops.append(drop)
-        self.expected += expected
-        self.stopped = False
-        taken, together, found = 0, 1, list[Judged]()
-        self._running += 1
+        with self._lock:
+            if drop in self._drops:  # the browser has asked twice
+                return None
+            self.expected = (self.expected if self._judging else len(self.rows)) + expected
+            self.stopped, self.problem = False, None
+            self._drops.append(drop)
+            self._judging.append(_Judging(drop, expected))
+            joins, self._at_work = self._at_work, True
+        return None if joins else self._run()
+
+    def _run(self) -> Iterator[list[Judged]]:
         try:
-            while not self.stopped:
-                arrived, ended = drop.take(taken, WAIT_S)
-                if not arrived and ended:
-                    break
-                fresh = self._judge(arrived[:together])
-                taken += len(fresh)
-                together = TOGETHER if taken else 1
-                if self._closed:  # its pictures were removed while they were judged
-                    return
-                self._keep(fresh)
-                if fresh and not found:
-                    self.chosen = fresh[0].number
-                found += fresh
-                yield fresh
-        finally:
-            self._running -= 1
-        if len(found) > 1 and self.chosen == found[0].number:
-            self.chosen = max(found, key=lambda row: (row.verdict is not None, row.rank)).number
+            while judging := self._left():
+                for one in judging:
+                    if one not in self._judging:  # stopped meanwhile
+                        continue
+                    arrived, ended = one.drop.take(len(one.found), WAIT_S / len(judging))
+                    if not arrived and ended:
+                        self._finish(one)
+                        continue
+                    fresh = self._judge(arrived[: TOGETHER if one.found else 1])
+                    if self._closed:  # its pictures were removed while they were judged
+                        return
+                    self._keep(fresh)
+                    if fresh and not one.found:
+                        self.chosen = fresh[0].number
+                    one.found += fresh
+                    yield fresh
+        except BaseException as error:  # the browser's page may be gone as well
+            with self._lock:
+                self._end_all()
+                self._at_work = False
+            if isinstance(error, DefectFlowError):
+                self.problem = words.failed(str(error))
+            raise
+
+    def _left(self) -> list[_Judging]:
+        """Drops that are still to be judged. Where there are none, this run is over; the next drop begins another."""
+        with self._lock:
+            self._at_work = bool(self._judging)
+            return list(self._judging)
+
+    def _finish(self, one: _Judging) -> None:
+        if one.drop.abandoned:
+            self.problem = words.abandoned(len(one.found), one.expected)
+        if len(one.found) > 1 and self.chosen == one.found[0].number:
+            self.chosen = max(one.found, key=lambda row: (row.verdict is not None, row.rank)).number
+        with self._lock:
+            self._judging = [other for other in self._judging if other is not one]
 
     def stop(self) -> None:
         """Judge no more of what is being judged; what was judged stays."""
-        self.stopped = True
+        with self._lock:
+            self.stopped = True
+            self._end_all()
+
+    def _end_all(self) -> None:
+        for one in self._judging:
+            one.drop.end()  # the browser need not send the rest
+        self._judging = []
 
     def _judge(self, arrived: list[Arrived]) -> list[Judged]:
         verdicts = self.inspector.inspect([one.file for one in arrived if one.file is not None])
@@ -147,7 +192,7 @@ class Inspection:
                 item = ImageError(f"{one.name}: {reason}")
             address = None
             if one.file is not None and isinstance(item, Verdict):
-                address = self._shelf.put(self._maker(one.file, thumbnail), "image/jpeg")
+                address = self._looks.thumbnail(one.file)
             part = part_of(one.name, self.inspector.card.part_regex)
             fresh.append(Judged(-1, one.name, part, one.file, item, address))
         return fresh
@@ -190,97 +235,52 @@ class Inspection:
         return self.rows[number] if number is not None and 0 <= number < len(self.rows) else None
 
     def step(self, by: int) -> None:
-        """Choose the next or the previous picture of the gallery."""
+        """Choose the next or the previous picture of the gallery, which grows where that one is not shown yet."""
         numbers = [row.number for row in self.shown()]
         if not numbers:
             return
         place = numbers.index(self.chosen) + by if self.chosen in numbers else 0
-        self.chosen = numbers[min(max(place, 0), len(numbers) - 1)]
+        place = min(max(place, 0), len(numbers) - 1)
+        self.chosen = numbers[place]
+        if place >= self.tiles:
+            self.tiles += TILES
 
-    def layers(self, row: Judged) -> tuple[str, str] | None:
-        """Addresses of the original and of the picture with heat and outlines, at one size."""
-        file, verdict = row.file, row.verdict
-        if file is None or verdict is None:
+    def look(self, row: Judged) -> Look | None:
+        """What is shown of a picture; None where there is no verdict."""
+        if row.file is None or row.verdict is None:
             return None
-        original = self._shelf.put(self._maker(file, large), "image/jpeg")
-        drawn = self._shelf.put(self._maker(file, lambda pixels: overlay(large(pixels), verdict)), "image/jpeg")
-        return original, drawn
-
-    def beside(self, row: Judged) -> tuple[str, str, str] | None:
-        """Addresses of the worst place and of the same place on the most similar good part, and that part's name."""
-        file, verdict = row.file, row.verdict
-        if file is None or verdict is None or not (regions := verdict.regions()):
-            return None
-        if self._references is None:
-            self._references = References(self.inspector.bundle)
-        similar = self._references.most_similar(verdict.embedding)
-        worst = regions[0]
-        centre = (
-            (worst.left_px + worst.width_px / 2) / verdict.width_px,
-            (worst.top_px + worst.height_px / 2) / verdict.height_px,
-        )
-        side = max(worst.width_px * 1.6, worst.height_px * 1.6, CROP_SHARE * max(verdict.height_px, verdict.width_px))
-        share = side / verdict.width_px, side / verdict.height_px
-        here = self._shelf.put(self._maker(file, lambda pixels: _cut(pixels, centre, share)), "image/jpeg")
-        there = self._shelf.put(
-            self._maker(similar.thumbnail, lambda pixels: _cut(pixels, centre, share)), "image/jpeg"
-        )
-        return here, there, similar.part
+        return self._looks.of(row.number, row.file, row.verdict)
 
     def export_csv(self) -> str:
         """Address of the results as a table, with the columns of `defectflow score`."""
-        return self._shelf.put(lambda: self._csv().encode(), "text/csv", filename="results.csv")
+        table = as_table(list(self.rows), self.inspector.card).encode()
+        return self._shelf.put(lambda: table, "text/csv", filename="results.csv")
 
-    def export_zip(self) -> Iterator[tuple[int, str | None]]:
-        """Draw every picture into a ZIP with the table; yields how many are done, and at the end its address.
+    def export_zip(self) -> Iterator[Drawn]:
+        """Draw every picture into a ZIP with the table; yields how far it is, and at the end its address.
 
         Ends without an address once `exporting` is false.
         """
         self.exporting = True
-        file = Path(self._exports.name) / "results.zip"
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # JPEG does not get any smaller
-            archive.writestr("results.csv", self._csv())
-            for done, row in enumerate(list(self.rows), start=1):
-                if not self.exporting:
-                    return
-                if row.file is not None and row.verdict is not None:
-                    pixels = read_image(row.file, full_scale=self.inspector.card.image.full_scale)
-                    stem = re.sub(r"[^\w.-]", "_", PurePosixPath(row.name).stem)  # Windows does not take every name
-                    name = f"{row.decision()}/{row.number + 1:04}-{stem}.jpg"
-                    archive.writestr(name, jpeg(overlay(pixels, row.verdict)))
-                yield done, None
-        yield len(self.rows), self._shelf.put(lambda: file, "application/zip", filename="results.zip")
+        file, drawn = Path(self._exports.name) / "results.zip", Drawn(0, 0)
+        for drawn in draw_zip(file, list(self.rows), self.inspector.card, lambda: self.exporting):
+            yield drawn
+        if self.exporting:
+            yield replace(drawn, address=self._shelf.put(lambda: file, "application/zip", filename="results.zip"))
+        self.exporting = False
 
     def close(self) -> None:
         """Remove the pictures and the exports."""
-        self._closed = self.stopped = True
+        self._closed = True
+        self.stop()
         self.exporting = False
+        self._looks.close()
+        for row in self.rows:
+            self._shelf.remove(row.thumbnail or "")
         for drop in self._drops:
             drop.close()
         self._exports.cleanup()
 
-    def _csv(self) -> str:
-        card = self.inspector.card
-        rows = [
-            row_of(row.name, Picture(row.file or Path(row.name), row.part or row.name, None, ""), row.item, card)
-            for row in self.rows
-        ]
-        return as_csv(flatten(rows))
-
-    def _maker(self, file: Path, change: Callable[[Pixels], Pixels]) -> Callable[[], bytes]:
-        """A picture file as JPEG bytes, made when somebody looks at it."""
-        full_scale = self.inspector.card.image.full_scale
-        return lambda: jpeg(change(read_image(file, full_scale=full_scale)))
-
 
 def _seen(row: Judged) -> Seen:
     return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True)
-
-
-def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]) -> Pixels:
-    """A window around a place, both in shares of width and height, moved inside where it would leave the picture."""
-    height, width = pixels.shape[:2]
-    w, h = min(width, round(share[0] * width)), min(height, round(share[1] * height))
-    left = min(max(round(centre[0] * width - w / 2), 0), width - w)
-    top = min(max(round(centre[1] * height - h / 2), 0), height - h)
-    return shrink(np.ascontiguousarray(pixels[top : top + h, left : left + w]), 600)

@@ -12,10 +12,10 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
-from defectflow.errors import DefectFlowError
+from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.frame import build_frame
 from defectflow_ui.gate import Gate
@@ -25,13 +25,12 @@ from defectflow_ui.theme import ASSETS, HEAD, theme
 from defectflow_ui.uploads import Drop
 from defectflow_ui.visitors import Session
 from defectflow_ui.words import common as words
+from defectflow_ui.words import uploads as upload_words
 
 ANSWERED_TOGETHER = 16
 """Handlers that run at the same time."""
 MOST_WAITING = 1000
 """Events that wait for a handler; beyond them the server says that it is busy, before its memory is full."""
-MOST_DROPS = 8
-"""Drops of one session that are kept; beyond them the oldest one's pictures go."""
 PATH_COMPONENTS = (
     gr.File,
     gr.Image,
@@ -66,6 +65,7 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
     app.add_route("/shelf/{token}", own.shelf, methods=["GET"])
     app.add_route("/drop", own.open_drop, methods=["POST"])
     app.add_route("/drop/{token}", own.receive, methods=["POST"])
+    app.add_route("/drop/{token}/lost", own.lose, methods=["POST"])
     app.add_route("/drop/{token}/end", own.end_drop, methods=["POST"])
     app.add_middleware(Gate, station=station)
     gr.mount_gradio_app(
@@ -135,23 +135,34 @@ class _OwnRoutes:
         role = self._station.role_of(session)
         if role is None or not role.allows(Role.OPERATOR):
             return PlainTextResponse(words.not_allowed(role or "none", Role.OPERATOR), 403)
-        drop = Drop(self._station.settings.limits)
-        session.drops[drop.token] = drop
-        while len(session.drops) > MOST_DROPS:
-            session.drops.pop(next(iter(session.drops))).close()
-        return JSONResponse({"drop": drop.token})
+        try:
+            return JSONResponse({"drop": session.drops.open(self._station.settings.limits).token})
+        except DataError as error:
+            return PlainTextResponse(str(error), 409)
 
     async def receive(self, request: Request) -> Response:
         drop = self._drop(request)
-        if drop is None:
-            return _nothing()
-        await drop.receive(request.query_params.get("name", ""), request.stream())
+        if isinstance(drop, Response):
+            return drop
+        try:
+            await drop.receive(request.query_params.get("name", ""), request.stream(), _number(request))
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody: the connection broke
         return JSONResponse({"taken": True})
+
+    async def lose(self, request: Request) -> Response:
+        drop, number = self._drop(request), _number(request)
+        if isinstance(drop, Response):
+            return drop
+        if number is None:
+            return _nothing()
+        drop.lose(request.query_params.get("name", ""), number)
+        return JSONResponse({"noted": True})
 
     async def end_drop(self, request: Request) -> Response:
         drop = self._drop(request)
-        if drop is None:
-            return _nothing()
+        if isinstance(drop, Response):
+            return drop
         drop.end()
         return JSONResponse({"ended": True})
 
@@ -160,9 +171,18 @@ class _OwnRoutes:
         assert session is not None  # the gate lets nobody else through
         return session
 
-    def _drop(self, request: Request) -> Drop | None:
+    def _drop(self, request: Request) -> Drop | Response:
+        """The drop that is being sent, or why there is none."""
         drop = self._session(request).drops.get(request.path_params["token"])
-        return None if drop is None or drop.ended else drop
+        if drop is None:
+            return _nothing()
+        return PlainTextResponse(upload_words.ended, 410) if drop.ended else drop
+
+
+def _number(request: Request) -> int | None:
+    """The browser's own number of a file."""
+    said = request.query_params.get("number", "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None
 
 
 def _nothing() -> Response:

@@ -18,6 +18,10 @@ class Limits:
     """One picture, or one ZIP."""
     drop_bytes: int = 4096 * MIB
     """All pictures of a drop together, as they lie in a ZIP after unpacking."""
+    session_bytes: int = 16384 * MIB
+    """All drops that one browser's tabs still hold; beyond it no further one is opened."""
+    open_drops: int = 16
+    """Drops that one browser may be sending at the same time."""
     files: int = 2000
     """Pictures of one drop."""
     pixels: int = 60_000_000

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Condition
+from time import monotonic
 
 from starlette.concurrency import run_in_threadpool
 
@@ -31,6 +32,10 @@ BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 can hold gigabytes, whatever the directory says."""
 LONGEST_ZIP_END = 22 + 65535
 """The record that closes a ZIP, with the longest comment."""
+IDLE_S = 120.0
+"""A browser from which nothing has come for so long sends nothing more; what it has sent is used."""
+UNREAD_S = 600.0
+"""So long a drop that nobody has begun to read is waited for. It is asked for at once, by the page it was sent from."""
 DIRECTORY_BYTES = 10_000
 """Longest directory of a ZIP, for each picture that a drop may hold; a usual entry takes about a hundred."""
 
@@ -48,20 +53,28 @@ class Arrived:
 class Drop:
     """The pictures that one person has dropped at once, as they arrive. Thread-safe."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, idle_s: float = IDLE_S) -> None:
         self.token = secrets.token_urlsafe(18)
         self.folder = Path(tempfile.mkdtemp(prefix="defectflow-drop-"))
-        self.expected = 0
-        """How many files the browser announced; for progress only."""
+        self.abandoned = False
+        """Whether it ended because nothing came any more, and not because everything had come."""
+        self.closed = False
         self._limits = limits
+        self._idle_s = idle_s
         self._arrived: list[Arrived] = []
+        self._answered = set[int]()
         self._changed = Condition()
         self._ended = False
+        self._read = False
+        self._heard = monotonic()
         self._bytes = 0
         self._files = 0
 
-    async def receive(self, name: str, content: AsyncIterator[bytes]) -> None:
-        """Take one file as it comes in; never more of it than is allowed."""
+    async def receive(self, name: str, content: AsyncIterator[bytes], number: int | None = None) -> None:
+        """Take one file as it comes in; never more of it than is allowed.
+
+        `number`: the browser's own. A file that it sends again, because it got no answer, counts once.
+        """
         name = shown_name(name)
         file = self._next_file(name)
         size, refusal = 0, self._refusal(name)
@@ -70,6 +83,7 @@ class Drop:
                 async for chunk in content:
                     size += len(chunk)
                     self._bytes += len(chunk)  # at once: a browser sends several files at the same time
+                    self._heard = monotonic()
                     if refusal is None and size > self._limits.file_bytes:
                         refusal = words.file_too_large(name, self._limits.file_bytes // MIB)
                     if refusal is None and self._bytes > self._limits.drop_bytes:
@@ -79,14 +93,36 @@ class Drop:
                     out.write(chunk)
         except OSError as error:
             refusal = words.no_room(name, error.strerror or str(error))
-        if refusal is not None:
+        except BaseException:  # the connection broke: the browser will send it again, or say that it cannot
+            self._discard(file, size)
+            raise
+        if number is not None and not self._first(number):
+            self._discard(file, size)
+        elif refusal is not None:
             self._refuse(name, file, refusal)
         else:
             await run_in_threadpool(self._unpack if _is_zip(file) else self._take, name, file)
 
+    def lose(self, name: str, number: int) -> None:
+        """The browser could not send this file: it becomes an entry that says so, unless it has arrived after all."""
+        if self._first(number):
+            self._add(Arrived(shown_name(name), None, ImageError(words.lost(shown_name(name)))))
+
     @property
     def ended(self) -> bool:
-        return self._ended
+        with self._changed:
+            self._end_if_idle()
+            return self._ended
+
+    @property
+    def unread(self) -> bool:
+        """Whether nobody has asked for it in all the time that a page could want for that."""
+        return not self._read and monotonic() - self._heard > UNREAD_S
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds on the disk."""
+        return 0 if self.closed else self._bytes
 
     def end(self) -> None:
         """The browser has sent everything, or has given up."""
@@ -97,13 +133,31 @@ class Drop:
     def take(self, start: int, timeout_s: float) -> tuple[list[Arrived], bool]:
         """What has arrived since the first `start` entries, waiting for it if need be; and whether that is all."""
         with self._changed:
+            self._read = True
             self._changed.wait_for(lambda: self._ended or len(self._arrived) > start, timeout_s)
+            self._end_if_idle()
             return self._arrived[start:], self._ended
 
     def close(self) -> None:
         """Remove every file."""
         self.end()
+        self.closed = True
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_if_idle(self) -> None:
+        if not self._ended and monotonic() - self._heard > self._idle_s:
+            self._ended = self.abandoned = True
+
+    def _first(self, number: int) -> bool:
+        """Whether the browser's file of this number has not been answered for yet; it is from now on."""
+        with self._changed:
+            before = len(self._answered)
+            self._answered.add(number)
+            return len(self._answered) > before
+
+    def _discard(self, file: Path, size: int) -> None:
+        file.unlink(missing_ok=True)
+        self._bytes -= size
 
     def _next_file(self, name: str) -> Path:
         """A file of ours. Of the given name it has nothing but a suffix that is known."""
@@ -194,6 +248,7 @@ class Drop:
     def _add(self, arrived: Arrived) -> None:
         with self._changed:
             self._arrived.append(arrived)
+            self._heard = monotonic()
             self._changed.notify_all()
 
 

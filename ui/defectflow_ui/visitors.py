@@ -15,8 +15,8 @@ from threading import Lock
 from typing import Any
 
 from defectflow.store import Role
+from defectflow_ui.drops import Drops
 from defectflow_ui.shelf import Shelf
-from defectflow_ui.uploads import Drop
 
 LASTS_S = 10 * 3600
 """A session ends so long after it began: a shift. Not after idleness, since an open page asks all the time."""
@@ -43,7 +43,7 @@ class Session:
     """Which password it was begun with, `User.key`; None at a station without users."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     shelf: Shelf = field(default_factory=Shelf)
-    drops: dict[str, Drop] = field(default_factory=dict)
+    drops: Drops = field(default_factory=Drops)
     tabs: dict[str, Tab] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
 

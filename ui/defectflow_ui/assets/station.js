@@ -66,6 +66,7 @@
 
   // ---- one place for clicks on what Python has written ------------------------------------------------------------
   document.addEventListener('click', (event) => {
+    if (event.target.closest?.('[role=tab]')) zoomOff();
     const action = event.target.closest?.('[data-do]');
     if (!action) return;
     const view = action.closest('.part')?.querySelector('.viewer');
@@ -73,29 +74,31 @@
     if (action.dataset.do === 'keys') showKeys();
     if (action.dataset.do === 'zoom-in') zoomBy(view, 1.5);
     if (action.dataset.do === 'zoom-out') zoomBy(view, 1 / 1.5);
-    if (action.dataset.do === 'zoom-reset') zoomTo(view, 1, 0, 0);
+    if (action.dataset.do === 'zoom-reset') zoomOff();
   });
 
   // ---- blending and zooming -----------------------------------------------------------------------------------------
+  // Both are variables of the whole page: Gradio takes from an element what the next part's HTML does not say of it.
+  const page = document.documentElement.style;
   let blend = 70;
   const zoom = {scale: 1, x: 0, y: 0};
-  const showBlend = () => document.querySelectorAll('.viewer').forEach((view) => {
-    const over = view.querySelector('.over');
-    if (over) over.style.opacity = blend / 100;
-    const slider = view.parentElement.querySelector('[data-blend]');
-    if (slider && slider.value !== String(blend)) slider.value = blend;
-  });
+  const showBlend = () => {
+    page.setProperty('--blend', blend / 100);
+    document.querySelectorAll('[data-blend]').forEach((slider) => { slider.value = blend; });
+  };
   document.addEventListener('input', (event) => {
     if (!event.target.matches?.('[data-blend]')) return;
     blend = Number(event.target.value);
     showBlend();
   });
+  const showZoom = () => page.setProperty('--zoom', `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`);
+  const zoomOff = () => { zoom.scale = 1; zoom.x = zoom.y = 0; showZoom(); };
   const zoomTo = (view, scale, x, y) => {
     zoom.scale = Math.min(12, Math.max(1, scale));
     const {clientWidth: width, clientHeight: height} = view;
     zoom.x = Math.min(0, Math.max(width * (1 - zoom.scale), zoom.scale === 1 ? 0 : x));
     zoom.y = Math.min(0, Math.max(height * (1 - zoom.scale), zoom.scale === 1 ? 0 : y));
-    view.querySelector('.layers').style.transform = `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`;
+    showZoom();
   };
   const zoomBy = (view, factor, x = view.clientWidth / 2, y = view.clientHeight / 2) => {
     const scale = Math.min(12, Math.max(1, zoom.scale * factor));
@@ -130,32 +133,58 @@
     finger.x = event.clientX; finger.y = event.clientY;
   });
   for (const end of ['pointerup', 'pointercancel']) document.addEventListener(end, (event) => fingers.delete(event.pointerId));
+
+  // ---- another part is shown ----------------------------------------------------------------------------------------
+  // Gradio changes what is there into what shall be there, so a new part may be no new element but another attribute.
+  const changed = (changes, selector) => changes.some((change) => change.type === 'attributes'
+    ? change.target.matches(selector)
+    : [...change.addedNodes].some((node) => node.matches?.(selector) || node.querySelector?.(selector)));
   new MutationObserver((changes) => {
-    const fresh = changes.some((change) => [...change.addedNodes].some((node) => node.querySelector?.('.viewer')));
-    if (fresh) { zoom.scale = 1; zoom.x = zoom.y = 0; showBlend(); }
-  }).observe(document.documentElement, {childList: true, subtree: true});
+    if (changed(changes, '.viewer img')) zoomOff();
+    if (changed(changes, '[data-blend]')) showBlend();
+    if (changed(changes, '[data-chosen]')) requestAnimationFrame(markChosen);  // once the gallery has changed, too
+  }).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['src', 'data-chosen']});
+  // The gallery is not sent again only because another of its tiles was chosen.
+  const markChosen = () => {
+    const chosen = document.querySelector('[data-chosen]')?.dataset.chosen;
+    for (const tile of document.querySelectorAll('.tile[data-number]')) {
+      tile.setAttribute('aria-pressed', String(tile.dataset.number === chosen));
+      if (tile.dataset.number !== chosen) continue;
+      const list = tile.closest('.gallery'), box = list.getBoundingClientRect(), at = tile.getBoundingClientRect();
+      if (at.top < box.top) list.scrollTop -= box.top - at.top;
+      if (at.bottom > box.bottom) list.scrollTop += at.bottom - box.bottom;
+    }
+  };
 
   // ---- drops ------------------------------------------------------------------------------------------------------
   const post = async (address, body) => {
     const answer = await fetch(address, {method: 'POST', body, headers: {'Content-Type': 'application/octet-stream'}});
-    if (!answer.ok) throw new Error(await answer.text());
+    if (!answer.ok) throw Object.assign(new Error(await answer.text()), {status: answer.status});
     return answer.json();
   };
+  const ENDED = 410;  // the station takes no more of a drop: somebody has stopped it, and the page says so
   // Sends files; `begun(token, count)` is called once the first one has arrived, so that judging starts at once.
   const send = async (files, begun) => {
     const {drop} = await post('/drop');
-    const waiting = [...files];
+    const waiting = [...files.entries()];
     const sendNext = async () => {
-      const file = waiting.shift();
-      try {
-        await post(`/drop/${drop}?name=${encodeURIComponent(file.webkitRelativePath || file.relativePath || file.name)}`, file);
-      } catch (problem) { console.warn(file.name, problem); }
+      const [number, file] = waiting.shift();
+      const name = encodeURIComponent(file.webkitRelativePath || file.relativePath || file.name);
+      const address = (what) => `/drop/${drop}${what}?number=${number}&name=${name}`;
+      const attempts = [() => post(address(''), file), () => post(address(''), file), () => post(address('/lost'))];
+      for (const attempt of attempts) {  // the last one makes it a row that says so
+        try { return await attempt(); } catch (problem) {
+          if (problem.status === ENDED) { waiting.length = 0; return undefined; }
+          if (attempt === attempts.at(-1)) throw problem;
+        }
+      }
     };
     await sendNext();
     begun(drop, files.length);
     await Promise.all(Array.from({length: SENT_TOGETHER}, async () => { while (waiting.length) await sendNext(); }));
-    await post(`/drop/${drop}/end`);
+    await post(`/drop/${drop}/end`).catch((problem) => { if (problem.status !== ENDED) throw problem; });
   };
+  const PICTURE = /^[^.].*\.(png|jpe?g|bmp|tiff?|webp)$/i;  // a folder holds other files as well, as a ZIP does
   const dropped = async (transfer) => {
     const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
     if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
@@ -164,7 +193,7 @@
       if (entry.isFile) {
         const file = await new Promise((done, failed) => entry.file(done, failed));
         file.relativePath = entry.fullPath.slice(1);
-        files.push(file);
+        if (PICTURE.test(file.name) || entries.includes(entry)) files.push(file);
         return;
       }
       const reader = entry.createReader();
@@ -177,6 +206,14 @@
     for (const entry of entries) await walk(entry);
     return files;
   };
+  // Wherever nothing takes pictures, the browser must not leave the station to show one.
+  const hasFiles = (event) => event.dataTransfer?.types.includes('Files');
+  document.addEventListener('dragover', (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = 'none';
+  });
+  document.addEventListener('drop', (event) => { if (hasFiles(event)) event.preventDefault(); });
   // Makes a gr.HTML with `.drop-zone` in it a place to drop pictures: trigger('dropped', {drop, expected}).
   const dropZone = (element, trigger) => {
     const problem = (error) => {
@@ -195,17 +232,16 @@
       take([...event.target.files]);
       event.target.value = '';
     });
-    // A drop anywhere on the page counts, or the browser would leave the page to show the picture.
-    const here = () => element.offsetParent !== null && element.querySelector('.drop-zone');
+    // A drop anywhere on the page counts.
+    const here = (event) => hasFiles(event) && element.offsetParent !== null && element.querySelector('.drop-zone');
     document.addEventListener('dragover', (event) => {
-      if (!here()) return;
-      event.preventDefault();
+      if (!here(event)) return;
+      event.dataTransfer.dropEffect = 'copy';
       element.classList.add('over');
     });
     document.addEventListener('dragleave', (event) => { if (!event.relatedTarget) element.classList.remove('over'); });
     document.addEventListener('drop', async (event) => {
-      if (!here()) return;
-      event.preventDefault();
+      if (!here(event)) return;
       element.classList.remove('over');
       take(await dropped(event.dataTransfer));
     });
@@ -219,10 +255,12 @@
     const box = element.querySelector('.camera');
     const stop = () => { box.srcObjectOf?.getTracks().forEach((track) => track.stop()); box.replaceChildren(); box.srcObjectOf = null; };
     if (box.srcObjectOf) return stop();
+    const said = JSON.parse(box.dataset.problems);
+    if (!window.isSecureContext || !navigator.mediaDevices) return problem(said.insecure);
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 4096}, height: {ideal: 4096}, facingMode: 'environment'}});
-    } catch (error) { return problem(error); }
+    } catch (error) { return problem(said[error.name] || `${said.other} (${error.message}).`); }
     box.srcObjectOf = stream;
     const video = Object.assign(document.createElement('video'), {srcObject: stream, autoplay: true, playsInline: true, muted: true});
     const shoot = Object.assign(document.createElement('button'), {type: 'button', textContent: box.dataset.shoot});

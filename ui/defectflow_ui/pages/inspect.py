@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from defectflow.errors import DataError
+from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role, Seen
-from defectflow_ui.inspection import Inspection, Order
+from defectflow_ui.inspection import TILES, Inspection, Order
 from defectflow_ui.pages import answering
+from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks
@@ -51,16 +52,16 @@ def build(station: Station) -> None:
                     as_pictures = gr.Button(words.export_zip, size="sm", min_width=80, elem_id="export-zip")
                     clear = gr.Button(words.clear, size="sm", min_width=80, elem_id="inspect-clear")
                 download = block(elem_id="inspect-download", events=clicks("stop"))
-            gallery = block(view.nothing_yet(), elem_id="gallery", events=clicks("number"))
+            gallery = block(elem_id="gallery", events=clicks("number", "more"))
         with gr.Column(scale=6, min_width=440):
-            part = block(view.nothing_chosen(), elem_id="part", events=clicks("step"))
+            part = block(elem_id="part", events=clicks("step"))
             answers = answering.answer_block("inspect-answers")
 
     def overview(inspection: Inspection) -> Updates:
         return {
             status: view.status(inspection),
-            counts: view.counts(inspection),
-            gallery: view.gallery(inspection),
+            counts: pictures.counts(inspection),
+            gallery: pictures.gallery(inspection),
             flips: view.flips(inspection),
         }
 
@@ -77,6 +78,9 @@ def build(station: Station) -> None:
     def whole(visitor: Visitor, inspection: Inspection) -> Updates:
         return overview(inspection) | chosen(visitor, inspection)
 
+    def nothing() -> Updates:
+        return {gallery: pictures.nothing_yet(), part: view.nothing_chosen()}
+
     def slider(inspection: Inspection) -> gr.Slider:
         low, high = view.what_if_range(inspection)
         threshold = inspection.calibration.threshold.value if inspection.what_if is None else inspection.what_if
@@ -91,57 +95,82 @@ def build(station: Station) -> None:
     def begin(visitor: Visitor) -> Inspection:
         """The tab's inspection, or a new one where there is none or another calibration is active by now."""
         inspector = station.bundles.inspector()
-        before = visitor.tab.get(INSPECTION)
+        before, notice = visitor.tab.get(INSPECTION), None
         if isinstance(before, Inspection):
             if before.inspector is inspector:
                 if len(before.rows) >= MOST_ROWS:
                     raise DataError(words.clear_first(MOST_ROWS))
                 return before
             before.close()
+            notice = words.other_calibration(len(before.rows)) if before.rows else None
 
         def record(seen: list[Seen]) -> list[int]:
             return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
 
         visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
+        inspection.notice = notice
         return inspection
 
     @station.handler(Role.VIEWER)
-    def show_zone(visitor: Visitor) -> str:
-        return view.drop_zone(station, visitor)
+    def open_page(visitor: Visitor) -> Updates:
+        obstacle = view.obstacle(station, visitor)
+        updates: Updates = {zone: obstacle or view.drop_zone(station)}
+        if isinstance(visitor.tab.get(INSPECTION), Inspection):
+            return updates
+        return updates | (dict.fromkeys((gallery, part), "") if obstacle else nothing())
 
     @station.handler(Role.OPERATOR)
     def judge(visitor: Visitor) -> Iterator[Updates]:
         drop = visitor.session.drops.get(str(visitor.event.get("drop")))
         if drop is None:
             raise DataError(words.no_longer)
-        inspection = begin(visitor)
-        shown_at, first = 0.0, True
-        for fresh in inspection.run(drop, visitor.number("expected") or 1):
-            if fresh and first:
-                first = False
-                yield overview(inspection) | {download: ""}  # the verdict first: its details take a moment to draw
-                yield chosen(visitor, inspection)
-            elif fresh and monotonic() - shown_at > SHOWN_EVERY_S + len(inspection.rows) / 500:
-                shown_at = monotonic()
-                yield overview(inspection)
-        if visitor.tab.get(INSPECTION) is inspection:  # not cleared meanwhile
-            yield whole(visitor, inspection) | {asking: gr.Column(visible=True), what_if: slider(inspection)}
+        try:
+            inspection = begin(visitor)
+        except DefectFlowError:
+            drop.close()  # nobody will judge it, so nothing more of it need be sent
+            raise
+        run = inspection.run(drop, visitor.number("expected") or 1)
+        if run is None:
+            return
+        shown_at, shown = 0.0, None
+        try:
+            for fresh in run:
+                if fresh and inspection.chosen != shown:
+                    shown = inspection.chosen
+                    yield overview(inspection) | {download: ""}  # the verdict first: its details take a moment to draw
+                    yield chosen(visitor, inspection)
+                elif fresh and monotonic() - shown_at > SHOWN_EVERY_S:
+                    shown_at = monotonic()
+                    yield overview(inspection)
+        except Exception:  # whatever it is, the page says how far it got before the message comes
+            yield ended(visitor, inspection)
+            raise
+        yield ended(visitor, inspection)
+
+    def ended(visitor: Visitor, inspection: Inspection) -> Updates:
+        if visitor.tab.get(INSPECTION) is not inspection:  # cleared meanwhile
+            return {status: gr.skip()}
+        return whole(visitor, inspection) | {asking: gr.Column(visible=True), what_if: slider(inspection)}
 
     @station.handler(Role.OPERATOR)
-    def stop(visitor: Visitor) -> None:
-        current(visitor).stop()
+    def stop(visitor: Visitor) -> str:
+        inspection = current(visitor)
+        inspection.stop()
+        return view.status(inspection)
 
     @station.handler(Role.OPERATOR)
     def choose(visitor: Visitor) -> Updates:
         inspection = current(visitor)
         inspection.chosen = visitor.number("number")
-        return chosen(visitor, inspection) | {gallery: view.gallery(inspection)}
+        return chosen(visitor, inspection)  # its tile is marked in the browser
 
     @station.handler(Role.OPERATOR)
     def step(visitor: Visitor) -> Updates:
         inspection = current(visitor)
+        tiles = inspection.tiles
         inspection.step(1 if visitor.number("step") == 1 else -1)
-        return chosen(visitor, inspection) | {gallery: view.gallery(inspection)}
+        grown = {gallery: pictures.gallery(inspection)} if inspection.tiles > tiles else {}
+        return chosen(visitor, inspection) | grown
 
     @station.handler(Role.OPERATOR)
     def answer(visitor: Visitor) -> Updates:
@@ -149,15 +178,22 @@ def build(station: Station) -> None:
         return chosen(visitor, current(visitor), note)
 
     @station.handler(Role.OPERATOR)
+    def show_more(visitor: Visitor) -> str:
+        inspection = current(visitor)
+        inspection.tiles += TILES
+        return pictures.gallery(inspection)
+
+    @station.handler(Role.OPERATOR)
     def filter_by(visitor: Visitor) -> Updates:
         inspection, only = current(visitor), str(visitor.event.get("only"))
         inspection.only = None if only in ("all", inspection.only) else only
+        inspection.tiles = TILES
         return overview(inspection)
 
     @station.handler(Role.OPERATOR)
     def sort_by(visitor: Visitor, wanted: Order) -> Updates:
         inspection = current(visitor)
-        inspection.order = wanted
+        inspection.order, inspection.tiles = wanted, TILES
         return overview(inspection)
 
     @station.handler(Role.OPERATOR)
@@ -180,13 +216,12 @@ def build(station: Station) -> None:
     @station.handler(Role.OPERATOR)
     def export_pictures(visitor: Visitor) -> Iterator[str]:
         inspection = current(visitor)
-        for done, address in inspection.export_zip():
-            if address is None:
-                yield view.drawing(done, len(inspection.rows))
-            else:
-                yield view.download(address, words.export_zip)
-                return
-        yield ""
+        ready = False
+        for drawn in inspection.export_zip():
+            ready = drawn.address is not None
+            yield view.drawing(drawn, len(inspection.rows))
+        if not ready:  # stopped
+            yield view.note(words.export_stopped)
 
     @station.handler(Role.OPERATOR)
     def stop_export(visitor: Visitor) -> None:
@@ -198,17 +233,18 @@ def build(station: Station) -> None:
         del visitor.tab[INSPECTION]
         return {
             **dict.fromkeys((status, counts, flips, download, answers), ""),
-            gallery: view.nothing_yet(),
-            part: view.nothing_chosen(),
+            **nothing(),
             asking: gr.Column(visible=False),
         }
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     seen = [status, counts, gallery, flips, part, answers]
-    station.on_open(show_zone, outputs=zone)
-    zone.dropped(judge, outputs=[*seen, asking, what_if, download], **quiet)
-    status.stop(stop, **quiet)
-    gallery.number(choose, outputs=[part, answers, gallery], **quiet)
+    station.on_open(open_page, outputs=[zone, gallery, part])
+    # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
+    zone.dropped(judge, outputs=[*seen, asking, what_if, download], trigger_mode="multiple", **quiet)
+    status.stop(stop, outputs=status, **quiet)
+    gallery.number(choose, outputs=[part, answers], **quiet)
+    gallery.more(show_more, outputs=gallery, **quiet)
     part.step(step, outputs=[part, answers, gallery], **quiet)
     answers.answer(answer, outputs=[part, answers], trigger_mode="multiple", **quiet)
     counts.only(filter_by, outputs=seen, **quiet)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 
 from defectflow.errors import DefectFlowError
 from defectflow.runtime import Verdict
 from defectflow.runtime.calibration import Calibration
+from defectflow.runtime.verdict import Region
 from defectflow.store import Role
-from defectflow_ui.inspection import DECISIONS, Inspection, Judged
+from defectflow_ui.exports import Drawn
+from defectflow_ui.inspection import Inspection
+from defectflow_ui.looks import Beside
 from defectflow_ui.station import Station
 from defectflow_ui.theme import badge, empty, tip
 from defectflow_ui.visitors import Visitor
@@ -20,15 +24,21 @@ STRIP_WIDTH, STRIP_HEIGHT, MARGIN = 600, 56, 30
 MOST_REGIONS = 8
 
 
-def drop_zone(station: Station, visitor: Visitor) -> str:
-    """Where to drop pictures; or what has to be done first."""
+def obstacle(station: Station, visitor: Visitor) -> str | None:
+    """What has to be done before anything can be dropped; None: nothing."""
     if not visitor.may(Role.OPERATOR):
         return empty(words.may_not, words.may_not_do)
     try:
         station.bundles.active().card.judge()
     except DefectFlowError as error:
         return empty(words.no_bundle, str(error))
-    kept = words.keeps_verdicts if station.store.settings.pictures == "none" else words.keeps_copies
+    return None
+
+
+def drop_zone(station: Station) -> str:
+    """Where to drop pictures, and what is kept of them."""
+    kept = words.keeps_copies if station.store.kept_as(temporary=True) == "copy" else words.keeps_verdicts
+    camera = html.escape(json.dumps(words.camera_problems))
     keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     return (
         f'<div class="drop-zone"><b>{words.drop}</b>'
@@ -36,12 +46,9 @@ def drop_zone(station: Station, visitor: Visitor) -> str:
         f'<button type="button" class="link-button" data-choose data-key="o">{words.choose}</button>'
         f'<button type="button" class="link-button" data-camera data-key="c">{words.camera}</button>'
         f'<p class="quiet small">{words.formats} {kept}</p><p class="problem" role="alert"></p>'
-        f'<div class="camera" data-shoot="{words.shoot}"></div><div data-keys-help hidden>{keys}</div></div>'
+        f'<div class="camera" data-shoot="{words.shoot}" data-problems="{camera}"></div>'
+        f"<div data-keys-help hidden>{keys}</div></div>"
     )
-
-
-def nothing_yet() -> str:
-    return empty(words.nothing_yet, words.nothing_yet_do)
 
 
 def nothing_chosen() -> str:
@@ -54,58 +61,17 @@ def status(inspection: Inspection) -> str:
     if inspection.running:
         total = max(expected, done)
         return _progress(words.judging(done, total), done, total)
-    if inspection.stopped:
-        return note(words.stopped(done))
-    return note(words.done(done, len({row.part or row.name for row in inspection.rows})))
+    parts = len({row.part or row.name for row in inspection.rows})
+    said = note(words.stopped(done) if inspection.stopped else words.done(done, parts))
+    if inspection.problem is not None:
+        said += f'<p class="problem" role="alert">{html.escape(inspection.problem)}</p>'
+    return said + (note(inspection.notice) if inspection.notice is not None else "")
 
 
 def _progress(said: str, done: int, total: int) -> str:
     return (
         f'<div class="job" role="status"><progress max="{total}" value="{done}"></progress><span>{said}</span>'
         f'<button type="button" data-stop="1">{words.stop}</button></div>'
-    )
-
-
-def counts(inspection: Inspection) -> str:
-    """A button per decision with its count; pressed: only those are shown."""
-    found = inspection.counts()
-    chips = [_chip("all", words.all, len(inspection.rows), inspection.only is None, ' data-key="a"')]
-    chips += [
-        _chip(decision, badge(decision, small=True), found[decision], inspection.only == decision)
-        for decision in DECISIONS
-        if found[decision] or inspection.only == decision
-    ]
-    if inspection.what_if is not None:
-        chips.append(_chip("flip", words.flips, len(inspection.flips()), inspection.only == "flip"))
-    return f'<div class="chips">{"".join(chips)}</div>'
-
-
-def _chip(only: str, label: str, count: int, pressed: bool, more: str = "") -> str:
-    state = "true" if pressed else "false"
-    return (
-        f'<button type="button" class="chip" data-only="{only}" aria-pressed="{state}"{more}>{label} {count}</button>'
-    )
-
-
-def gallery(inspection: Inspection) -> str:
-    rows = inspection.shown()
-    if not rows:
-        return empty(words.nothing_shown, words.nothing_shown_do) if inspection.rows else nothing_yet()
-    return f'<div class="gallery">{"".join(_tile(inspection, row) for row in rows)}</div>'
-
-
-def _tile(inspection: Inspection, row: Judged) -> str:
-    now, before = row.decision(inspection.what_if), row.decision()
-    name = html.escape(row.name)
-    picture = (
-        f'<img src="{row.thumbnail}" alt="" loading="lazy">' if row.thumbnail else '<span class="no-picture">!</span>'
-    )
-    score = f"{row.verdict.score:.2f}" if row.verdict is not None else ""
-    changed = f'<span class="changed">{words.flip(before, now)}</span>' if now != before else ""
-    return (
-        f'<button type="button" class="tile {now}" data-number="{row.number}" data-decision="{now}" title="{name}" '
-        f'aria-pressed="{"true" if row.number == inspection.chosen else "false"}">{picture}{badge(now, small=True)}'
-        f'<span class="score">{score}</span>{changed}<span class="name"><bdi>{name}</bdi></span></button>'
     )
 
 
@@ -116,17 +82,18 @@ def part(inspection: Inspection) -> str:
         return nothing_chosen()
     head = (
         f'<div class="part-head">{badge(row.decision(inspection.what_if))}<b class="name">{html.escape(row.name)}</b>'
-        '<button type="button" data-step="-1" data-key="left" aria-label="previous">←</button>'
-        '<button type="button" data-step="1" data-key="right" aria-label="next">→</button></div>'
+        f'<button type="button" data-step="-1" data-key="left" aria-label="{words.previous}">←</button>'
+        f'<button type="button" data-step="1" data-key="right" aria-label="{words.next}">→</button></div>'
     )
-    layers, verdict = inspection.layers(row), row.verdict
-    if layers is None or verdict is None:
-        return f'<div class="part">{head}<p class="problem">{html.escape(str(row.item))}</p></div>'
+    begin = f'<div class="part" data-chosen="{row.number}">{head}'
+    look, verdict = inspection.look(row), row.verdict
+    if look is None or verdict is None:
+        return f'{begin}<p class="problem">{html.escape(str(row.item))}</p></div>'
     return (
-        f'<div class="part">{head}{viewer(layers, verdict.width_px, verdict.height_px)}'
+        f"{begin}{viewer((look.original, look.marked), verdict.width_px, verdict.height_px)}"
         f'<p class="p-value">{_p_value(inspection.calibration, verdict)}</p>'
         f"{_strip(inspection, verdict)}{_numbers(inspection, verdict)}"
-        f"{_beside(inspection, row)}{_regions(verdict)}</div>"
+        f"{_beside(look.beside)}{_regions(look.regions, dashed=verdict.mask_is_top_fraction)}</div>"
     )
 
 
@@ -142,8 +109,8 @@ def viewer(layers: Sequence[str], width_px: int, height_px: int) -> str:
     return (
         f'<div class="viewer" style="aspect-ratio: {ratio}" title="{words.zoom}"><div class="layers">'
         f'{plain}{over}</div></div><div class="viewer-bar">{blend if over else ""}'
-        '<button type="button" data-do="zoom-out" data-key="minus" aria-label="zoom out">−</button>'
-        '<button type="button" data-do="zoom-in" data-key="plus" aria-label="zoom in">+</button>'
+        f'<button type="button" data-do="zoom-out" data-key="minus" aria-label="{words.zoom_out}">−</button>'
+        f'<button type="button" data-do="zoom-in" data-key="plus" aria-label="{words.zoom_in}">+</button>'
         f'<button type="button" data-do="zoom-reset" data-key="0">{words.fit}</button></div>'
     )
 
@@ -203,8 +170,7 @@ def _numbers(inspection: Inspection, verdict: Verdict) -> str:
     return f'<div class="numbers">{"".join(f"<span>{name} <b>{value:.3f}</b></span>" for name, value in pairs)}</div>'
 
 
-def _regions(verdict: Verdict) -> str:
-    regions = verdict.regions()
+def _regions(regions: Sequence[Region], *, dashed: bool) -> str:
     if not regions:
         return f'<p class="quiet">{words.no_region}</p>'
     head = "".join(f"<th>{name}</th>" for name in words.region_head)
@@ -213,20 +179,23 @@ def _regions(verdict: Verdict) -> str:
         f"<td>{one.area_px}</td><td>{one.peak:.2f}</td></tr>"
         for number, one in enumerate(regions[:MOST_REGIONS], start=1)
     )
-    dashed = f'<p class="quiet">{words.dashed}</p>' if verdict.mask_is_top_fraction else ""
-    return f"<h4>{tip(words.region, words.region_tip)}</h4>{dashed}<table class='regions'><tr>{head}</tr>{rows}</table>"
+    note = f'<p class="quiet">{words.dashed}</p>' if dashed else ""
+    left_out = len(regions) - MOST_REGIONS
+    more = f'<p class="quiet">{words.more_regions(left_out)}</p>' if left_out > 0 else ""
+    return (
+        f"<h4>{tip(words.region, words.region_tip)}</h4>{note}"
+        f"<table class='regions'><tr>{head}</tr>{rows}</table>{more}"
+    )
 
 
-def _beside(inspection: Inspection, row: Judged) -> str:
-    pair = inspection.beside(row)
-    if pair is None:
+def _beside(beside: Beside | None) -> str:
+    if beside is None:
         return ""
-    here, there, similar = pair
-    good = html.escape(words.good_part.format(part=similar))
+    good = html.escape(words.good_part.format(part=beside.part))
     return (
         f"<h4>{words.beside}</h4><div class='beside'>"
-        f"<figure><img src='{here}' alt=''><figcaption>{words.here}</figcaption></figure>"
-        f"<figure><img src='{there}' alt=''><figcaption>{good}</figcaption></figure></div>"
+        f"<figure><img src='{beside.here}' alt=''><figcaption>{words.here}</figcaption></figure>"
+        f"<figure><img src='{beside.there}' alt=''><figcaption>{good}</figcaption></figure></div>"
     )
 
 
@@ -245,9 +214,12 @@ def note(text: str) -> str:
     return f'<p class="quiet" role="status">{html.escape(text)}</p>'
 
 
-def drawing(done: int, total: int) -> str:
-    """How far the export is, with a button to stop it."""
-    return _progress(words.drawing(done, total), done, total)
+def drawing(drawn: Drawn, total: int) -> str:
+    """How far the ZIP is, with a button to stop it; at the end, where it can be had."""
+    if drawn.address is None:
+        return _progress(words.drawing(drawn.done, total), drawn.done, total)
+    left_out = f'<p class="problem" role="alert">{words.left_out(drawn.left_out)}</p>' if drawn.left_out else ""
+    return download(drawn.address, words.export_zip) + left_out
 
 
 def download(address: str, what: str) -> str:

@@ -15,6 +15,16 @@ keeps_verdicts = "Verdicts are kept in the history; the pictures are removed whe
 may_not = "You may look, but not inspect"
 may_not_do = "Inspecting needs the role operator; ask whoever manages users at your site."
 no_bundle = "Nothing to inspect with yet"
+camera_problems = {
+    "insecure": "The browser gives no camera to a page without encryption. Open the station with https:// (it has to "
+    "be started with --tls-cert and --tls-key), or in a browser on its own machine; or choose pictures instead.",
+    "NotAllowedError": "The browser may not use the camera. Allow it for this page (the camera or the lock beside the "
+    "address), and press Camera again.",
+    "NotFoundError": "The browser finds no camera. Connect one, and press Camera again.",
+    "NotReadableError": "The camera is used by another program. Close that, and press Camera again.",
+    "other": "The camera cannot be used",
+}
+"""By the name of the browser's error."""
 nothing_yet = "No pictures yet"
 nothing_yet_do = "Drop some above: each gets a verdict, the most unusual first."
 no_longer = "There are no pictures in this tab (any more); drop them again."
@@ -36,11 +46,16 @@ clear = "Clear"
 export_csv = "Table (CSV)"
 export_zip = "Marked pictures (ZIP)"
 download = "Download"
+export_stopped = "Stopped; no ZIP was made."
 what_if = "What if the threshold were here?"
 what_if_info = "Judges all pictures here again, at once. Nothing is saved."
 reset = "Back"
 original = "original"
 marked = "heat and outlines"
+previous = "previous picture"
+next = "next picture"
+zoom_in = "zoom in"
+zoom_out = "zoom out"
 zoom = "Zoom with the wheel or two fingers; drag to move."
 fit = "Fit"
 score = "Score"
@@ -64,6 +79,7 @@ keys = (
     ("+ −", "zoom"),
     ("0", "whole picture"),
     ("a", "show all pictures"),
+    ("m", "more pictures, where there are too many to show at once"),
     ("o", "choose pictures"),
     ("c", "camera on or off"),
     ("space", "take a picture, while the camera is on"),
@@ -97,6 +113,39 @@ def stopped(pictures: int) -> str:
 
 def drawing(done: int, total: int) -> str:
     return f"Drawing picture {done} of {total}"
+
+
+def more(next_few: int, shown: int, all_pictures: int) -> str:
+    return f"Show {next_few} more ({shown} of {all_pictures})"
+
+
+def more_regions(left_out: int) -> str:
+    others = "others have" if left_out != 1 else "other has"
+    return f"The {left_out} {others} lower peaks; all are outlined in the picture."
+
+
+def left_out(pictures: int) -> str:
+    which = f"{pictures} pictures are" if pictures != 1 else "1 picture is"
+    return f"{which} not in it, because the station cannot read them any more: left-out.txt in the ZIP names each."
+
+
+def failed(reason: str) -> str:
+    return f"Ended early: {reason}. What is shown was recorded; drop the other pictures again."
+
+
+def abandoned(arrived: int, expected: int) -> str:
+    files = f"{expected} files were" if expected != 1 else "1 file was"
+    return (
+        f"Nothing more has come from the browser: {files} announced, {arrived} pictures arrived. Drop the others again."
+    )
+
+
+def other_calibration(cleared: int) -> str:
+    pictures = f"{cleared} pictures" if cleared != 1 else "1 picture"
+    return (
+        f"Another model or threshold is active since the last drop, so {pictures} of before were cleared here: "
+        "verdicts of two kinds do not belong in one table. They stay in the history."
+    )
 
 
 def flipped(count: int, rate: float) -> str:

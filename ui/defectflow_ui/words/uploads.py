@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 nameless = "picture"
+ended = "nothing more is taken into this drop: it was stopped, or nothing came for a while."
 
 
 def file_too_large(name: str, limit_mib: int) -> str:
@@ -35,6 +36,21 @@ def zip_bomb(name: str, entry: str) -> str:
 
 def zip_method(name: str, entry: str) -> str:
     return f"{name}: refused, because its entry {entry!r} is not packed in the usual way; zip it with Deflate"
+
+
+def lost(name: str) -> str:
+    return f"{name}: did not arrive, though it was sent twice; check the connection to the station, and drop it again"
+
+
+def too_many_open(limit: int) -> str:
+    return f"{limit} drops are being sent from this browser already; wait until one of them is done"
+
+
+def session_full(held_mib: float, limit_mib: int) -> str:
+    return (
+        f"The pictures in this browser's tabs take {held_mib:,.0f} MiB on the station, and {limit_mib:,} MiB is the "
+        "limit; export what you need, press Clear, and drop these again."
+    )
 
 
 def no_room(name: str, reason: str) -> str:

@@ -1,0 +1,120 @@
+"""One judged picture -> all that is shown of it, made once and kept for a while. No Gradio here."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from defectflow.runtime import Inspector, Verdict
+from defectflow.runtime.image import read_image
+from defectflow.runtime.overlay import overlay
+from defectflow.runtime.reference import References
+from defectflow.runtime.verdict import Region
+from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
+from defectflow_ui.shelf import Shelf
+
+CROP_SHARE = 0.3
+"""A place is cut out with at least this share of the picture's larger side, so that one sees where it is."""
+CROP_PX = 600
+MOST = 16
+"""Pictures whose addresses are kept: asking what-if, or stepping there and back, draws nothing again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """The worst place, and the same place on the most similar good part, as addresses."""
+
+    here: str
+    there: str
+    part: str
+    """That good part's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is shown of one picture, as addresses on the shelf; drawn when the browser asks for it."""
+
+    original: str
+    marked: str
+    """The same with heat and outlines, at the same size."""
+    regions: tuple[Region, ...]
+    beside: Beside | None
+
+
+class Looks:
+    """The looks of one inspection, by the picture's number. Thread-safe."""
+
+    def __init__(self, inspector: Inspector, shelf: Shelf) -> None:
+        self._inspector = inspector
+        self._shelf = shelf
+        self._kept: OrderedDict[int, Look] = OrderedDict()
+        self._references: References | None = None
+        self._lock = Lock()
+
+    def thumbnail(self, file: Path) -> str:
+        return self._put(file, thumbnail)
+
+    def of(self, number: int, file: Path, verdict: Verdict) -> Look:
+        with self._lock:
+            look = self._kept.get(number) or self._make(file, verdict)
+            self._kept[number] = look
+            self._kept.move_to_end(number)
+            while len(self._kept) > MOST:
+                self._forget(self._kept.popitem(last=False)[1])
+            return look
+
+    def close(self) -> None:
+        with self._lock:
+            while self._kept:
+                self._forget(self._kept.popitem()[1])
+
+    def _make(self, file: Path, verdict: Verdict) -> Look:
+        regions = tuple(verdict.regions())
+        return Look(
+            self._put(file, large),
+            self._put(file, lambda pixels: overlay(large(pixels), verdict)),
+            regions,
+            self._beside(file, verdict, regions[0]) if regions else None,
+        )
+
+    def _beside(self, file: Path, verdict: Verdict, worst: Region) -> Beside:
+        if self._references is None:
+            self._references = References(self._inspector.bundle)
+        similar = self._references.most_similar(verdict.embedding)
+        centre = (
+            (worst.left_px + worst.width_px / 2) / verdict.width_px,
+            (worst.top_px + worst.height_px / 2) / verdict.height_px,
+        )
+        side = max(worst.width_px * 1.6, worst.height_px * 1.6, CROP_SHARE * max(verdict.height_px, verdict.width_px))
+        share = side / verdict.width_px, side / verdict.height_px
+
+        def cut(pixels: Pixels) -> Pixels:
+            return _cut(pixels, centre, share)
+
+        return Beside(self._put(file, cut), self._put(similar.thumbnail, cut), similar.part)
+
+    def _put(self, file: Path, change: Callable[[Pixels], Pixels]) -> str:
+        """The address of a picture file as a JPEG."""
+        full_scale = self._inspector.card.image.full_scale
+        return self._shelf.put(lambda: jpeg(change(read_image(file, full_scale=full_scale))), "image/jpeg")
+
+    def _forget(self, look: Look) -> None:
+        addresses = [look.original, look.marked]
+        if look.beside is not None:
+            addresses += [look.beside.here, look.beside.there]
+        for address in addresses:
+            self._shelf.remove(address)
+
+
+def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]) -> Pixels:
+    """A window around a place, both in shares of width and height, moved inside where it would leave the picture."""
+    height, width = pixels.shape[:2]
+    w, h = min(width, round(share[0] * width)), min(height, round(share[1] * height))
+    left = min(max(round(centre[0] * width - w / 2), 0), width - w)
+    top = min(max(round(centre[1] * height - h / 2), 0), height - h)
+    return shrink(np.ascontiguousarray(pixels[top : top + h, left : left + w]), CROP_PX)
