@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pytest
 from postgres import new_schema
+from sqlalchemy import select
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
@@ -21,6 +23,7 @@ from defectflow.runtime.image import pixel_digest, read_image_file, read_raw
 from defectflow.settings_tree import override
 from defectflow.store import Inspection, Query, Seen, Store, StoreSettings, chain, schema
 from defectflow.store.database import parse_url
+from defectflow.store.records import stamp
 from defectflow.store.settings import ReviewSettings
 
 CARD = card_of(np.linspace(0, 1, 39))
@@ -81,6 +84,56 @@ def test_counts_are_by_part_and_its_worst_picture(store: Store) -> None:
     assert len(store.history.counts(every="hour")[0].start) == len("2026-05-31T14")
 
 
+def test_counts_of_one_decision_leave_out_parts_that_are_worse(store: Store) -> None:
+    """One ok picture does not make a rejected part an ok one."""
+    record_parts(store, CARD, {"1": 0.1, "2": 0.1, "3": 9.0})
+    record_parts(store, CARD, {"2": 9.0})
+    counted = {word: store.history.counts(Query(decisions=(word,))) for word in ("ok", "defect", "review")}
+    assert [(day.ok, day.defect, day.judged) for day in counted["ok"]] == [(1, 0, 1)]
+    assert [(day.ok, day.defect) for day in counted["defect"]] == [(0, 2)]
+    assert counted["review"] == []
+    newest = store.history.search(Query(limit=1))[0]
+    assert store.history.counts(Query(since=newest.at)) == [], "part 2 was first seen before"
+    assert [day.defect for day in store.history.counts(Query(file="2.pn"))] == [1]
+    assert [day.judged for day in store.history.counts(Query(until=newest.at))] == [3]
+
+
+def test_counts_over_weeks_and_months(store: Store) -> None:
+    """As adding up the days by hand gives them."""
+    moments = [datetime(2025, 12, 28, tzinfo=UTC) + timedelta(hours=7 * number) for number in range(40)]
+    template = store.history.get(record_parts(store, CARD, {"first": 0.1})["first"])
+    assert template is not None
+    with store.database.writing() as connection:
+        row = dict(connection.execute(select(schema.inspections)).mappings().one())
+        rows = [row | {"part": f"p{number}", "at": stamp(at)} for number, at in enumerate(moments)]
+        chain.append(connection, schema.inspections, rows)
+    days = {day.start: day.ok for day in store.history.counts() if day.start < "2026-06"}
+    assert sum(days.values()) == len(moments)
+    for every, start in (
+        ("week", lambda day: f"{datetime.fromisocalendar(*day.isocalendar()[:2], 1):%Y-%m-%d}"),
+        ("month", lambda day: f"{day:%Y-%m}"),
+    ):
+        expected: Counter[str] = Counter()
+        for day, parts in days.items():
+            expected[start(datetime.fromisoformat(day))] += parts
+        found = {count.start: count.ok for count in store.history.counts(every=every) if count.start < "2026-06"}
+        assert found == dict(expected), every
+    assert store.history.counts(every="week")[0].start == "2025-12-22"
+
+
+def test_the_scores_of_parts_are_those_that_reviews_see(store: Store) -> None:
+    record_parts(store, CARD, {"1": 0.1, "2": 0.5, "3": 0.2})
+    store.record(CARD, [Seen("4.png", verdict(CARD, 0.1, distance=99.0), "4")], by="a", source="ui")
+    store.record(CARD, [Seen("5.png", ImageError("5.png: damaged"), "5")], by="a", source="ui")
+    record_parts(store, CARD, {"2": 0.3, "1": 0.9})
+    parts = store.reviews.parts(CARD.bundle_id)
+    expected = [(part.part, part.score, part.pictures[0].at) for part in parts if part.score is not None]
+    found = store.history.part_scores(CARD.bundle_id)
+    assert [(part.part, part.score, part.at) for part in found] == expected
+    assert {part.calibration_id for part in found} == {CARD.calibration_id}
+    assert store.history.part_scores("another") == []
+
+
 def test_a_part_has_a_story(store: Store) -> None:
     numbers = record_parts(store, CARD, {"17": 0.95, "18": 0.1})
     store.reviews.comment(numbers["17"], "looks scratched", by="anna")
@@ -92,6 +145,10 @@ def test_a_part_has_a_story(store: Store) -> None:
         ("bert", None, "good"),
     ]
     assert [version.calibration_id for version in story.calibrations] == [CARD.calibration_id]
+    other = card_of(np.linspace(0, 1, 39), bundle_id="d" * 12)
+    record_parts(store, other, {"17": 0.1})
+    assert len(store.history.story("17").inspections) == 2
+    assert len(store.history.story("17", bundle_id=CARD.bundle_id).inspections) == 1, "another product's part 17"
 
 
 def test_csv_holds_every_row_and_no_formula(store: Store) -> None:

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from store_support import record_parts
 from support import DEFECTFLOW, run, swatches
 from typer.testing import CliRunner
 
@@ -23,7 +24,8 @@ from defectflow.errors import CalibrationError, SettingsError, StoreError
 from defectflow.runtime.bundle import file_digest, fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.splits import split_parts
-from defectflow.store import Answer, Query, Store
+from defectflow.store import Answer, Query, Store, StoreSettings
+from defectflow.store.settings import DriftSettings
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,18 @@ def test_log_commands(bundle: Path, tmp_path: Path) -> None:
     told = run(DEFECTFLOW, "log", "verify", "--store", url)
     assert told.returncode == 1
     assert "inspections, row 3: was altered" in told.stderr
+
+
+def test_drift_ends_with_a_code_of_its_own(bundle: Path, tmp_path: Path) -> None:
+    """0 while all is well, 1 while an alarm stands, as cron and monitoring want it."""
+    url, card = str(tmp_path / "s.db"), open_bundle(bundle).card
+    with Store.open(url) as store:
+        store.configure(StoreSettings(drift=DriftSettings(run_length=100)), by="test")
+        record_parts(store, card, {f"part{number}": -number / 100 for number in range(50)})
+    told = CliRunner().invoke(app, ["log", "drift", str(bundle), "--store", url])
+    assert (told.exit_code, "Production has moved" in told.output) == (1, True)
+    assert "Production has moved" in command("log", "drift", bundle, "--store", url, "--since", "2999-01-01")
+    assert "exit code is 1" in command("log", "drift", "--help")
 
 
 def test_users_commands(tmp_path: Path) -> None:

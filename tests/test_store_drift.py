@@ -126,7 +126,21 @@ def test_the_course_of_a_store(store: Store) -> None:
     assert all(0 <= point.p_value <= 1 for point in course.points)
     lax = card.estimated(threshold=100.0, review_threshold=100.0)
     assert lax.judge().review_rate == 0, "where a person has chosen thresholds, the review rate once wanted stays flat"
-    assert drift(store, lax) == course
+    assert drift(store, lax).points == course.points
+
+
+def test_an_alarm_stands_until_the_thresholds_are_set_anew(store: Store) -> None:
+    random = np.random.default_rng(1)
+    card = card_of(random.normal(size=39))
+    store.configure(StoreSettings(drift=DriftSettings(run_length=100)), by="tester")
+    record_parts(store, card, {f"part{number}": -2 - 0.01 * number for number in range(60)})
+    moved = drift(store, card)
+    assert moved.standing == moved.alarms != []
+    assert "Production has moved" in moved.sentence()
+    anew = card.calibrated(card.calibration_parts, 0.08, "expected", 0.1)
+    assert drift(store, anew).standing == []
+    assert drift(store, anew).alarms == moved.alarms
+    assert "No alarm since the thresholds were set anew" in drift(store, anew).sentence()
 
 
 def realised(seed: int, shares: tuple[float, float]) -> float:

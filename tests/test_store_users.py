@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 from argon2 import PasswordHasher
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from defectflow.errors import AccessError, StoreError
 from defectflow.store import Role, Store, schema, users
@@ -114,3 +114,39 @@ def test_guesses_sent_all_at_once_are_counted(store: Store) -> None:
         thread.join()
     assert sum("is wrong" in said for said in tried) == users.FAILURES
     assert sum("wait" in said for said in tried) == 4
+
+
+@pytest.mark.usefixtures("quick_hashes")
+def test_a_name_that_nobody_has_is_treated_like_any_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.users.add("anna", Role.VIEWER, PASSWORD, by="root")
+
+    def told(name: str) -> list[str]:
+        said = []
+        for _ in range(users.FAILURES + 2):
+            with pytest.raises(AccessError) as refused:
+                store.users.authenticate(name, "a wrong one")
+            said.append(str(refused.value))
+        return said
+
+    assert told("nobody") == told("anna")
+    assert "wait 15 minutes" in told("x" * 200)[-1]
+    with store.database.reading() as connection:
+        kept = connection.execute(select(schema.sign_ins.c.name)).scalars().all()
+    assert len(kept) == 3
+    assert not any("anna" in name or "nobody" in name for name in kept), "a password in the wrong field is not kept"
+
+
+@pytest.mark.usefixtures("quick_hashes")
+def test_names_without_end_fill_no_store_and_free_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users, "MOST_COUNTED", 5)
+    store.users.add("anna", Role.VIEWER, PASSWORD, by="root")
+    for _ in range(users.FAILURES):
+        with pytest.raises(AccessError):
+            store.users.authenticate("anna", "a wrong one")
+    for number in range(20):
+        with pytest.raises(AccessError, match="is wrong"):
+            store.users.authenticate(f"stranger {number}", "a wrong one")
+    with store.database.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(schema.sign_ins)).scalar_one() <= 7
+    with pytest.raises(AccessError, match="wait"):
+        store.users.authenticate("anna", PASSWORD)

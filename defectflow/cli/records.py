@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from defectflow.runtime.verdict import Verdict
     from defectflow.scoring import Record
 
-NOT_AS_WRITTEN = 1
+NOT_AS_WRITTEN = DRIFTED = 1
 PASSWORD = "DEFECTFLOW_PASSWORD"
 
 users_app = typer.Typer(name="users", help="Who may sign in to the inspection station.", no_args_is_help=True)
@@ -183,15 +183,25 @@ def retain(store: StoreUrl, by: By = None) -> None:
 
 
 @log_app.command("drift")
-def show_drift(bundle: BundlePath, store: StoreUrl) -> None:
-    """Has production moved since the bundle was calibrated?"""
+def show_drift(
+    bundle: BundlePath,
+    store: StoreUrl,
+    since: Annotated[datetime | None, typer.Option(help="Only an alarm from this moment on, UTC, counts.")] = None,
+) -> None:
+    """Has production moved since the bundle was calibrated? If so, the exit code is 1. For cron.
+
+    An alarm counts until the bundle's thresholds are set anew.
+    """
     from defectflow.runtime.bundle import open_bundle
     from defectflow.store import Store
     from defectflow.store.drift import drift
 
     with Store.open(store, begin=False) as opened:
         course = drift(opened, open_bundle(bundle).card)
-    out.print(course.sentence(), markup=False, highlight=False)
+    out.print(course.sentence(), markup=False, highlight=False, soft_wrap=True)
+    begun = utc(since)
+    if any(begun is None or alarm.at >= begun for alarm in course.standing):
+        raise typer.Exit(DRIFTED)
 
 
 def _password() -> str:

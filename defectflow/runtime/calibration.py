@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -275,6 +276,7 @@ def _confident_rate(n: int, k: int) -> float:
     return beta_quantile(CONFIDENCE, n, k)
 
 
+@lru_cache(maxsize=4096)  # a table of many thresholds asks for the same ones again at each drag of a slider
 def beta_quantile(share: float, n: int, k: int) -> float:
     """The rate r with P(Beta(n + 1 - k, k) <= r) = share, by bisection; k in 1..n."""
     low, high = 0.0, 1.0

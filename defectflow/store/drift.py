@@ -50,6 +50,11 @@ class DriftPoint:
     evidence: float
     """R; the alarm is at `Drift.run_length`."""
     alarm: bool
+    calibration_id: str
+    """The thresholds by which the part was judged."""
+
+    def words(self) -> str:
+        return f"part {self.part} ({self.at:%Y-%m-%d %H:%M} UTC)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +64,30 @@ class Drift:
     points: tuple[DriftPoint, ...]
     run_length: int
     """Good parts between false alarms, on average, at least."""
+    calibration_id: str | None
+    """The thresholds that hold now."""
 
     @property
     def alarms(self) -> list[DriftPoint]:
         return [point for point in self.points if point.alarm]
 
+    @property
+    def standing(self) -> list[DriftPoint]:
+        """The alarms that nobody has acted upon: since they rang, the thresholds have not been set anew."""
+        return [point for point in self.alarms if point.calibration_id == self.calibration_id]
+
     def sentence(self) -> str:
         """What the course says, in words."""
         promise = f"False alarms come at least {self.run_length:,} good parts apart on average."
+        count = f"{len(self.points):,} parts"
         if not self.points:
             return f"No part has been inspected with this model yet. {promise}"
-        if self.alarms:
-            last = self.alarms[-1]
-            return (
-                f"Production has moved: {len(self.alarms)} alarm(s) in {len(self.points):,} parts, the last at part "
-                f"{last.part} ({last.at:%Y-%m-%d %H:%M} UTC). {promise}"
-            )
-        return f"No sign of drift in {len(self.points):,} parts. {promise}"
+        if not self.alarms:
+            return f"No sign of drift in {count}. {promise}"
+        said = f"{len(self.alarms)} alarm(s) in {count}, the last at {self.alarms[-1].words()}"
+        if not self.standing:
+            return f"No alarm since the thresholds were set anew; before that, {said}. {promise}"
+        return f"Production has moved: {said}. {promise}"
 
 
 class Monitor:
@@ -126,15 +138,15 @@ def drift(store: Store, card: Card) -> Drift:
     A part counts once, when it was first seen, with its worst picture. Each coin depends on the part and the store's
     secret alone, so the same log always gives the same course.
     """
-    settings = store.settings.drift
-    parts = [part for part in store.reviews.parts(card.bundle_id) if part.score is not None]
+    run_length = store.settings.drift.run_length
+    parts = store.history.part_scores(card.bundle_id)
     seen = {part.part for part in parts}  # audit parts that joined the calibration are in the stream already
     fixed = [math.inf if row.score is None else row.score for row in card.calibration_parts if row.part not in seen]
     _, _, review_rate = card.rule
-    monitor = Monitor(fixed, flat=review_rate, run_length=settings.run_length)
+    monitor = Monitor(fixed, flat=review_rate, run_length=run_length)
     points = []
     for part in parts:
         coin = store.fair_coin("drift", card.bundle_id, part.part)
-        p_value, evidence, alarm = monitor.see(part.score or 0.0, coin)
-        points.append(DriftPoint(part.part, part.pictures[0].at, p_value, evidence, alarm))
-    return Drift(tuple(points), settings.run_length)
+        p_value, evidence, alarm = monitor.see(part.score, coin)
+        points.append(DriftPoint(part.part, part.at, p_value, evidence, alarm, part.calibration_id))
+    return Drift(tuple(points), run_length, card.calibration_id)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Any, Literal, TextIO
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Select, and_, case, func, select
 
 from defectflow.runtime.cells import cell
 from defectflow.store import schema
@@ -27,6 +29,9 @@ from defectflow.store.records import (
 _table = schema.inspections
 EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118
 PAGE = 1000
+Every = Literal["hour", "day", "week", "month"]
+LENGTHS: dict[Every, int] = {"hour": 13, "day": 10, "week": 10, "month": 7}
+"""Of a moment as the store writes it, the characters that say in which hour, day or month it lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,17 @@ class Story:
     reviews: tuple[Review, ...]
     calibrations: tuple[CalibrationVersion, ...]
     """The versions whose thresholds it was judged by."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartScore:
+    """A part as calibration ranks it: what it scored, and when and by which thresholds it was first judged."""
+
+    part: str
+    at: datetime
+    calibration_id: str
+    score: float
+    """The largest over its pictures; +infinity where one of them was invalid."""
 
 
 class History:
@@ -62,21 +78,32 @@ class History:
             row = connection.execute(select(_table).where(_table.c.id == inspection_id)).mappings().first()
         return None if row is None else read(Inspection, row)
 
-    def counts(self, query: Query = Query(), *, every: Literal["day", "hour"] = "day") -> list[YieldCount]:  # noqa: B008
-        """Parts by decision, over time. A part counts once, when it was first seen, as its worst picture was judged."""
-        rank = case({word: place for place, word in enumerate(PRECEDENCE)}, value=_table.c.decision)
-        parts = _where(
-            select(func.min(_table.c.at).label("at"), func.max(rank).label("rank")).group_by(
-                _table.c.bundle_id, _table.c.part
-            ),
-            query,
-        ).subquery()
-        start = func.substr(parts.c.at, 1, 10 if every == "day" else 13).label("start")
+    def counts(self, query: Query = Query(), *, every: Every = "day") -> list[YieldCount]:  # noqa: B008
+        """Parts by decision, over time. A part counts once, when it was first seen, as its worst picture was judged.
+
+        `since`, `until` and `decisions` are about the part so counted, the other conditions about any of its pictures:
+        asking for "ok" leaves out a rejected part of which one picture is ok.
+        """
+        rank = func.max(case({word: place for place, word in enumerate(PRECEDENCE)}, value=_table.c.decision))
+        first = func.min(_table.c.at)
+        meant = _where(select(_table.c.bundle_id, _table.c.part).distinct(), replace(query, decisions=())).subquery()
+        same = and_(_table.c.bundle_id == meant.c.bundle_id, _table.c.part == meant.c.part)
+        grouped = select(first.label("at"), rank.label("rank")).select_from(_table.join(meant, same))
+        grouped = grouped.group_by(_table.c.bundle_id, _table.c.part)
+        if query.since is not None:
+            grouped = grouped.having(first >= stamp(query.since))
+        if query.until is not None:
+            grouped = grouped.having(first < stamp(query.until))
+        if query.decisions:
+            grouped = grouped.having(rank.in_([PRECEDENCE.index(word) for word in query.decisions]))
+        parts = grouped.subquery()
+        start = func.substr(parts.c.at, 1, LENGTHS[every]).label("start")
         wanted = select(start, parts.c.rank, func.count().label("parts")).group_by(start, parts.c.rank)
         found: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(PRECEDENCE, 0))
         with self._database.reading() as connection:
             for row in connection.execute(wanted):
-                found[row.start][PRECEDENCE[row.rank]] = row.parts
+                begun = _monday(row.start) if every == "week" else row.start
+                found[begun][PRECEDENCE[row.rank]] += row.parts
         return [YieldCount(start=start, **counts) for start, counts in sorted(found.items())]
 
     def story(self, part: str, *, bundle_id: str | None = None) -> Story:
@@ -100,6 +127,26 @@ class History:
             )
         return Story(part, seen, said, judged_by)
 
+    def part_scores(self, bundle_id: str) -> list[PartScore]:
+        """Every part that a model has scored, in order of first appearance: `Reviews.parts`, without the pictures."""
+        gated = case((_table.c.decision == "invalid", 1), else_=0)
+        columns = (func.min(_table.c.id), func.max(_table.c.score), func.max(gated))
+        grouped = select(*(column.label(name) for column, name in zip(columns, ("id", "score", "gated"), strict=True)))
+        parts = grouped.where(_table.c.bundle_id == bundle_id).group_by(_table.c.part).subquery()
+        first = select(_table.c.part, _table.c.at, _table.c.calibration_id, parts.c.score, parts.c.gated)
+        wanted = first.join(parts, parts.c.id == _table.c.id).order_by(_table.c.id)
+        with self._database.reading() as connection:
+            return [
+                PartScore(
+                    row.part,
+                    datetime.fromisoformat(row.at),
+                    row.calibration_id,
+                    math.inf if row.gated else row.score,
+                )
+                for row in connection.execute(wanted)
+                if row.gated or row.score is not None
+            ]
+
     def models(self) -> list[tuple[str, str]]:
         """(bundle_id, name) of every model that has inspected anything, the one used last first."""
         wanted = (
@@ -121,6 +168,12 @@ class History:
                 writer.writerow([cell(value) for value in row])
                 count += 1
         return count
+
+
+def _monday(day: str) -> str:
+    """The day on which the week of a day begins."""
+    there = date.fromisoformat(day)
+    return (there - timedelta(days=there.weekday())).isoformat()
 
 
 def _where(statement: Select[Any], query: Query) -> Select[Any]:

@@ -261,7 +261,7 @@ class YieldCount:
     """Parts of one stretch of time, by the decision of their worst picture."""
 
     start: str
-    """UTC: a day "2026-05-31" or an hour "2026-05-31T14"."""
+    """UTC: an hour "2026-05-31T14", a day "2026-05-31", a week by its Monday, or a month "2026-05"."""
     ok: int
     review: int
     defect: int

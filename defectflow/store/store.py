@@ -116,6 +116,11 @@ class Store:
         """A number in [0, 1) that depends on the words and on this store's secret alone."""
         return self._audit.uniform(*words)
 
+    def head(self) -> chain.Head:
+        """The log's last line: another one as soon as anything is written."""
+        with self.database.reading() as connection:
+            return chain.head(connection)
+
     def verify(self, *, noted: chain.Head | None = None) -> chain.Verification:
         """Read the whole log: is every row as it was written? `noted`: a head of earlier."""
         with self.database.examining() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +21,10 @@ FAILURES = 5
 """Wrong passwords in a row after which a name has to wait."""
 WAIT = timedelta(minutes=15)
 LONGEST_NAME = 64
+MOST_COUNTED = 10_000
+"""Names whose wrong passwords are counted at a time; beyond them nobody's name is forgotten, but strangers' are."""
+STRANGER = "?"
+"""Marks names that nobody has, among those whose attempts are counted."""
 
 _users, _failed = schema.users, schema.sign_ins
 _hasher = PasswordHasher()
@@ -55,7 +60,7 @@ class Users:
             if self._find(connection, name)[0] is not None:
                 raise StoreError(f"user {name!r} exists already; choose another name, or change the role or password")
             _write(connection, name, by, role=Role(role), password_hash=hashed)
-            connection.execute(delete(_failed).where(_failed.c.name == name))
+            connection.execute(delete(_failed).where(_failed.c.name == _counted(name)))
             return _known(self._find(connection, name)[0], name)
 
     def set_role(self, name: str, role: Role, *, by: str) -> User:
@@ -71,7 +76,7 @@ class Users:
         with self._database.writing() as connection:
             user, _ = self._known(connection, name)
             _write(connection, name, by, role=user.role, password_hash=hashed)
-            connection.execute(delete(_failed).where(_failed.c.name == name))
+            connection.execute(delete(_failed).where(_failed.c.name == _counted(name)))
 
     def remove(self, name: str, *, by: str) -> None:
         """Nobody signs in by this name any more; what they wrote stays. Raises StoreError: no such user."""
@@ -80,17 +85,19 @@ class Users:
             _write(connection, name, by, role=None, password_hash=None)
 
     def authenticate(self, name: str, password: str) -> User:
-        """The user. Raises AccessError: wrong, or too many wrong ones before, with the time to wait."""
+        """The user. Raises AccessError: wrong, or too many wrong ones before, with the time to wait.
+
+        A name that nobody has is counted, takes as long, and has to wait like any other: names cannot be told apart.
+        """
         # Counted as failed before it is tried: guesses sent all at once would otherwise all be tried.
         with self._database.writing() as connection:
             user, hashed = self._find(connection, name)
-            if user is not None:
-                _count_attempt(connection, name)
-        right = _matches(hashed, password)  # unknown names take as long as known ones
+            _count_attempt(connection, name, stranger=user is None)
+        right = _matches(hashed, password)
         if user is None or not right:
             raise AccessError("user name or password is wrong")
         with self._database.writing() as connection:
-            connection.execute(delete(_failed).where(_failed.c.name == name))
+            connection.execute(delete(_failed).where(_failed.c.name == _counted(name)))
         return user
 
     def _known(self, connection: Connection, name: str) -> tuple[User, str]:
@@ -126,16 +133,31 @@ def _write(connection: Connection, name: str, by: str, *, role: Role | None, pas
     chain.append(connection, _users, [row | {"role": None if role is None else role.value}])
 
 
-def _count_attempt(connection: Connection, name: str) -> None:
+def _counted(name: str, *, stranger: bool = False) -> str:
+    """Under which name attempts are counted: as a digest, since passwords are typed into the wrong field, too."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{STRANGER}{digest}" if stranger else digest
+
+
+def _count_attempt(connection: Connection, name: str, *, stranger: bool) -> None:
     """One more failure, unless this one turns out right. Raises AccessError where there were too many."""
-    now = datetime.now(UTC)
-    row = connection.execute(select(_failed).where(_failed.c.name == name)).first()
+    now, counted = datetime.now(UTC), _counted(name, stranger=stranger)
+    row = connection.execute(select(_failed).where(_failed.c.name == counted)).first()
     failures = 0 if row is None or now - datetime.fromisoformat(row.last_at) >= WAIT else row.failures
     if row is not None and failures >= FAILURES:
         minutes = -(-(datetime.fromisoformat(row.last_at) + WAIT - now) // timedelta(minutes=1))
         raise AccessError(f"{FAILURES} wrong passwords in a row; wait {minutes} minutes, or have the password set anew")
-    connection.execute(delete(_failed).where(_failed.c.name == name))
-    connection.execute(insert(_failed).values(name=name, failures=failures + 1, last_at=stamp(now)))
+    _make_room(connection, now)
+    connection.execute(delete(_failed).where(_failed.c.name == counted))
+    connection.execute(insert(_failed).values(name=counted, failures=failures + 1, last_at=stamp(now)))
+
+
+def _make_room(connection: Connection, now: datetime) -> None:
+    """Forget what is over; and, where somebody tries names without end, the strangers tried longest ago."""
+    connection.execute(delete(_failed).where(_failed.c.last_at < stamp(now - WAIT)))
+    strangers = select(_failed.c.name).where(_failed.c.name.startswith(STRANGER))
+    beyond = strangers.order_by(_failed.c.last_at.desc()).offset(MOST_COUNTED).limit(MOST_COUNTED)
+    connection.execute(delete(_failed).where(_failed.c.name.in_(beyond)))
 
 
 def _hash(password: str) -> str:

@@ -142,6 +142,14 @@ def test_an_address_may_not_try_names_without_end() -> None:
     assert attempts.begin("10.0.0.1") == 0.0
 
 
+def test_addresses_without_end_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signin, "MOST_ADDRESSES", 3)
+    attempts = signin.Attempts(lambda: 0.0)
+    for number in range(20):
+        attempts.begin(f"10.0.0.{number}")
+    assert list(attempts._failed) == ["10.0.0.17", "10.0.0.18", "10.0.0.19"]
+
+
 @pytest.mark.parametrize(
     "path",
     [

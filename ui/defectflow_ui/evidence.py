@@ -26,12 +26,16 @@ class Evidence:
     answer than recalibration allows: until then, those answered first may be the false alarms that somebody saw."""
     defective: tuple[float, ...]
     """Answered defective: those that somebody noticed, no fair sample."""
+    highest_seen: float
+    """The largest finite score of any part, answered or not; 0 where there is none."""
 
     @classmethod
     def of(cls, card: Card, store: Store) -> Evidence:
         counted = {part.part for part in card.calibration_parts}
-        audit, other, defective = list[float](), list[float](), list[float]()
+        calibration = tuple(part.calibrated_score for part in card.calibration_parts)
         parts = store.reviews.parts(card.bundle_id)
+        known = [*calibration, *(part.score for part in parts if part.score is not None)]
+        audit, other, defective = list[float](), list[float](), list[float]()
         drawn = [part.answer for part in parts if part.audit]
         missing = sum(answer in (None, Answer.SKIP) for answer in drawn)
         fair = missing <= store.settings.review.unanswered * len(drawn)
@@ -43,8 +47,8 @@ class Evidence:
                     (audit if part.audit and fair else other).append(part.score)
                 case Answer.DEFECTIVE:
                     defective.append(part.score)
-        calibration = tuple(part.calibrated_score for part in card.calibration_parts)
-        return cls(calibration, tuple(audit), tuple(other), tuple(defective))
+        highest = max((score for score in known if math.isfinite(score)), default=0.0)
+        return cls(calibration, tuple(audit), tuple(other), tuple(defective), highest)
 
     @property
     def tradeoff(self) -> Tradeoff:

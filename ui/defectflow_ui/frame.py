@@ -12,11 +12,14 @@ from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.pages import PAGES
 from defectflow_ui.station import LOCAL_USER, Station
-from defectflow_ui.theme import block, clicks
+from defectflow_ui.theme import block, clicks, moment
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import common as words
+from defectflow_ui.words.history import tab as history
 
-JOBS_EVERY_S = 2.0
+BUSY_EVERY_S, IDLE_EVERY_S = 2.0, 10.0
+"""How often the header is looked at again: while jobs run, and otherwise."""
+BUSY = "frame.busy"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -24,7 +27,7 @@ def build_frame(station: Station) -> gr.Blocks:
     """All pages in one Gradio app."""
     blocks = gr.Blocks(title=words.title, analytics_enabled=False, fill_width=True)
     with blocks:
-        header = block(elem_id="station-header")
+        header = block(elem_id="station-header", events=clicks("hush"))
         jobs = block(elem_id="station-jobs", events=clicks("stop"))
         with gr.Tabs(elem_id="station-tabs"):
             for page in PAGES:
@@ -33,11 +36,21 @@ def build_frame(station: Station) -> gr.Blocks:
                     page.build(station)
                 for opening in station.opening[before:]:
                     tab.select(**opening, **QUIET)
-        timer = gr.Timer(JOBS_EVERY_S)
+        timer = gr.Timer(IDLE_EVERY_S)
 
         @station.handler(Role.VIEWER)
-        def show(visitor: Visitor) -> tuple[str, str]:
-            return header_html(station, visitor), jobs_html(station)
+        def show(visitor: Visitor) -> tuple[str, str, Any]:
+            busy = bool(station.jobs.running())
+            changed = visitor.tab.get(BUSY) != busy
+            visitor.tab[BUSY] = busy
+            pace = gr.Timer(BUSY_EVERY_S if busy else IDLE_EVERY_S) if changed else gr.skip()
+            return header_html(station, visitor), jobs_html(station), pace
+
+        @station.handler(Role.VIEWER)
+        def hush(visitor: Visitor) -> str:
+            """Hide the alarm in this browser, until it rings again."""
+            visitor.session.hushed = str(visitor.event.get("hush"))
+            return header_html(station, visitor)
 
         @station.handler(Role.OPERATOR)
         def stop_job(visitor: Visitor) -> str:
@@ -50,8 +63,11 @@ def build_frame(station: Station) -> gr.Blocks:
         def leave(visitor: Visitor) -> None:
             visitor.tab.close()
 
-        blocks.load(show, outputs=[header, jobs], **QUIET)
-        timer.tick(show, outputs=[header, jobs], **QUIET)
+        blocks.load(show, outputs=[header, jobs, timer], **QUIET)
+        timer.tick(show, outputs=[header, jobs, timer], **QUIET)
+        for done in station.changing:
+            done.then(show, outputs=[header, jobs, timer], **QUIET)
+        header.hush(hush, outputs=header, **QUIET)
         for opening in station.opening:
             blocks.load(**opening, **QUIET)
         blocks.unload(leave)
@@ -75,11 +91,29 @@ def header_html(station: Station, visitor: Visitor) -> str:
     if visitor.user != LOCAL_USER:
         leave = f'<form method="post" action="/sign-out"><button type="submit">{words.sign_out}</button></form>'
     return (
-        f'<div class="station-bar"><span class="brand">{words.title}</span>'
+        f'<div class="station-bar" data-again="{words.sign_in_link}"><span class="brand">{words.title}</span>'
         f'<span class="quiet wide">{words.subtitle}</span><span class="active">{bundle}</span>'
         f'<span class="who">{who}</span>{leave}'
         f'<button type="button" data-do="keys" title="{words.keys_title} (?)">{words.keys_button}</button>'
         f'<button type="button" data-do="theme" title="{words.theme_switch} (Shift+D)">◐</button></div>'
+        f"{_alarm(station, visitor)}"
+    )
+
+
+def _alarm(station: Station, visitor: Visitor) -> str:
+    """Production has moved: said on every page, until it is seen to or hidden in this browser."""
+    course = station.drift.course()
+    if course is None or not course.standing:
+        return ""
+    last = course.standing[-1]
+    key = f"{last.at.isoformat()} {course.calibration_id}"
+    if visitor.session.hushed == key:
+        return ""
+    return (
+        f'<div class="alarm-bar" role="status"><b>⚠ {words.moved}</b>'
+        f"<span>{words.moved_since} {moment(last.at)}</span>"
+        f'<button type="button" class="link-button" data-do="page" data-page="{history}">{words.moved_look}</button>'
+        f'<button type="button" class="link-button" data-hush="{key}">{words.moved_hide}</button></div>'
     )
 
 

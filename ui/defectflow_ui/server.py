@@ -123,6 +123,8 @@ class _OwnRoutes:
             content = await run_in_threadpool(item.make)
         except (DefectFlowError, OSError):  # what it says names the server's folders
             return PlainTextResponse(words.no_longer_there, 410)
+        if isinstance(content, Path) and not content.is_file():  # an export that went with its tab
+            return PlainTextResponse(words.no_longer_there, 410)
         headers = {"Cache-Control": "private, max-age=3600"}
         if isinstance(content, Path):
             return FileResponse(content, media_type=item.media_type, filename=item.filename, headers=headers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from string import Template
@@ -25,13 +24,16 @@ PAGE = Template((Path(__file__).parent / "assets" / "sign-in.html").read_text(en
 FORM_BYTES = 4096
 MOST_ATTEMPTS = 20
 WINDOW_S = 300.0
+MOST_ADDRESSES = 10_000
+"""Addresses whose failures are remembered; beyond them those that failed longest ago are forgotten."""
 
 
 class Attempts:
     """Failed attempts by address, over a sliding window; the store counts them by name. Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._failed: defaultdict[str, list[float]] = defaultdict(list)
+        self._failed: dict[str, list[float]] = {}
+        """By address, the one that tried last at the end."""
         self._clock = clock
         self._lock = Lock()
 
@@ -41,8 +43,10 @@ class Attempts:
         Returns how long to wait until one is allowed; 0: this one is.
         """
         with self._lock:
-            recent = [moment for moment in self._failed[address] if self._clock() - moment < WINDOW_S]
+            recent = [moment for moment in self._failed.pop(address, []) if self._clock() - moment < WINDOW_S]
             self._failed[address] = recent
+            while len(self._failed) > MOST_ADDRESSES:
+                del self._failed[next(iter(self._failed))]
             if len(recent) >= MOST_ATTEMPTS:
                 return recent[-MOST_ATTEMPTS] + WINDOW_S - self._clock()
             recent.append(self._clock())
@@ -51,8 +55,8 @@ class Attempts:
     def succeeded(self, address: str) -> None:
         """Take this one attempt back; not all of them, or one account would free the address to guess others."""
         with self._lock:
-            if self._failed[address]:
-                self._failed[address].pop()
+            if recent := self._failed.get(address):
+                recent.pop()
 
 
 class SignIn:

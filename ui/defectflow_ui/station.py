@@ -12,6 +12,7 @@ import gradio as gr
 from defectflow.errors import DefectFlowError
 from defectflow.store import Role, Store
 from defectflow_ui.bundles import Bundles
+from defectflow_ui.drifting import DriftWatch
 from defectflow_ui.jobs import Jobs
 from defectflow_ui.settings import Settings
 from defectflow_ui.visitors import Session, Sessions, Visitor
@@ -31,13 +32,17 @@ class Station:
     store: Store
     bundles: Bundles = field(init=False)
     sessions: Sessions = field(init=False)
+    drift: DriftWatch = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
     opening: list[dict[str, Any]] = field(default_factory=list)
     """What the frame runs whenever the page is opened, and a page's tab chosen."""
+    changing: list[Any] = field(default_factory=list)
+    """Gradio's events after which the frame is shown anew, since the active model may be another one."""
 
     def __post_init__(self) -> None:
         self.bundles = Bundles(self.settings.bundles, self.store.versions, self.settings.provider, self.settings.core)
         self.sessions = Sessions(self.settings.port)
+        self.drift = DriftWatch(self.store, self.bundles)
 
     def role_of(self, session: Session) -> Role | None:
         """Looked up at every call, so that a changed role or password or a removed user counts at once."""
@@ -79,6 +84,10 @@ class Station:
     def on_open(self, handler: Callable[..., Any], *, inputs: Any = None, outputs: Any = None) -> None:
         """Call a handler when the browser opens the station; each page fills itself with it."""
         self.opening.append({"fn": handler, "inputs": inputs, "outputs": outputs})
+
+    def shown_above(self, event: Any) -> None:
+        """Show the frame anew after an event that changes what it shows: `station.shown_above(b.click(...))`."""
+        self.changing.append(event)
 
     def _visitor(self, request: gr.Request, event: gr.EventData, least: Role) -> Visitor:
         session = self.sessions.find(request.cookies)

@@ -7,6 +7,7 @@ comes with an icon and a word as well.
 from __future__ import annotations
 
 import html
+from datetime import UTC, datetime
 from pathlib import Path
 
 import gradio as gr
@@ -32,12 +33,20 @@ def theme() -> gr.themes.Base:
         font=FONTS,
         font_mono=MONO,
     ).set(
+        color_accent="var(--accent)",
+        slider_color="var(--accent)",
+        slider_color_dark="var(--accent)",
+        checkbox_background_color_selected="*primary_700",
+        checkbox_background_color_selected_dark="*primary_600",
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
         body_background_fill="*neutral_50",
         body_background_fill_dark="*neutral_950",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
     )
@@ -68,6 +77,14 @@ def empty(title: str, what_to_do: str) -> str:
 def notice(text: str) -> str:
     """What has just happened, as HTML that a screen reader reads out."""
     return f'<p class="said" role="status">{html.escape(text)}</p>'
+
+
+def moment(at: datetime, *, seconds: bool = False) -> str:
+    """A time as HTML, which station.js shows in the zone of the browser; UTC is said on hover."""
+    utc = at.astimezone(UTC)
+    form = "seconds" if seconds else "minutes"
+    told = f"{utc:%Y-%m-%d %H:%M:%S} UTC" if seconds else f"{utc:%Y-%m-%d %H:%M} UTC"
+    return f'<time datetime="{utc:%Y-%m-%dT%H:%M:%SZ}" title="{told}" data-form="{form}">{told}</time>'
 
 
 def tip(text: str, explanation: str) -> str:

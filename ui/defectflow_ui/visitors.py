@@ -46,6 +46,8 @@ class Session:
     drops: Drops = field(default_factory=Drops)
     tabs: dict[str, Tab] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
+    hushed: str | None = None
+    """The drift alarm that this browser no longer wants to see above all pages."""
 
     def tab(self, session_hash: str) -> Tab:
         if session_hash not in self.tabs and len(self.tabs) >= MOST_TABS:

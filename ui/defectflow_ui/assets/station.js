@@ -23,6 +23,25 @@
   });
   watchStart.observe(document.documentElement, {childList: true, subtree: true});
 
+  // ---- the session's end --------------------------------------------------------------------------------------------
+  // Pages keep asking. Once the station has said that the session is over, it is asked no more: one message stays.
+  const ask = window.fetch.bind(window);
+  const never = new Promise(() => {});
+  let over = false;
+  window.fetch = async (...what) => {
+    if (over) return never;
+    const answer = await ask(...what);
+    if (answer.status !== 401) return answer;
+    over = true;
+    const box = Object.assign(document.createElement('dialog'), {id: 'station-over'});
+    const again = Object.assign(document.createElement('a'), {href: '/', className: 'link-button'});
+    again.textContent = document.querySelector('[data-again]')?.dataset.again || '↻';
+    box.append(Object.assign(document.createElement('p'), {textContent: (await answer.text()).replace(/^\w+: /, '')}), again);
+    document.body.append(box);
+    box.showModal();
+    return never;
+  };
+
   // ---- keys -----------------------------------------------------------------------------------------------------
   // An element with data-key="x", or a Gradio button with the class key-x, is pressed by that key while it is visible.
   const visible = (element) => element.offsetParent !== null && !element.disabled;
@@ -72,10 +91,26 @@
     const view = action.closest('.part')?.querySelector('.viewer');
     if (action.dataset.do === 'theme') switchTheme();
     if (action.dataset.do === 'keys') showKeys();
+    if (action.dataset.do === 'page') {
+      [...document.querySelectorAll('[role=tab]')].find((tab) => tab.textContent.trim() === action.dataset.page)?.click();
+    }
     if (action.dataset.do === 'zoom-in') zoomBy(view, 1.5);
     if (action.dataset.do === 'zoom-out') zoomBy(view, 1 / 1.5);
     if (action.dataset.do === 'zoom-reset') zoomOff();
   });
+
+  // ---- times ------------------------------------------------------------------------------------------------------
+  // Python writes UTC; people read their own clock. What it is in UTC stays in the title.
+  const two = (number) => String(number).padStart(2, '0');
+  const localTime = (time) => {
+    const at = new Date(time.dateTime), seconds = time.dataset.form === 'seconds';
+    const year = seconds && at.getFullYear() === new Date().getFullYear() ? '' : `${at.getFullYear()}-`;
+    time.textContent = `${year}${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`
+      + (seconds ? `:${two(at.getSeconds())}` : '');
+    time.dataset.local = '1';
+  };
+  new MutationObserver(() => document.querySelectorAll('time[datetime]:not([data-local])').forEach(localTime))
+    .observe(document.documentElement, {childList: true, subtree: true});
 
   // ---- blending and zooming -----------------------------------------------------------------------------------------
   // Both are variables of the whole page: Gradio takes from an element what the next part's HTML does not say of it.
@@ -295,5 +330,28 @@
       about = now;
     }).observe(element, {childList: true, subtree: true, attributes: true, attributeFilter: ['data-about']});
   };
-  window.station = {dropZone, clicks, answers};
+  // Two <input type=date data-date=NAME> inside a gr.HTML become the event `name`: the moments, in UTC, at which the days
+  // begin (since) and are over (until) where the browser is.
+  const dates = (element, trigger, name) => {
+    let told = '', waiting;
+    const moment = (input) => {
+      if (input.validity.badInput) return 'incomplete';
+      if (!input.value) return '';
+      const at = new Date(`${input.value}T00:00`);
+      if (input.dataset.date === 'until') at.setDate(at.getDate() + 1);
+      return at.toISOString();
+    };
+    const tell = () => {
+      clearTimeout(waiting);
+      const said = Object.fromEntries([...element.querySelectorAll('[data-date]')].map((one) => [one.dataset.date, moment(one)]));
+      if (JSON.stringify(said) === told) return;
+      told = JSON.stringify(said);
+      trigger(name, said);
+    };
+    // A year that is being typed is a date at each digit.
+    element.addEventListener('change', () => { clearTimeout(waiting); waiting = setTimeout(tell, 800); });
+    element.addEventListener('focusout', tell);
+    element.addEventListener('keydown', (event) => { if (event.key === 'Enter') tell(); });
+  };
+  window.station = {dropZone, clicks, answers, dates};
 })();

@@ -17,7 +17,7 @@ from defectflow.errors import StoreError
 from defectflow.store import Answer, Inspection, Review, Role
 from defectflow.store.reviews import LONGEST_COMMENT, standing_answers
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, notice, tip
+from defectflow_ui.theme import block, clicks, moment, notice, tip
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import answering as words
 
@@ -104,7 +104,7 @@ def said(reviews: Sequence[Review]) -> str:
             if piece
         )
         what = f"<s>{what}</s>" if review.id in undone else what
-        lines.append(f"<li>{review.at:%Y-%m-%d %H:%M} {html.escape(review.by)}: {what}</li>")
+        lines.append(f"<li>{moment(review.at)} {html.escape(review.by)}: {what}</li>")
     return f"<h4>{words.said_before}</h4><ul>{''.join(lines)}</ul>" if lines else ""
 
 
@@ -153,8 +153,8 @@ def _button(told: _Told, what: str, text: str, key: str) -> str:
 def _standing(standing: Review | None) -> str:
     if standing is None or standing.answer is None:
         return words.nobody
-    when = f"{standing.at:%Y-%m-%d %H:%M}"
-    return html.escape(words.standing(words.answers[standing.answer], standing.kind, standing.by, when))
+    told = words.standing(words.answers[standing.answer], standing.kind, standing.by)
+    return f"{html.escape(told)}, {moment(standing.at)}"
 
 
 def _number(standing: Review | None) -> str:

@@ -56,18 +56,42 @@ def build(station: Station) -> None:
             chosen = gr.Dropdown([], label=words.bundle, elem_id="calibrate-bundle")
             picture = block(view.no_bundle(), elem_id="calibrate-histogram")
             with gr.Group():
-                threshold = gr.Slider(0, 1, 0.5, label=words.threshold, elem_id="calibrate-threshold", buttons=[])
-                review = gr.Slider(0, 1, 0.5, label=words.review, elem_id="calibrate-review", buttons=[])
+                threshold = gr.Slider(
+                    0,
+                    1,
+                    0.5,
+                    label=words.threshold,
+                    info=words.threshold_info,
+                    elem_id="calibrate-threshold",
+                    elem_classes="key-t",
+                    buttons=[],
+                )
+                review = gr.Slider(
+                    0,
+                    1,
+                    0.5,
+                    label=words.review,
+                    info=words.review_info,
+                    elem_id="calibrate-review",
+                    elem_classes="key-g",
+                    buttons=[],
+                )
             figures = block(elem_id="calibrate-table")
         with gr.Column(scale=5, min_width=400):
             gr.Markdown(f"### {words.by_rate}\n{words.by_rate_note}")
             with gr.Row():
-                rate = gr.Number(5.0, label=words.rate, minimum=0.01, maximum=99, elem_id="calibrate-rate")
+                rate = gr.Number(
+                    5.0, label=words.rate, minimum=0.01, maximum=99, elem_id="calibrate-rate", elem_classes="key-r"
+                )
                 review_rate = gr.Number(
                     10.0, label=words.review_rate, minimum=0.01, maximum=99, elem_id="calibrate-review-rate"
                 )
                 guarantee = gr.Radio(
-                    list(words.guarantees), value="expected", label=words.guarantee, elem_id="calibrate-guarantee"
+                    list(words.guarantees),
+                    value="expected",
+                    label=words.guarantee,
+                    info=words.guarantee_info,
+                    elem_id="calibrate-guarantee",
                 )
             promised = block(elem_id="calibrate-promise")
             with gr.Accordion(words.costs, open=False, elem_id="calibrate-costs"):
@@ -81,7 +105,7 @@ def build(station: Station) -> None:
                 cost = block(elem_id="calibrate-cost")
             gr.Markdown(f"### {words.save}")
             with gr.Row():
-                name = gr.Textbox(label=words.name, elem_id="calibrate-name")
+                name = gr.Textbox(label=words.name, elem_id="calibrate-name", elem_classes="key-n")
                 reason = gr.Textbox(label=words.reason, elem_id="calibrate-reason", scale=2)
             use = gr.Checkbox(True, label=words.use, elem_id="calibrate-use")
             save = gr.Button(words.save_button, variant="primary", elem_id="calibrate-save")
@@ -112,7 +136,7 @@ def build(station: Station) -> None:
         usual_rate, kept, usual_review_rate = bundle.card.rule
         work.asked = (round(100 * usual_rate, 4), round(100 * usual_review_rate, 4), kept)
         cut, band = work.cuts
-        low, high, step = view.slider_range([*span, cut, band])
+        low, high, step = view.slider_range([*span, cut, band], work.evidence.highest_seen)
         return {
             chosen: gr.Dropdown(names, value=wanted),
             threshold: gr.Slider(low, high, round(cut, 4), step=step),
@@ -122,6 +146,7 @@ def build(station: Station) -> None:
             review_rate: work.asked[1],
             promised: view.problem(words.uncalibrated) if bundle.card.calibration is None else "",
             cost: "",
+            versions: listed(station.store.versions.all(bundle.card.bundle_id), bundle.card, may=True),
             **shown(work),
         }
 
@@ -129,7 +154,7 @@ def build(station: Station) -> None:
         return {threshold: round(cut, 4), review: round(band, 4)}
 
     def shown(work: Workbench) -> Updates:
-        """Histogram, table and versions, as the workbench stands."""
+        """Histogram and table, as the workbench stands: what a drag changes."""
         cut, band = work.cuts
         tradeoff, now = work.evidence.tradeoff, work.bundle.card.calibration
         rows = []
@@ -142,7 +167,6 @@ def build(station: Station) -> None:
         return {
             picture: view.histogram(work.evidence, [("review", band), ("cut", cut)]),
             figures: view.table(rows),
-            versions: listed(station.store.versions.all(work.bundle.card.bundle_id), work.bundle.card, may=True),
         }
 
     @station.handler(Role.VIEWER)
@@ -196,9 +220,10 @@ def build(station: Station) -> None:
         work = bench(visitor)
         costs = Costs(float(overkill or 0), float(escape or 0), float(percent or 0) / 100)
         work.cheapest = work.evidence.tradeoff.cheapest(costs)
-        cut = work.cheapest.point.threshold
-        told = notice(words.cheapest(work.cheapest.cost_per_part, cut))
-        return drag(work, cut, cut) | sliders(cut, cut) | {cost: told}
+        cut, (_, band) = work.cheapest.point.threshold, work.cuts
+        band = min(band, cut)  # the grey band stays where it begins; one that begins above the threshold is none
+        told = notice(words.cheapest(work.cheapest.cost_per_part, cut, band))
+        return drag(work, cut, band) | sliders(cut, band) | {cost: told}
 
     @station.handler(Role.ENGINEER)
     def keep(visitor: Visitor, called: str, why: str, now: bool) -> Updates:
@@ -224,8 +249,8 @@ def build(station: Station) -> None:
         return open_bundle(visitor, work.bundle.path.name) | {said: notice(words.put_back(version.name))}
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    seen = [picture, figures, versions, promised, said]
-    whole = [*seen, chosen, threshold, review, rate, review_rate, guarantee, cost]
+    seen = [picture, figures, promised, said]
+    whole = [*seen, versions, chosen, threshold, review, rate, review_rate, guarantee, cost]
     station.on_open(open_page, outputs=whole)
     chosen.input(choose, inputs=chosen, outputs=whole, **quiet)
     for typed in (rate.submit, rate.blur, review_rate.submit, review_rate.blur, guarantee.input):
@@ -238,5 +263,6 @@ def build(station: Station) -> None:
         outputs=[*seen, threshold, review, cost],
         **quiet,
     )
-    save.click(keep, inputs=[name, reason, use], outputs=[*whole, name], **quiet)
-    versions.version(put_back, outputs=whole, **quiet)
+    for saving in (save.click, name.submit, reason.submit):
+        station.shown_above(saving(keep, inputs=[name, reason, use], outputs=[*whole, name], **quiet))
+    station.shown_above(versions.version(put_back, outputs=whole, **quiet))

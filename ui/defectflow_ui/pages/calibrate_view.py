@@ -11,11 +11,18 @@ import numpy as np
 from defectflow.runtime.card import Card
 from defectflow.runtime.tradeoff import Estimate, Point
 from defectflow_ui.evidence import Evidence
-from defectflow_ui.theme import empty
+from defectflow_ui.theme import empty, tip
 from defectflow_ui.words import calibrate as words
 
 WIDTH, HALF, FOOT = 640, 130, 22
 """Of the histogram, in its own pixels: good parts above the axis, defective ones below it."""
+
+
+HATCHED = (
+    '<defs class="hatchings"><pattern id="calibrate-other" width="8" height="8" patternUnits="userSpaceOnUse">'
+    '<rect class="review" width="8" height="8"/><path d="M-2 2 l4 -4 M0 8 l8 -8 M6 10 l4 -4"/></pattern></defs>'
+)
+"""Good parts that are not counted: told from the others without their colour as well."""
 
 
 def no_bundle() -> str:
@@ -45,7 +52,8 @@ def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
             top = from_y[index] - height if up else from_y[index]
             place = f'x="{index * bar + 0.5:.1f}" y="{top:.1f}" width="{bar - 1:.1f}" height="{height:.1f}"'
             told = f"<title>{counts[name][index]}: {edges[index]:.2f} to {edges[index + 1]:.2f}</title>"
-            drawn.append(f'<rect class="{name}" {place}>{told}</rect>')
+            fill = ' fill="url(#calibrate-other)"' if name == "other" else ""
+            drawn.append(f'<rect class="{name}" {place}{fill}>{told}</rect>')
         return "".join(drawn)
 
     axis = np.full(len(edges) - 1, float(HALF))
@@ -59,12 +67,12 @@ def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
         for value in edges[::10]
     )
     legend = "".join(
-        f'<span><i class="{name}"></i>{label} ({len(evidence.groups[name])}{_refused(evidence.groups[name])})</span>'
+        f'<span><i class="{name}"></i>{tip(label, words.legend_tips[name])} ({len(scores)}{_refused(scores)})</span>'
         for name, label in words.legend.items()
-        if evidence.groups[name]
+        if (scores := evidence.groups[name])
     )
     return (
-        f'<svg class="histogram" viewBox="0 0 {WIDTH} {bottom + FOOT}" role="img">{body}'
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {bottom + FOOT}" role="img">{HATCHED}{body}'
         f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HALF}" y2="{HALF}"/>{lines}{ticks}</svg>'
         f'<div class="legend">{legend}</div>'
     )
@@ -79,10 +87,10 @@ def _refused(scores: Sequence[float]) -> str:
     return f"; {words.out_of_range.format(count=count)}" if count else ""
 
 
-def slider_range(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lowest, highest and step of a slider over these values, in round numbers."""
+def slider_range(values: Sequence[float], highest: float) -> tuple[float, float, float]:
+    """Lowest, highest and step of a slider, in round numbers: fine among these values, and up to `highest`."""
     step = 10.0 ** math.floor(math.log10((max(values) - min(values)) / 300))
-    return math.floor(min(values) / step) * step, math.ceil(max(values) / step) * step, step
+    return math.floor(min(values) / step) * step, math.ceil(max(*values, highest) / step) * step, step
 
 
 def promise(card: Card) -> str:
@@ -102,7 +110,8 @@ def problem(text: str) -> str:
 
 def table(rows: Iterable[tuple[str, Point]]) -> str:
     """One row per pair of thresholds; always with the label that says what these figures are."""
-    head = "".join(f"<th>{column}</th>" for column in words.columns)
+    head = "".join(f"<th>{tip(*column) if column[1] else column[0]}</th>" for column in words.columns)
+    keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     body = "".join(
         f"<tr data-row='{label}'><th>{label}</th><td>{point.threshold:.3f}</td><td>{_band(point)}</td>"
         f"<td>{_share(point.overkill)}</td><td>{_share(point.escape)}</td></tr>"
@@ -111,6 +120,7 @@ def table(rows: Iterable[tuple[str, Point]]) -> str:
     return (
         f"<p><b class='badge small review'><b>≈</b> {words.estimate}</b></p>"
         f"<table class='figures tradeoff'><tr>{head}</tr>{body}</table><p class='quiet small'>{words.estimate_note}</p>"
+        f"<div data-keys-help hidden>{keys}</div>"
     )
 
 

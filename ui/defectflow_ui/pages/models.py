@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from datetime import datetime
 from time import sleep
 from typing import Any
 
@@ -17,7 +18,7 @@ from defectflow.runtime.verify import verify as run_verify
 from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty, notice
+from defectflow_ui.theme import block, clicks, empty, moment, notice, tip
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import models as words
 
@@ -32,8 +33,14 @@ def build(station: Station) -> None:
             listed = block(elem_id="bundles", events=clicks("bundle"))
         with gr.Column(scale=6, min_width=420):
             with gr.Row():
-                activate = gr.Button(words.activate, variant="primary", interactive=False, elem_id="activate")
-                verify = gr.Button(words.verify, interactive=False, elem_id="verify")
+                activate = gr.Button(
+                    words.activate,
+                    variant="primary",
+                    interactive=False,
+                    elem_id="activate",
+                    elem_classes=["key-a", "key-focus"],
+                )
+                verify = gr.Button(words.verify, interactive=False, elem_id="verify", elem_classes="key-v")
                 compare = gr.Dropdown([words.compare_nothing], label=words.compare, interactive=True, elem_id="compare")
             said = block(elem_id="models-said")
             card = block(elem_id="card")
@@ -86,7 +93,7 @@ def build(station: Station) -> None:
     station.on_open(refresh, inputs=compare, outputs=everything)
     listed.bundle(choose, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
     compare.input(refresh, inputs=compare, outputs=everything, show_progress="hidden", **private)
-    activate.click(make_active, inputs=compare, outputs=[*everything, said], **private)
+    station.shown_above(activate.click(make_active, inputs=compare, outputs=[*everything, said], **private))
     verify.click(check, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
 
 
@@ -102,8 +109,10 @@ def _list(station: Station, chosen: str | None) -> str:
     if not found:
         return empty(words.nothing, words.empty(station.bundles.folder))
     active = station.bundles.active_name
+    place = next((place for place, one in enumerate(found) if one.name == chosen), -1)
+    keys = {place - 1: ' data-key="left"', place + 1: ' data-key="right"'} if place >= 0 else {0: ' data-key="right"'}
     rows = []
-    for one in found:
+    for number, one in enumerate(found):
         card = None if one.bundle is None else one.bundle.card
         if card is None:
             state = f'<span class="warn">{words.unusable}</span>'
@@ -117,10 +126,12 @@ def _list(station: Station, chosen: str | None) -> str:
         pressed = "true" if one.name == chosen else "false"
         made = "" if card is None else card.created[:10]
         rows.append(
-            f'<button type="button" class="bundle" data-bundle="{html.escape(one.name)}" aria-pressed="{pressed}">'
+            f'<button type="button" class="bundle" data-bundle="{html.escape(one.name)}" aria-pressed="{pressed}"'
+            f"{keys.get(number, '')}>"
             f"<b>{html.escape(one.name)}</b>{mark}<span class='quiet'>{made}</span><span>{state}</span></button>"
         )
-    return "".join(rows)
+    told = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
+    return f"{''.join(rows)}<div data-keys-help hidden>{told}</div>"
 
 
 def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | None) -> str:
@@ -135,19 +146,19 @@ def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | 
     facts = [_facts(bundle.card) for bundle in bundles]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = []
-    for key, label in words.rows:
+    for key, label, explained in words.rows:
         values = [one[key] for one in facts]
         differs = ' class="differs"' if len(set(values)) > 1 else ""
-        cells = "".join(f"<td>{html.escape(value)}</td>" for value in values)
-        rows.append(f"<tr{differs}><th>{label}</th>{cells}</tr>")
+        cells = "".join(f"<td>{value}</td>" for value in values)
+        rows.append(f"<tr{differs}><th>{tip(label, explained) if explained else label}</th>{cells}</tr>")
     told = "".join(_promise(visitor, name, bundle) for name, bundle in zip(names, bundles, strict=True))
     return f'<div class="promises">{told}</div><table class="facts"><tr><th></th>{head}</tr>{"".join(rows)}</table>'
 
 
 def _facts(card: Card) -> dict[str, str]:
+    """What the rows of the table say, as HTML."""
     calibration, promised = card.calibration, card.promised
-    return {
-        "made": card.created.replace("T", " ")[:16],
+    told = {
         "bundle_id": card.bundle_id,
         "calibration_id": card.calibration_id or words.uncalibrated,
         "parts": f"{card.parts.train} / {card.parts.tune} / {len(card.calibration_parts)}",
@@ -160,6 +171,8 @@ def _facts(card: Card) -> dict[str, str]:
         "flow": str(card.recipe.get("flow", {}).get("family", "–")),
         "versions": f"DefectFlow {card.versions.get('defectflow', '?')}",
     }
+    made = moment(datetime.fromisoformat(card.created))
+    return {"made": made} | {key: html.escape(value) for key, value in told.items()}
 
 
 def _promise(visitor: Visitor, name: str, bundle: Bundle) -> str:
@@ -170,7 +183,7 @@ def _promise(visitor: Visitor, name: str, bundle: Bundle) -> str:
     return (
         f"<section><h3>{html.escape(name)}</h3><h4>{words.guarantee}</h4><ul>{sentences}</ul>{weak}"
         f"<h4>{words.certificate}</h4>{_certificate(name, bundle)}"
-        f'<a class="link-button" href="{address}" download>{words.download}</a></section>'
+        f'<a class="link-button" href="{address}" download data-key="d">{words.download}</a></section>'
     )
 
 
@@ -192,14 +205,14 @@ def _certificate(name: str, bundle: Bundle) -> str:
         return f'<p class="problem">{html.escape(str(error))}</p>'
     if not certificate.covers(bundle.card):
         return f'<p class="warn">{words.outdated}</p>'
-    when, machine = certificate.created.replace("T", " ")[:16], certificate.machine.name
+    when, machine = moment(datetime.fromisoformat(certificate.created)), certificate.machine.name
     if certificate.passed:
-        said = f'<p class="said">{html.escape(words.certified(when, machine))}</p>'
+        said = f'<p class="said">{html.escape(words.certified(machine))} ({when})</p>'
     else:
         problems = "".join(f"<li>{html.escape(problem)}</li>" for problem in certificate.problems)
-        said = f'<p class="problem">{html.escape(words.refused(when, machine))}</p><ul>{problems}</ul>'
+        said = f'<p class="problem">{html.escape(words.refused(machine))} ({when})</p><ul>{problems}</ul>'
     notes = "".join(f"<p class='quiet'>{html.escape(note)}</p>" for note in certificate.notes)
-    head = "".join(f"<th>{name}</th>" for name in words.comparison_head)
+    head = "".join(f"<th>{tip(name, why) if why else name}</th>" for name, why in words.comparison_head)
     rows = "".join(
         f"<tr><td>{html.escape(row.backend)}</td><td>{row.pictures}</td><td>{row.flips}</td><td>{row.borderline}</td>"
         f"<td>{row.largest_difference:.1e}</td><td>{'-' if row.p95_ms is None else f'{row.p95_ms:.0f}'}</td></tr>"

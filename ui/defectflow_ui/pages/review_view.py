@@ -19,7 +19,7 @@ from defectflow_ui.pages.answering import said
 from defectflow_ui.pages.inspect_view import viewer
 from defectflow_ui.pictures import Pixels, jpeg, large, thumbnail
 from defectflow_ui.station import Station
-from defectflow_ui.theme import badge, empty, tip
+from defectflow_ui.theme import badge, empty, moment, tip
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import review as words
 
@@ -99,7 +99,7 @@ def part(
     )
     score = "" if picture.score is None or unseen else words.score(picture.score, picture.threshold)
     name = html.escape(part.part) if picture.part_known else ""  # a picture's number tells a reader nothing
-    facts = " · ".join(fact for fact in (name, f"{picture.at:%Y-%m-%d %H:%M} UTC", score) if fact)
+    facts = " · ".join(fact for fact in (name, moment(picture.at), score) if fact)
     unread = f'<p class="warn">{html.escape(words.unread.format(names=", ".join(part.unread)))}</p>'
     keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     return (

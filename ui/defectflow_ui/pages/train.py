@@ -61,7 +61,7 @@ def build(station: Station) -> None:
             activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
             said = block(elem_id="train-said")
             findings = block(elem_id="train-findings", events=clicks("siblings"))
-    timer = gr.Timer(LOOK_EVERY_S)
+    timer = gr.Timer(LOOK_EVERY_S, active=False)
 
     def latest() -> Task | None:
         tasks = [task for kind in ("check", "train") if (task := training.latest(kind)) is not None]
@@ -88,6 +88,7 @@ def build(station: Station) -> None:
         done = how == "done"
         updates: Updates = {
             stop: gr.Button(visible=how == "running"),
+            timer: gr.Timer(active=how == "running"),
             logging: gr.Accordion(visible=True),
             activate: gr.Button(visible=False),
             said: "",
@@ -191,7 +192,7 @@ def build(station: Station) -> None:
         return view.activated(name)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [state, log, logging, stop, activate, said, findings, fit]
+    shown = [state, log, logging, stop, activate, said, findings, fit, timer]
     station.on_open(open_page, outputs=[*shown, source, part_regex, rate, recipe])
     timer.tick(tick, outputs=shown, **quiet)
     zone.dropped(take, outputs=[source, said], api_visibility="private")
@@ -199,7 +200,7 @@ def build(station: Station) -> None:
     fit.click(start_fit, inputs=name, outputs=shown, **quiet)
     stop.click(cancel, outputs=shown, **quiet)
     findings.siblings(use_siblings, outputs=part_regex, **quiet)
-    activate.click(put_to_work, outputs=said, **quiet)
+    station.shown_above(activate.click(put_to_work, outputs=said, **quiet))
 
 
 def _show_above_all_pages(station: Station, task: Task, who: str) -> None:

@@ -15,7 +15,7 @@ from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import CalibrationPart, Card
 from defectflow.runtime.image import brightest, full_scale_for, read_raw, to_uint8
 from defectflow_ui.shelf import Shelf
-from defectflow_ui.theme import empty, notice
+from defectflow_ui.theme import empty, notice, tip
 from defectflow_ui.words import train as words
 
 THUMBNAIL_PX = 220
@@ -152,8 +152,11 @@ def trained(bundle: Bundle, evaluation: dict[str, Any] | None, tested: bool, uns
 def _figures(evaluation: dict[str, Any]) -> str:
     rows = []
     if evaluation["part_auroc"] is not None:
-        rows.append((words.auroc, f"{evaluation['part_auroc']:.3f}"))
-    for key, label in (("overkill", words.overkill), ("escape", words.escape)):
+        rows.append((tip(words.auroc, words.auroc_tip), f"{evaluation['part_auroc']:.3f}"))
+    for key, label in (
+        ("overkill", tip(words.overkill, words.overkill_tip)),
+        ("escape", tip(words.escape, words.escape_tip)),
+    ):
         if evaluation[key] is not None:
             rows.append((label, words.share(evaluation[key])))
     body = "".join(f"<tr><td>{label}</td><td>{html.escape(value)}</td></tr>" for label, value in rows)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from defectflow.runtime.card import Card
 from defectflow.store import CalibrationVersion
+from defectflow_ui.theme import moment
 from defectflow_ui.words import versions as words
 
 
@@ -27,7 +28,7 @@ def _cells(version: CalibrationVersion, card: Card, may: bool) -> tuple[str, ...
     return (
         f'<span class="badge small ok"><b>✓</b> {words.in_use}</span>' if holds else "",
         name,
-        f"{version.at:%Y-%m-%d %H:%M}",
+        moment(version.at),
         html.escape(version.by),
         words.estimate if estimated else words.promise(calibration.rate, version.parts),
         f"{calibration.threshold.value:.3f}",

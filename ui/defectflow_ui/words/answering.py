@@ -41,9 +41,9 @@ def part(name: str) -> str:
     return f"Part {name}"
 
 
-def standing(answer: str, kind: str | None, by: str, when: str) -> str:
+def standing(answer: str, kind: str | None, by: str) -> str:
     what = f"{answer} ({kind})" if kind else answer
-    return f"{what}, said {by}, {when} UTC"
+    return f"{what}, said {by}"
 
 
 def answered(file: str, answer: str) -> str:

@@ -14,6 +14,11 @@ legend = {
     "other": "answered good, but no fair sample (not counted)",
     "defective": "answered defective",
 }
+legend_tips = {
+    "good": "Parts known to be good: those of the calibration, and parts drawn by lot that somebody answered good.",
+    "other": "Good parts of the grey band: chosen for their score, so they say nothing about good parts at large.",
+    "defective": "Only defects that somebody noticed and answered.",
+}
 out_of_range = "{count} refused as not this part"
 
 by_rate = "Keep a promise"
@@ -23,9 +28,12 @@ by_rate_note = (
 rate = "Good parts that may be rejected (%)"
 review_rate = "Good parts that may be anything but ok (%)"
 guarantee = "Kept"
+guarantee_info = (
+    "'On average' over many calibrations like this one; 'with 95% confidence' also for an unlucky one, "
+    "and asks for more parts."
+)
 guarantees = (("on average", "expected"), ("with 95% confidence", "confident"))
 
-by_threshold = "Choose by hand"
 estimate = "Counted on past parts: estimates, which promise nothing"
 estimate_note = (
     "The intervals (95%) are those of a threshold named beforehand: whoever picks the best-looking one must expect "
@@ -33,8 +41,25 @@ estimate_note = (
     "nobody noticed are missing, so more may escape; where people mostly contradict wrong verdicts, fewer may."
 )
 threshold = "Threshold: defective above"
+threshold_info = "A score says how unlike the good parts a picture is; it has no unit."
 review = "Grey band from"
-columns = ("", "threshold", "grey band from", "good parts rejected", "defective parts called ok")
+review_info = "From here up to the threshold the verdict is Review: a person should look."
+columns = (
+    ("", ""),
+    ("threshold", "Parts that score above it are called defective."),
+    ("grey band from", "From here up to the threshold the verdict is Review: a person should look. –: no grey band."),
+    ("good parts rejected", "Overkill: of the good parts so many score above the threshold; 95% interval in brackets."),
+    (
+        "defective parts called ok",
+        "Escapes: of the known defective parts so many score below the grey band; 95% interval.",
+    ),
+)
+keys = (
+    ("R", "type a rate; Enter sets it"),
+    ("T", "threshold; then ← → move it"),
+    ("G", "grey band; then ← → move it"),
+    ("N", "name of a new version; Enter saves it"),
+)
 present = "now"
 draft = "being chosen"
 cheapest_row = "cheapest"
@@ -47,7 +72,6 @@ defective_share = "Defective parts among all (%)"
 find = "Find the cheapest threshold"
 
 save = "Save as a new version"
-saving = "Version"
 name = "Name"
 reason = "Reason"
 use = "Use it, and this model, from now on"
@@ -65,8 +89,11 @@ def share(count: int, of: int, interval: tuple[float, float]) -> str:
     return f"{count} of {of} = {count / of:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 
 
-def cheapest(cost: float, threshold: float) -> str:
-    return f"Cheapest on these parts: threshold {threshold:.3f}, {cost:.4g} per inspected part on average."
+def cheapest(cost: float, threshold: float, band: float) -> str:
+    said = f"Cheapest on these parts: threshold {threshold:.3f}, {cost:.4g} per inspected part on average"
+    if band < threshold:
+        return f"{said}, looking at the grey band not counted. The grey band still begins at {band:.3f}."
+    return f"{said}. There is no grey band now: set one below it if parts near it should be looked at."
 
 
 def saved(name: str, used: bool) -> str:

@@ -4,24 +4,37 @@ from __future__ import annotations
 
 tab = "History"
 period = "When"
-periods = {"day": "last 24 hours", "week": "last 7 days", "month": "last 30 days", "all": "always"}
+periods = {
+    "day": "last 24 hours",
+    "week": "last 7 days",
+    "month": "last 30 days",
+    "all": "always",
+    "dates": "between two dates",
+}
+since = "From"
+until = "to, inclusive"
+incomplete = "a date is not complete; type or choose its day, month and year"
+no_date = "this is no date; choose one from the calendar"
+backwards = "the search ends before it begins; choose an earlier first day, or a later last one"
 decision = "Verdict"
 any_decision = "(any)"
 file = "File name contains"
 part = "Part"
-model = "Model"
+model = "Model and thresholds"
 any_model = "(any)"
 search = "Search"
 export = "CSV"
 nothing = "Nothing found"
 nothing_do = "Nothing was inspected yet, or nothing fits. Inspect pictures, or widen the search."
-head = ("when (UTC)", "verdict", "file", "part", "score", "threshold", "model", "by")
+head = ("when", "verdict", "file", "part", "score", "threshold", "model", "by")
 nothing_chosen = "Choose an inspection"
 nothing_chosen_do = "Click a row to read the part's full story."
 story = "Story of part"
 inspected = "inspected with"
-calibration = "calibration"
-chart = "Parts by verdict over time, and the share that passed"
+calibration = "thresholds"
+same_thresholds = "List what was judged by these thresholds"
+passed = "share that passed (line above)"
+stretch = {"hour": "hour", "day": "day", "week": "week (by its Monday)", "month": "month"}
 previous = "newer"
 following = "older"
 drift = "Has production moved?"
@@ -29,7 +42,11 @@ drift_tip = (
     "Every part's score is ranked among the calibration parts and all parts before it. If good parts score as they "
     "always did, the evidence stays low; above the line, they no longer do."
 )
-drift_check = "Check for drift"
+drift_check = "Has production moved? Check now"
+drift_do = (
+    "Look at what has changed: parts, light, camera, focus. Where good parts are no longer as they were, set the "
+    "thresholds anew from audit answers (Review), or train on what the line makes now. Until then the alarm stands."
+)
 drift_chart = "Evidence that production has moved, part by part; the dashed line is the alarm"
 alarm = "alarm"
 keys = (("R", "search again"), ("← →", "newer, older"))
@@ -41,3 +58,27 @@ def found(first: int, last: int, total: int) -> str:
 
 def tally(parts: int, share: float | None) -> str:
     return f"{parts} parts judged" + ("" if share is None else f", {share:.1%} of them passed")
+
+
+def tally_of(parts: int, verdict: str) -> str:
+    return f"{parts} parts whose worst picture is: {verdict}"
+
+
+def chart(every: str, *, passed: bool) -> str:
+    return f"Parts per {stretch[every]}, UTC, by verdict" + (", and the share that passed" if passed else "")
+
+
+def bar(start: str, parts: list[tuple[str, int]]) -> str:
+    return f"{start}: " + ", ".join(f"{count} {verdict}" for verdict, count in parts if count)
+
+
+def bar_passed(share: float) -> str:
+    return f"; {share:.1%} passed"
+
+
+def part_number(number: int) -> str:
+    return f"part {number:,}"
+
+
+def thresholds(model: str, version: str) -> str:
+    return f"{model}: {version}"

@@ -34,7 +34,6 @@ nothing_chosen = "Choose a picture"
 nothing_chosen_do = "Click one on the left, or press the arrow keys."
 all = "All"
 flips = "Would change"
-order = "Sort by"
 orders = (
     ("worst first", "worst"),
     ("best first", "best"),

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 tab = "Models"
-list_head = ("model", "made", "promise", "state")
 none_active = "No model is active; choose one on the page Models and press Activate."
 active = "active"
-ready = "ready"
 estimate = "estimate"
 uncalibrated = "uncalibrated: scores, but no verdicts"
 unusable = "cannot be used"
@@ -24,27 +22,45 @@ guarantee = "What it promises"
 certificate = "Certificate of this machine"
 outdated = "It was verified before it was last changed; press Verify."
 comparison_head = (
-    "runs on",
-    "pictures",
-    "verdicts that differ",
-    "borderline",
-    "largest difference (σ)",
-    "95% within (ms)",
+    ("runs on", "What did the computing: this machine's processor, or another device."),
+    ("pictures", ""),
+    ("verdicts that differ", "Pictures judged otherwise than where the model was calibrated. There must be none."),
+    ("borderline", "So close to the threshold that rounding alone could tip the verdict; counted apart."),
+    ("largest difference (σ)", "Of any score, in standard deviations (σ) of the good parts' scores."),
+    ("95% within (ms)", "Of 20 pictures, 19 took no longer."),
 )
 warnings = "What may weaken the promise"
 rows = (
-    ("made", "made"),
-    ("bundle_id", "bundle"),
-    ("calibration_id", "calibration"),
-    ("parts", "good parts: train / tune / calibration"),
-    ("threshold", "threshold"),
-    ("review", "review from"),
-    ("rate", "good parts rejected on average, at most"),
-    ("confident", "with 95% confidence, at most"),
-    ("size", "looks at (px)"),
-    ("backbone", "backbone"),
-    ("flow", "density"),
-    ("versions", "made with"),
+    ("made", "made", ""),
+    ("bundle_id", "model number", "Changes with every training: two models with the same number are the same."),
+    ("calibration_id", "thresholds number", "Changes whenever the thresholds are set anew."),
+    (
+        "parts",
+        "good parts: train / tune / calibration",
+        "What it has learned from, what ended the learning, what its thresholds come from. No part does two of them.",
+    ),
+    ("threshold", "threshold", "Parts that score above it are called defective."),
+    ("review", "review from", "Between this and the threshold lies the grey band: a person should look."),
+    ("rate", "good parts rejected on average, at most", "The promise, over many calibrations like this one."),
+    ("confident", "with 95% confidence, at most", "The promise, kept in 19 of 20 calibrations like this one."),
+    (
+        "size",
+        "looks at (px)",
+        "Pictures are brought to this size first: what is smaller than a pixel then is not seen.",
+    ),
+    (
+        "backbone",
+        "backbone",
+        "The ready-made network that turns places of a picture into numbers. It is not trained here.",
+    ),
+    ("flow", "density", "The kind of model that has learned how likely these numbers are on good parts."),
+    ("versions", "made with", ""),
+)
+keys = (
+    ("← →", "previous, next model"),
+    ("V", "verify it"),
+    ("A", "go to Activate; Enter then presses it"),
+    ("D", "download the ONNX file"),
 )
 
 activated_here = "activated on the page Models"
@@ -58,12 +74,12 @@ def verifying(stage: str, done: int, total: int) -> str:
     return f"Verifying: {stage}, {done} of {total}"
 
 
-def certified(created: str, machine: str) -> str:
-    return f"Verified on {machine}, {created}: intact, and it gives the recorded verdicts there."
+def certified(machine: str) -> str:
+    return f"Verified on {machine}: intact, and it gives the recorded verdicts there."
 
 
-def refused(created: str, machine: str) -> str:
-    return f"Do not use this model on {machine}: the verification of {created} failed."
+def refused(machine: str) -> str:
+    return f"Do not use this model on {machine}: its verification failed."
 
 
 def by_hand(name: str) -> str:

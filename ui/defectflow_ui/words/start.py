@@ -23,10 +23,6 @@ def no_folder(folder: Path) -> str:
     return f"{folder}: no such folder; give the folder that holds your bundles, or make it"
 
 
-def needs_extra(package: str) -> str:
-    return f"the inspection station needs {package}: pip install 'defectflow[ui]'"
-
-
 plain_http = (
     "note: passwords and pictures travel unencrypted; give --tls-cert and --tls-key, or put a proxy with TLS in front"
 )

@@ -7,7 +7,6 @@ from typing import Any
 
 tab = "Train"
 
-choose = "Choose good pictures"
 source = "Pictures"
 source_info = "A folder on this machine, or what you have dropped below."
 drop = "Drop good pictures here, one or hundreds, or a ZIP; or"
@@ -77,6 +76,12 @@ activated_here = "activated on the page Train"
 overkill = "good parts rejected"
 escape = "defective parts passed"
 auroc = "separation of good and defective parts (AUROC)"
+auroc_tip = (
+    "How often a defective part scores higher than a good one: 1 is always, 0.5 is no better than a coin. "
+    "It says nothing about where the threshold lies."
+)
+overkill_tip = "Overkill. With so few test parts the true share may lie anywhere in the 95% interval."
+escape_tip = "Escapes: defective parts called ok. The true share of such defects lies in the 95% interval, most likely."
 predicted = "So many rejected good parts are what the promise predicts."
 not_predicted = (
     "More or fewer good parts are rejected than the promise predicts: are the test parts made and pictured alike?"
@@ -124,10 +129,6 @@ def one_at_a_time(title: str) -> str:
 
 def no_part(name: str, expression: str) -> str:
     return f"{name}: no part can be read from this name with {expression!r}; change the expression, or leave it empty"
-
-
-def checked(source: str, pictures: int, parts: int) -> str:
-    return f"{source}: {pictures} pictures of {parts} parts"
 
 
 def share(figures: dict[str, Any]) -> str:
