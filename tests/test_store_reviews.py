@@ -83,6 +83,8 @@ def test_what_a_review_cannot_be(store: Store) -> None:
         store.reviews.undo(number, by="a")
     with pytest.raises(StoreError, match="empty"):
         store.reviews.comment(number, " ", by="a")
+    with pytest.raises(StoreError, match="kind of defect has 201 characters; at most 200"):
+        store.reviews.answer(number, Answer.DEFECTIVE, kind="x" * 201, by="a")
 
 
 # --- with a real bundle: its fit, its pictures, its file ---

@@ -18,7 +18,7 @@ from defectflow.store.database import Database
 from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamp, stamped_now
 
 _seen, _said = schema.inspections, schema.reviews
-LONGEST_COMMENT = 2000
+LONGEST_COMMENT, LONGEST_KIND = 2000, 200
 
 
 class Reviews:
@@ -121,10 +121,9 @@ class Reviews:
         kind: str | None = None,
         comment: str | None = None,
     ) -> int:
-        if comment is not None and len(comment) > LONGEST_COMMENT:
-            raise StoreError(
-                f"the comment has {len(comment)} characters; at most {LONGEST_COMMENT} are kept: shorten it"
-            )
+        for name, text, most in (("comment", comment, LONGEST_COMMENT), ("kind of defect", kind, LONGEST_KIND)):
+            if text is not None and len(text) > most:
+                raise StoreError(f"the {name} has {len(text)} characters; at most {most} are kept: shorten it")
         with self._database.writing() as connection:
             of = select(_seen.c.bundle_id, _seen.c.part).where(_seen.c.id == inspection_id)
             row = connection.execute(of).mappings().first()

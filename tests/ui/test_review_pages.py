@@ -198,6 +198,11 @@ def test_any_verdict_can_be_contradicted_on_inspect_and_in_history(
     browser.keyboard.press("n")
     bar.get_by_text("not this part, said local").wait_for()
     assert len(store.reviews.queue(bundle_id, limit=100)) == PARTS, "and the queue is as it was"
+    browser.get_by_role("tab", name="Review").click()
+    browser.wait_for_selector("[data-reviewed]")
+    browser.keyboard.press("u")
+    browser.get_by_text("You have no answer to take back").wait_for()
+    assert standing() == ("not this part", None, None), "Review takes back what was said on Review"
     assert store.verify().passed
 
 

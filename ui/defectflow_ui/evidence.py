@@ -44,7 +44,7 @@ class Evidence:
                 continue
             match part.answer:
                 case Answer.GOOD:
-                    (audit if part.audit and fair else other).append(part.score)
+                    (audit if part.audit and fair and not part.unread else other).append(part.score)
                 case Answer.DEFECTIVE:
                     defective.append(part.score)
         highest = max((score for score in known if math.isfinite(score)), default=0.0)

@@ -15,7 +15,7 @@ import gradio as gr
 
 from defectflow.errors import StoreError
 from defectflow.store import Answer, Inspection, Review, Role
-from defectflow.store.reviews import LONGEST_COMMENT, standing_answers
+from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, moment, notice, tip
 from defectflow_ui.visitors import Visitor
@@ -68,7 +68,7 @@ def take(station: Station, visitor: Visitor) -> tuple[Inspection, str]:
     Raises StoreError where there is nothing to answer about, or nothing to take back.
     """
     number, seen, what = [*str(visitor.event.get("answer")).split(" ", 2), "", ""][:3]
-    about = find(station, int(number) if number.isdecimal() else None)
+    about = find(station, int(number) if number.isdecimal() and len(number) < 20 else None)
     if about is None:
         raise StoreError(words.not_in_log)
     kind, comment = (str(visitor.event.get(name) or "").strip() for name in ("kind", "comment"))
@@ -134,7 +134,7 @@ def _asked(station: Station, told: _Told, page: str, more: str = "") -> str:
     kinds = "".join(f'<option value="{html.escape(kind)}">' for kind in station.store.reviews.kinds())
     return (
         f'<div class="chips answers">{buttons}{more}</div><div class="texts">'
-        f'<label>{words.kind} <kbd>K</kbd><input data-kind data-key="k" list="kinds-{page}" maxlength="200" '
+        f'<label>{words.kind} <kbd>K</kbd><input data-kind data-key="k" list="kinds-{page}" maxlength="{LONGEST_KIND}" '
         f'placeholder="{words.kind_hint}" autocomplete="off"></label><datalist id="kinds-{page}">{kinds}</datalist>'
         f'<label>{words.comment} <kbd>T</kbd><input data-comment data-key="t" maxlength="{LONGEST_COMMENT}" '
         f'placeholder="{words.comment_hint}" autocomplete="off"></label>'

@@ -113,12 +113,14 @@ def build(station: Station) -> None:
 
     @station.handler(Role.OPERATOR)
     def take_back(visitor: Visitor, also_skipped: bool) -> Updates:
-        bundle_id = station.bundles.active().card.bundle_id
-        latest = station.store.reviews.latest(bundle_id=bundle_id, by=visitor.user, limit=1)
-        if not latest:
+        bundle_id, reviews = station.bundles.active().card.bundle_id, station.store.reviews
+        asked = {one.part for one in reviews.asked(bundle_id)}  # not what was said on another page meanwhile
+        mine = reviews.latest(bundle_id=bundle_id, by=visitor.user, limit=QUEUED)
+        latest = next((one for one in mine if one.part in asked), None)
+        if latest is None:
             raise StoreError(words.nothing_to_undo)
-        station.store.reviews.undo(latest[0].id, by=visitor.user)
-        visitor.tab[CHOSEN] = latest[0].part
+        reviews.undo(latest.id, by=visitor.user)
+        visitor.tab[CHOSEN] = latest.part
         return show(visitor, also_skipped, notice(words.undone))
 
     @station.handler(Role.ENGINEER)
