@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def write(page: Any, key: str, text: str, leave: str) -> None:
     page.keyboard.press(key)
     page.keyboard.type(text)
     page.keyboard.press(leave)
+
+
+def test_a_page_works_though_its_script_comes_late(page: tuple[Watched, Running]) -> None:
+    watched, running = page
+    watched.context.route("**/station.js", lambda route: (time.sleep(2), route.continue_()))
+    watched.page.reload()
+    watched.page.get_by_role("tab", name="Review").click()
+    watched.page.wait_for_selector("[data-reviewed]")
+    watched.page.wait_for_function("window.station")
+    press(watched.page, "g")
+    assert len(running.station.store.reviews.latest()) == 1
 
 
 def test_any_verdict_can_be_contradicted_on_inspect_and_in_history(
