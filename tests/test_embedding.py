@@ -344,10 +344,13 @@ def mask_file(folder: Path, mask: np.ndarray) -> str:
     return f"image.roi.mask={folder / 'mask.png'}"
 
 
+EVERY_PLACE = ("image.size=64", "embedding.spacing_px=1")
+
+
 def test_a_mask_file_of_any_size_becomes_the_region(tmp_path: Path) -> None:
     mask = np.zeros((200, 100), bool)
     mask[50:150, 25:100] = True
-    recipe = load_recipe("default", ["image.size=64", "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
+    recipe = load_recipe("default", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
     detector, _ = build_detector(recipe)
     expected = np.zeros((16, 16), bool)
     expected[4:12, 4:16] = True
@@ -357,7 +360,7 @@ def test_a_mask_file_of_any_size_becomes_the_region(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mask", "grid"), [(np.zeros((64, 64), bool), "16x16"), (np.eye(64, dtype=bool), "16x16")])
 def test_a_mask_that_leaves_nothing_is_refused(mask: np.ndarray, grid: str, tmp_path: Path) -> None:
-    recipe = load_recipe("default", ["image.size=64", "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
+    recipe = load_recipe("default", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
     with pytest.raises(SettingsError, match=rf"image\.roi\.mask: .*mask\.png leaves nothing to score at {grid} places"):
         build_detector(recipe)
 
@@ -365,7 +368,7 @@ def test_a_mask_that_leaves_nothing_is_refused(mask: np.ndarray, grid: str, tmp_
 def test_a_mask_too_thin_for_a_coarse_level_is_refused(tmp_path: Path) -> None:
     mask = np.zeros((64, 64), bool)
     mask[:, 8:12] = True  # one column of the 16x16 grid, half of one of the 8x8 grid, a quarter of the 4x4 grid
-    overrides = ["image.size=64", mask_file(tmp_path, mask)]
+    overrides = [*EVERY_PLACE, mask_file(tmp_path, mask)]
     with pytest.raises(SettingsError, match=r"leaves nothing to score at 4x4 places.*finer embedding\.levels"):
         build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2, 3]"]))
     build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2]"]))

@@ -34,13 +34,14 @@ from defectflow.settings import EmbeddingSettings, load_recipe
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIZES = [(64, 64), (40, 33), (16, 16), (301, 203), (17, 200), (480, 640), (1000, 90)]
-TINY = ("image.size=64", "embedding.levels=[1, 2]", "flow.layers=2", "flow.hidden=16")
+TINY = ("embedding.spacing_px=1", "image.size=64", "embedding.levels=[1, 2]", "flow.layers=2", "flow.hidden=16")
 WAYS = {
     "stretch": (),
     "letterbox": ("image.aspect=letterbox",),
     "crop": ("image.aspect=crop", "flow.family=glow"),
     "rectangle": ("image.aspect=letterbox", "image.roi.rectangle=[0.1, 0.2, 0.55, 0.7]"),
     "mask": ("image.roi.mask=MASK",),
+    "fewer places": ("embedding.spacing_px=8",),
 }
 
 
