@@ -9,6 +9,8 @@ import zipfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_gallery import gallery
 from defectflow_ui.settings import Limits
 from defectflow_ui.shelf import ROUTE, Shelf
+from defectflow_ui.station import Station
 from defectflow_ui.uploads import Drop
 from defectflow_ui.words import inspect as words
 from running import finish
@@ -29,7 +32,7 @@ from defectflow.runtime import Inspector
 from defectflow.runtime.bundle import EMBEDDINGS, INDEX, open_bundle
 from defectflow.runtime.image import read_image
 from defectflow.runtime.reference import References
-from defectflow.store import Seen
+from defectflow.store import Seen, Store, StoreSettings
 
 
 async def content(of: bytes) -> AsyncIterator[bytes]:
@@ -312,6 +315,14 @@ def test_the_most_similar_good_part(bundle_path: Path) -> None:
         nearest = min(range(len(pooled)), key=lambda n: float((((pooled[n] - probe) / spread) ** 2).sum()))
         assert references.most_similar(probe).thumbnail.name == thumbnails[nearest]["file"]
     assert references.most_similar(pooled[3]).part == thumbnails[3]["part"]
+
+
+def test_the_drop_zone_says_what_the_store_keeps(store: Store) -> None:
+    """A server's store without a folder keeps no uploads, whatever its settings may sound like."""
+    station = cast(Station, SimpleNamespace(store=store))
+    assert (words.keeps_copies in view.drop_zone(station)) == (store.database.file is not None)
+    store.configure(StoreSettings(pictures="none"), by="test")
+    assert words.keeps_verdicts in view.drop_zone(station)
 
 
 @pytest.mark.parametrize(

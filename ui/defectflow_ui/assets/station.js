@@ -278,7 +278,10 @@
     document.addEventListener('drop', async (event) => {
       if (!here(event)) return;
       element.classList.remove('over');
-      take(await dropped(event.dataTransfer));
+      try {
+        const files = await dropped(event.dataTransfer);
+        if (files.length) await take(files); else problem(element.querySelector('[data-none]')?.dataset.none || '');
+      } catch (error) { problem(error); }  // a folder that cannot be read
     });
     element.addEventListener('click', (event) => {
       if (event.target.closest('[data-choose]')) element.querySelector('input[type=file]').click();

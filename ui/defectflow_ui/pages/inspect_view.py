@@ -41,7 +41,7 @@ def drop_zone(station: Station) -> str:
     camera = html.escape(json.dumps(words.camera_problems))
     keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     return (
-        f'<div class="drop-zone"><b>{words.drop}</b>'
+        f'<div class="drop-zone" data-none="{words.no_picture_in_it}"><b>{words.drop}</b>'
         '<input type="file" multiple hidden accept=".png,.jpg,.jpeg,.bmp,.tif,.tiff,.webp,.zip">'
         f'<button type="button" class="link-button" data-choose data-key="o">{words.choose}</button>'
         f'<button type="button" class="link-button" data-camera data-key="c">{words.camera}</button>'

@@ -6,6 +6,7 @@ from defectflow_ui.words.verdicts import VERDICTS
 
 tab = "Inspect"
 drop = "Drop pictures, folders or a ZIP here"
+no_picture_in_it = "No picture lies in what was dropped: PNG, JPEG, BMP, TIFF and WebP are looked for."
 choose = "Choose"
 camera = "Camera"
 shoot = "Take a picture (space)"
