@@ -25,6 +25,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ class DriftPoint:
         return f"part {self.part} ({self.at:%Y-%m-%d %H:%M} UTC)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Drift:
     """The whole course of one model version."""
 
@@ -67,7 +68,7 @@ class Drift:
     calibration_id: str | None
     """The thresholds that hold now."""
 
-    @property
+    @cached_property  # asked for at every look at the station's header, and there may be a million points
     def alarms(self) -> list[DriftPoint]:
         return [point for point in self.points if point.alarm]
 

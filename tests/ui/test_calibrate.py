@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from defectflow_ui.evidence import Evidence
+from defectflow_ui.pages.calibrate_view import slider_range
 from playwright.sync_api import expect
 from running import Running, Watched, listening
 
@@ -140,9 +142,76 @@ def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
     page.locator("#calibrate-cheapest").click()
     expect(page.locator("#calibrate-cost")).to_contain_text(f"threshold {best.point.threshold:.3f}")
     expect(page.locator("tr[data-row='cheapest']")).to_contain_text(f"{best.point.threshold:.3f}")
+    band = card.calibration.review.value if card.calibration is not None else best.point.threshold
+    kept = page.locator("#calibrate-review input[type=range]")
+    expect(kept).to_have_value(f"{min(band, best.point.threshold):.4f}".rstrip("0"))
+    told = "The grey band still begins" if band < best.point.threshold else "There is no grey band now"
+    expect(page.locator("#calibrate-cost")).to_contain_text(told)
     page.locator("#calibrate-save").click()  # without a name: refused, and nothing is saved
     expect(page.get_by_text("needs a name and a reason")).to_be_visible()
     watched.context.close()
+
+
+def test_keys_of_calibrate_and_models(browser: Any, station: Running) -> None:
+    watched = Watched(browser, station)
+    page = watched.page
+    page.goto("/")
+    page.get_by_role("tab", name="Calibrate").click()
+    expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
+    focused = "document.activeElement.closest('[id]:is([id^=calibrate], #activate)')?.id"
+    for key, place in (("r", "calibrate-rate"), ("t", "calibrate-threshold"), ("g", "calibrate-review")):
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press(key)
+        assert page.evaluate(focused) == place
+    slider = page.locator("#calibrate-review input[type=range]")
+    before = float(slider.input_value())
+    page.keyboard.press("ArrowLeft")
+    assert float(slider.input_value()) < before
+    page.keyboard.press("n")
+    page.keyboard.type("typed")
+    page.keyboard.press("Enter")  # without a reason
+    expect(page.get_by_text("needs a name and a reason")).to_be_visible()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    assert "grey band; then" in page.locator("#station-keys").inner_text()
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Models").click()
+    page.wait_for_selector("#card table")
+    activations = len(station.station.store.versions.activations())
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("a")
+    assert page.evaluate(focused) == "activate"
+    assert len(station.station.store.versions.activations()) == activations, "one key alone puts nothing to work"
+    page.keyboard.press("Enter")
+    expect(page.locator("#models-said")).to_contain_text("is active")
+    watched.context.close()
+
+
+def test_a_drag_builds_nothing_that_it_does_not_change(station: Running) -> None:
+    """Neither the versions, which may be many, nor anything else below the histogram and its table."""
+    config = station.client().get("/config").json()
+    names = {one["id"]: one["props"].get("elem_id") for one in config["components"]}
+    (drag,) = [
+        one
+        for one in config["dependencies"]
+        if any(names.get(target) == "calibrate-threshold" and event == "input" for target, event in one["targets"])
+    ]
+    changed = {names[output] for output in drag["outputs"]}
+    assert changed == {f"calibrate-{name}" for name in ("histogram", "table", "promise", "said", "review")}
+
+
+def test_the_slider_reaches_the_highest_score_seen(station: Running) -> None:
+    """Also where nobody has answered for that part."""
+    card = open_bundle(station.station.settings.bundles / "ring").card
+    parts = station.station.store.reviews.parts(card.bundle_id)
+    known = [part.score for part in parts if part.score is not None and math.isfinite(part.score)]
+    known += [part.calibrated_score for part in card.calibration_parts if math.isfinite(part.calibrated_score)]
+    evidence = Evidence.of(card, station.station.store)
+    assert evidence.highest_seen == max(known)
+    low, high, step = slider_range([0.1, 2.9], 17.25)
+    assert low <= 0.1
+    assert 17.25 <= high < 17.3
+    assert step == pytest.approx(0.001), "as fine among the good parts as without that one"
 
 
 def save(page: Any, name: str, reason: str) -> None:

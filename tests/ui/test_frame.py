@@ -177,6 +177,19 @@ def test_a_session_that_has_ended_is_said_once(browser: Any, guarded: Running) -
     watched.context.close()
 
 
+def test_models_are_chosen_by_arrow_keys(watched: Watched) -> None:
+    page = watched.page
+    page.goto("/")
+    page.get_by_role("tab", name="Models").click()
+    page.locator("[data-bundle=ring]").click()
+    page.wait_for_selector("[data-bundle=ring][aria-pressed=true]")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("[data-bundle=swatch][aria-pressed=true]")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("[data-bundle=ring][aria-pressed=true]")
+
+
 def test_timers_rest_while_nothing_runs(watched: Watched, local: Running) -> None:
     page = watched.page
     page.goto("/")
@@ -208,10 +221,3 @@ def test_the_servers_image_has_room_for_an_upload() -> None:
     room = re.fullmatch(r"/tmp:size=(\d+)g", temporary)
     assert room is not None, "without a size it takes half of the machine's memory"
     assert int(room[1]) * 2**30 > Limits().drop_bytes
-
-
-def test_an_estimate_of_evidence_reaches_the_highest_score() -> None:
-    low, high, step = calibrate_view.slider_range([0.1, 2.9], 17.25)
-    assert low <= 0.1
-    assert 17.25 <= high < 17.3
-    assert step == pytest.approx(0.001), "as fine among the good parts as without that one"

@@ -52,6 +52,11 @@ class DriftWatch:
         with self._lock:
             return self._known[1] if self._known is not None and self._known[0] == model else None
 
+    @property
+    def looking(self) -> bool:
+        """Whether a look is under way."""
+        return self._looking is not None
+
     def look(self) -> Drift:
         """The course at this moment. Raises BundleError without an active model, StoreError."""
         began = self._clock()

@@ -18,7 +18,7 @@ from defectflow_ui.words import common as words
 from defectflow_ui.words.history import tab as history
 
 BUSY_EVERY_S, IDLE_EVERY_S = 2.0, 10.0
-"""How often the header is looked at again: while jobs run, and otherwise."""
+"""How often the header is looked at again: while jobs run or drift is looked at, and otherwise."""
 BUSY = "frame.busy"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -40,11 +40,12 @@ def build_frame(station: Station) -> gr.Blocks:
 
         @station.handler(Role.VIEWER)
         def show(visitor: Visitor) -> tuple[str, str, Any]:
-            busy = bool(station.jobs.running())
+            above = header_html(station, visitor)
+            busy = bool(station.jobs.running()) or station.drift.looking
             changed = visitor.tab.get(BUSY) != busy
             visitor.tab[BUSY] = busy
             pace = gr.Timer(BUSY_EVERY_S if busy else IDLE_EVERY_S) if changed else gr.skip()
-            return header_html(station, visitor), jobs_html(station), pace
+            return above, jobs_html(station), pace
 
         @station.handler(Role.VIEWER)
         def hush(visitor: Visitor) -> str:

@@ -64,7 +64,8 @@
     const wanted = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"], .key-${CSS.escape(key)}`)].find(visible);
     if (!wanted) return;
     event.preventDefault();
-    const pressed = wanted.matches('button, a, input, label') ? wanted : wanted.querySelector('button, a, input') || wanted;
+    const inside = wanted.querySelector('input[type=range]') || wanted.querySelector('button, a, input');
+    const pressed = wanted.matches('button, a, input, label') ? wanted : inside || wanted;
     if (wanted.matches('.key-focus')) pressed.focus();
     else if (pressed.matches('input:not([type=checkbox], [type=radio], [type=file])')) { pressed.focus(); pressed.select?.(); }
     else pressed.click();
@@ -353,7 +354,7 @@
     };
     // A year that is being typed is a date at each digit.
     element.addEventListener('change', () => { clearTimeout(waiting); waiting = setTimeout(tell, 800); });
-    element.addEventListener('focusout', tell);
+    element.addEventListener('focusout', (event) => { if (!element.contains(event.relatedTarget)) tell(); });
     element.addEventListener('keydown', (event) => { if (event.key === 'Enter') tell(); });
   };
   window.station = {dropZone, clicks, answers, dates};

@@ -56,26 +56,8 @@ def build(station: Station) -> None:
             chosen = gr.Dropdown([], label=words.bundle, elem_id="calibrate-bundle")
             picture = block(view.no_bundle(), elem_id="calibrate-histogram")
             with gr.Group():
-                threshold = gr.Slider(
-                    0,
-                    1,
-                    0.5,
-                    label=words.threshold,
-                    info=words.threshold_info,
-                    elem_id="calibrate-threshold",
-                    elem_classes="key-t",
-                    buttons=[],
-                )
-                review = gr.Slider(
-                    0,
-                    1,
-                    0.5,
-                    label=words.review,
-                    info=words.review_info,
-                    elem_id="calibrate-review",
-                    elem_classes="key-g",
-                    buttons=[],
-                )
+                threshold = _slider(words.threshold, words.threshold_info, "calibrate-threshold", key="t")
+                review = _slider(words.review, words.review_info, "calibrate-review", key="g")
             figures = block(elem_id="calibrate-table")
         with gr.Column(scale=5, min_width=400):
             gr.Markdown(f"### {words.by_rate}\n{words.by_rate_note}")
@@ -266,3 +248,7 @@ def build(station: Station) -> None:
     for saving in (save.click, name.submit, reason.submit):
         station.shown_above(saving(keep, inputs=[name, reason, use], outputs=[*whole, name], **quiet))
     station.shown_above(versions.version(put_back, outputs=whole, **quiet))
+
+
+def _slider(label: str, info: str, name: str, *, key: str) -> gr.Slider:
+    return gr.Slider(0, 1, 0.5, label=label, info=info, elem_id=name, elem_classes=f"key-{key}", buttons=[])

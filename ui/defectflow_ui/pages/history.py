@@ -220,7 +220,7 @@ def build(station: Station) -> None:
     for choice in (decision, model):
         choice.input(look, inputs=asked, outputs=shown, **quiet)
     period.input(choose_period, inputs=asked, outputs=[*shown, between], **quiet)
-    dates.dates(choose_dates, inputs=asked, outputs=shown, **quiet)
+    dates.dates(choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **quiet)
     listed.turn(turn, inputs=asked, outputs=listed, **quiet)
     listed.inspection(tell, outputs=[told, answers], **quiet)
     answers.answer(answer, outputs=[told, answers], trigger_mode="multiple", **quiet)

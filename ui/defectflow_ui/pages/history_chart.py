@@ -22,9 +22,11 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 24, 12, 24
 STRIP = 56
 """Above the bars, for the share that passed: in pixels of the drawing, as all of these."""
 STACKED = ("ok", "review", "defect", "invalid", "error")
-GAP = 4
+GAP = 10
 MOST_BARS = 60
-MOST_POINTS = 720
+DRIFT_WIDTH = 420
+"""Of the drawing beside a story, which is narrower."""
+MOST_POINTS = 420
 MOST_LABELS = 5
 WIDEST_BAR = 60
 HATCHINGS = {
@@ -124,23 +126,24 @@ def drift(course: Drift) -> str:
     # Of each stretch the highest point, so that no peak is lost where parts are more than pixels.
     size = -(-len(course.points) // MOST_POINTS)
     parts = [course.points[start : start + size] for start in range(0, len(course.points), size)]
-    step = (WIDTH - LEFT - RIGHT) / max(len(parts) - 1, 1)
+    step = (DRIFT_WIDTH - 2 * RIGHT) / max(len(parts) - 1, 1)
     tops = [max(stretch, key=lambda point: point.evidence) for stretch in parts]
-    points = " ".join(f"{LEFT + place * step:.1f},{y(point.evidence):.1f}" for place, point in enumerate(tops))
+    points = " ".join(f"{RIGHT + place * step:.1f},{y(point.evidence):.1f}" for place, point in enumerate(tops))
     alarms = "".join(
-        f'<path class="alarm" d="M{LEFT + place * step:.1f} {y(point.evidence) - 6:.1f} l6 11 h-12 z">'
+        f'<path class="alarm" d="M{RIGHT + place * step:.1f} {y(point.evidence) - 6:.1f} l6 11 h-12 z">'
         f"<title>{words.alarm}: {html.escape(point.words())}</title></path>"
         for place, point in enumerate(tops)
         if point.alarm
     )
     line = y(course.run_length)
     return (
-        f'{title}{sentence}<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'{title}{sentence}<svg class="chart" viewBox="0 0 {DRIFT_WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{words.drift_chart}"><title>{words.drift_chart}</title>'
-        f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{line:.1f}" y2="{line:.1f}"/>'
-        f'<text x="{LEFT}" y="{line - 4:.1f}">{words.alarm}</text>'
-        f'<text x="{LEFT}" y="{HEIGHT - 6}">{words.part_number(1)}</text>'
-        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{words.part_number(len(course.points))}</text>'
+        f'<line class="limit" x1="{RIGHT}" x2="{DRIFT_WIDTH - RIGHT}" y1="{line:.1f}" y2="{line:.1f}"/>'
+        f'<text x="{RIGHT}" y="{line - 4:.1f}">{words.alarm}</text>'
+        f'<text x="{RIGHT}" y="{HEIGHT - 6}">{words.part_number(1)}</text>'
+        f'<text x="{DRIFT_WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">'
+        f"{words.part_number(len(course.points))}</text>"
         f'<polyline class="evidence" points="{points}"/>{alarms}</svg>'
     )
 

@@ -9,7 +9,7 @@ periods = {
     "week": "last 7 days",
     "month": "last 30 days",
     "all": "always",
-    "dates": "between two dates",
+    "dates": "between dates",
 }
 since = "From"
 until = "to, inclusive"
