@@ -25,13 +25,12 @@ def _cells(version: CalibrationVersion, card: Card, may: bool) -> tuple[str, ...
     holds = version.calibration_id == card.calibration_id
     estimated = calibration.guarantee == "estimate"
     back = f'<button type="button" class="chip" data-version="{name}">{words.use_again}</button>'
+    in_use = f'<span class="badge small ok"><b>✓</b> {words.in_use}</span>'
     return (
-        f'<span class="badge small ok"><b>✓</b> {words.in_use}</span>' if holds else "",
         name,
-        moment(version.at),
-        html.escape(version.by),
+        f"{moment(version.at)}, {html.escape(version.by)}",
         words.estimate if estimated else words.promise(calibration.rate, version.parts),
         f"{calibration.threshold.value:.3f}",
         html.escape(version.reason),
-        back if may and not holds else "",
+        in_use if holds else back if may else "",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-head = ("", "version", "made", "by", "basis", "threshold", "reason", "")
+head = ("version", "made", "basis", "threshold", "reason", "")
 none = "No version saved yet. The first one is noted when this model is first put to work or changed."
 in_use = "in use"
 use_again = "Use again"
