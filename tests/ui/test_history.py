@@ -120,8 +120,7 @@ def test_a_search_between_two_dates(page: Any) -> None:
     inside = sum(begins <= moment < ends for moment in moments)
     assert inside >= 10
     expect(page.locator("#history-list")).to_contain_text(f"1 to {inside} of {inside} inspections")
-    page.locator("[data-date=until]").focus()
-    page.keyboard.type(f"{first - timedelta(days=9):%m%d%Y}")
+    page.locator("[data-date=until]").fill(f"{first - timedelta(days=9):%Y-%m-%d}")
     page.keyboard.press("Enter")
     expect(page.locator(".toast-body")).to_contain_text(words.backwards)
     page.locator("[data-date=since]").focus()

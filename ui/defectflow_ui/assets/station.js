@@ -64,10 +64,10 @@
     const wanted = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"], .key-${CSS.escape(key)}`)].find(visible);
     if (!wanted) return;
     event.preventDefault();
-    const inside = wanted.querySelector('input[type=range]') || wanted.querySelector('button, a, input');
+    const inside = wanted.querySelector('input[type=range]') || wanted.querySelector('button, a, input, textarea');
     const pressed = wanted.matches('button, a, input, label') ? wanted : inside || wanted;
     if (wanted.matches('.key-focus')) pressed.focus();
-    else if (pressed.matches('input:not([type=checkbox], [type=radio], [type=file])')) { pressed.focus(); pressed.select?.(); }
+    else if (pressed.matches('textarea, input:not([type=checkbox], [type=radio], [type=file])')) { pressed.focus(); pressed.select?.(); }
     else pressed.click();
   });
   const showKeys = () => {

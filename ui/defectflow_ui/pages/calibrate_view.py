@@ -90,7 +90,8 @@ def _refused(scores: Sequence[float]) -> str:
 def slider_range(values: Sequence[float], highest: float) -> tuple[float, float, float]:
     """Lowest, highest and step of a slider, in round numbers: fine among these values, and up to `highest`."""
     step = 10.0 ** math.floor(math.log10((max(values) - min(values)) / 300))
-    return math.floor(min(values) / step) * step, math.ceil(max(*values, highest) / step) * step, step
+    low, high = math.floor(min(values) / step), math.ceil(max(*values, highest) / step)
+    return round(low * step, 10), round(high * step, 10), step  # not 12.790000000000001
 
 
 def promise(card: Card) -> str:

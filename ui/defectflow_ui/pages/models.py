@@ -91,7 +91,9 @@ def build(station: Station) -> None:
     everything = [listed, card, compare, activate, verify]
     private: dict[str, Any] = {"api_visibility": "private"}
     station.on_open(refresh, inputs=compare, outputs=everything)
-    listed.bundle(choose, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
+    # "multiple": a key that is pressed again before the answer counts as well.
+    shown = [*everything, said]
+    listed.bundle(choose, inputs=compare, outputs=shown, show_progress="hidden", trigger_mode="multiple", **private)
     compare.input(refresh, inputs=compare, outputs=everything, show_progress="hidden", **private)
     station.shown_above(activate.click(make_active, inputs=compare, outputs=[*everything, said], **private))
     verify.click(check, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
