@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -194,6 +194,27 @@ def test_pictures_by_copy(store: Store, tmp_path: Path) -> None:
     for number in twice:
         assert store.picture(store.history.get(number)).read_bytes() == content
     assert len([file for file in (tmp_path / "kept").rglob("*") if file.is_file()]) == 1
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "ab/../../secret.png", "ab/cd.png", ""])
+def test_no_name_in_the_database_leads_out_of_the_folder(store: Store, tmp_path: Path, name: str) -> None:
+    """Whoever can write to the database cannot make the station show, or retention remove, another file."""
+    kept = tmp_path / "kept"
+    store.configure(StoreSettings(pictures="copy", picture_folder=kept, keep_pictures_days=1), by="a")
+    (number,) = store.record(CARD, [pictured(tmp_path, "a.png", 1)[1]], by="a", source="ui")
+    secret = save(tmp_path / "secret.png", swatch(2))
+    save(kept / "ab" / "cd.png", swatch(2))
+    item = store.history.get(number)
+    assert item is not None
+    assert store.picture(item) is not None
+    assert store.picture(replace(item, picture=name)) is None
+    with store.database.writing() as connection:
+        row = {**asdict(item), "picture": name, "at": "2020-01-01T00:00:00.000000Z", "regions": "[]"}
+        row |= {key: int(row[key]) for key in ("part_known", "audit")}
+        chain.append(connection, schema.inspections, [row])
+    assert store.retain(by="a") == (0, 0)
+    assert secret.is_file()
+    assert (kept / "ab" / "cd.png").is_file()
 
 
 def test_one_picture_kept_by_many_at_once(tmp_path: Path) -> None:

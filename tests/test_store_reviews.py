@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
 from defectflow.errors import CalibrationError, ImageError, StoreError
-from defectflow.runtime import Inspector, Verdict
+from defectflow.runtime import Decision, Inspector, Verdict
 from defectflow.runtime.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import pixel_digest, read_raw
@@ -82,6 +83,8 @@ def test_what_a_review_cannot_be(store: Store) -> None:
         store.reviews.undo(number, by="a")
     with pytest.raises(StoreError, match="empty"):
         store.reviews.comment(number, " ", by="a")
+    with pytest.raises(StoreError, match="kind of defect has 201 characters; at most 200"):
+        store.reviews.answer(number, Answer.DEFECTIVE, kind="x" * 201, by="a")
 
 
 # --- with a real bundle: its fit, its pictures, its file ---
@@ -216,7 +219,7 @@ def test_no_part_both_trains_and_calibrates(log: Store, bundle: Path, tmp_path: 
     audit(log, 0.0)
     pictures = real(tmp_path, inspector, range(300, 303))
     named = [replace(seen, part=part) for seen, part in zip(pictures, ("g1", "g2", calibrated), strict=True)]
-    grey = [replace(seen, item=_as_review(seen)) for seen in named]
+    grey = [_as(seen, Decision.REVIEW) for seen in named]
     log.record(opened.card, grey, by="a", source="t")
     for item in log.history.search(Query(limit=3)):
         log.reviews.answer(item.id, Answer.GOOD, by="anna")
@@ -234,7 +237,7 @@ def test_a_calibration_picture_under_another_name_does_not_train(log: Store, bun
     paths = {side: path for path in swatch_folder.glob("*.png") if (side := sides.get(pixel_digest(read_raw(path))))}
     audit(log, 0.0)
     again = [Seen(path.name, item, None, path) for path, item in _inspected(bundle, list(paths.values()))]
-    log.record(opened.card, [replace(seen, item=_as_review(seen)) for seen in again], by="a", source="t")
+    log.record(opened.card, [_as(seen, Decision.REVIEW) for seen in again], by="a", source="t")
     for item in log.history.search(Query(limit=len(again))):
         log.reviews.answer(item.id, Answer.GOOD, by="anna")
     assert set(paths) == {"train", "tune", "calibration"}
@@ -245,10 +248,9 @@ def _inspected(bundle: Path, paths: list[Path]) -> Iterator[tuple[Path, Verdict]
     return zip(paths, Inspector(bundle).inspect(paths), strict=True)
 
 
-def _as_review(seen: Seen) -> object:
-    from defectflow.runtime import Decision
-
-    return replace(seen.item, decision=Decision.REVIEW)
+def _as(seen: Seen, decision: Decision) -> Seen:
+    assert isinstance(seen.item, Verdict)
+    return replace(seen, item=replace(seen.item, decision=decision))
 
 
 def test_a_preview_that_has_been_overtaken_is_refused(log: Store, bundle: Path) -> None:
@@ -280,14 +282,118 @@ def test_after_chosen_thresholds_the_wanted_promise_comes_back(log: Store, bundl
     assert (promised.rate, promised.guarantee, promised.review_rate) == (0.05, "expected", 0.1)
 
 
-def test_an_unreadable_picture_of_an_audit_part_counts_as_missing(log: Store, bundle: Path) -> None:
+def broken(name: str, part: str | None) -> Seen:
+    return Seen(name, ImageError(f"{name}: cut short"), part)
+
+
+@pytest.fixture
+def half_read(log: Store, bundle: Path, tmp_path: Path) -> list[Seen]:
+    """4 audit parts more, two pictures each, of which one could not be read; all 64 are answered good."""
     card = open_bundle(bundle).card
+    views = real(tmp_path, Inspector(bundle), range(600, 608))
     for number in range(4):
-        log.record(card, [Seen("x.png", ImageError("x.png: cut short"), f"broken{number}")], by="a", source="t")
-    for part in log.reviews.queue(card.bundle_id, limit=1000):
-        log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+        first = replace(views[number], file="top.png", part=f"half{number}")
+        log.record(card, [first, broken("side.png", f"half{number}")], by="a", source="t")
+    answer_all(log, card)
+    return [replace(view, part=f"half{number}") for number, view in enumerate(views[4:])]
+
+
+def test_a_part_must_not_look_better_for_an_unreadable_picture(log: Store, bundle: Path, half_read: list[Seen]) -> None:
+    with pytest.raises(CalibrationError, match=r"4 of 64 audit parts .*0 waiting, 0 skipped, 4 unreadable"):
+        propose(log, open_bundle(bundle))
+    card = open_bundle(bundle).card
+    for view in half_read:  # another view, even a readable one, does not say what the unreadable one would have scored
+        log.record(card, [replace(view, file="top.png")], by="a", source="t")
     with pytest.raises(CalibrationError, match="4 unreadable"):
         propose(log, open_bundle(bundle))
+
+
+def test_an_unreadable_picture_shown_again_is_settled(log: Store, bundle: Path, half_read: list[Seen]) -> None:
+    opened = open_bundle(bundle)
+    log.record(opened.card, [replace(view, file="side.png") for view in half_read], by="a", source="t")
+    by_part = replace(opened, card=opened.card.model_copy(update={"parts_known": True}))
+    proposal = propose(log, by_part)
+    assert (proposal.audit.parts, proposal.audit.missing, proposal.added) == (64, 0, 4), "the unnamed 60 do not count"
+    rows = {row.part: row for row in proposal.card.calibration_parts}
+    for part in log.reviews.parts(opened.card.bundle_id):
+        if part.part.startswith("half"):
+            scores = [picture.score for picture in part.pictures if picture.score is not None]
+            assert len(scores) == rows[part.part].pictures == 2
+            assert rows[part.part].score == max(scores), "the worst view is what is ranked"
+    assert "None" not in proposal.card.added_digests
+
+
+@pytest.mark.parametrize("answer", [Answer.NOT_THIS_PART, Answer.DEFECTIVE])
+def test_an_answer_settles_an_unreadable_picture(
+    log: Store, bundle: Path, half_read: list[Seen], answer: Answer
+) -> None:
+    """What calibrates nothing anyway is not missing."""
+    opened = open_bundle(bundle)
+    for part in log.reviews.parts(opened.card.bundle_id)[-4:]:
+        log.reviews.answer(part.worst.id, answer, by="anna")
+    proposal = propose(log, opened)
+    assert (proposal.audit.parts, proposal.audit.missing, proposal.added) == (64, 0, 60)
+
+
+def test_what_is_no_picture_is_never_drawn_and_blocks_nothing(log: Store, bundle: Path) -> None:
+    """A note in the dropped folder, alone or beside a part's pictures; and a part of which nothing could be read."""
+    opened = open_bundle(bundle)
+    known = log.reviews.parts(opened.card.bundle_id)[0].part
+    stray = [broken("Thumbs.db", None), broken("17/note.txt", known), *(broken(f"{n}.png", f"b{n}") for n in range(9))]
+    log.record(opened.card, stray, by="a", source="t")
+    assert not any(item.audit for item in log.history.search(Query(limit=len(stray))))
+    assert len(log.reviews.queue(opened.card.bundle_id, limit=1000)) == 60
+    answer_all(log, opened.card)
+    proposal = propose(log, opened)
+    assert (proposal.audit.parts, proposal.audit.missing, proposal.added) == (60, 0, 60)
+    assert next(row.pictures for row in proposal.card.calibration_parts if row.part == known) == 1
+
+
+def test_a_part_read_at_the_second_look_is_drawn_then(log: Store, bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    (view,) = real(tmp_path, Inspector(bundle), range(650, 651))
+    log.record(opened.card, [broken("17.png", "17")], by="a", source="t")
+    log.record(opened.card, [replace(view, file="17.png", part="17")], by="a", source="t")
+    (part,) = (part for part in log.reviews.queue(opened.card.bundle_id, limit=100) if part.part == "17")
+    assert part.audit and not part.unread
+
+
+def test_parts_that_cannot_be_answered_any_more_block_no_later_ones(log: Store, bundle: Path, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    later = log.reviews.parts(opened.card.bundle_id)[-1].pictures[0].at + timedelta(microseconds=1)
+    log.record(opened.card, real(tmp_path, Inspector(bundle), range(700, 730), named=False), by="a", source="t")
+    for part in log.reviews.parts(opened.card.bundle_id, since=later):
+        log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+    with pytest.raises(CalibrationError, match=r"60 of 90 audit parts have no answer.* since a later day"):
+        propose(log, opened)
+    proposal = propose(log, opened, since=later)
+    assert (proposal.audit.parts, proposal.audit.missing, proposal.added) == (30, 0, 30)
+    with pytest.raises(CalibrationError, match="60 of 60 audit parts"):
+        propose(log, opened, until=later)
+
+
+def test_contradicting_a_verdict_trains_and_never_calibrates(log: Store, bundle: Path, tmp_path: Path) -> None:
+    """A false alarm, not drawn and not in the grey band: nobody was asked about it, and somebody answered."""
+    opened = open_bundle(bundle)
+    audit(log, 0.0)
+    seen = replace(real(tmp_path, Inspector(bundle), range(400, 401))[0], part="false alarm")
+    (alarm,) = log.record(opened.card, [_as(seen, Decision.DEFECT)], by="a", source="t")
+    assert "false alarm" not in {part.part for part in log.reviews.asked(opened.card.bundle_id)}
+    assert log.reviews.standing(opened.card.bundle_id, "false alarm") is None
+    wrong = log.reviews.answer(alarm, Answer.DEFECTIVE, by="bert")
+    assert training_parts(log, opened) == []
+    log.reviews.answer(alarm, Answer.GOOD, comment="only dust", by="anna")
+    standing = log.reviews.standing(opened.card.bundle_id, "false alarm")
+    assert standing is not None
+    assert (standing.answer, standing.by, standing.comment) == (Answer.GOOD, "anna", "only dust")
+    assert [(part.part, files) for part, files in training_parts(log, opened)] == [("false alarm", (seen.picture,))]
+    answer_all(log, opened.card)
+    assert "false alarm" not in {row.part for row in propose(log, opened).card.calibration_parts}
+    log.reviews.undo(standing.id, by="anna")
+    again = log.reviews.standing(opened.card.bundle_id, "false alarm")
+    assert again is not None
+    assert (again.id, again.answer) == (wrong, Answer.DEFECTIVE)
+    assert training_parts(log, opened) == []
 
 
 def test_a_good_part_of_which_nobody_knows_whether_it_is_new_counts_as_missing(

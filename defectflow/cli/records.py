@@ -32,6 +32,8 @@ log_app = typer.Typer(name="log", help="The store of inspections: is it as it wa
 StoreUrl = Annotated[str, typer.Option("--store", help="The store: a path, or postgresql://user:password@host/name.")]
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 RoleName = Literal["viewer", "operator", "engineer"]
+Since = Annotated[datetime | None, typer.Option(help="From this moment on, UTC.")]
+Until = Annotated[datetime | None, typer.Option(help="Before this moment, UTC.")]
 By = Annotated[str | None, typer.Option(help="Who does this, for the log; by default the system's user.")]
 
 
@@ -133,14 +135,14 @@ def verify_log(
 def export_log(
     store: StoreUrl,
     to: Annotated[Path, typer.Option("--out", help="The CSV file.")],
-    since: Annotated[datetime | None, typer.Option(help="From this moment on, UTC.")] = None,
-    until: Annotated[datetime | None, typer.Option(help="Before this moment, UTC.")] = None,
+    since: Since = None,
+    until: Until = None,
     part: Annotated[str | None, typer.Option(help="This part only.")] = None,
 ) -> None:
     """Write all inspections as one CSV file."""
     from defectflow.store import Query, Store
 
-    query = Query(since=_utc(since), until=_utc(until), part=part)
+    query = Query(since=utc(since), until=utc(until), part=part)
     partial = to.with_name(f"{to.name}.partial")
     with Store.open(store, begin=False) as opened, partial.open("w", encoding="utf-8", newline="") as stream:
         count = opened.history.export_csv(stream, query)
@@ -197,7 +199,7 @@ def show_drift(
     with Store.open(store, begin=False) as opened:
         course = drift(opened, open_bundle(bundle).card)
     out.print(course.sentence(), markup=False, highlight=False, soft_wrap=True)
-    begun = _utc(since)
+    begun = utc(since)
     if any(begun is None or alarm.at >= begun for alarm in course.standing):
         raise typer.Exit(DRIFTED)
 
@@ -222,5 +224,5 @@ def me(by: str | None) -> str:
         return "unknown"
 
 
-def _utc(moment: datetime | None) -> datetime | None:
+def utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC)

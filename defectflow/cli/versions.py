@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from defectflow.cli.console import BundlePath, err, out
-from defectflow.cli.records import By, StoreUrl, me
+from defectflow.cli.records import By, Since, StoreUrl, Until, me, utc
 
 versions_app = typer.Typer(
     name="versions", help="A bundle's calibrations: made from reviews, applied, rolled back.", no_args_is_help=True
@@ -60,9 +60,14 @@ def from_reviews(
     audit_only: Annotated[
         bool, typer.Option("--audit-only", help="Leave the earlier calibration parts out: production has moved.")
     ] = False,
+    since: Since = None,
+    until: Until = None,
     by: By = None,
 ) -> None:
-    """New thresholds from the audit parts answered good: which past verdicts would change? Then apply."""
+    """New thresholds from the audit parts answered good: which past verdicts would change? Then apply.
+
+    --since and --until bound when an audit part was first seen: what cannot be answered any more blocks no later part.
+    """
     from defectflow.runtime.bundle import open_bundle
     from defectflow.store import Store
     from defectflow.store.recalibration import apply as apply_proposal
@@ -76,6 +81,8 @@ def from_reviews(
             guarantee=guarantee,
             review_rate=review_rate,
             keep_earlier=not audit_only,
+            since=utc(since),
+            until=utc(until),
         )
         audit = proposal.audit
         _say(
@@ -126,7 +133,7 @@ def refit_manifest(
     store: StoreUrl,
     to: Annotated[Path, typer.Option("--out", help="The manifest (CSV), for fit.")],
 ) -> None:
-    """What to fit again on: the same sides as before, and parts of the grey band answered good, to train only."""
+    """What to fit again on: the same sides as before, and parts answered good that were not drawn, to train only."""
     from defectflow.dataset import find_pictures
     from defectflow.runtime.bundle import fitted_parts, open_bundle
     from defectflow.store import Store

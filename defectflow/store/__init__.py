@@ -11,7 +11,7 @@ The path of a row:
     reviews     a queue -> answers, who and when
     versions    calibrations and which of them holds
     users       who may do what
-    returning   answers -> new thresholds (preview, apply, roll back)
+    recalibration   answers -> new thresholds (preview, apply, roll back), and parts to train on
     drift       scores -> has production moved?
 
 Beneath them: schema (tables), chain (each row is bound to the one before), database (SQLite or PostgreSQL, one writer

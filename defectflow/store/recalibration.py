@@ -2,8 +2,9 @@
 
 Reviews are a biased sample: people are asked about what the model finds unusual. So only parts of the *audit sample*,
 drawn whatever their score, join the calibration, and only those answered good. Where too many of them lack an answer,
-the missing ones may be the unusual ones, and recalibration refuses. Answers about the grey band may train a re-fit
-(`training_parts`), never calibrate; and no part does both.
+the missing ones may be the unusual ones, and recalibration refuses. Answers about all other parts, whether the grey
+band was asked about or somebody contradicted a verdict, may train a re-fit (`training_parts`), never calibrate; and no
+part does both.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class AuditTally:
     skipped: int
     unanswered: int
     unreadable: int
-    """Parts with a picture that could not be read; they count as unanswered."""
+    """Answered good, but a picture of them could not be read (`PartInspection.unread`): they count as unanswered."""
     uncounted: int
     """Answered good, but nobody knows whether they are new, or one part; they count as unanswered, too."""
     left_out: tuple[tuple[str, str], ...]
@@ -114,8 +115,10 @@ def propose(
 
     What is not given stays as the bundle has it (where a person chose its thresholds, as it was once wanted); a review
     rate below the rate is raised to it. Without `keep_earlier`, the audit parts alone calibrate: for when production
-    has moved and the earlier parts are no longer like it. `since` and `until` bound when a part was first seen.
-    Nothing is changed anywhere. No picture is judged again: stored scores suffice.
+    has moved and the earlier parts are no longer like it. `since` and `until` bound when an audit part was first seen:
+    what can no longer be answered, say because its picture is gone, blocks no later part. (Name the time before looking
+    at scores: whoever tries many and takes the one that pleases has no promise.) Nothing is changed anywhere. No
+    picture is judged again: stored scores suffice.
 
     Raises NotCalibrated, and CalibrationError where the audit sample lacks answers, adds nothing, or is too small.
     """
@@ -134,8 +137,9 @@ def propose(
         raise CalibrationError(
             f"{audit.missing} of {audit.parts} audit parts have no answer ({audit.unanswered} waiting, {audit.skipped} "
             f"skipped, {audit.unreadable} unreadable, {audit.uncounted} answered good but uncountable): "
-            f"{audit.missing_share:.1%}, at most {limit:.0%} may. The missing ones may be the unusual ones; answer "
-            "them first."
+            f"{audit.missing_share:.1%}, at most {limit:.0%} may. The missing ones may be the unusual ones: answer "
+            "them first, inspect unreadable pictures again under the same name, or count only parts first seen since "
+            "a later day."
         )
     if not added:
         raise CalibrationError(
@@ -151,7 +155,7 @@ def propose(
         guarantee or usual_guarantee,
         max(usual_review_rate, rate) if review_rate is None else review_rate,
     )
-    digests = [str(picture.pixel_sha256) for part in added for picture in part.pictures]
+    digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
     return Proposal(bundle, proposed, audit, len(added), flips(parts, now, proposed.judge()))
 
@@ -188,19 +192,20 @@ def rejudged(part: PartInspection, calibration: Calibration) -> Word:
 def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[Path, ...]]]:
     """Parts that may join the training of a re-fit, with their pictures: answered good, and not of the audit sample.
 
-    Parts that calibrate or tune the bundle stay on their side, under whatever name their pictures came back. Parts
-    whose pictures are gone are left out.
+    Why somebody answered does not matter: of the grey band, or to contradict a verdict. Parts that calibrate or tune
+    the bundle stay on their side, under whatever name their pictures came back. Parts whose pictures are gone are left
+    out.
     """
     sides = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
     kept_apart = {digest for digest, side in fitted_digests(bundle).items() if side != "train"}
     kept_apart.update(bundle.card.added_digests)
     found = []
-    for part in store.reviews.parts(bundle.card.bundle_id, asked=True):
+    for part in store.reviews.parts(bundle.card.bundle_id):
         if part.audit or part.answer is not Answer.GOOD or sides.get(part.part, "train") != "train":
             continue
-        pictures = [store.picture(picture) for picture in part.pictures]
+        pictures = [store.picture(picture) for picture in part.judged]
         readable = tuple(dict.fromkeys(picture for picture in pictures if picture is not None))
-        if len(readable) < len({picture.sha256 for picture in part.pictures}):
+        if not readable or len(readable) < len({picture.sha256 for picture in part.judged}):
             continue
         with suppress(ImageError):  # unreadable by now: as if it were gone
             if kept_apart.isdisjoint(pixel_digest(read_raw(picture)) for picture in readable):
@@ -216,22 +221,22 @@ def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTall
     unreadable = uncounted = 0
     left_out, added = list[tuple[str, str]](), list[PartInspection]()
     for part in drawn:
-        if any(picture.score is None for picture in part.pictures):
-            unreadable += 1  # a part must not look better for its worst picture missing
-            continue
         counts[part.answer] += 1
         if part.answer is not Answer.GOOD:
             continue
-        digests = {picture.pixel_sha256 for picture in part.pictures}
+        digests = {picture.pixel_sha256 for picture in part.judged}
         if part.part in used_parts:
             left_out.append((part.part, f"used already ({used_parts[part.part]})"))
         elif digests & used:
             left_out.append((part.part, "the very picture was used already, in the fit or in a calibration"))
+        elif part.unread:
+            unreadable += 1
+            left_out.append((part.part, f"{part.unread[0]} could not be read, so its score is unknown"))
         elif None in digests:
             uncounted += 1  # whether a picture stayed at hand may depend on its verdict
             left_out.append((part.part, "its picture was not at hand, so nobody knows whether the fit has seen it"))
         elif bundle.card.parts_known != part.pictures[0].part_known and (
-            bundle.card.parts_known or len({picture.sha256 for picture in part.pictures}) > 1
+            bundle.card.parts_known or len({picture.sha256 for picture in part.judged}) > 1
         ):
             uncounted += int(part.pictures[0].part_known)  # several pictures: mostly rejected parts are looked at again
             left_out.append((part.part, "is not counted as the calibration counts: by part, or by picture"))
@@ -239,7 +244,7 @@ def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTall
             used |= {str(digest) for digest in digests}
             added.append(part)
     tally = AuditTally(
-        good=counts[Answer.GOOD] - uncounted,
+        good=counts[Answer.GOOD] - unreadable - uncounted,
         defective=counts[Answer.DEFECTIVE],
         not_this_part=counts[Answer.NOT_THIS_PART],
         skipped=counts[Answer.SKIP],
@@ -256,6 +261,6 @@ def _row(part: PartInspection) -> CalibrationPart:
     return CalibrationPart(
         part=part.part,
         score=None if score is None or not math.isfinite(score) else score,
-        peak=max(picture.peak or 0.0 for picture in part.pictures),
-        pictures=len({picture.sha256 for picture in part.pictures}),
+        peak=max(picture.peak or 0.0 for picture in part.judged),
+        pictures=len({picture.sha256 for picture in part.judged}),
     )

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
-from defectflow.runtime.card import Card
+from defectflow.runtime.card import CalibrationCard, Card
+from defectflow.runtime.image import SUFFIXES
 from defectflow.runtime.verdict import Region, Verdict
 
 Word = Literal["ok", "review", "defect", "invalid", "error"]
@@ -107,6 +108,11 @@ class Inspection:
         return self.decision == "invalid"
 
     @property
+    def unread(self) -> bool:
+        """A picture by its name, but unreadable: nobody knows its score. A stray note or Thumbs.db is no picture."""
+        return self.score is None and PurePath(self.file).suffix.lower() in SUFFIXES
+
+    @property
     def calibrated_score(self) -> float | None:
         """The score that calibration ranks; None where the picture could not be read."""
         return math.inf if self.gated else self.score
@@ -160,9 +166,30 @@ class PartInspection:
         return max((score for score in scores if score is not None), default=None)
 
     @property
+    def judged(self) -> tuple[Inspection, ...]:
+        """The pictures that have a score."""
+        return tuple(picture for picture in self.pictures if picture.score is not None)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Names of pictures that could not be read, and under which no picture of the part could be read either.
+
+        Calibration ranks a part's largest score, so a part must not look better for its worst picture missing: while
+        there are such names, its score is unknown. A picture of the same name settles it, since it shows the same
+        view: which of two looks at one view could be read depends on files and cables, not on the score, so the look
+        that was read stands for both. A picture of another name does not: it may show the part's better side.
+        """
+        read = {picture.file for picture in self.judged}
+        return tuple(dict.fromkeys(one.file for one in self.pictures if one.unread and one.file not in read))
+
+    @property
     def audit(self) -> bool:
-        """Drawn when it was first seen. Mostly rejected parts come back, so another rate must not draw them then."""
-        return self.pictures[0].audit
+        """Drawn when it was first judged. Mostly rejected parts come back, so another rate must not draw them then.
+
+        A part of which nothing could be read had no verdict, so the promise is not about it: it is never drawn. That
+        does not depend on its score, for it has none.
+        """
+        return next((picture.audit for picture in self.judged), False)
 
     @property
     def answer(self) -> Answer | None:
@@ -187,6 +214,16 @@ class CalibrationVersion:
     """The calibration_id that it was made from."""
     body: Mapping[str, Any]
     """The card's calibration part, whole: see `Card.calibrated`."""
+
+    @property
+    def calibration(self) -> CalibrationCard:
+        """The thresholds, and what they promise."""
+        return CalibrationCard.model_validate(self.body["calibration"])
+
+    @property
+    def parts(self) -> int:
+        """How many good parts they rest on."""
+        return len(self.body["calibration_parts"])
 
     def card(self, card: Card) -> Card:
         """The card with this version's calibration instead of its own."""

@@ -1,7 +1,8 @@
 """A queue -> answers. Who said what about which part, when, and what they took back.
 
 An answer is about a *part* as one model saw it. Two kinds of parts are asked about: the grey band (the model is unsure)
-and the audit sample (drawn whatever the score). Only the second kind says anything about good parts at large.
+and the audit sample (drawn whatever the score). Anybody may answer about any other part as well, say to contradict a
+verdict. Only the audit sample says anything about good parts at large.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from defectflow.store.database import Database
 from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamp, stamped_now
 
 _seen, _said = schema.inspections, schema.reviews
-LONGEST_COMMENT = 2000
+LONGEST_COMMENT, LONGEST_KIND = 2000, 200
 
 
 class Reviews:
@@ -85,6 +86,10 @@ class Reviews:
         with self._database.reading() as connection:
             return parts_of(connection, bundle_id, since=since, until=until, asked=asked)
 
+    def standing(self, bundle_id: str, part: str) -> Review | None:
+        """The answer about a part that stands now."""
+        return standing_answers(self.of_part(bundle_id, part)).get(part)
+
     def of_part(self, bundle_id: str, part: str) -> list[Review]:
         """All that was said about a part, oldest first, taken back or not."""
         wanted = select(_said).where(_said.c.bundle_id == bundle_id, _said.c.part == part).order_by(_said.c.id)
@@ -116,10 +121,9 @@ class Reviews:
         kind: str | None = None,
         comment: str | None = None,
     ) -> int:
-        if comment is not None and len(comment) > LONGEST_COMMENT:
-            raise StoreError(
-                f"the comment has {len(comment)} characters; at most {LONGEST_COMMENT} are kept: shorten it"
-            )
+        for name, text, most in (("comment", comment, LONGEST_COMMENT), ("kind of defect", kind, LONGEST_KIND)):
+            if text is not None and len(text) > most:
+                raise StoreError(f"the {name} has {len(text)} characters; at most {most} are kept: shorten it")
         with self._database.writing() as connection:
             of = select(_seen.c.bundle_id, _seen.c.part).where(_seen.c.id == inspection_id)
             row = connection.execute(of).mappings().first()

@@ -25,7 +25,7 @@ from defectflow.store.audit import AuditDraw
 from defectflow.store.database import Database
 from defectflow.store.history import History
 from defectflow.store.records import Inspection, Seen, stamped_now
-from defectflow.store.retention import retain
+from defectflow.store.retention import copy_file, copy_name, retain
 from defectflow.store.reviews import Reviews
 from defectflow.store.settings import StoreSettings
 from defectflow.store.users import Users
@@ -100,8 +100,8 @@ class Store:
                 # The path may show another picture by now, which would be answered in the first one's name.
                 return file if file.is_file() and file_digest(file) == inspection.sha256 else None
             case "copy", str(name):
-                file = self._copies(self.settings) / name
-                return file if file.is_file() else None
+                copy = copy_file(self._copies(self.settings), name)
+                return copy if copy is not None and copy.is_file() else None
         return None
 
     def kept_as(self, *, temporary: bool) -> Literal["path", "copy"] | None:
@@ -139,7 +139,8 @@ class Store:
             sha256 = file_digest(seen.picture)
         # Unnamed parts are told apart by their picture: another day's IMG_001.png is another part.
         part = seen.part or (f"picture {sha256[:16]}" if sha256 else seen.file)
-        audit = self._audit.draws(part, settings.review.audit_rate)
+        # What could not be read has no score, so that leaving it out keeps the draw independent of scores.
+        audit = isinstance(item, Verdict) and self._audit.draws(part, settings.review.audit_rate)
         kept, picture = self._keep(seen, sha256, settings)
         row: dict[str, Any] = {
             "file": seen.file,
@@ -178,7 +179,7 @@ class Store:
             return None, None
         if kept == "path":
             return "path", str(seen.picture.absolute())
-        name = f"{sha256[:2]}/{sha256}{seen.picture.suffix.lower()}"
+        name = copy_name(sha256, seen.picture)
         copy = self._copies(settings) / name
         if not copy.is_file():
             try:

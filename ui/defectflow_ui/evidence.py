@@ -22,9 +22,10 @@ class Evidence:
     audit_good: tuple[float, ...]
     """Answered good, of the audit sample: as good a witness as a calibration part."""
     other_good: tuple[float, ...]
-    """Answered good, but asked about for their score: shown, never counted."""
+    """Answered good, but chosen for their score: shown, never counted. Audit parts, too, while more of them lack an
+    answer than recalibration allows: until then, those answered first may be the false alarms that somebody saw."""
     defective: tuple[float, ...]
-    """Answered defective: those that somebody noticed."""
+    """Answered defective: those that somebody noticed, no fair sample."""
     highest_seen: float
     """The largest finite score of any part, answered or not; 0 where there is none."""
 
@@ -35,12 +36,15 @@ class Evidence:
         parts = store.reviews.parts(card.bundle_id)
         known = [*calibration, *(part.score for part in parts if part.score is not None)]
         audit, other, defective = list[float](), list[float](), list[float]()
+        drawn = [part.answer for part in parts if part.audit]
+        missing = sum(answer in (None, Answer.SKIP) for answer in drawn)
+        fair = missing <= store.settings.review.unanswered * len(drawn)
         for part in parts:
             if part.score is None or part.part in counted:
                 continue
             match part.answer:
                 case Answer.GOOD:
-                    (audit if part.audit else other).append(part.score)
+                    (audit if part.audit and fair and not part.unread else other).append(part.score)
                 case Answer.DEFECTIVE:
                     defective.append(part.score)
         highest = max((score for score in known if math.isfinite(score)), default=0.0)

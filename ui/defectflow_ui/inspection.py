@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -23,7 +23,8 @@ from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Arrived, Drop
 from defectflow_ui.words import inspect as words
 
-Record = Callable[[list[Seen]], object]
+Record = Callable[[list[Seen]], Sequence[int] | None]
+"""Writes pictures to the store: their numbers in it, or None where nothing is kept."""
 Order = Literal["worst", "best", "arrival", "name"]
 DECISIONS = ("ok", "review", "defect", "invalid", "error")
 TOGETHER = 16
@@ -46,6 +47,8 @@ class Judged:
     item: Verdict | ImageError
     thumbnail: str | None
     """Address of a small picture."""
+    recorded: int | None = None
+    """The inspection's number in the store; None where it is not kept, so that nobody can answer about it."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -196,11 +199,11 @@ class Inspection:
 
     def _keep(self, fresh: list[Judged]) -> None:
         """Record first: what is not in the store was not inspected."""
-        if fresh:
-            self._record([_seen(row) for row in fresh])
+        numbers = self._record([_seen(row) for row in fresh]) if fresh else None
         with self._lock:
             for place, row in enumerate(fresh):
-                fresh[place] = replace(row, number=len(self.rows))
+                recorded = None if numbers is None else numbers[place]
+                fresh[place] = replace(row, number=len(self.rows), recorded=recorded)
                 self.rows.append(fresh[place])
 
     def counts(self) -> Counter[str]:

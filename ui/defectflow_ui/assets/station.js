@@ -50,7 +50,11 @@
   const NAMES = {ArrowLeft: 'left', ArrowRight: 'right', ArrowUp: 'up', ArrowDown: 'down', Enter: 'enter', ' ': 'space',
     Escape: 'escape', '+': 'plus', '-': 'minus'};
   document.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (typing(event.target)) {  // out of the text, so that keys count again
+      if (event.key === 'Escape' || (event.key === 'Enter' && event.target.closest('.answering'))) event.target.blur();
+      return;
+    }
     if (event.key === '?') return showKeys();
     if (event.key === 'Escape') document.getElementById('station-keys')?.remove();
     if (event.key === 'D' && event.shiftKey) return switchTheme();
@@ -76,6 +80,9 @@
     box.addEventListener('click', () => box.remove());
     document.body.append(box);
   };
+
+  // Whoever clicks a tab wants its page: the arrow keys belong to that page, and not to the tabs any more.
+  document.addEventListener('click', (event) => { if (event.detail) event.target.closest?.('[role=tab]')?.blur(); });
 
   // ---- one place for clicks on what Python has written ------------------------------------------------------------
   document.addEventListener('click', (event) => {
@@ -312,6 +319,21 @@
       if (target && element.contains(target)) return trigger(name, {[name]: target.dataset[name]});
     }
   });
+  // An answer takes along what is written beside it, so that no comment goes with another part.
+  const answers = (element, trigger, name) => {
+    element.addEventListener('click', (event) => {
+      const button = event.target.closest('[data-answer]');
+      const written = (selector) => element.querySelector(selector)?.value || '';
+      if (button) trigger(name, {answer: button.dataset.answer, kind: written('[data-kind]'), comment: written('[data-comment]')});
+    });
+    // Gradio changes what differs and leaves a text that was typed where it is, also under the next part.
+    let about = '';
+    new MutationObserver(() => {
+      const now = element.querySelector('.answering')?.dataset.about || '';
+      if (now !== about) element.querySelectorAll('.answering input').forEach((input) => { input.value = ''; });
+      about = now;
+    }).observe(element, {childList: true, subtree: true, attributes: true, attributeFilter: ['data-about']});
+  };
   // Two <input type=date data-date=NAME> inside a gr.HTML become the event `name`: the moments, in UTC, at which the days
   // begin (since) and are over (until) where the browser is.
   const dates = (element, trigger, name) => {
@@ -335,5 +357,5 @@
     element.addEventListener('focusout', (event) => { if (!element.contains(event.relatedTarget)) tell(); });
     element.addEventListener('keydown', (event) => { if (event.key === 'Enter') tell(); });
   };
-  window.station = {dropZone, clicks, dates};
+  window.station = {dropZone, clicks, answers, dates};
 })();

@@ -15,6 +15,7 @@ from defectflow.runtime.tradeoff import Cheapest, Costs
 from defectflow.store import Role
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages import calibrate_view as view
+from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, notice
 from defectflow_ui.visitors import Visitor
@@ -127,7 +128,7 @@ def build(station: Station) -> None:
             review_rate: work.asked[1],
             promised: view.problem(words.uncalibrated) if bundle.card.calibration is None else "",
             cost: "",
-            versions: view.versions(station.store.versions.all(bundle.card.bundle_id), bundle.card),
+            versions: listed(station.store.versions.all(bundle.card.bundle_id), bundle.card, may=True),
             **shown(work),
         }
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from defectflow.runtime.card import Card
 from defectflow.runtime.tradeoff import Estimate, Point
-from defectflow.store import CalibrationVersion
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.theme import empty, tip
 from defectflow_ui.words import calibrate as words
@@ -132,30 +131,3 @@ def _band(point: Point) -> str:
 
 def _share(estimate: Estimate) -> str:
     return words.share(estimate.count, estimate.of, estimate.interval)
-
-
-def versions(found: Sequence[CalibrationVersion], card: Card) -> str:
-    """Newest first, each with what it rests on and a way back to it."""
-    if not found:
-        return f"<p class='quiet'>{words.versions_none}</p>"
-    rows = []
-    for version in found:
-        calibration = version.card(card).calibration
-        assert calibration is not None  # the store takes no other
-        basis = (
-            words.estimated
-            if calibration.guarantee == "estimate"
-            else f"{words.promised} {100 * calibration.rate:.4g}%"
-        )
-        if version.calibration_id == card.calibration_id:
-            use = f'<span class="badge small ok"><b>✓</b> {words.in_use}</span>'
-        else:
-            use = (
-                f'<button type="button" class="chip" data-version="{version.calibration_id}">{words.use_again}</button>'
-            )
-        rows.append(
-            f"<tr><th>{html.escape(version.name)}</th><td>{version.at:%Y-%m-%d %H:%M}</td>"
-            f"<td>{html.escape(version.by)}</td><td>{basis}, {calibration.threshold.value:.3f}</td>"
-            f"<td>{html.escape(version.reason)}</td><td>{use}</td></tr>"
-        )
-    return f"<table class='figures versions'>{''.join(rows)}</table>"

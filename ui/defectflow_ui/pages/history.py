@@ -11,9 +11,10 @@ from typing import Any, get_args
 import gradio as gr
 
 from defectflow.errors import DataError, StoreError
-from defectflow.store import Query, Role, YieldCount
+from defectflow.store import Inspection, Query, Role, YieldCount
 from defectflow.store.history import Every
 from defectflow.store.records import Word
+from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.inspect_view import download
@@ -29,8 +30,6 @@ DATES = "history.dates"
 """What the browser said of the two dates: moments as ISO 8601, UTC."""
 EXPORT = "history.export"
 PAGE = 50
-LARGEST = 2**63
-"""What a database takes for a row's number."""
 SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 HOURLY = timedelta(days=2)
 """Spans up to this one are counted by the hour."""
@@ -80,6 +79,7 @@ def build(station: Station) -> None:
                 elem_id="history-story",
                 events=clicks("thresholds"),
             )
+            answers = answering.answer_block("history-answers")
             drifting = block(elem_id="history-drift")
             check = gr.Button(words.drift_check, size="sm", elem_id="history-check-drift")
     asked = [period, decision, file, part, model]
@@ -172,13 +172,23 @@ def build(station: Station) -> None:
         visitor.tab[FIRST] = int(visitor.tab.get(FIRST, 0)) + (PAGE if forwards else -PAGE)
         return page(visitor, query(visitor, *values))
 
+    def story(visitor: Visitor, item: Inspection, note: str = "") -> Updates:
+        """All about the part as the model of this inspection saw it, and the answer about that."""
+        return {
+            told: view.story(station, visitor, station.store.history.story(item.part, bundle_id=item.bundle_id)),
+            answers: answering.bar(station, visitor, item, page="history", note=note),
+        }
+
     @station.handler(Role.VIEWER)
-    def tell(visitor: Visitor) -> str:
-        number = visitor.number("inspection")
-        item = station.store.history.get(number) if number is not None and 0 < number < LARGEST else None
+    def tell(visitor: Visitor) -> Updates:
+        item = answering.find(station, visitor.number("inspection"))
         if item is None:
             raise StoreError(words.nothing)
-        return view.story(station, visitor, station.store.history.story(item.part, bundle_id=item.bundle_id))
+        return story(visitor, item)
+
+    @station.handler(Role.OPERATOR)
+    def answer(visitor: Visitor) -> Updates:
+        return story(visitor, *answering.take(station, visitor))
 
     @station.handler(Role.VIEWER)
     def export(visitor: Visitor, *values: Any) -> str:
@@ -212,7 +222,8 @@ def build(station: Station) -> None:
     period.input(choose_period, inputs=asked, outputs=[*shown, between], **quiet)
     dates.dates(choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **quiet)
     listed.turn(turn, inputs=asked, outputs=listed, **quiet)
-    listed.inspection(tell, outputs=told, **quiet)
+    listed.inspection(tell, outputs=[told, answers], **quiet)
+    answers.answer(answer, outputs=[told, answers], trigger_mode="multiple", **quiet)
     told.thresholds(choose_thresholds, inputs=asked, outputs=[*shown, model], **quiet)
     as_csv.click(export, inputs=asked, outputs=csv_link, show_progress="minimal", **private)
     check.click(check_drift, outputs=drifting, **private)

@@ -9,7 +9,7 @@ from defectflow.runtime.image import read_image
 from defectflow.store import Inspection, YieldCount
 from defectflow.store.history import Story
 from defectflow.store.records import Word
-from defectflow_ui.pages.review_view import said
+from defectflow_ui.pages.answering import said
 from defectflow_ui.pictures import jpeg, thumbnail
 from defectflow_ui.station import Station
 from defectflow_ui.theme import badge, empty, moment

@@ -11,6 +11,7 @@ import gradio as gr
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role, Seen
 from defectflow_ui.inspection import TILES, Inspection, Order
+from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
@@ -54,6 +55,7 @@ def build(station: Station) -> None:
             gallery = block(elem_id="gallery", events=clicks("number", "more"))
         with gr.Column(scale=6, min_width=440):
             part = block(elem_id="part", events=clicks("step"))
+            answers = answering.answer_block("inspect-answers")
 
     def overview(inspection: Inspection) -> Updates:
         return {
@@ -63,8 +65,18 @@ def build(station: Station) -> None:
             flips: view.flips(inspection),
         }
 
-    def whole(inspection: Inspection) -> Updates:
-        return overview(inspection) | {part: view.part(inspection)}
+    def chosen(visitor: Visitor, inspection: Inspection, note: str = "") -> Updates:
+        """The part and its answers, always together: a key must not fall on a part that is no longer shown."""
+        row = inspection.find(inspection.chosen)
+        if row is None:
+            return {part: view.part(inspection), answers: ""}
+        about = answering.find(station, row.recorded)
+        said = "" if about is None else answering.said(station.store.reviews.of_part(about.bundle_id, about.part))
+        bar = answering.bar(station, visitor, about, page="inspect", note=note)
+        return {part: view.part(inspection) + said, answers: bar}
+
+    def whole(visitor: Visitor, inspection: Inspection) -> Updates:
+        return overview(inspection) | chosen(visitor, inspection)
 
     def nothing() -> Updates:
         return {gallery: pictures.nothing_yet(), part: view.nothing_chosen()}
@@ -92,8 +104,8 @@ def build(station: Station) -> None:
             before.close()
             notice = words.other_calibration(len(before.rows)) if before.rows else None
 
-        def record(seen: list[Seen]) -> None:
-            station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
+        def record(seen: list[Seen]) -> list[int]:
+            return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
 
         visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
         inspection.notice = notice
@@ -126,7 +138,7 @@ def build(station: Station) -> None:
                 if fresh and inspection.chosen != shown:
                     shown = inspection.chosen
                     yield overview(inspection) | {download: ""}  # the verdict first: its details take a moment to draw
-                    yield {part: view.part(inspection)}
+                    yield chosen(visitor, inspection)
                 elif fresh and monotonic() - shown_at > SHOWN_EVERY_S:
                     shown_at = monotonic()
                     yield overview(inspection)
@@ -138,7 +150,7 @@ def build(station: Station) -> None:
     def ended(visitor: Visitor, inspection: Inspection) -> Updates:
         if visitor.tab.get(INSPECTION) is not inspection:  # cleared meanwhile
             return {status: gr.skip()}
-        return whole(inspection) | {asking: gr.Column(visible=True), what_if: slider(inspection)}
+        return whole(visitor, inspection) | {asking: gr.Column(visible=True), what_if: slider(inspection)}
 
     @station.handler(Role.OPERATOR)
     def stop(visitor: Visitor) -> str:
@@ -150,7 +162,7 @@ def build(station: Station) -> None:
     def choose(visitor: Visitor) -> Updates:
         inspection = current(visitor)
         inspection.chosen = visitor.number("number")
-        return {part: view.part(inspection)}  # its tile is marked in the browser
+        return chosen(visitor, inspection)  # its tile is marked in the browser
 
     @station.handler(Role.OPERATOR)
     def step(visitor: Visitor) -> Updates:
@@ -158,7 +170,12 @@ def build(station: Station) -> None:
         tiles = inspection.tiles
         inspection.step(1 if visitor.number("step") == 1 else -1)
         grown = {gallery: pictures.gallery(inspection)} if inspection.tiles > tiles else {}
-        return {part: view.part(inspection)} | grown
+        return chosen(visitor, inspection) | grown
+
+    @station.handler(Role.OPERATOR)
+    def answer(visitor: Visitor) -> Updates:
+        _, note = answering.take(station, visitor)
+        return chosen(visitor, current(visitor), note)
 
     @station.handler(Role.OPERATOR)
     def show_more(visitor: Visitor) -> str:
@@ -183,14 +200,14 @@ def build(station: Station) -> None:
     def ask(visitor: Visitor, threshold: float) -> Updates:
         inspection = current(visitor)
         inspection.what_if = float(threshold)
-        return whole(inspection)
+        return whole(visitor, inspection)
 
     @station.handler(Role.OPERATOR)
     def stop_asking(visitor: Visitor) -> Updates:
         inspection = current(visitor)
         inspection.what_if = None
         inspection.only = None if inspection.only == "flip" else inspection.only
-        return whole(inspection) | {what_if: slider(inspection)}
+        return whole(visitor, inspection) | {what_if: slider(inspection)}
 
     @station.handler(Role.OPERATOR)
     def export_table(visitor: Visitor) -> str:
@@ -215,20 +232,21 @@ def build(station: Station) -> None:
         current(visitor).close()
         del visitor.tab[INSPECTION]
         return {
-            **dict.fromkeys((status, counts, flips, download), ""),
+            **dict.fromkeys((status, counts, flips, download, answers), ""),
             **nothing(),
             asking: gr.Column(visible=False),
         }
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    seen = [status, counts, gallery, flips, part]
+    seen = [status, counts, gallery, flips, part, answers]
     station.on_open(open_page, outputs=[zone, gallery, part])
     # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
     zone.dropped(judge, outputs=[*seen, asking, what_if, download], trigger_mode="multiple", **quiet)
     status.stop(stop, outputs=status, **quiet)
-    gallery.number(choose, outputs=part, **quiet)
+    gallery.number(choose, outputs=[part, answers], **quiet)
     gallery.more(show_more, outputs=gallery, **quiet)
-    part.step(step, outputs=[part, gallery], **quiet)
+    part.step(step, outputs=[part, answers, gallery], **quiet)
+    answers.answer(answer, outputs=[part, answers], trigger_mode="multiple", **quiet)
     counts.only(filter_by, outputs=seen, **quiet)
     order.input(sort_by, inputs=order, outputs=seen, **quiet)
     what_if.input(ask, inputs=what_if, outputs=seen, trigger_mode="always_last", **quiet)

@@ -97,15 +97,18 @@ def part(inspection: Inspection) -> str:
     )
 
 
-def viewer(layers: tuple[str, str], width_px: int, height_px: int) -> str:
-    """A picture and the same with heat and outlines, one over the other; blended and zoomed in the browser."""
+def viewer(layers: Sequence[str], width_px: int, height_px: int) -> str:
+    """A picture, and over it, if given, the same with heat and outlines; blended and zoomed in the browser."""
     ratio = f"{width_px} / {height_px}"
-    return (
-        f'<div class="viewer" style="aspect-ratio: {ratio}" title="{words.zoom}"><div class="layers">'
-        f'<img src="{layers[0]}" alt="" draggable="false"><img class="over" src="{layers[1]}" alt="" draggable="false">'
-        '</div></div><div class="viewer-bar">'
+    plain, *marked = (f'<img src="{address}" alt="" draggable="false">' for address in layers)
+    over = "".join(picture.replace("<img", '<img class="over"') for picture in marked)
+    blend = (
         f'<span>{words.original}</span><input type="range" min="0" max="100" value="70" data-blend '
         f'aria-label="{words.original} – {words.marked}"><span>{words.marked}</span>'
+    )
+    return (
+        f'<div class="viewer" style="aspect-ratio: {ratio}" title="{words.zoom}"><div class="layers">'
+        f'{plain}{over}</div></div><div class="viewer-bar">{blend if over else ""}'
         f'<button type="button" data-do="zoom-out" data-key="minus" aria-label="{words.zoom_out}">−</button>'
         f'<button type="button" data-do="zoom-in" data-key="plus" aria-label="{words.zoom_in}">+</button>'
         f'<button type="button" data-do="zoom-reset" data-key="0">{words.fit}</button></div>'

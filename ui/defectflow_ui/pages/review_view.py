@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +13,9 @@ from defectflow.runtime import Verdict
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.image import read_image
 from defectflow.runtime.overlay import overlay
-from defectflow.store import Answer, CalibrationVersion, Inspection, PartInspection, Review
+from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal
+from defectflow_ui.pages.answering import said
 from defectflow_ui.pages.inspect_view import viewer
 from defectflow_ui.pictures import Pixels, jpeg, large, thumbnail
 from defectflow_ui.station import Station
@@ -22,76 +25,117 @@ from defectflow_ui.words import review as words
 
 UPCOMING = 12
 MOST_FLIPS = 60
-KEYS = {Answer.GOOD: "g", Answer.DEFECTIVE: "d", Answer.NOT_THIS_PART: "n", Answer.SKIP: "s"}
+THUMBNAILS = "review.thumbnails"
+"""The tab's addresses of thumbnails, by inspection; None where the picture is gone."""
+
+
+def blind(part: PartInspection) -> bool:
+    """Whether the part is asked about only since it was drawn by lot. Its answer may calibrate, so nothing that the
+    model says is shown before: it would sway the witness."""
+    return part.audit and part.decision != "review"
+
+
+def shots(part: PartInspection) -> list[Inspection]:
+    """The part's pictures, each once, in order."""
+    return list({picture.sha256 or picture.file: picture for picture in reversed(part.pictures)}.values())[::-1]
+
+
+def shown(part: PartInspection, chosen: int | None) -> Inspection:
+    """The picture to show large: the chosen one; or the worst, but for a blind answer the first."""
+    first = next(iter(part.judged), part.worst) if blind(part) else part.worst
+    return next((shot for shot in shots(part) if shot.id == chosen), first)
 
 
 def queue(station: Station, visitor: Visitor, parts: Sequence[PartInspection], chosen: str | None) -> str:
     """How many wait, and the next ones as thumbnails to choose from."""
     audit = sum(part.audit for part in parts)
     tiles = "".join(_tile(station, visitor, part, chosen) for part in parts[:UPCOMING])
-    keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
-    return (
-        f'<p role="status"><b>{words.waiting(audit, len(parts) - audit)}</b></p><div class="gallery">{tiles}</div>'
-        f"<div data-keys-help hidden>{keys}</div>"
-    )
+    return f'<p role="status"><b>{words.waiting(audit, len(parts) - audit)}</b></p><div class="gallery">{tiles}</div>'
 
 
 def _tile(station: Station, visitor: Visitor, part: PartInspection, chosen: str | None) -> str:
-    worst = part.worst
-    score = "" if worst.score is None else f"{worst.score:.2f}"
+    picture = shown(part, None)
+    said = "" if blind(part) else badge(part.decision, small=True) + _score(picture)
     return (
-        f'<button type="button" class="tile {part.decision}" data-part="{html.escape(part.part)}" '
-        f'aria-pressed="{"true" if part.part == chosen else "false"}" title="{html.escape(worst.file)}">'
-        f"{_small(station, visitor, worst)}{badge(part.decision, small=True)}"
-        f'<span class="score">{score}</span><span class="name"><bdi>{html.escape(worst.file)}</bdi></span></button>'
+        f'<button type="button" class="tile" data-part="{html.escape(part.part)}" '
+        f'aria-pressed="{"true" if part.part == chosen else "false"}" title="{html.escape(picture.file)}">'
+        f"{_small(station, visitor, picture)}{said}"
+        f'<span class="name"><bdi>{html.escape(picture.file)}</bdi></span></button>'
     )
 
 
+def _score(picture: Inspection) -> str:
+    return "" if picture.score is None else f'<span class="score">{picture.score:.2f}</span>'
+
+
 def _small(station: Station, visitor: Visitor, inspection: Inspection) -> str:
-    file = station.store.picture(inspection)
-    if file is None:
-        return '<span class="no-picture">–</span>'
-    address = visitor.shelf.put(lambda: jpeg(thumbnail(read_image(file))), "image/jpeg")
-    return f'<img src="{address}" alt="" loading="lazy">'
+    """A thumbnail. Each file is found and checked once for a tab, not once for each key that is pressed."""
+    found: dict[int, str | None] = visitor.tab.setdefault(THUMBNAILS, {})
+    if inspection.id not in found:
+        file = station.store.picture(inspection)
+        found[inspection.id] = None
+        if file is not None:
+            found[inspection.id] = visitor.shelf.put(lambda: jpeg(thumbnail(read_image(file))), "image/jpeg")
+    address = found[inspection.id]
+    return '<span class="no-picture">–</span>' if address is None else f'<img src="{address}" alt="" loading="lazy">'
 
 
-def part(station: Station, visitor: Visitor, part: PartInspection | None, *, skipped: bool) -> str:
-    """The part to answer for: its worst picture, large, why it is asked about, and what was said before."""
+def part(
+    station: Station, visitor: Visitor, part: PartInspection | None, chosen: int | None = None, *, skipped: bool
+) -> str:
+    """The part to answer for: one picture large, all of them small, why it is asked about, what was said before."""
     if part is None:
         title, what = (
             (words.nothing_skipped, words.nothing_skipped_do) if skipped else (words.nothing, words.nothing_do)
         )
         return empty(title, what)
-    worst = part.worst
+    picture, unseen = shown(part, chosen), blind(part)
     why = tip(words.audit, words.audit_tip) if part.audit else tip(words.grey, words.grey_tip)
-    file = station.store.picture(worst)
-    shown = f'<p class="problem">{words.no_picture}</p>' if file is None else _picture(station, visitor, worst, file)
-    score = "" if worst.score is None else words.score(worst.score, worst.threshold)
-    name = html.escape(part.part) if worst.part_known else ""  # a picture's number tells a reader nothing
+    file = station.store.picture(picture)
+    large = (
+        f'<p class="problem">{html.escape(picture.error or words.no_picture)}</p>'
+        if file is None
+        else _picture(station, visitor, picture, file, marked=not unseen)
+    )
+    score = "" if picture.score is None or unseen else words.score(picture.score, picture.threshold)
+    name = html.escape(part.part) if picture.part_known else ""  # a picture's number tells a reader nothing
+    facts = " · ".join(fact for fact in (name, moment(picture.at), score) if fact)
+    unread = f'<p class="warn">{html.escape(words.unread.format(names=", ".join(part.unread)))}</p>'
+    keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
     return (
-        f'<div class="part" data-reviewed="{html.escape(part.part)}"><div class="part-head">{badge(part.decision)}'
-        f'<b class="name">{html.escape(worst.file)}</b><span>{why}</span></div>{shown}'
-        f'<p class="quiet">{name} {moment(worst.at)} · {score}</p>'
-        f"{said(station.store.reviews.of_part(part.bundle_id, part.part))}</div>"
+        f'<div class="part" data-reviewed="{html.escape(part.part)}"><div class="part-head">'
+        f'{"" if unseen else badge(part.decision)}<b class="name">{html.escape(picture.file)}</b><span>{why}</span>'
+        f"</div>{large}{_shots(station, visitor, part, picture)}"
+        f'<p class="quiet">{facts}</p>{f"<p>{words.blind}</p>" if unseen else ""}{unread if part.unread else ""}'
+        f"{said(station.store.reviews.of_part(part.bundle_id, part.part))}<div data-keys-help hidden>{keys}</div></div>"
     )
 
 
-def answers(part: PartInspection | None, *, may: bool) -> str:
-    """A button per answer; each carries the number of what is shown, so that the answer is about nothing else."""
-    if not may:
-        return empty(words.may_not, words.may_not_do)
-    buttons = "".join(
-        f'<button type="button" class="link-button" data-answer="{part.worst.id} {answer.value}" data-key="{key}">'
-        f"{words.buttons[answer]} <kbd>{key.upper()}</kbd></button>"
-        for answer, key in KEYS.items()
-        if part is not None
+def _shots(station: Station, visitor: Visitor, part: PartInspection, chosen: Inspection) -> str:
+    """All pictures of the part, to choose the large one from; nothing where there is only one."""
+    found = shots(part)
+    if len(found) < 2:
+        return ""
+    place = next(place for place, shot in enumerate(found) if shot.id == chosen.id)
+
+    def step(by: int, key: str, arrow: str) -> str:
+        to = found[(place + by) % len(found)].id
+        return f'<button type="button" class="link-button" data-shot="{to}" data-key="{key}">{arrow}</button>'
+
+    tiles = "".join(
+        f'<button type="button" class="tile" data-shot="{shot.id}" title="{html.escape(shot.file)}" '
+        f'aria-pressed="{"true" if shot.id == chosen.id else "false"}">{_small(station, visitor, shot)}'
+        f"{'' if blind(part) else _score(shot)}</button>"
+        for shot in found
     )
-    undo = f'<button type="button" class="link-button" data-undo="1" data-key="u">{words.undo} <kbd>U</kbd></button>'
-    return f'<div class="chips answers">{buttons}{undo}</div>'
+    return (
+        f'<div class="views" role="group" aria-label="{words.shots}">{step(-1, "left", "←")}{tiles}'
+        f"{step(1, 'right', '→')}</div>"
+    )
 
 
-def _picture(station: Station, visitor: Visitor, inspection: Inspection, file: Path) -> str:
-    """The picture; where its model is the active one, with heat and outlines as well."""
+def _picture(station: Station, visitor: Visitor, inspection: Inspection, file: Path, *, marked: bool) -> str:
+    """The picture; where it may be marked and its model is the active one, with heat and outlines as well."""
     bundle = active(station)
     full_scale = None if bundle is None else bundle.card.image.full_scale
 
@@ -102,10 +146,31 @@ def _picture(station: Station, visitor: Visitor, inspection: Inspection, file: P
         (item,) = station.bundles.inspector().inspect([file])
         return jpeg(overlay(original(), item) if isinstance(item, Verdict) else original())
 
-    plain = visitor.shelf.put(lambda: jpeg(original()), "image/jpeg")
-    same_model = bundle is not None and bundle.card.bundle_id == inspection.bundle_id
-    heat = visitor.shelf.put(drawn, "image/jpeg") if same_model else plain
-    return viewer((plain, heat), inspection.width_px or 1, inspection.height_px or 1)
+    layers = [visitor.shelf.put(lambda: jpeg(original()), "image/jpeg")]
+    if marked and bundle is not None and bundle.card.bundle_id == inspection.bundle_id:
+        layers.append(visitor.shelf.put(drawn, "image/jpeg"))
+    return viewer(layers, inspection.width_px or 1, inspection.height_px or 1)
+
+
+def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> str:
+    """What the model makes of the part that was answered just now, where that was not shown before."""
+    part = next((part for part in parts if answered is not None and part.part == answered.part), None)
+    if part is None or not blind(part) or part.answer in (None, Answer.SKIP):
+        return ""
+    return f'<p class="quiet">{words.model_said} {badge(part.decision, small=True)} {_score(part.worst)}</p>'
+
+
+def drawn(parts: Sequence[PartInspection], allowed: float) -> str:
+    """What is still missing before the answers may set thresholds. `parts`: all that people are asked about."""
+    sample = [part for part in parts if part.audit]
+    if not sample:
+        return ""
+    answers = Counter(part.answer for part in sample)
+    unread = sum(part.answer is Answer.GOOD and bool(part.unread) for part in sample)
+    missing = answers[None] + answers[Answer.SKIP] + unread
+    needed = max(0, missing - math.floor(allowed * len(sample) + 1e-9))
+    told = words.drawn(len(sample), answers[None], answers[Answer.SKIP], unread, allowed, needed)
+    return f'<p class="{"warn" if needed else "said"}">{told}</p>'
 
 
 def active(station: Station) -> Bundle | None:
@@ -113,23 +178,6 @@ def active(station: Station) -> Bundle | None:
         return station.bundles.active()
     except DefectFlowError:
         return None
-
-
-def said(reviews: Sequence[Review]) -> str:
-    """What people said about a part, oldest first; what was taken back is struck out."""
-    undone = {review.undoes for review in reviews}
-    lines = []
-    for review in reviews:
-        if review.undoes is not None:
-            continue
-        what = " · ".join(
-            html.escape(piece)
-            for piece in (review.answer and words.answers[review.answer], review.kind, review.comment)
-            if piece
-        )
-        what = f"<s>{what}</s>" if review.id in undone else what
-        lines.append(f"<li>{moment(review.at)} {html.escape(review.by)}: {what}</li>")
-    return f"<h4>{words.said_before}</h4><ul>{''.join(lines)}</ul>" if lines else ""
 
 
 def proposal(station: Station, visitor: Visitor, made: Proposal) -> str:
@@ -153,28 +201,3 @@ def proposal(station: Station, visitor: Visitor, made: Proposal) -> str:
         f'</p><ul class="warn">{left_out}</ul><ul>{sentences}</ul><h4>{title}</h4><div class="gallery">{tiles}</div>'
         f"{more}</div>"
     )
-
-
-def versions(bundle: Bundle, found: Sequence[CalibrationVersion], *, may: bool) -> str:
-    """All calibrations of the bundle, newest first, each with the way back to it."""
-    if not found:
-        return f'<p class="quiet">{words.versions_none}</p>'
-    head = "".join(f"<th>{name}</th>" for name in words.versions_head)
-    rows = []
-    for version in found:
-        calibration = version.card(bundle.card).judge()
-        holds = version.calibration_id == bundle.card.calibration_id
-        back = f'<button type="button" class="link-button" data-version="{version.id}">{words.roll_back}</button>'
-        cells = (
-            f'<span class="badge ok small"><b>✓</b> {words.active}</span>' if holds else "",
-            html.escape(version.name),
-            f"{version.at:%Y-%m-%d %H:%M}",
-            html.escape(version.by),
-            str(calibration.parts),
-            words.estimate if calibration.guarantee == "estimate" else f"{100 * calibration.rate:g}%",
-            f"{calibration.threshold.value:.3f}",
-            html.escape(version.reason),
-            back if may and not holds else "",
-        )
-        rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    return f'<table class="facts"><tr>{head}</tr>{"".join(rows)}</table>'

@@ -11,7 +11,7 @@ engineers_only = "For engineers"
 engineers_only_do = "A threshold decides what the station calls defective, so changing it needs the role 'engineer'."
 legend = {
     "good": "good: calibration and audit parts",
-    "other": "answered good, asked about for their score (not counted)",
+    "other": "answered good, but no fair sample (not counted)",
     "defective": "answered defective",
 }
 legend_tips = {
@@ -37,7 +37,8 @@ guarantees = (("on average", "expected"), ("with 95% confidence", "confident"))
 estimate = "Counted on past parts: estimates, which promise nothing"
 estimate_note = (
     "The intervals (95%) are those of a threshold named beforehand: whoever picks the best-looking one must expect "
-    "somewhat worse. Defects that nobody noticed are not among the defective parts, so more may escape."
+    "somewhat worse. Defective parts are those that somebody answered about, which is no fair sample: defects that "
+    "nobody noticed are missing, so more may escape; where people mostly contradict wrong verdicts, fewer may."
 )
 threshold = "Threshold: defective above"
 threshold_info = "A score says how unlike the good parts a picture is; it has no unit."
@@ -76,11 +77,6 @@ reason = "Reason"
 use = "Use it, and this model, from now on"
 save_button = "Save"
 versions = "Versions"
-versions_none = "No version saved yet. The first one is noted when this model is first put to work or changed."
-use_again = "Use again"
-in_use = "in use"
-promised = "promise"
-estimated = "estimate"
 reason_again = "put back on the page Calibrate"
 nothing_drafted = "type a rate or move a threshold first; there is nothing new to save"
 changed_meanwhile = "somebody has changed this model's thresholds meanwhile; reload the page, and look again"

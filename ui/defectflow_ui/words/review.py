@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 tab = "Review"
-buttons = {"good": "Good", "defective": "Defective", "not this part": "Not this part", "skip": "Skip"}
-undo = "Undo"
-kind = "Kind of defect"
-kind_info = "Choose one or type a new one; goes with Defective."
-comment = "Comment"
-comment_info = "Goes with the answer, if there is one."
 skipped = "Show those that were skipped"
-may_not = "You may look, but not answer"
-may_not_do = "Answering needs the role operator. Ask whoever manages users at your site."
 no_bundle = "No model to review for"
 nothing = "Nothing is waiting for you"
 nothing_do = "Parts in the grey band, and a few that are drawn by lot, appear here once they have been inspected."
@@ -24,20 +16,17 @@ audit_tip = (
 )
 grey = "grey band"
 grey_tip = "More unusual than most good parts, but below the threshold. These answers may train the next model."
-no_picture = "The picture was not kept, or it is gone; see the store's setting 'pictures'."
-said_before = "Said about it"
-keys = (
-    ("G", "it is good"),
-    ("D", "it is defective"),
-    ("N", "it is not this part"),
-    ("S", "skip it for now"),
-    ("U", "take my last answer back"),
-    ("+ −", "zoom"),
+blind = "What the model makes of it is shown once you have answered, so that it does not sway you."
+no_picture = "The picture was not kept, or it is gone; answer with the part at hand, or skip it."
+unread = (
+    "{names}: could not be read. Inspect it again under the same name, or its part counts as unanswered, even where it "
+    "is good."
 )
-answered_already = "That part has its answer already; here is the next one."
+model_said = "The model says"
+shots = "Pictures of this part"
+keys = (("← →", "previous, next picture of the part"), ("+ −", "zoom"))
 undone = "Your last answer is taken back."
 nothing_to_undo = "You have no answer to take back."
-answers = {"good": "good", "defective": "defective", "not this part": "not this part", "skip": "skipped"}
 
 thresholds = "New thresholds from these answers"
 thresholds_about = (
@@ -47,6 +36,8 @@ thresholds_about = (
 rate = "Good parts that may be rejected (%)"
 audit_only = "Leave the earlier calibration parts out"
 audit_only_info = "For when production has moved, and the earlier parts are no longer like it."
+since = "Count parts first seen since (UTC)"
+since_info = "Empty: all. For when earlier parts cannot be answered any more."
 preview = "Preview"
 name = "Name of the new version"
 reason = "Reason"
@@ -57,12 +48,6 @@ no_preview = "Look at a preview first."
 flips = "Past parts that would be judged otherwise"
 no_flips = "No past part would be judged otherwise."
 versions = "Versions"
-versions_head = ("", "name", "made", "by", "parts", "rate", "threshold", "reason", "")
-versions_none = "The model's own calibration becomes the first version with its first inspection."
-active = "in use"
-estimate = "by eye"
-roll_back = "Roll back"
-no_version = "There is no such version any more; reload the page."
 
 
 def score(value: float, threshold: float | None) -> str:
@@ -73,8 +58,17 @@ def waiting(audit: int, grey: int) -> str:
     return f"{audit + grey} waiting: {audit} drawn by lot, {grey} in the grey band"
 
 
-def answered(part: str, answer: str) -> str:
-    return f"{part}: {answer}"
+def drawn(parts: int, waiting: int, skipped: int, unread: int, allowed: float, needed: int) -> str:
+    more = f"{needed} more answers are needed" if needed else "that is enough"
+    unreadable = f", {unread} answered good with an unreadable picture" if unread else ""
+    return (
+        f"{parts} parts drawn by lot: {waiting} unanswered, {skipped} skipped{unreadable}. At most {allowed:.0%} may "
+        f"lack an answer: {more}."
+    )
+
+
+def bad_day(text: str) -> str:
+    return f"{text!r} is no day; write it like 2026-05-31, or leave it empty"
 
 
 def tally(good: int, defective: int, foreign: int, missing: int, parts: int) -> str:

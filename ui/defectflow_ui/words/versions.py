@@ -1,0 +1,13 @@
+"""Words of the table of calibration versions, which Calibrate and Review share."""
+
+from __future__ import annotations
+
+head = ("version", "made", "basis", "threshold", "reason", "")
+none = "No version saved yet. The first one is noted when this model is first put to work or changed."
+in_use = "in use"
+use_again = "Use again"
+estimate = "estimate"
+
+
+def promise(rate: float, parts: int) -> str:
+    return f"promise {100 * rate:.4g}%, {parts} parts"
