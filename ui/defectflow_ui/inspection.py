@@ -26,6 +26,7 @@ from defectflow.runtime.reference import References
 from defectflow.scoring import as_csv, flatten, row_of
 from defectflow.store import Seen
 from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
+from defectflow_ui.scratch import prefix
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Arrived, Drop
 
@@ -93,7 +94,7 @@ class Inspection:
         self._shelf = shelf
         self._record = record
         self._references: References | None = None
-        self._exports = tempfile.TemporaryDirectory(prefix="defectflow-export-")
+        self._exports = tempfile.TemporaryDirectory(prefix=prefix("export"))
         self._lock = Lock()
 
     @property

@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from defectflow.errors import ImageError
 from defectflow.runtime.image import SUFFIXES, size_px
+from defectflow_ui.scratch import prefix
 from defectflow_ui.settings import MIB, Limits
 from defectflow_ui.words import uploads as words
 
@@ -50,7 +51,7 @@ class Drop:
 
     def __init__(self, limits: Limits) -> None:
         self.token = secrets.token_urlsafe(18)
-        self.folder = Path(tempfile.mkdtemp(prefix="defectflow-drop-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix("drop")))
         self.expected = 0
         """How many files the browser announced; for progress only."""
         self._limits = limits
