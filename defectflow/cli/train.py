@@ -151,7 +151,7 @@ def evaluate(
     for sentence in (*evaluation.notes, *evaluation.guarantee):
         out.print(sentence, markup=False, highlight=False)
     if to_json is not None:
-        write_json(to_json, evaluation.to_json())
+        write_json(to_json, {**evaluation.to_json(), "seen_in_fit": len(fitted)})
 
 
 def pretrain(
