@@ -156,7 +156,7 @@ def test_an_upload_shows_how_far_it_is_and_can_be_stopped(browser: Any, station:
     held = list[Any]()
     page.route(re.compile(r"/drop/[^/]+\?.*late[12]"), lambda route: held.append(route))  # a slow network
     page.locator("#train-drop input[type=file]").set_input_files(files)
-    expect(page.locator("#train-arriving")).to_contain_text("Uploading: 1 pictures so far", timeout=30_000)
+    expect(page.locator("#train-arriving")).to_contain_text("Uploading: 1 picture so far", timeout=30_000)
     page.locator("#train-stop-upload").click()
     expect(page.locator("#train-arriving")).to_contain_text(
         "The upload was stopped; nothing of it is kept", timeout=30_000

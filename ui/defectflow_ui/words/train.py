@@ -168,7 +168,10 @@ def originals_gone(model: str, parts: int, folders: bool) -> str:
 
 
 def arriving(pictures: int, files: int, megabytes: float) -> str:
-    return f"Uploading: {pictures} pictures so far, {megabytes:.0f} MB of {files} file{'s' if files != 1 else ''}"
+    here, of = (
+        f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((pictures, "picture"), (files, "file"))
+    )
+    return f"Uploading: {here} so far, {megabytes:.0f} MB, of {of}"
 
 
 def training(name: str) -> str:
