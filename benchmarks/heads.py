@@ -4,7 +4,7 @@
     DEFECTFLOW_DATA=... python benchmarks/heads.py --real       also every manifest in that folder
     python benchmarks/heads.py --budgets epoch recipe           one pass over the vectors, and the recipe's own steps
 
-`epoch` is as many vectors, in batches of 1,024, as level 1 has places in the good pictures outside the test set.
+`epoch` is as many vectors, in batches of 1,024, as the finest level has in the good pictures outside the test set.
 
 Per family and set: nats per dimension on tune parts (the mean over levels; higher is better), image and pixel AUROC,
 AUPRO, seconds to learn; per family: parameters, and microseconds to score one vector in torch and in ONNX Runtime.
@@ -32,11 +32,11 @@ from torch import Tensor, nn
 
 from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures
-from defectflow.embedding import CONDITION_WIDTH
+from defectflow.embedding import CONDITION_WIDTH, build_embedding
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.runtime.bundle import open_bundle
-from defectflow.settings import load_recipe
+from defectflow.settings import Recipe, load_recipe
 
 TIMED_WIDTH = 128
 """Width of the vectors whose scoring is timed: level 2 of resnet18."""
@@ -65,7 +65,8 @@ def main() -> None:
                     continue
                 overrides = [f"flow={{family: {family}{MORE_SETTINGS.get(family, '')}}}", *options.set]
                 if budget == "epoch":
-                    overrides += [f"training.batch={EPOCH_BATCH}", f"training.steps={_steps_of_an_epoch(source)}"]
+                    steps = _steps_of_an_epoch(source, load_recipe(options.recipe, options.set))
+                    overrides += [f"training.batch={EPOCH_BATCH}", f"training.steps={steps}"]
                 out = work / "models" / f"{family}_{name}_{budget}"
                 figures = fit_and_evaluate(load_recipe(options.recipe, overrides), source, out, cache)
                 training = open_bundle(out).card.training.values()
@@ -121,9 +122,10 @@ def _microseconds(score) -> float:
     return 1e6 * float(np.median(times)) / TIMED_VECTORS
 
 
-def _steps_of_an_epoch(source: Path) -> int:
+def _steps_of_an_epoch(source: Path, recipe: Recipe) -> int:
     pictures = sum(p.label == "good" and p.split != "test" for p in find_pictures(source))
-    return round(pictures * 64 * 64 / EPOCH_BATCH)
+    height, width, _ = build_embedding(recipe.image, recipe.embedding)[0].shapes[0]
+    return round(pictures * height * width / EPOCH_BATCH)
 
 
 def _options() -> argparse.Namespace:

@@ -27,7 +27,7 @@ Points = NDArray[np.float64]
 SHAPES = ("moons", "ring")
 MOON_NOISE, RING_NOISE, RING_RADIUS = 0.1, 0.2, 2.0
 TRAIN, TEST, BATCH = 20_000, 10_000, 1024
-LAYERS = {"planar": 32, "nice": 12, "realnvp": 12, "glow": 12, "maf": 8, "iaf": 8, "spline": 6}
+LAYERS = {"planar": 32, "nice": 12, "realnvp": 12, "glow": 12, "maf": 16, "iaf": 16, "spline": 6}
 
 
 def main() -> None:

@@ -29,12 +29,12 @@ class Embedding(nn.Module):
     Shapes: image (N, H, W, 3) uint8 RGB, any H and W -> one (N, h_l, w_l, D_l) per level.
     """
 
-    def __init__(self, backbone: Backbone, geometry: Geometry, size_px: int, neighbourhood: int) -> None:
+    def __init__(self, backbone: Backbone, geometry: Geometry, size_px: int, settings: EmbeddingSettings) -> None:
         super().__init__()
         self.backbone = backbone
         self.geometry = geometry
         self.size_px = size_px
-        self.neighbourhood = neighbourhood
+        self.neighbourhood, self.spacing_px = settings.neighbourhood, settings.spacing_px
         with torch.no_grad():
             shapes = [tuple(level.shape[1:]) for level in self.levels(torch.zeros(1, 3, size_px, size_px))]
         self.shapes: list[tuple[int, ...]] = shapes
@@ -45,9 +45,8 @@ class Embedding(nn.Module):
 
     def square(self, image: Tensor) -> Tensor:
         """Region of interest, aspect policy, antialiased resize: (N, H, W, 3) uint8 -> (N, 3, S, S), 0..255."""
-        x = image.permute(0, 3, 1, 2).to(torch.float32)
-        cut = self.geometry.cut(x.shape[2], x.shape[3])
-        x = x[:, :, cut.top : cut.bottom, cut.left : cut.right]
+        cut = self.geometry.cut(image.shape[1], image.shape[2])
+        x = image[:, cut.top : cut.bottom, cut.left : cut.right].permute(0, 3, 1, 2).to(torch.float32)
         height, width = x.shape[2], x.shape[3]
         match self.geometry.aspect:
             case "letterbox":
@@ -70,20 +69,20 @@ class Embedding(nn.Module):
         return self.averaged(self.backbone.forward(square))
 
     def averaged(self, features: list[Tensor]) -> list[Tensor]:
-        """Each place of the backbone's levels with its neighbours, (N, h_l, w_l, D_l) each."""
-        reach = self.neighbourhood // 2
-        if reach == 0:
-            return features
-        return [
-            F.avg_pool2d(
-                level.permute(0, 3, 1, 2),
-                self.neighbourhood,
-                stride=1,
-                padding=reach,
-                count_include_pad=False,
-            ).permute(0, 2, 3, 1)
-            for level in features
-        ]
+        """Places of the backbone's levels, each with its neighbours, (N, h_l, w_l, D_l) each.
+
+        Where not every place is kept, an average reaches to the next one that is, so that nothing goes unseen.
+        """
+        kept = []
+        for level in features:
+            step = max(1, self.spacing_px * level.shape[1] // self.size_px)
+            side = max(self.neighbourhood, step + 1 - step % 2)
+            if side > 1:
+                maps = level.permute(0, 3, 1, 2)
+                maps = F.avg_pool2d(maps, side, stride=step, padding=side // 2, count_include_pad=False)
+                level = maps.permute(0, 2, 3, 1)
+            kept.append(level)
+        return kept
 
 
 class Normalisation(nn.Module):
@@ -171,7 +170,7 @@ def build_embedding(image: ImageSettings, embedding: EmbeddingSettings) -> tuple
     backbone, unused = build_backbone(embedding, image.size)
     # Tiles are cut before they are embedded, region of interest and all.
     geometry = geometry_of(image) if image.tiling.tile is None else Geometry()
-    return Embedding(backbone, geometry, image.size, embedding.neighbourhood), unused
+    return Embedding(backbone, geometry, image.size, embedding), unused
 
 
 def position_condition(height: int, width: int, rectangle: Tensor = WHOLE) -> Tensor:

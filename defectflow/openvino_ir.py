@@ -7,15 +7,18 @@ out is compared with ONNX Runtime on every golden picture before it is saved.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from defectflow.errors import ExportError, ImageError, SettingsError
 from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.calibration import TOLERANCE
+from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import read_golden
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
+from defectflow.runtime.tensors import VERDICT_OUTPUTS
+from defectflow.runtime.verdict import Decision
 
 IR = "model.xml"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -59,23 +62,24 @@ def _put_filter(model: Any) -> None:
 
 
 def _compare(bundle: Bundle, compiled: Any) -> None:
-    """Every golden picture through both, one by one. Raises ExportError."""
+    """Every golden picture through both, one by one, by the certificate's rule. Raises ExportError."""
+    card = bundle.card
+    tally = Tally("OpenVINO", "golden", card, card.judge())
     files = [golden.file for golden in read_golden(bundle) if golden.record is not None]
     for file, given in zip(files, Inspector(bundle, batch=1).inspect(files), strict=True):
         if isinstance(given, ImageError):
             raise given
-        found = compiled({"image": read_image(file, full_scale=bundle.card.image.full_scale)[None]})
-        score, distance, decision = (found[name][0] for name in ("score", "distance", "decision"))
-        if given.gated:  # a foreign picture's score is huge, and means nothing but invalid
-            same = decision == given.decision
-        else:
-            same = (
-                abs(score - given.score) <= TOLERANCE * bundle.card.good_spread
-                and abs(distance - given.distance) <= TOLERANCE * given.distance_limit
-            )
-        if not same:
-            raise ExportError(
-                f"{file}: OpenVINO gives decision {decision} and score {score:.6g}, ONNX Runtime "
-                f"{given.decision.value} and {given.score:.6g} (the limit is {TOLERANCE:g} of the good scores' "
-                "spread); use model.onnx with ONNX Runtime, or another release of openvino"
-            )
+        found = compiled({"image": read_image(file, full_scale=card.image.full_scale)[None]})
+        seen = {name: found[name][0] for name in VERDICT_OUTPUTS}
+        item = replace(
+            given,
+            score=float(seen["score"]),
+            distance=float(seen["distance"]),
+            anomaly_map=seen["anomaly_map"],
+            decision=Decision(int(seen["decision"])),
+        )
+        tally.add(file.name, Reference.of(given), item, card.tolerance)
+    if problems := tally.problems(card.tolerance):
+        raise ExportError(
+            f"{bundle.path}: {problems[0]}; use model.onnx with ONNX Runtime, or another release of openvino"
+        )

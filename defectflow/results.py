@@ -64,6 +64,8 @@ class Run(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     bundle: str
+    runs_on: str = "CPU"
+    """The execution provider, and whether it ran model_core.onnx."""
     card: Card
     source: str
     started: str

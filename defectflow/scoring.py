@@ -85,6 +85,7 @@ def score_folder(
     pictures = [picture for picture in pictures if not _is_drawn(picture.path)]
     run = Run(
         bundle=str(inspector.bundle.path.resolve()),
+        runs_on=inspector.runs_on,
         card=inspector.card,
         source=str(_absolute(source if source.is_dir() else source.parent)),
         started=utc_now(),
@@ -205,6 +206,7 @@ def _continue(out: Path, run: Run, parts: dict[str, str]) -> tuple[Run, set[str]
         ("folder", earlier.source, run.source),
         ("bundle", earlier.card.bundle_id, run.card.bundle_id),
         ("calibration", earlier.card.calibration_id, run.card.calibration_id),
+        ("provider", earlier.runs_on, run.runs_on),
         ("choice of --scores-only", earlier.scores_only, run.scores_only),
         ("choice of --overlays", earlier.overlays, run.overlays),
         ("choice of --masks", earlier.masks, run.masks),

@@ -193,6 +193,27 @@ def test_calibrate_with_a_folder_of_defects(cli: Cli, uncalibrated_copy: Path, t
     assert "none of its 6 pictures is labelled good" in refused.err
 
 
+def test_what_runs_the_model_is_chosen_and_kept(cli: Cli, calibrated_swatch: Path, tmp_path: Path) -> None:
+    save(tmp_path / "good" / "a.png", swatch(7))
+    score = ("score", calibrated_swatch, tmp_path / "good", "--out")
+    assert cli(*score, tmp_path / "whole").code == DONE
+    assert cli(*score, tmp_path / "core", "--provider", "cpu", "--core").code == DONE
+    headers = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("whole", "core")]
+    assert [header["runs_on"] for header in headers] == ["CPU", "CPU, core"]
+    rows = [json.loads((tmp_path / name / "results.jsonl").read_text()) for name in ("whole", "core")]
+    assert rows[0]["decision"] == rows[1]["decision"]
+    other = cli(*score, tmp_path / "core", "--resume")
+    assert (other.code, "results of another provider (CPU, core, not CPU)" in other.err) == (WRONG_USE, True)
+    for absent in (
+        cli(*score, tmp_path / "cuda", "--provider", "cuda"),
+        cli("diff", calibrated_swatch, calibrated_swatch, "--images", tmp_path / "good", "--provider", "cuda"),
+        cli("ui", calibrated_swatch, "--provider", "cuda"),
+    ):
+        assert absent.code == WRONG_USE
+        assert "cuda is not in this ONNX Runtime" in absent.err
+    assert not (tmp_path / "cuda").exists()
+
+
 def test_exit_codes_of_score(cli: Cli, calibrated_swatch: Path, tmp_path: Path) -> None:
     good, mixed, broken = tmp_path / "good", tmp_path / "mixed", tmp_path / "broken"
     save(good / "a.png", swatch(7))

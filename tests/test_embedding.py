@@ -42,9 +42,14 @@ class Pixels(nn.Module):
         return [x]
 
 
-def embedding(aspect: Aspect = "stretch", rectangle=None, neighbourhood: int = 1) -> Embedding:
+def embedding(aspect: Aspect = "stretch", rectangle=None, neighbourhood: int = 1, spacing_px: int = 1) -> Embedding:
     backbone = Backbone(Pixels(), (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
-    return Embedding(backbone, Geometry(aspect, rectangle), SIDE_PX, neighbourhood)
+    return Embedding(
+        backbone,
+        Geometry(aspect, rectangle),
+        SIDE_PX,
+        EmbeddingSettings(neighbourhood=neighbourhood, spacing_px=spacing_px),
+    )
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -144,6 +149,21 @@ def test_each_place_is_averaged_with_the_neighbours_it_has(side: int) -> None:
             near = plain[:, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
             expected[:, y, x] = near.mean(axis=(1, 2))
     np.testing.assert_allclose(level, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("spacing_px", "side"), [(2, 3), (4, 5)])
+def test_fewer_places_see_as_much(spacing_px: int, side: int) -> None:
+    """Those that are kept are what they were, and each pixel still is in the average of one of them."""
+    pixels = torch.rand(1, 3, SIDE_PX, SIDE_PX)
+    every = embedding(neighbourhood=side).levels(pixels)[0]
+    kept = embedding(neighbourhood=3, spacing_px=spacing_px).levels(pixels)[0]
+    torch.testing.assert_close(kept, every[:, ::spacing_px, ::spacing_px])
+    assert spacing_px <= side
+
+
+def test_only_levels_that_are_finer_lose_places() -> None:
+    built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 2, 3), spacing_px=8))
+    assert built.shapes == [(12, 12, 64), (12, 12, 128), (6, 6, 256)]
 
 
 def test_shapes_are_those_of_the_levels() -> None:

@@ -30,7 +30,7 @@ from defectflow.runtime.graph import core_of
 from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.runtime.verdict import Measurement
-from defectflow.settings import load_recipe
+from defectflow.settings import EmbeddingSettings, load_recipe
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIZES = [(64, 64), (40, 33), (16, 16), (301, 203), (17, 200), (480, 640), (1000, 90)]
@@ -207,7 +207,9 @@ class Pixels(nn.Module):
 
 
 def test_the_graphs_resize_is_torchs_to_a_hundredth_of_a_grey_level() -> None:
-    embedding = Embedding(Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), Geometry("stretch"), 64, 1)
+    embedding = Embedding(
+        Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), Geometry("stretch"), 64, EmbeddingSettings(neighbourhood=1)
+    )
     sizes = {number: torch.export.Dim(name, min=1, max=30_000) for number, name in enumerate("NHW")}
     program = torch.onnx.export(
         Squares(embedding).eval(),

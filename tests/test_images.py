@@ -101,9 +101,10 @@ def test_health_check_and_scoring_under_the_containers_limits(
     results.mkdir()
     before, installed = digests(bundle_path), digests(line.parent)
     assert "Read-only" in confined(results, "touch", bundle_path / "new").stderr, "or the limits are none"
-    assert health_check(EDGE) == ["defectflow", "verify", "/bundle"]
-    healthy = confined(results, line / "defectflow", "verify", bundle_path)
+    command, *words = [bundle_path if word == "/bundle" else word for word in health_check(EDGE)]
+    healthy = confined(results, line / str(command), *words)
     assert healthy.returncode == 0, healthy.stderr
+    assert "Passed" in healthy.stdout
     pictures = sample / "test" / "good"
     scored = confined(results, line / "defectflow", "score", bundle_path, pictures, "--out", results / "monday")
     assert scored.returncode == 0, scored.stderr

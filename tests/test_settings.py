@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from defectflow.errors import SettingsError
-from defectflow.settings import GlowSettings, RealNVPSettings, Recipe, builtin_recipes, load_recipe, parse_recipe
+from defectflow.flow_settings import GlowSettings, RealNVPSettings
+from defectflow.settings import Recipe, builtin_recipes, load_recipe, parse_recipe
 
 BUILTIN = sorted(builtin_recipes())
 

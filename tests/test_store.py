@@ -17,7 +17,7 @@ from support import save, swatch
 
 from defectflow.errors import ImageError, SettingsError, StoreError
 from defectflow.runtime.image import pixel_digest, read_image_file, read_raw
-from defectflow.settings import override
+from defectflow.settings_tree import override
 from defectflow.store import Inspection, Query, Seen, Store, StoreSettings
 from defectflow.store.database import parse_url
 from defectflow.store.settings import ReviewSettings

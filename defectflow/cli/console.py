@@ -34,6 +34,11 @@ PartRegex = Annotated[
         help=r"Finds the part's name in a picture's path, e.g. '(part\d+)'. Pictures of one part stay together."
     ),
 ]
+Provider = Annotated[
+    str, typer.Option(help="Execution provider that runs the model: cpu, cuda, openvino, ... `verify` certifies it.")
+]
+Core = Annotated[bool, typer.Option("--core", help="Run model_core.onnx, for providers that cannot shrink pictures.")]
+Threads = Annotated[int, typer.Option(min=0, help="Threads of one inference; 0: all cores.")]
 ProgressFile = Annotated[
     Path | None,
     typer.Option("--progress", help="Also write progress to this file, for programs: one JSON object per line."),

@@ -8,7 +8,19 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from defectflow.cli.console import BundlePath, PartRegex, PublicKey, SignKey, err, out, progress_bars, show_failures
+from defectflow.cli.console import (
+    BundlePath,
+    Core,
+    PartRegex,
+    Provider,
+    PublicKey,
+    SignKey,
+    Threads,
+    err,
+    out,
+    progress_bars,
+    show_failures,
+)
 from defectflow.cli.records import recorder
 from defectflow.cli.release import sign_bundle
 
@@ -33,7 +45,9 @@ def score(
         bool, typer.Option("--fail-on-defect", help="Exit with 1 if any part is defective or invalid.")
     ] = False,
     public_key: PublicKey = None,
-    threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+    provider: Provider = "cpu",
+    core: Core = False,
+    threads: Threads = 0,
     store: Annotated[
         str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
     ] = None,
@@ -51,7 +65,7 @@ def score(
     opened = open_bundle(bundle)
     if public_key is not None:
         check_signature(opened, public_key)
-    inspector = Inspector(opened, threads=threads)
+    inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
     regex = part_regex or inspector.card.part_regex
     found = find_pictures(pictures, usual_part_regex=regex)
     unnamed = [picture for picture in found if regex and not picture.part_known]

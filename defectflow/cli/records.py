@@ -159,7 +159,7 @@ def log_settings(
     """Show what the store keeps and for how long, or change it."""
     import yaml
 
-    from defectflow.settings import override
+    from defectflow.settings_tree import override
     from defectflow.store import Store, StoreSettings
 
     with Store.open(store, begin=bool(change)) as opened:

@@ -9,7 +9,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import BundlePath, PublicKey, err, out, progress_bars, show_failures
+from defectflow.cli.console import (
+    BundlePath,
+    Core,
+    Provider,
+    PublicKey,
+    Threads,
+    err,
+    out,
+    progress_bars,
+    show_failures,
+)
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.runtime.bundle import Bundle
@@ -79,17 +89,22 @@ def verify(
             help="Largest difference of scores, in standard deviations of good ones. By default 0.001, for int8 0.02.",
         ),
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="For health checks: each golden picture once. Writes no certificate.")
+    ] = False,
     certificate: Annotated[
         Path | None, typer.Option(help="The certificate's file; by default BUNDLE.certificate.json.")
     ] = None,
     public_key: PublicKey = None,
     json: Json = False,
-    threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+    threads: Threads = 0,
 ) -> None:
     """Certify that a bundle is intact and gives the recorded verdicts on this machine.
 
     Exit codes: 0 it does, 1 it does not, 2 wrong use, or a damaged or forged bundle.
     """
+    if quick and certificate is not None:
+        raise typer.BadParameter("--quick writes no certificate; leave it or --certificate out")
     from defectflow.dataset import find_pictures
     from defectflow.runtime.bundle import open_bundle
     from defectflow.runtime.certificate import certificate_file
@@ -106,13 +121,15 @@ def verify(
             images=[] if images is None else [picture.path for picture in find_pictures(images)],
             tolerance=tolerance,
             threads=threads,
+            quick=quick,
             watch=watch,
         )
     if json:
         typer.echo(result.to_json(), nl=False)
     else:
         _show_certificate(result)
-    _write_certificate(result, certificate, certificate_file(opened))
+    if not quick:
+        _write_certificate(result, certificate, certificate_file(opened))
     if not result.passed:
         raise typer.Exit(FAILED)
 
@@ -142,7 +159,7 @@ def _show_certificate(result: Certificate) -> None:
             f"{row.largest_difference:.0e}",
             f"{row.mean_difference:.0e}",
             f"{row.map_correlation:.5f}",
-            f"{row.p95_ms:.0f}",
+            "-" if row.p95_ms is None else f"{row.p95_ms:.0f}",
         )
     out.print(table)
     out.print(
@@ -187,7 +204,9 @@ def diff(
         int | None, typer.Option(min=0, help="Exit with 1 if more verdicts change. By default any number may.")
     ] = None,
     json: Json = False,
-    threads: Annotated[int, typer.Option(help="Threads of one inference; 0: all cores.")] = 0,
+    provider: Provider = "cpu",
+    core: Core = False,
+    threads: Threads = 0,
 ) -> None:
     """List every picture whose verdict changes from one bundle to another.
 
@@ -197,7 +216,7 @@ def diff(
     from defectflow.runtime.difference import difference
     from defectflow.runtime.inspector import Inspector
 
-    before, after = Inspector(old, threads=threads), Inspector(new, threads=threads)
+    before, after = (Inspector(each, providers=[provider], threads=threads, core=core) for each in (old, new))
     pictures = [picture.path for picture in find_pictures(images)]
     with progress_bars() as watch:
         result = difference(before, after, pictures, watch)

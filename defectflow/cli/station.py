@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from defectflow.cli.console import err, out
+from defectflow.cli.console import Core, Provider, err, out
 
 
 def ui(
@@ -24,6 +24,8 @@ def ui(
     data: Annotated[
         Path | None, typer.Option(help="Folder below which engineers may choose pictures to learn from.")
     ] = None,
+    provider: Provider = "cpu",
+    core: Core = False,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM), to serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
 ) -> None:
@@ -33,7 +35,10 @@ def ui(
     from defectflow_ui.start import open_station
     from defectflow_ui.words import start as words
 
-    settings = Settings(bundles, host, port, store, data=data)
+    from defectflow.runtime.providers import find_providers
+
+    find_providers([provider])  # at the start, and not at the first picture
+    settings = Settings(bundles, host, port, store, data=data, provider=provider, core=core)
     app = build(open_station(settings))
     if not settings.local and tls_cert is None:
         err.print(words.plain_http, markup=False, highlight=False)

@@ -172,7 +172,7 @@ def pretrain(
     """
     from defectflow.learning import choose_device
     from defectflow.pretraining.pretrain import pretrain as run_pretrain
-    from defectflow.settings import load_pretraining
+    from defectflow.pretraining.settings import load_pretraining
 
     chosen = load_pretraining(recipe, settings)
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")

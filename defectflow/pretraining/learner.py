@@ -14,8 +14,9 @@ from defectflow.errors import TrainingError
 from defectflow.learning import Tensors, optimiser_tensors, restore_optimiser, set_learning_rate
 from defectflow.pretraining.drawing import Dice
 from defectflow.pretraining.objective import Descriptors, descriptor_loss
+from defectflow.pretraining.settings import DescriptorSettings
 from defectflow.pretraining.views import photographed, toned, warped
-from defectflow.settings import DescriptorSettings, LearningSettings
+from defectflow.settings import LearningSettings
 
 AVERAGE_FROM = 10
 """The running average forgets faster in the first steps, so that nothing of the start is left in it."""

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from defectflow.pretraining.drawing import Dice
+from defectflow.pretraining.settings import DescriptorSettings
 from defectflow.pretraining.views import same_places
-from defectflow.settings import DescriptorSettings
 
 
 class Descriptors(nn.Module):

@@ -25,10 +25,10 @@ from defectflow.errors import DataError, ImageError, SettingsError, TrainingErro
 from defectflow.learning import choose_device, load_checkpoint, save_checkpoint
 from defectflow.pretraining.drawing import Dice, draw
 from defectflow.pretraining.learner import Learner
+from defectflow.pretraining.settings import PretrainingRecipe
 from defectflow.pretraining.views import crops
 from defectflow.runtime.image import read_image
 from defectflow.runtime.progress import Progress, Watch, unwatched
-from defectflow.settings import PretrainingRecipe
 
 SHEET_PICTURES = 64
 """Pictures drawn at once."""

@@ -102,7 +102,21 @@ def check_file(bundle: Path, name: str, card: Card) -> None:
     file = bundle / name
     if not file.is_file():
         raise BundleError(f"{file}: is missing; {COPY_AGAIN}")
-    found = file_digest(file)
+    _check_digest(file, name, card, file_digest(file))
+
+
+def read_checked(bundle: Path, name: str, card: Card) -> bytes:
+    """A file's content, as `check_file` wants it: nobody can change it after the check."""
+    file = bundle / name
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise BundleError(f"{file}: is missing; {COPY_AGAIN}") from error
+    _check_digest(file, name, card, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _check_digest(file: Path, name: str, card: Card, found: str) -> None:
     if found != card.checksums.get(name):
         raise BundleError(
             f"{file}: is damaged or was altered (SHA-256 {found[:12]}..., the card says "

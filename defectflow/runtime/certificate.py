@@ -57,10 +57,14 @@ class Comparison(_Part):
     """Of scores, in standard deviations of the good scores."""
     mean_difference: float
     """In the same unit."""
+    largest_map_difference: float
+    """Of any place of an anomaly map, in the same unit."""
+    largest_distance_difference: float
+    """Of the distances that the gate compares, in shares of its limit."""
     map_correlation: float
     """Of anomaly maps; the lowest over the pictures."""
-    p95_ms: float
-    """From file to verdict, one picture at a time; 95% take at most this."""
+    p95_ms: float | None
+    """From file to verdict, one picture at a time; 95% take at most this. None: not timed."""
     flipped: tuple[str, ...]
     """The first of these pictures, by name."""
 

@@ -15,6 +15,8 @@ from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Comparison
 from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, is_gated
 
+MAP_TOLERANCE = 10
+"""A single place of a map may differ by so many times what a score, a mean over many places, may."""
 LISTED = 20
 """Flipped pictures that a comparison names, at most."""
 
@@ -49,6 +51,8 @@ class Tally:
     borderline: set[str] = field(default_factory=set)
     too_far: set[str] = field(default_factory=set)
     largest: float = 0.0
+    largest_on_map: float = 0.0
+    largest_distance: float = 0.0
     total: float = 0.0
     compared: int = 0
     correlation: float = 1.0
@@ -69,10 +73,15 @@ class Tally:
         gated = is_gated(was.distance, self.card.distance_limit)
         unit = max(self.card.good_spread, abs(was.score)) if gated else self.card.good_spread
         difference = abs(item.score - was.score) / unit
-        if not difference <= tolerance:  # also where it is not a number
+        on_map = float(np.abs(item.anomaly_map - was.anomaly_map).max()) / unit
+        distance = abs(item.distance - was.distance) / max(self.card.distance_limit, was.distance)
+        # Not "above the tolerance": what is not a number is too far, too.
+        if not (difference <= tolerance and on_map <= MAP_TOLERANCE * tolerance and distance <= tolerance):
             self.too_far.add(name)
-        # np.maximum and not max, which would overlook a score that is not a number.
+        # np.maximum and not max, which would overlook what is not a number.
         self.largest = float(np.maximum(self.largest, difference))
+        self.largest_on_map = float(np.maximum(self.largest_on_map, on_map))
+        self.largest_distance = float(np.maximum(self.largest_distance, distance))
         self.total += difference
         self.compared += 1
         self.correlation = float(np.minimum(self.correlation, _correlation(was.anomaly_map, item.anomaly_map)))
@@ -83,7 +92,7 @@ class Tally:
         elif len(possible) > 1:
             self.borderline.add(name)
 
-    def row(self, p95_ms: float) -> Comparison:
+    def row(self, p95_ms: float | None) -> Comparison:
         return Comparison(
             backend=self.backend,
             source=self.source,
@@ -93,6 +102,8 @@ class Tally:
             borderline=len(self.borderline.difference(self.flipped)),
             largest_difference=self.largest,
             mean_difference=self.total / self.compared if self.compared else 0.0,
+            largest_map_difference=self.largest_on_map,
+            largest_distance_difference=self.largest_distance,
             map_correlation=self.correlation,
             p95_ms=p95_ms,
             flipped=tuple(self.flipped)[:LISTED],
@@ -108,9 +119,11 @@ class Tally:
             said.append(f"{where}: the verdict flips on {', '.join([*self.flipped][:LISTED])}{more}{why}")
         elif self.too_far:
             said.append(
-                f"{where}: no verdict flips, but scores of {len(self.too_far)} pictures differ by up to "
-                f"{self.largest:.2g} standard deviations of the good scores, more than the tolerance of {tolerance:g}; "
-                "accept that with --tolerance, or choose other ways to run it with --provider and --core"
+                f"{where}: no verdict flips, but {len(self.too_far)} pictures differ by more than the tolerance of "
+                f"{tolerance:g} allows: scores by up to {self.largest:.2g} and maps by up to {self.largest_on_map:.2g} "
+                f"standard deviations of the good scores (maps may by {MAP_TOLERANCE} times the tolerance), distances "
+                f"by up to {self.largest_distance:.2g} of the gate's limit; accept that with --tolerance, or choose "
+                "other ways to run it with --provider and --core"
             )
         elif not self.compared:
             said.append(f"{where}: none of {len(self.pictures)} can be used, so nothing was compared; give others")

@@ -23,11 +23,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from defectflow.errors import BundleError, ImageError
-from defectflow.runtime.bundle import CORE, MODEL, Bundle, check_file, open_bundle
+from defectflow.runtime.bundle import CORE, MODEL, Bundle, open_bundle, read_checked
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image_file
-from defectflow.runtime.providers import CPU, check_runs_on, find_providers
+from defectflow.runtime.providers import CPU, OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.tiling import Tiling
@@ -70,16 +70,19 @@ class Inspector:
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
         if core and CORE not in self.card.checksums:
             raise BundleError(f"{self.bundle.path}: has no {CORE}; fit again, or run the whole graph")
-        if core or isinstance(bundle, Bundle):  # calibrated since it was opened, it would judge by other thresholds
-            check_file(self.bundle.path, CORE if core else MODEL, self.card)
-        model = self.bundle.core if core else self.bundle.model
+        model = CORE if core else MODEL
+        # What is checked is what runs: calibrated since it was opened, the file would judge by other thresholds.
+        content = read_checked(self.bundle.path, model, self.card)
+        how = [OPTIONS.get(name, {}) for name in wanted]
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=wanted)
+            self._session = onnxruntime.InferenceSession(content, options, providers=wanted, provider_options=how)
         except Exception as error:  # ONNX Runtime raises types of its own C++ side
-            raise BundleError(f"{model}: ONNX Runtime cannot load it: {error}") from error
+            raise BundleError(f"{self.bundle.path / model}: ONNX Runtime cannot load it: {error}") from error
         check_runs_on(self._session, wanted)
         self._batch = batch
         self._core = core
+        self.runs_on = ", ".join([*map(short_name, wanted), *(["core"] if core else [])])
+        """Its providers, and whether it runs model_core.onnx, in short: 'CPU', 'CUDA, core'."""
 
     @property
     def card(self) -> Card:

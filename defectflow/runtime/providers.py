@@ -16,6 +16,8 @@ CPU = "CPUExecutionProvider"
 _SUFFIX = "ExecutionProvider"
 _REMOTE = frozenset({"AzureExecutionProvider"})
 """In every build, but it sends pictures to a service: nothing for a line."""
+OPTIONS: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+"""What a provider is told so that it computes in float32: by default CUDA rounds factors to 10 bits on newer GPUs."""
 _BROUGHT_BY = {
     "CUDAExecutionProvider": "onnxruntime-gpu, with NVIDIA's driver, CUDA and cuDNN",
     "TensorrtExecutionProvider": "onnxruntime-gpu, with NVIDIA's driver, CUDA and TensorRT",
@@ -35,12 +37,17 @@ def present_providers() -> list[str]:
 
 
 def find_providers(names: Sequence[str]) -> list[str]:
-    """'cuda' or 'CUDAExecutionProvider' -> ONNX Runtime's name of it. Raises BundleError for one that is absent."""
+    """'cuda' or 'CUDAExecutionProvider' -> ONNX Runtime's name of it.
+
+    Raises BundleError for one that is absent, or that would send pictures away.
+    """
     built_in = onnxruntime.get_available_providers()
     by_short_name = {short_name(name).lower(): name for name in (*_BROUGHT_BY, *built_in)}
     found = []
     for given in names:
         name = by_short_name.get(short_name(given).lower(), given)
+        if name in _REMOTE:
+            raise BundleError(f"execution provider {given} sends pictures to a service; choose one of this machine's")
         if name not in built_in:
             here = ", ".join(short_name(present) for present in present_providers())
             raise BundleError(

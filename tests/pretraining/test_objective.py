@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from defectflow.pretraining.drawing import Dice
 from defectflow.pretraining.objective import Descriptors, descriptor_loss
-from defectflow.settings import DescriptorSettings
+from defectflow.pretraining.settings import DescriptorSettings
 
 CPU = torch.device("cpu")
 STAY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])

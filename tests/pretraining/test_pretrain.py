@@ -14,8 +14,9 @@ from support import DEFECTFLOW, run, swatches
 from defectflow.backbone import build_backbone
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.pretraining.pretrain import pretrain
+from defectflow.pretraining.settings import PretrainingRecipe, load_pretraining
 from defectflow.runtime.progress import Progress
-from defectflow.settings import EmbeddingSettings, PretrainingRecipe, load_pretraining
+from defectflow.settings import EmbeddingSettings
 
 TINY = (
     "levels=[1]",

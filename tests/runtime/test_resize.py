@@ -15,6 +15,7 @@ from defectflow.backbone import Backbone
 from defectflow.embedding import Embedding
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.resize import to_square
+from defectflow.settings import EmbeddingSettings
 
 SIZES = [(64, 64), (40, 33), (16, 16), (301, 203), (17, 200), (480, 640), (1000, 90), (65, 65), (31, 500), (777, 1024)]
 GEOMETRIES = {
@@ -41,7 +42,7 @@ class Squares(nn.Module):
 
 
 def embedding(geometry: Geometry) -> Embedding:
-    return Embedding(Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), geometry, 64, 1)
+    return Embedding(Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), geometry, 64, EmbeddingSettings(neighbourhood=1))
 
 
 def noise(height: int, width: int) -> np.ndarray:

@@ -16,9 +16,10 @@ from defectflow.errors import BundleError, ImageError
 from defectflow.golden import write_golden
 from defectflow.runtime import Inspector
 from defectflow.runtime import verify as verifying
-from defectflow.runtime.bundle import CARD, EXPECTED, Bundle, file_digest, open_bundle, save_bundle
+from defectflow.runtime.bundle import CARD, EXPECTED, GOLDEN_MAPS, Bundle, file_digest, open_bundle, save_bundle
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
+from defectflow.runtime.comparison import MAP_TOLERANCE
 from defectflow.runtime.golden import record_golden
 from defectflow.runtime.image import read_image
 from defectflow.runtime.providers import CPU, check_runs_on, find_providers
@@ -193,7 +194,8 @@ def test_another_score_than_recorded(bundle_copy: Path) -> None:
     assert not result.passed
     assert result.flips == 0
     assert result.comparisons[0].largest_difference == pytest.approx(2 * TOLERANCE, rel=0.1)
-    assert "no verdict flips, but scores of 1 pictures differ by up to 0.002" in result.problems[0]
+    assert "no verdict flips, but 1 pictures differ by more" in result.problems[0]
+    assert "scores by up to 0.002 and maps by up to 0 " in result.problems[0]
     assert "--tolerance" in result.problems[0]
     assert verified(bundle_copy, tolerance=3 * TOLERANCE).passed, "who says so may accept more"
 
@@ -206,6 +208,51 @@ def test_a_score_that_is_not_a_number_is_no_agreement(bundle_copy: Path) -> None
     result = verified(bundle_copy)
     assert not result.passed
     assert np.isnan(Certificate.model_validate_json(result.to_json()).comparisons[0].largest_difference)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("wrong", [1.5, float("nan")])
+def test_another_map_than_recorded(bundle_copy: Path, wrong: float) -> None:
+    """At one place outside the top fraction, where no score changes."""
+    card = open_bundle(bundle_copy).card
+    maps = np.load(bundle_copy / GOLDEN_MAPS)
+    lowest = np.unravel_index(maps[0].argmin(), maps[0].shape)
+    for much, passes in ((0.5, True), (wrong, False)):
+        spoiled = maps.copy()
+        spoiled[0][lowest] -= much * MAP_TOLERANCE * TOLERANCE * card.good_spread
+        np.save(bundle_copy / GOLDEN_MAPS, spoiled)
+        digests_now = card.checksums | {GOLDEN_MAPS: file_digest(bundle_copy / GOLDEN_MAPS)}
+        del digests_now[CARD]
+        save_bundle(bundle_copy, card.model_copy(update={"checksums": digests_now}))
+        result = verified(bundle_copy)
+        assert result.passed is passes
+        assert result.flips == 0
+        assert not result.comparisons[0].largest_map_difference <= 0.1 * MAP_TOLERANCE * TOLERANCE
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_distance_than_recorded(bundle_copy: Path) -> None:
+    """Far within the gate, where no verdict changes."""
+    limit = open_bundle(bundle_copy).card.distance_limit
+    distance = json.loads((bundle_copy / EXPECTED).read_text())["native-0.png"]["distance"]
+    remembering(bundle_copy, 0, distance=distance + 0.5 * TOLERANCE * limit)
+    assert verified(bundle_copy).passed
+    remembering(bundle_copy, 0, distance=distance + 2 * TOLERANCE * limit)
+    result = verified(bundle_copy)
+    assert (result.passed, result.flips) == (False, 0)
+    assert result.comparisons[0].largest_distance_difference == pytest.approx(2 * TOLERANCE, rel=0.1)
+    assert "distances by up to 0.002 of the gate's limit" in result.problems[0]
+
+
+def test_a_quick_look_is_no_less_strict(bundle_copy: Path) -> None:
+    result = verified(bundle_copy, quick=True, core=None)
+    assert result.passed
+    assert [(row.backend, row.pictures, row.p95_ms) for row in result.comparisons] == [
+        ("CPU", len(FORMS), None),
+        ("CPU, core", len(FORMS), None),
+    ]
+    remembering(bundle_copy, 0, distance=2 * open_bundle(bundle_copy).card.distance_limit)
+    assert verified(bundle_copy, quick=True).flips == 1
 
 
 @pytest.mark.usefixtures("quick")
@@ -355,6 +402,8 @@ def test_an_absent_provider_is_named_with_what_brings_it(bundle_path: Path) -> N
         verified(bundle_path, providers=["OpenVINOExecutionProvider"])
     with pytest.raises(BundleError, match=r"cdua is not .*known are CUDA, "):
         find_providers(["cdua"])
+    with pytest.raises(BundleError, match=r"azure sends pictures to a service"):
+        find_providers(["azure"])
     assert find_providers(["cpu", CPU]) == [CPU, CPU]
 
 

@@ -27,9 +27,10 @@ class Found:
 class Bundles:
     """The bundles of a folder. A name from the browser only ever selects among those that were found. Thread-safe."""
 
-    def __init__(self, folder: Path, versions: Versions) -> None:
+    def __init__(self, folder: Path, versions: Versions, provider: str = "cpu", core: bool = False) -> None:
         self.folder = folder
         self._versions = versions
+        self._provider, self._core = provider, core
         self._lock = Lock()
         self._opened: dict[Path, tuple[object, Found]] = {}
         self._inspector: tuple[object, Inspector] | None = None
@@ -76,7 +77,7 @@ class Bundles:
         state = _state(bundle.path)
         with self._lock:
             if self._inspector is None or self._inspector[0] != state:
-                self._inspector = (state, Inspector(bundle))
+                self._inspector = (state, Inspector(bundle, providers=[self._provider], core=self._core))
             return self._inspector[1]
 
     def _open(self, path: Path) -> Found:

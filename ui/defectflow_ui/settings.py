@@ -41,6 +41,10 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     data: Path | None = None
     """The folder below which pictures on this machine may be learned from; None: only uploads."""
+    provider: str = "cpu"
+    """What runs the model, see `defectflow.runtime.providers`."""
+    core: bool = False
+    """Whether it runs model_core.onnx."""
 
     @property
     def store(self) -> str:

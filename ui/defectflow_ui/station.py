@@ -36,7 +36,7 @@ class Station:
     """What the frame runs whenever the page is opened, and a page's tab chosen."""
 
     def __post_init__(self) -> None:
-        self.bundles = Bundles(self.settings.bundles, self.store.versions)
+        self.bundles = Bundles(self.settings.bundles, self.store.versions, self.settings.provider, self.settings.core)
         self.sessions = Sessions(self.settings.port)
 
     def role_of(self, session: Session) -> Role | None:

@@ -202,7 +202,7 @@ def _certificate(name: str, bundle: Bundle) -> str:
     head = "".join(f"<th>{name}</th>" for name in words.comparison_head)
     rows = "".join(
         f"<tr><td>{html.escape(row.backend)}</td><td>{row.pictures}</td><td>{row.flips}</td><td>{row.borderline}</td>"
-        f"<td>{row.largest_difference:.1e}</td><td>{row.p95_ms:.0f}</td></tr>"
+        f"<td>{row.largest_difference:.1e}</td><td>{'-' if row.p95_ms is None else f'{row.p95_ms:.0f}'}</td></tr>"
         for row in certificate.comparisons
     )
     return f"{said}{notes}<table class='regions'><tr>{head}</tr>{rows}</table>"

@@ -1,0 +1,116 @@
+"""One settings class per family of flows: `flow: {family: ...}` in a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from defectflow.settings_tree import Settings
+
+
+class _FlowSettings(Settings):
+    base: Literal["normal", "student_t"] = "normal"
+    """What the flow carries good vectors to; `student_t` learns how heavy the tails are."""
+    hidden: int = Field(128, ge=8, le=4096)
+    """Width of the networks inside."""
+
+
+class NiceSettings(_FlowSettings):
+    """Additive couplings and one scale for all (Dinh 2014): the Jacobian is the same everywhere."""
+
+    family: Literal["nice"] = "nice"
+    layers: int = Field(4, ge=1, le=64)
+    """Coupling layers per level."""
+
+
+class _ScalingSettings(_FlowSettings):
+    clamp: float = Field(2.0, gt=0, le=10)
+    """Largest |log scale| of one layer."""
+
+
+class GaussianSettings(_ScalingSettings):
+    """No flow: each place's mean and spread, on whitened vectors. What every flow has to beat."""
+
+    family: Literal["gaussian"] = "gaussian"
+
+
+class PlanarSettings(_ScalingSettings):
+    """Bends along one direction each (Rezende 2015). Cheap, weak."""
+
+    family: Literal["planar"] = "planar"
+    layers: int = Field(16, ge=1, le=256)
+    """Bends per level."""
+
+
+class _LayeredSettings(_ScalingSettings):
+    layers: int = Field(4, ge=1, le=64)
+    """Layers per level."""
+
+
+class RealNVPSettings(_LayeredSettings):
+    """Affine couplings with fixed permutations between them (Dinh 2016)."""
+
+    family: Literal["realnvp"] = "realnvp"
+
+
+class GlowSettings(_LayeredSettings):
+    """ActNorm, learned invertible mixing and affine couplings (Kingma 2018)."""
+
+    family: Literal["glow"] = "glow"
+
+
+class MAFSettings(_LayeredSettings):
+    """Masked autoregressive layers (Papamakarios 2017): scores in one pass, samples value by value."""
+
+    family: Literal["maf"] = "maf"
+
+
+class IAFSettings(_LayeredSettings):
+    """The inverse (Kingma 2016): samples in one pass, scores value by value, so it cannot be exported."""
+
+    family: Literal["iaf"] = "iaf"
+
+
+class SplineSettings(_LayeredSettings):
+    """Couplings through monotone rational-quadratic curves (Durkan 2019)."""
+
+    family: Literal["spline"] = "spline"
+    bins: int = Field(8, ge=2, le=64)
+    """Pieces of each curve."""
+    bound: float = Field(4.0, gt=0, le=100)
+    """Beyond this, in standard deviations of good vectors, a curve is the identity."""
+
+
+class ContinuousSettings(_ScalingSettings):
+    """A differential equation (Grathwohl 2018), scored with Runge-Kutta of fixed steps."""
+
+    family: Literal["cnf"] = "cnf"
+    steps: int = Field(8, ge=1, le=256)
+    """Runge-Kutta steps when scoring."""
+    objective: Literal["likelihood", "matching"] = "likelihood"
+    """`likelihood` solves the equation in every step of training; `matching` never does (Lipman 2022)."""
+    trace: Literal["exact", "gaussian", "rademacher"] = "exact"
+    """How training by likelihood finds the divergence: in closed form, or estimated (Hutchinson)."""
+    kinetic: float = Field(0.01, ge=0, le=100)
+    """Weight of the mean square velocity, which keeps paths short (Finlay 2020)."""
+    jacobian: float = Field(0.01, ge=0, le=100)
+    """Weight of the velocity's mean square derivative along a random direction, which keeps paths straight."""
+    tolerance: float = Field(1e-3, gt=0, le=0.1)
+    """Of the adaptive solver, in training."""
+    augmented: int = Field(0, ge=0, le=256)
+    """Dimensions of noise beside the vector's own (Dupont 2019): paths may cross; the likelihood becomes a bound."""
+
+
+FlowSettings = Annotated[
+    NiceSettings
+    | RealNVPSettings
+    | GlowSettings
+    | MAFSettings
+    | IAFSettings
+    | PlanarSettings
+    | SplineSettings
+    | ContinuousSettings
+    | GaussianSettings,
+    Field(discriminator="family"),
+]

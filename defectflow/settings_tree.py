@@ -1,0 +1,128 @@
+"""YAML and overrides -> a settings model, or a message: key path, value, limit and the nearest spelling."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from defectflow.errors import SettingsError
+
+_Tree = TypeVar("_Tree", bound=BaseModel)
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Settings(BaseModel):
+    """Frozen; a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def load(model: type[_Tree], name_or_path: str, builtin: dict[str, Path], overrides: list[str]) -> _Tree:
+    """Settings by the name of a built-in file or by path, with overrides such as `flow.layers=12`.
+
+    Raises SettingsError naming the file, the key's path, the value, what is allowed and the nearest spelling.
+    """
+    tree, source = _read_tree(name_or_path, builtin, overrides)
+    return validated(model, tree, source)
+
+
+def override(model: type[_Tree], tree: dict[str, Any], overrides: list[str]) -> _Tree:
+    """A tree of plain values with overrides such as `review.audit_rate=0.1` -> settings. Raises SettingsError."""
+    for change in overrides:
+        _apply_override(tree, change)
+    return validated(model, tree, " ".join(f"--set {change}" for change in overrides))
+
+
+def _read_tree(name_or_path: str, builtin: dict[str, Path], overrides: list[str]) -> tuple[dict[str, Any], str]:
+    """A recipe's settings as plain values, and where they come from, for messages."""
+    path = builtin.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        hint = _nearest(name_or_path, list(builtin))
+        raise SettingsError(f"recipe {name_or_path!r} is neither a file nor built in ({', '.join(builtin)}){hint}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: a recipe is a tree of settings, not {type(tree).__name__}")
+    for override in overrides:
+        _apply_override(tree, override)
+    return tree, " ".join([str(path), *(f"--set {override}" for override in overrides)])
+
+
+def validated(model: type[_Tree], tree: dict[str, Any], source: str) -> _Tree:
+    """A tree of plain values -> settings. Raises SettingsError with one line per problem."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(model, tree, problem) for problem in error.errors()]
+        raise SettingsError("\n".join([f"{source}: {len(lines)} setting(s) cannot be used", *lines])) from error
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one dotted key. The value is read as YAML, so `[1, 2]`, `null` and `0.5` mean what they say."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"--set {override!r} is not KEY=VALUE; for example --set flow.layers=12")
+    *parents, leaf = key.split(".")
+    node = tree
+    for parent in parents:
+        if node.get(parent) is None:
+            node[parent] = {}
+        child = node[parent]
+        if not isinstance(child, dict):
+            raise SettingsError(f"--set {override!r}: {parent!r} is a value, not a group of settings")
+        node = child
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {override!r}: {text!r} is not valid YAML: {error}") from error
+
+
+def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
+    """One pydantic problem -> path, value, limit and, for a misspelt key, the nearest spelling."""
+    location = [str(part) for part in problem["loc"]]
+    tag, members = _union(model, location[0]) if location else ("", {})
+    if members:
+        del location[1:2]  # pydantic puts the union's tag ("realnvp") into the path; the user never wrote it
+    path = ".".join(location)
+    value, kind = problem["input"], problem["type"]
+    if kind == "extra_forbidden":
+        allowed = _fields_beside(model, tree, location)
+        return f"  {path}: no such setting{_nearest(location[-1], allowed)}; allowed: {', '.join(allowed)}"
+    if kind == "union_tag_invalid":
+        allowed = sorted(members)
+        chosen = value.get(tag) if isinstance(value, dict) else value
+        return f"  {path}.{tag}: {chosen!r} is not one of {', '.join(allowed)}{_nearest(str(chosen), allowed)}"
+    if kind == "literal_error":
+        expected = problem["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"  {path}: {value!r} is not one of {', '.join(expected)}{_nearest(str(value), expected)}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"  {path}: {said}" if isinstance(value, dict) else f"  {path}: {value!r}: {said}"  # a group names its own
+
+
+def _union(model: type[BaseModel], name: str) -> tuple[str, dict[str, type[BaseModel]]]:
+    """Of a field that is one of several groups, told apart by a tag: the tag, and the groups by it. Else none."""
+    field = model.model_fields.get(name)
+    if field is None or not isinstance(field.discriminator, str):
+        return "", {}
+    tag = field.discriminator
+    return tag, {get_args(group.model_fields[tag].annotation)[0]: group for group in get_args(field.annotation)}
+
+
+def _fields_beside(model: Any, tree: dict[str, Any], location: list[str]) -> list[str]:
+    """The settings that may stand where the unknown key stands."""
+    for part in location[:-1]:
+        field = model.model_fields[part]
+        tag, members = _union(model, part)
+        model = members[tree[part].get(tag, getattr(field.default, tag))] if members else field.annotation
+    return list(model.model_fields)
+
+
+def _nearest(word: str, candidates: list[str]) -> str:
+    close = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
