@@ -120,8 +120,8 @@ def clock(moment: datetime) -> Iterator[None]:
 
     class Then(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return moment
+        def now(cls, tz: tzinfo | None = None) -> Then:
+            return cls.fromtimestamp(moment.timestamp(), tz)
 
     with mock.patch.object(records, "datetime", Then):
         yield
