@@ -26,6 +26,8 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PORT = 7899
 DROPPED = 24
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+HEIGHTS_PX = {"train": 1080}
+"""Where more than a screen is worth showing: a training and its evaluation."""
 SETTLED_MS = 2000
 """Pictures and charts are there by then."""
 
@@ -50,8 +52,10 @@ def main(to: Path) -> None:
             page.get_by_role("tab", name=tab).click()
             page.wait_for_timeout(SETTLED_MS)
             ready.get(tab.lower(), lambda _: None)(page)
+            page.set_viewport_size({"width": 1280, "height": HEIGHTS_PX.get(tab.lower(), 800)})
             page.wait_for_timeout(SETTLED_MS)
             shoot(page, to / f"ui-{tab.lower()}.png")
+        page.set_viewport_size({"width": 1280, "height": 800})
         page.get_by_role("tab", name=PAGES[0].words.tab).click()
         page.keyboard.press("Shift+D")
         page.wait_for_timeout(SETTLED_MS)
