@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +172,24 @@ def test_no_task(tmp_path: Path) -> None:
     assert tasks(tmp_path) == []
     with pytest.raises(DataError, match="holds no task"):
         open_task(tmp_path)
+
+
+@pytest.mark.parametrize(("more", "policy"), [(("--progress", "p.jsonl"), "PASSIVE"), ((), "None")])
+def test_a_command_that_is_followed_shares_the_cores(tmp_path: Path, more: tuple[str, ...], policy: str) -> None:
+    """Set before torch is imported, or it would not count."""
+    program = (
+        "import builtins, os, sys\n"
+        "from defectflow.cli import train\n"
+        "real = builtins.__import__\n"
+        "def watched(name, *rest, **more):\n"
+        "    if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY')); sys.exit()\n"
+        "    return real(name, *rest, **more)\n"
+        "builtins.__import__ = watched\n"
+        "from defectflow.cli.main import app\n"
+        f"app(['fit', 'good', '--out', 'made', *{more!r}])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == policy, done.stderr
