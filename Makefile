@@ -24,8 +24,7 @@ chromium:
 	    echo "no Chromium could be installed: the tests of the pages are skipped"
 
 screenshots: chromium $(VENV)/.test
-	test -d $(DEMO)/models || $(MAKE) demo
-	$(BIN)/python ui/screenshots.py $(DEMO)/models $(DEMO)/data/fabric/test
+	$(BIN)/python ui/screenshots.py
 
 test: $(VENV)/.test chromium postgresql
 	$(BIN)/python -m pytest -n auto

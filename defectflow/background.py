@@ -2,13 +2,15 @@
 
     task = start(new_folder(root), "Train bracket", [Step("fit", ("fit", "good/", "--out", ...))])
     task.status(), task.progress(), task.log(), task.cancel()
+    resume(task)    # one that was cut short, from its checkpoints
 
 Whoever asks need not be who has started it: all that is known of a task lies in its folder, and a supervisor process
 (`python -m defectflow.background FOLDER`) sees it through when the page, or the server, is gone.
 
     task.json         what to do                    state.json  how far it is; replaced, never written over
     progress.jsonl    what `--progress` writes      log.txt     what the commands print
-    cancel            somebody wants it to stop     work/       unfinished results; removed however a task ends
+    cancel            somebody wants it to stop     work/       unfinished results; gone once a task ends, but for
+                                                                checkpoints where it was cut short
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +46,7 @@ PATIENCE_S = 10.0
 """How long a command may take to end once it is asked to."""
 TASK, STATE, PROGRESS, LOG, CANCEL, WORK = "task.json", "state.json", "progress.jsonl", "log.txt", "cancel", "work"
 LOST = "It ended without a word: the machine was switched off, or the process was killed. Nothing half-made is left."
+RESUME = "--resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,13 @@ class Step:
     """A result to rename once the step is done: from below `work/` to where it may be seen, whole or not at all."""
     may_exit: tuple[int, ...] = (0,)
     """Exit codes that count as done."""
+    checkpoints: str | None = None
+    """A folder below `work/` from which the command goes on with --resume; kept where the step is cut short."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on from."""
+        return self.checkpoints is not None and Path(self.checkpoints).is_dir()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +112,18 @@ class Task:
         found = _read_status(self.folder)  # it may have written its last word in between
         if found.state == "running":
             _stop(found.processes)
-            found = _finish(self.folder, replace(found, state="ended", message=LOST))
+            found = _finish(self, replace(found, state="ended", message=LOST))
         return found
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it was cut short, and `resume` could go on with it."""
+        return self.status().state not in ("running", "done") and any(step.begun for step in self.steps)
+
+    def forget(self) -> None:
+        """Remove the checkpoints of a task that is over: nobody will go on with it."""
+        if self.status().state != "running":
+            shutil.rmtree(self.work, ignore_errors=True)
 
     def progress(self) -> list[Progress]:
         """The latest of each stage, in the order in which they began."""
@@ -111,7 +132,8 @@ class Task:
             for line in (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError, KeyError):  # the last line may be half-written
                     step = json.loads(line)
-                    latest[step["stage"]] = Progress(step["stage"], step["done"], step["total"], step["note"])
+                    keys = ("stage", "done", "total", "note", "detail")
+                    latest[step["stage"]] = Progress(*(step[key] for key in keys))
         return list(latest.values())
 
     def log(self, last: int = 20_000) -> str:
@@ -138,6 +160,26 @@ def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any]
     task = Task(folder, title, tuple(steps), utc_now(), notes or {})
     body = {key: value for key, value in asdict(task).items() if key != "folder"}
     _replace(folder / TASK, body)
+    _supervised(folder, "")
+    for old in tasks(folder.parent)[KEPT:]:
+        if old.status().state != "running":
+            shutil.rmtree(old.folder, ignore_errors=True)
+    return task
+
+
+def resume(task: Task) -> Task:
+    """Go on with a task that was cut short, from its checkpoints. Returns at once. Raises DataError without any."""
+    if not task.resumable:
+        raise DataError(f"{task.title}: there is nothing to go on from; start it anew")
+    step = task.status().step
+    for stale in (CANCEL, STATE):  # for a new state its supervisor waits
+        (task.folder / stale).unlink(missing_ok=True)
+    _supervised(task.folder, step)
+    return task
+
+
+def _supervised(folder: Path, step: str) -> None:
+    """Have a task seen through by a process of its own, from the step of this name on."""
     with (folder / LOG).open("ab") as log:
         supervisor = subprocess.Popen(
             [*PYTHON, "defectflow.background", str(folder)],
@@ -146,11 +188,7 @@ def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any]
             stderr=log,
             start_new_session=True,  # a Ctrl-C at the server is not meant for it
         )
-    _write_status(folder, Status("running", processes=(_identity(supervisor.pid),)))  # for this it waits
-    for old in tasks(folder.parent)[KEPT:]:
-        if old.status().state != "running":
-            shutil.rmtree(old.folder, ignore_errors=True)
-    return task
+    _write_status(folder, Status("running", step, processes=(_identity(supervisor.pid),)))  # for this it waits
 
 
 def tasks(root: Path) -> list[Task]:
@@ -167,7 +205,13 @@ def open_task(folder: Path) -> Task:
     try:
         body = json.loads((folder / TASK).read_text(encoding="utf-8"))
         steps = tuple(
-            Step(one["name"], tuple(one["arguments"]), one["publish"] and tuple(one["publish"]), tuple(one["may_exit"]))
+            Step(
+                one["name"],
+                tuple(one["arguments"]),
+                one["publish"] and tuple(one["publish"]),
+                tuple(one["may_exit"]),
+                one["checkpoints"],
+            )
             for one in body["steps"]
         )
         return Task(folder, body["title"], steps, body["started"], body["notes"])
@@ -181,27 +225,29 @@ def supervise(folder: Path) -> Status:
     until = time.monotonic() + PATIENCE_S
     while not (folder / STATE).exists() and time.monotonic() < until:  # else `start` would overwrite a later word
         time.sleep(LOOK_EVERY_S)
+    first = _read_status(folder).step
     status = Status("running", processes=(_identity(),))
-    for step in task.steps:
+    for step in dropwhile(lambda step: first not in ("", step.name), task.steps):
         status = replace(status, step=step.name)
         code = _run(folder, step, status)
         if (folder / CANCEL).exists():
-            return _finish(folder, replace(status, state="cancelled", code=code))
+            return _finish(task, replace(status, state="cancelled", code=code))
         if code not in step.may_exit:
-            return _finish(folder, replace(status, state="failed", code=code, message=_last_words(task.log())))
+            return _finish(task, replace(status, state="failed", code=code, message=_last_words(task.log())))
         if step.publish is not None:
             made, target = map(Path, step.publish)
             if target.exists():
                 message = f"{target}: appeared in the meantime, and is not replaced; choose another name"
-                return _finish(folder, replace(status, state="failed", code=code, message=message))
+                return _finish(task, replace(status, state="failed", code=code, message=message))
             made.rename(target)
         status = replace(status, code=code)
-    return _finish(folder, replace(status, state="done"))
+    return _finish(task, replace(status, state="done"))
 
 
 def _run(folder: Path, step: Step, status: Status) -> int:
     """The exit code of a step's command."""
-    command = [*PYTHON, "defectflow", *step.arguments, "--progress", str(folder / PROGRESS)]
+    going_on = (RESUME,) if step.begun else ()
+    command = [*PYTHON, "defectflow", *step.arguments, *going_on, "--progress", str(folder / PROGRESS)]
     with (folder / LOG).open("ab") as log:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     _write_status(folder, replace(status, processes=(*status.processes, _identity(child.pid))))
@@ -213,10 +259,14 @@ def _run(folder: Path, step: Step, status: Status) -> int:
             return child.wait()
 
 
-def _finish(folder: Path, status: Status) -> Status:
-    """The last word about a task: nothing unfinished stays."""
-    shutil.rmtree(folder / WORK, ignore_errors=True)
-    _write_status(folder, replace(status, processes=()))
+def _finish(task: Task, status: Status) -> Status:
+    """The last word about a task: nothing unfinished stays, but for what a task that was cut short can go on from."""
+    kept = [] if status.state == "done" else [Path(step.checkpoints) for step in task.steps if step.checkpoints]
+    for left in set(task.work.glob("*")).difference(kept):
+        shutil.rmtree(left, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not there, or checkpoints are in it
+        task.work.rmdir()
+    _write_status(task.folder, replace(status, processes=()))
     return status
 
 

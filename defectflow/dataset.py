@@ -6,11 +6,12 @@ part are alike: calibrated on siblings of training pictures, a threshold would p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal, cast, get_args
+
+import regex
 
 from defectflow.errors import DataError, SettingsError
 from defectflow.manifest import SUFFIXES as MANIFEST_SUFFIXES
@@ -22,6 +23,8 @@ Split = Literal["train", "tune", "calibration", "test"]
 
 MANIFEST = "manifest.csv"
 """A folder that holds a file of this name is read through it."""
+PATIENCE_S = 0.5
+"""How long a part regex may search in one name. Some expressions, like (a|aa)+$, take longer than a life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Picture:
     split: Split | None = None
     part_known: bool = field(default=False, compare=False)
     """Whether a part regex or a manifest's column named the part; else every picture is a part of its own."""
+    name: str = field(default="", compare=False)
+    """What people call it, as far as `find_pictures` knows: its path below the source, or a manifest's `name`."""
 
 
 def find_pictures(
@@ -49,13 +54,14 @@ def find_pictures(
     test/ folder; any other folder, searched with its subfolders. Hidden files and other suffixes are skipped.
 
     `label` is what the pictures of a plain folder, or of a manifest without a `label` column, are taken for.
-    `part_regex` is searched in each path relative to the source ("/" between folders); its first group, or
-    the whole match, names the part. Without it a manifest's `part`, else the relative path without suffix.
+    `part_regex` is searched in each picture's name: its path relative to the source ("/" between folders), or a
+    manifest's `name`. Its first group, or the whole match, names the part. Without it a manifest's `part`, else the
+    name without suffix.
 
     `usual_part_regex`, a bundle's own, stands in for it where nothing else names the parts; a path that it does
     not match names its own part.
 
-    Raises DataError (nothing found, or a faulty tree or manifest), SettingsError (a faulty `part_regex`).
+    Raises DataError (nothing found, or a faulty tree or manifest), SettingsError (a faulty or endless `part_regex`).
     """
     parts = _PartNames(_compile(part_regex or usual_part_regex), strict=part_regex is not None)
     if source.is_file():
@@ -78,7 +84,10 @@ def find_pictures(
 
 
 def part_of(name: str, part_regex: str | None) -> str | None:
-    """The part that a picture's name names, by a bundle's own expression; None where it does not tell."""
+    """The part that a picture's name names, by a bundle's own expression; None where it does not tell.
+
+    Raises SettingsError where the expression takes too long.
+    """
     part, known = _PartNames(_compile(part_regex), strict=False).of(name)
     return part if known else None
 
@@ -108,8 +117,9 @@ def _picture_files(folder: Path) -> list[Path]:
 
 
 def _unsorted_picture(path: Path, base: Path, label: Label | None, parts: _PartNames) -> Picture:
-    part, known = parts.of(path.relative_to(base).as_posix())
-    return Picture(path, part, label, _kind("", label), part_known=known)
+    name = path.relative_to(base).as_posix()
+    part, known = parts.of(name)
+    return Picture(path, part, label, _kind("", label), part_known=known, name=name)
 
 
 def _is_test_folder(folder: Path) -> bool:
@@ -132,39 +142,54 @@ def _tree_pictures(root: Path, split: Literal["train", "test"], parts: _PartName
         masks = [mask_folder / f"{path.stem}{end}" for end in ("_mask.png", ".png")]
         mask = next((mask for mask in masks if mask.is_file()), None)
         part, known = parts.of(relative.as_posix())
-        yield Picture(path, part, label, kind, mask, split, known)
+        yield Picture(path, part, label, kind, mask, split, known, relative.as_posix())
 
 
-def _compile(part_regex: str | None) -> re.Pattern[str] | None:
+def _compile(part_regex: str | None) -> regex.Pattern[str] | None:
     try:
-        return None if part_regex is None else re.compile(part_regex)
-    except re.error as error:
+        return None if part_regex is None else regex.compile(part_regex)
+    except regex.error as error:
         raise SettingsError(f"part regex {part_regex!r} is not a regular expression: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class _PartNames:
-    """How a picture's path names its part. Where it does not, a strict rule refuses, and another stands aside."""
+    """How a picture's name names its part. Where it does not, a strict rule refuses, and another stands aside."""
 
-    pattern: re.Pattern[str] | None
+    pattern: regex.Pattern[str] | None
     strict: bool
 
     @property
     def expression(self) -> str | None:
         return None if self.pattern is None else self.pattern.pattern
 
-    def of(self, relative: str) -> tuple[str, bool]:
-        """Relative path -> the part's name, and whether it is known to be one. Raises DataError."""
-        relative = printable(relative)
-        match = None if self.pattern is None else self.pattern.search(relative)
+    def of(self, name: str) -> tuple[str, bool]:
+        """The part's name, and whether it is known to be one: else the name without suffix. Raises DataError."""
+        name = printable(name)
+        match = self._search(name)
         if match is not None and (part := match[1 if match.re.groups else 0]):
             return part, True
         if self.strict:
             raise DataError(
-                f"{relative}: no part can be read from this path with the part regex {self.expression!r}; "
+                f"{name}: no part can be read from this name with the part regex {self.expression!r}; "
                 "change the expression, or leave it out if every picture shows another part"
             )
-        return str(PurePosixPath(relative).with_suffix("")), False
+        return stem_of(name), False
+
+    def _search(self, name: str) -> regex.Match[str] | None:
+        try:
+            return None if self.pattern is None else self.pattern.search(name, timeout=PATIENCE_S)
+        except TimeoutError as error:
+            raise SettingsError(
+                f"part regex {self.expression!r} searches longer than {PATIENCE_S:g} s in {name}; simplify it: mostly "
+                "a repetition of what can be read in two ways, as in (a|aa)+, is to blame"
+            ) from error
+
+
+def stem_of(name: str) -> str:
+    """A picture's name without suffix: the part that it shows, where nothing else names one."""
+    path = PurePosixPath(name)
+    return str(path.with_suffix("")) if path.name else name
 
 
 def printable(name: str) -> str:
@@ -187,6 +212,7 @@ def _read_manifest(manifest: Path, label: Label | None, parts: _PartNames) -> li
     pictures: list[Picture] = []
     problems: list[str] = []
     first_place: dict[Path, str] = {}
+    first_called: dict[str, str] = {}
     for place, row in rows:
         default = label if "label" not in columns else None
         faults, picture = _manifest_picture(manifest.parent, row, default, parts)
@@ -196,6 +222,9 @@ def _read_manifest(manifest: Path, label: Label | None, parts: _PartNames) -> li
         earlier = first_place.setdefault(picture.path.resolve(), place)
         if earlier != place:
             problems.append(f"  {place}: path {row['path']!r} is already in {earlier}; list each picture once")
+        called = first_called.setdefault(picture.part, place)
+        if row.get("name") and not picture.part_known and called != place:
+            problems.append(f"  {place}: name {row['name']!r} is already in {called}; name each picture differently")
         pictures.append(picture)
     if problems:
         shown = problems[:10] + ([f"  and {len(problems) - 10} more"] if len(problems) > 10 else [])
@@ -232,7 +261,8 @@ def _manifest_picture(
     if faults or path is None:
         return faults, None
     label = cast(Label | None, row.get("label") or default)
+    name = row.get("name") or row["path"].replace("\\", "/")
     named = row.get("part")
-    part, known = (named, True) if named else parts.of(row["path"].replace("\\", "/"))
+    part, known = (named, True) if named else parts.of(name)
     split = cast(Split | None, row.get("split") or None)
-    return [], Picture(path, part, label, _kind(row.get("kind", ""), label), files["mask"], split, known)
+    return [], Picture(path, part, label, _kind(row.get("kind", ""), label), files["mask"], split, known, name)

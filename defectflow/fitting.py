@@ -143,7 +143,8 @@ def fit(
     watch(Progress("export", 0, 1))
     bundle, measured = write_scoring_graph(folder, out.name, detector, recipe, splits, runs, distance_limit, part_regex)
     parity = bundle.card.export_parity["score"]
-    watch(Progress("export", 1, 1, f"within {parity:.0e} of the good scores' spread of torch"))
+    detail = f"scores within {parity:.0e} of torch, in standard deviations of the good ones"
+    watch(Progress("export", 1, 1, "the file gives what was learned", detail))
     parts, unseen = measure_parts(
         Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
     )

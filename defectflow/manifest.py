@@ -10,8 +10,9 @@ from typing import Any
 
 from defectflow.errors import DataError
 
-COLUMNS = ("path", "label", "kind", "mask", "part", "split")
-"""Columns of a manifest; only `path` is required. Paths are relative to the manifest's folder."""
+COLUMNS = ("path", "name", "label", "kind", "mask", "part", "split")
+"""Columns of a manifest; only `path` is required. Paths are relative to the manifest's folder. `name` is what people
+call the picture, where its file is called otherwise."""
 SUFFIXES = (".csv", ".parquet")
 
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Siblings:
 def find_siblings(pictures: Sequence[Picture], pooled: NDArray[np.floating[Any]]) -> Siblings | None:
     """The naming pattern that fits best, if one does; `pooled` (N, D): one whitened embedding per picture.
 
-    Only for pictures that count as parts of their own: their part is their relative path without suffix.
+    Only for pictures that count as parts of their own. What people call them counts, not what their files are called.
     """
     nearest = nearest_pictures(pooled)[1]
     found = [_test(pattern, pictures, nearest) for pattern in PATTERNS]
@@ -51,7 +52,7 @@ def find_siblings(pictures: Sequence[Picture], pooled: NDArray[np.floating[Any]]
 
 
 def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64]) -> Siblings | None:
-    matches = [re.search(pattern, f"{picture.part}{picture.path.suffix}") for picture in pictures]
+    matches = [re.search(pattern, picture.name) for picture in pictures]
     if not all(matches):
         return None
     groups = [match[1] for match in matches if match]
@@ -63,5 +64,5 @@ def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64])
     chance = float(np.mean([(sizes[groups[row]] - 1) / (len(groups) - 1) for row in shared]))
     if alike < TIMES_CHANCE * chance * len(shared) or stats.binom.sf(alike - 1, len(shared), chance) > BY_CHANCE:
         return None
-    first, second, *_ = (pictures[row].path.name for row in shared if groups[row] == groups[shared[0]])
+    first, second, *_ = (PurePosixPath(pictures[row].name).name for row in shared if groups[row] == groups[shared[0]])
     return Siblings(pattern, len(sizes), len(shared), alike / len(shared), (first, second))

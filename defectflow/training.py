@@ -170,12 +170,19 @@ def train_flow(
             state = {"flow": flow.state_dict(), "best": best, "optimiser": optimiser_tensors(optimiser)}
             save_checkpoint(checkpoint, asdict(run), state)
             left = (time.perf_counter() - started) / (run.step - first_step) * (settings.steps - run.step)
-            note = f"{tune_loss:.4f} nats/dim on tune parts, {left:.0f} s left at most"
-            watch(Progress(name, run.step, settings.steps, note))
-    watch(Progress(name, settings.steps, settings.steps, f"{run.best_tune:.4f} nats/dim at step {run.best_step}"))
+            note = f"{_how_it_goes(run, settings)}, {left:.0f} s left at most"
+            watch(Progress(name, run.step, settings.steps, note, f"{tune_loss:.4f} nats/dim on tune parts"))
+    note, detail = f"knew good parts best after step {run.best_step}", f"{run.best_tune:.4f} nats/dim on tune parts"
+    watch(Progress(name, settings.steps, settings.steps, note, detail))
     flow.load_state_dict(best)
     flow.eval()
     return run
+
+
+def _how_it_goes(run: Run, settings: TrainingSettings) -> str:
+    if run.looks_without_gain:
+        return f"no better at {run.looks_without_gain} looks; stops at {settings.patience}"
+    return "still getting to know good parts better"
 
 
 def _state(flow: Flow) -> dict[str, Tensor]:

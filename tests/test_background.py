@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,19 @@ import psutil
 import pytest
 from support import SWATCH_RECIPE
 
-from defectflow.background import CANCEL, STATE, Status, Step, Task, new_folder, open_task, start, tasks
+from defectflow.background import (
+    CANCEL,
+    PROGRESS,
+    STATE,
+    Status,
+    Step,
+    Task,
+    new_folder,
+    open_task,
+    resume,
+    start,
+    tasks,
+)
 from defectflow.errors import DataError
 from defectflow.runtime.bundle import open_bundle
 
@@ -26,7 +41,8 @@ def begin(root: Path, good: Path, *more: str) -> tuple[Task, Path]:
     target.parent.mkdir(exist_ok=True)
     made = folder / "work" / "swatch"
     fit = ("fit", str(good), "--out", str(made), "--cache", str(root / "cache"), *RECIPE, *more)
-    return start(folder, "Train swatch", [Step("fit", fit, publish=(str(made), str(target)))], {"who": "anna"}), target
+    step = Step("fit", fit, publish=(str(made), str(target)), checkpoints=f"{made}.training")
+    return start(folder, "Train swatch", [step], {"who": "anna"}), target
 
 
 def wait(task: Task, until: Callable[[], bool], limit_s: float = 120) -> Status:
@@ -70,9 +86,42 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
     assert status.state == ("cancelled" if how == "cancelled" else "ended")
     assert not target.exists()
     assert list(target.parent.iterdir()) == []
-    assert not task.work.exists()
+    assert {left.name for left in task.work.glob("*")} <= {"swatch.training"}
     assert not command.is_running() or command.status() == psutil.STATUS_ZOMBIE
     assert (how == "killed") == ("ended without a word" in status.message)
+
+
+def test_what_was_cut_short_goes_on_where_it_stopped(swatch_folder: Path, tmp_path: Path) -> None:
+    steps = ("--set", "training.steps=800", "--set", "training.patience=1000")
+    task, target = begin(tmp_path, swatch_folder, *steps)
+    assert not task.resumable, "it runs"
+    wait(task, lambda: any(task.work.glob("*.training/*/*.safetensors")))
+    task.cancel()
+    wait(task, lambda: task.status().state != "running")
+    assert task.status().state == "cancelled", "it was too fast for this test"
+    assert task.resumable
+    stopped = next(step.done for step in task.progress() if step.stage == "learn level 1")
+    seen = len((task.folder / PROGRESS).read_text().splitlines())
+    resume(open_task(task.folder))  # as another process would
+    assert wait(task, lambda: task.status().state != "running").state == "done", task.log()
+    assert open_bundle(target).card.name == "swatch"
+    later = [json.loads(line) for line in (task.folder / PROGRESS).read_text().splitlines()[seen:]]
+    assert next(step["done"] for step in later if step["stage"] == "learn level 1") >= stopped
+    assert not task.work.exists()
+    assert not task.resumable
+    with pytest.raises(DataError, match="nothing to go on from"):
+        resume(task)
+
+
+def test_checkpoints_that_nobody_wants_go(swatch_folder: Path, tmp_path: Path) -> None:
+    task, _ = begin(tmp_path, swatch_folder, *ENDLESS)
+    wait(task, lambda: any(task.work.glob("*.training/*/*.safetensors")))
+    task.forget()
+    assert task.work.exists(), "it runs"
+    task.cancel()
+    wait(task, lambda: task.resumable)
+    task.forget()
+    assert not task.resumable
 
 
 def test_a_command_s_own_error_is_the_task_s(tmp_path: Path) -> None:
@@ -123,3 +172,24 @@ def test_no_task(tmp_path: Path) -> None:
     assert tasks(tmp_path) == []
     with pytest.raises(DataError, match="holds no task"):
         open_task(tmp_path)
+
+
+@pytest.mark.parametrize(("more", "policy"), [(("--progress", "p.jsonl"), "PASSIVE"), ((), "None")])
+def test_a_command_that_is_followed_shares_the_cores(tmp_path: Path, more: tuple[str, ...], policy: str) -> None:
+    """Set before torch is imported, or it would not count."""
+    program = (
+        "import builtins, os, sys\n"
+        "from defectflow.cli import train\n"
+        "real = builtins.__import__\n"
+        "def watched(name, *rest, **more):\n"
+        "    if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY')); sys.exit()\n"
+        "    return real(name, *rest, **more)\n"
+        "builtins.__import__ = watched\n"
+        "from defectflow.cli.main import app\n"
+        f"app(['fit', 'good', '--out', 'made', *{more!r}])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == policy, done.stderr

@@ -193,6 +193,26 @@ def test_manifest_may_have_paths_only(tmp_path: Path) -> None:
     assert find_pictures(source)[0].label is None
 
 
+def test_a_manifest_s_name_is_what_names_the_part(tmp_path: Path) -> None:
+    """Where files have numbers, as uploads do, what people call them tells the part."""
+    write(tmp_path / "0.png")
+    write(tmp_path / "1.png")
+    source = manifest_of(tmp_path / "list.csv", "path,name", "0.png,part12_a.png", "1.png,part12_b.png")
+    assert [(p.part, p.part_known, p.name) for p in find_pictures(source)] == [
+        ("part12_a", False, "part12_a.png"),
+        ("part12_b", False, "part12_b.png"),
+    ]
+    assert {(p.part, p.part_known) for p in find_pictures(source, part_regex=r"part\d+")} == {("part12", True)}
+
+
+def test_a_part_regex_that_would_search_for_ever_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / f"{'a' * 60}!.png")
+    with pytest.raises(SettingsError, match=r"part regex '\(a\|aa\)\+\$' searches longer than .* simplify it"):
+        find_pictures(tmp_path, part_regex="(a|aa)+$")
+    with pytest.raises(DataError, match="no part can be read from this name"):
+        find_pictures(tmp_path, part_regex="(a+)+$")  # fatal for many a library
+
+
 def test_empty_label_in_a_manifest_means_unknown_even_for_fit(tmp_path: Path) -> None:
     write(tmp_path / "1.png")
     source = manifest_of(tmp_path / "list.csv", "path,label", "1.png,")
@@ -223,6 +243,10 @@ MANIFEST_FAULTS = {
         ["path,part", "1.png,a", "2.png,"],
         "{m}: 1 row(s) cannot be used\n  line 3: part is empty; fill it in for every picture, or leave the column out",
     ),
+    "one name twice": (
+        ["path,name", "1.png,left.png", "2.png,left.jpg"],
+        "{m}: 1 row(s) cannot be used\n  line 3: name 'left.jpg' is already in line 2; name each picture differently",
+    ),
     "not a picture": (
         ["path", "list.csv"],
         "{m}: 1 row(s) cannot be used\n"
@@ -230,15 +254,15 @@ MANIFEST_FAULTS = {
     ),
     "unknown column": (
         ["path,lable", "1.png,good"],
-        "{m}, header: unknown column 'lable'; allowed: path, label, kind, mask, part, split (commas between them)",
+        "{m}, header: unknown column 'lable'; allowed: {c} (commas between them)",
     ),
     "semicolons": (
         ["path;label", "1.png;good"],
-        "{m}, header: unknown column 'path;label'; allowed: path, label, kind, mask, part, split (commas between them)",
+        "{m}, header: unknown column 'path;label'; allowed: {c} (commas between them)",
     ),
     "no path column": (
         ["label", "good"],
-        "{m}, header: the column 'path' is missing; allowed: path, label, kind, mask, part, split",
+        "{m}, header: the column 'path' is missing; allowed: {c}",
     ),
     "column twice": (["path,path", "1.png,2.png"], "{m}, header: column 'path' appears 2 times"),
     "too many values": (
@@ -257,7 +281,7 @@ def test_faulty_manifests_name_line_value_and_what_is_allowed(tmp_path: Path, fa
     source = manifest_of(tmp_path / "list.csv", *lines)
     with pytest.raises(DataError) as error:
         find_pictures(source)
-    assert str(error.value) == message.format(m=source, f=tmp_path)
+    assert str(error.value) == message.format(m=source, f=tmp_path, c="path, name, label, kind, mask, part, split")
 
 
 def test_many_faults_are_counted_but_not_all_shown(tmp_path: Path) -> None:

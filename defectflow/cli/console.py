@@ -61,7 +61,8 @@ def progress_bars() -> Iterator[Watch]:
         def watch(step: Step) -> None:
             if step.stage not in tasks:
                 tasks[step.stage] = bars.add_task(step.stage, total=step.total, note="")
-            bars.update(tasks[step.stage], completed=step.done, total=step.total, note=step.note)
+            note = f"{step.note} ({step.detail})" if step.detail else step.note
+            bars.update(tasks[step.stage], completed=step.done, total=step.total, note=note)
 
         yield watch
 

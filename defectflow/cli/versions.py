@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -134,29 +133,24 @@ def refit_manifest(
     to: Annotated[Path, typer.Option("--out", help="The manifest (CSV), for fit.")],
 ) -> None:
     """What to fit again on: the same sides as before, and parts answered good that were not drawn, to train only."""
-    from defectflow.dataset import find_pictures
-    from defectflow.runtime.bundle import fitted_parts, open_bundle
+    from defectflow.refit import plan_refit
+    from defectflow.runtime.bundle import open_bundle
     from defectflow.store import Store
-    from defectflow.store.recalibration import training_parts
 
-    opened = open_bundle(bundle)
-    sides = fitted_parts(opened)
-    rows, strangers = list[tuple[str, str, str]](), 0
-    for picture in find_pictures(good, label="good", usual_part_regex=opened.card.part_regex):
-        if picture.label == "good" and picture.part in sides:
-            rows.append((str(picture.path.absolute()), picture.part, sides[picture.part]))
-        else:
-            strangers += 1
     with Store.open(store, begin=False) as log:
-        answered = training_parts(log, opened)
-    rows += [(str(path), part.part, "train") for part, paths in answered for path in paths]
-    partial = to.with_name(f"{to.name}.partial")
-    with partial.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([("path", "part", "split"), *rows])
-    partial.replace(to)
-    if strangers:
-        err.print(f"note: {strangers} pictures of {good} were not in the fit and are left out", markup=False)
-    _say(f"{len(rows)} pictures, with {len(answered)} parts answered good: {to}")
+        refit = plan_refit(open_bundle(bundle), good, log)
+    refit.write(to)
+    if refit.strangers:
+        err.print(f"note: {refit.strangers} pictures of {good} were not in the fit and are left out", markup=False)
+    if refit.missing:
+        err.print(
+            f"note: {len(refit.missing)} parts of the fit have no picture in {good} any more, the first is "
+            f"{refit.missing[0]}; they are left out",
+            markup=False,
+        )
+    _say(f"{len(refit.rows)} pictures, with {refit.joined} parts answered good: {to}")
+    if refit.part_regex is not None:
+        _say(f"Fit with --part-regex '{refit.part_regex}', as before.")
 
 
 def _say(words: str) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` steps of a named stage, with a word on how it goes."""
+    """`done` of `total` steps of a named stage, with a word on how it goes; `detail` is the figure behind that word."""
 
     stage: str
     done: int
     total: int
     note: str = ""
+    detail: str = ""
 
 
 Watch = Callable[[Progress], None]

@@ -15,7 +15,6 @@ import numpy as np
 from cv2.typing import MatLike
 
 from defectflow.errors import DataError, SettingsError
-from defectflow.manifest import COLUMNS
 from defectflow.samples import board, fabric, ring
 from defectflow.samples.camera import Optics, photograph
 from defectflow.samples.common import KINDS, ByteImage, Flaw, Surface, generator
@@ -181,7 +180,7 @@ def _write_png(path: Path, pixels: MatLike) -> None:
 def _write_manifest(manifest: Path, parts: list[SamplePart]) -> None:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    table.writerow(("path", "label", "kind", "mask", "part", "split"))
     for part in parts:
         label = "good" if part.kind == "good" else "defective"
         for shot in range(1, part.shots + 1):

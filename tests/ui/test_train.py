@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from defectflow_ui.training import CHECK, UPLOADED, Training, Wish, result
+from defectflow_ui.bundles import Bundles
+from defectflow_ui.pages import train_view as view
+from defectflow_ui.scratch import prefix, sweep
+from defectflow_ui.sources import AGAIN, UPLOADED
+from defectflow_ui.training import CHECK, Training, Wish, result
 from defectflow_ui.uploads import Arrived
 from playwright.sync_api import expect
 from running import Running, Watched, call, listening
 from support import save, swatch, swatches
 
+from defectflow.background import Task
 from defectflow.errors import DataError
-from defectflow.runtime.bundle import open_bundle
-from defectflow.store import Role
+from defectflow.runtime import Inspector
+from defectflow.runtime.bundle import fitted_parts, open_bundle
+from defectflow.runtime.recalibrate import recalibrate
+from defectflow.store import Answer, Role, Seen, Store
 
 TINY = """
 image: {size: 64}
@@ -67,6 +80,13 @@ def test_from_a_folder_to_activation(browser: Any, station: Running) -> None:
     expect(findings.locator(".shot").first).to_contain_text("stands out")
     assert str(station.station.settings.data) not in findings.inner_text(), "a folder of the server is shown"
 
+    expect(page.locator("#train-basis")).to_contain_text("As checked: swatches, recipe tiny.yaml, at most 20% rejected")
+    page.locator("#train-rate input").fill("5")
+    expect(page.locator("#train-fit")).to_be_disabled()
+    expect(page.locator("#train-basis")).to_contain_text("This is not what was checked last: swatches")
+    page.locator("#train-rate input").fill("20")
+    expect(page.locator("#train-fit")).to_be_enabled()
+
     page.locator("#train-name").locator("input, textarea").fill("swatch-1")
     page.locator("#train-fit").click()
     expect(page.locator(".task[data-state=running]")).to_be_visible()
@@ -76,6 +96,9 @@ def test_from_a_folder_to_activation(browser: Any, station: Running) -> None:
     page.get_by_role("tab", name="Train").click()
     expect(page.locator("#trained")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.locator(".task")).to_contain_text("learn level 2")
+    expect(page.locator(".task")).to_contain_text("knew good parts best after step")
+    assert "nats" not in page.locator(".task").inner_text()
+    expect(page.locator(".task [data-tip*='nats/dim on tune parts']").first).to_be_attached()
     expect(page.locator("#trained")).to_contain_text("On average at most 20.00% of good pictures are called defective")
     expect(page.locator("#trained")).to_contain_text("separation of good and defective parts")
     expect(page.locator("#trained .shot").first).to_be_visible()
@@ -118,7 +141,30 @@ def test_pictures_are_dropped_to_be_learned_from(browser: Any, station: Running,
     page.get_by_role("tab", name="Train").click()
     page.locator("#train-drop input[type=file]").set_input_files([*files, tmp_path / "broken.png"])
     expect(page.locator("#train-source input")).to_have_value("uploaded: 4 pictures", timeout=30_000)
-    expect(page.locator("#train-said")).to_contain_text("broken.png")
+    expect(page.locator("#train-arriving")).to_contain_text("broken.png")
+    watched.context.close()
+
+
+def test_an_upload_shows_how_far_it_is_and_can_be_stopped(browser: Any, station: Running, tmp_path: Path) -> None:
+    files = [save(tmp_path / f"late{number}.png", swatch(number)) for number in range(3)]
+    watched = Watched(browser, station)
+    page = watched.page
+    page.goto("/")
+    page.get_by_role("tab", name="Train").click()
+    pictures = station.station.bundles.folder / ".training" / "pictures"
+    before = sorted(pictures.glob("*"))
+    held = list[Any]()
+    page.route(re.compile(r"/drop/[^/]+\?.*late[12]"), lambda route: held.append(route))  # a slow network
+    page.locator("#train-drop input[type=file]").set_input_files(files)
+    expect(page.locator("#train-arriving")).to_contain_text("Uploading: 1 picture so far", timeout=30_000)
+    page.locator("#train-stop-upload").click()
+    expect(page.locator("#train-arriving")).to_contain_text(
+        "The upload was stopped; nothing of it is kept", timeout=30_000
+    )
+    expect(page.locator("#train-stop-upload")).to_be_hidden()
+    for route in held:
+        route.continue_()
+    assert sorted(pictures.glob("*")) == before
     watched.context.close()
 
 
@@ -131,7 +177,9 @@ def test_engineers_only_on_the_server(bundle_path: Path, data: Path, tmp_path: P
             client = running.client(user)
             for elem_id, event, values in (
                 ("train-check", "click", [None, "", "tiny.yaml", 20]),
-                ("train-fit", "click", ["mine"]),
+                ("train-fit", "click", ["mine", None, "", "tiny.yaml", 20]),
+                ("train-go-on", "click", []),
+                ("train-stop-upload", "click", []),
                 ("train-stop", "click", []),
                 ("train-activate", "click", []),
                 ("calibrate-cheapest", "click", [1, 50, 1]),
@@ -141,60 +189,193 @@ def test_engineers_only_on_the_server(bundle_path: Path, data: Path, tmp_path: P
                 assert not answer["success"], elem_id
                 assert "needs the role 'engineer'" in answer["output"]["error"]
             client.close()
-        assert Training(tmp_path, data).running() is None
+        assert not list(tmp_path.glob(".training/tasks/*"))
         assert running.station.store.versions.active() is None
 
 
 # --- without a browser ---
 
 
+@pytest.fixture
+def trainings(tmp_path: Path) -> Iterator[Callable[[Path | None], Training]]:
+    """A station's training side, with or without a data folder; whatever still runs at the end is stopped."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    with Store.open(str(tmp_path / "log.db")) as store:
+        made = [Training(Bundles(folder, store.versions), None, store)]
+        yield lambda data: made.append(Training(Bundles(folder, store.versions), data, store)) or made[-1]
+        if (left := made[0].running()) is not None:
+            left.cancel()
+            ended(left)
+
+
 def wish(source: str, part_regex: str = "") -> Wish:
     return Wish(source, "tiny.yaml", part_regex, 0.2)
 
 
-def test_only_what_is_offered_can_be_learned_from(data: Path, tmp_path: Path) -> None:
+def ended(task: Task, limit_s: float = 120) -> Task:
+    deadline = time.monotonic() + limit_s
+    while task.status().state == "running":
+        assert time.monotonic() < deadline, task.log()
+        time.sleep(0.1)
+    return task
+
+
+def upload(training: Training, folder: Path, count: int, names: str = "part{}.png") -> str:
+    arrived = [Arrived(names.format(number), save(folder / f"{number}.png", swatch(number))) for number in range(count)]
+    return training.take_upload(arrived)
+
+
+def test_only_what_is_offered_can_be_learned_from(data: Path, tmp_path: Path, trainings: Any) -> None:
     (data / "outside").symlink_to(tmp_path)
     for made_here in ("ring/golden/one.png", "results/overlays/good/one.png", "inspections.db.pictures/0a/one.png"):
         save(data / made_here, swatch(0))
     for mark in ("ring/card.json", "results/run.json", "inspections.db"):
         (data / mark).touch()
-    training = Training(tmp_path / "models", data)
-    (tmp_path / "models").mkdir()
-    assert training.sources() == [("swatches", "swatches")]
-    for source in ("..", "../..", "/etc", "outside", "swatches/../..", f"{UPLOADED}../../models", ""):
+    training = trainings(data)
+    assert training.sources.all() == [("swatches", "swatches")]
+    for source in ("..", "../..", "/etc", "outside", "swatches/../..", f"{UPLOADED}../../models", f"{AGAIN}../x", ""):
         with pytest.raises(DataError, match="choose pictures first"):
             training.check(wish(source), "anna")
     with pytest.raises(DataError, match="not on offer"):
         training.check(Wish("swatches", "/etc/passwd", "", 0.2), "anna")
-    assert Training(tmp_path / "models", None).sources() == []
+    assert trainings(None).sources.all() == []
 
 
-def test_an_upload_becomes_a_source_under_numbers(tmp_path: Path) -> None:
+def test_an_upload_becomes_a_source_under_numbers(tmp_path: Path, trainings: Any) -> None:
     """Whatever the browser calls its files: no path is made of that, and it is what the engineer reads."""
     for number in range(9):
         save(tmp_path / "drop" / f"{number}.png", swatch(number))
     files = sorted((tmp_path / "drop").iterdir())
     names = [f"../../part{number // 2}_shot{number}.png" for number in range(9)]
-    training = Training(tmp_path / "models", None)
+    training = trainings(None)
     source = training.take_upload([Arrived(name, file) for name, file in zip(names, files, strict=True)])
-    assert training.sources() == [("uploaded: 9 pictures", source)]
+    assert training.sources.all() == [("uploaded: 9 pictures", source)]
     kept = tmp_path / "models" / ".training" / "pictures" / source.removeprefix(UPLOADED)
     assert {path.name for path in kept.glob("*.png")} == {f"{number:06}.png" for number in range(9)}
-    assert training.name_of(str(kept / "000003.png")) == names[3]
-    with pytest.raises(DataError, match="no part can be read from this name"):
-        training.check(Wish(source, "fast", "(bracket)", 0.2), "anna")
+    nameless = ended(training.check(Wish(source, "fast", "(bracket)", 0.2), "anna"))
+    assert "../../part0_shot0.png: no part can be read from this name" in nameless.status().message
     task = training.check(Wish(source, "fast", r"(part\d+)", 0.2), "anna")
     with pytest.raises(DataError, match="still running"):
         training.check(Wish(source, "fast", "", 0.2), "anna")
-    deadline = time.monotonic() + 120
-    while task.status().state == "running" and time.monotonic() < deadline:
-        time.sleep(0.2)
-    found = result(task, CHECK)
+    found = result(ended(task), CHECK)
     assert found is not None, task.log()
+    assert training.names_in(task)(str(kept / "000003.png")) == names[3]
     assert (found["pictures"], found["parts"], found["parts_named"]) == (9, 5, True)
     assert found["fit_fails"]  # five parts are too few
+    for changed in (
+        Wish(source, "fast", r"(part\d+)", 0.05),
+        Wish(source, "default", r"(part\d+)", 0.2),
+        Wish(source, "fast", "", 0.2),
+        Wish("", "fast", r"(part\d+)", 0.2),
+    ):
+        with pytest.raises(
+            DataError, match=r"not what was checked last: .* at most 20% rejected, parts by .* \(by anna"
+        ):
+            training.train("mine", changed, "anna")
     with pytest.raises(DataError, match="would fail of"):
-        training.train("mine", "anna")
+        training.train("mine", Wish(source, "fast", r"(part\d+)", 0.2), "anna")
+
+
+def test_an_upload_s_siblings_are_found_by_what_people_call_them(data: Path, tmp_path: Path, trainings: Any) -> None:
+    """Two shots of each part, and nobody said so: the promise would fail."""
+    training, arrived = trainings(data), []
+    for number in range(24):
+        noise = np.random.default_rng(number).normal(0, 2, (64, 64, 1))
+        shot = np.clip(swatch(number // 2) + noise, 0, 255).astype(np.uint8)
+        name = f"part{number // 2:02}_shot{1 + number % 2}.png"
+        arrived.append(Arrived(name, save(tmp_path / "drop" / f"{number}.png", shot)))
+    task = ended(training.check(wish(training.take_upload(arrived)), "anna"))
+    found = result(task, CHECK)
+    assert found is not None, task.log()
+    assert (found["parts"], found["parts_named"]) == (24, False)
+    assert found["siblings"] is not None
+    assert found["siblings"]["parts"] == 12
+    assert found["siblings"]["example"] == ["part00_shot1.png", "part00_shot2.png"]
+
+
+def test_two_files_of_one_name_are_two_parts(tmp_path: Path, trainings: Any) -> None:
+    training = trainings(None)
+    source = upload(training, tmp_path / "drop", 3, names="image.png")
+    (path,) = (tmp_path / "models").glob(f".training/pictures/{source.removeprefix(UPLOADED)}/manifest.csv")
+    assert list(training.sources.names(path).values()) == ["image.png", "image (2).png", "image (3).png"]
+
+
+def test_no_upload_goes_while_it_is_learned_from(data: Path, tmp_path: Path, trainings: Any) -> None:
+    training = trainings(data)
+    read = upload(training, tmp_path / "drop", 16)
+    task = training.check(wish(read), "anna")
+    for _ in range(4):
+        upload(training, tmp_path / "drop", 2)
+    assert task.status().state == "running", "it was too fast for this test"
+    assert read in [value for _, value in training.sources.all()]
+    found = result(ended(task), CHECK)
+    assert found is not None, task.log()
+    assert (found["pictures"], found["unreadable"]) == (16, [])
+    upload(training, tmp_path / "drop", 2)
+    assert len(list((tmp_path / "models" / ".training" / "pictures").iterdir())) == 4, "three, and the one checked last"
+
+
+def test_a_training_that_was_stopped_goes_on(data: Path, tmp_path: Path, trainings: Any) -> None:
+    (data / "long.yaml").write_text(TINY.replace("steps: 30", "steps: 800, patience: 1000"))
+    training, asked = trainings(data), Wish("swatches", "long.yaml", "", 0.2)
+    with pytest.raises(DataError, match="no training was cut short"):
+        training.go_on()
+    ended(training.check(asked, "anna"))
+    task = training.train("mine", asked, "anna")
+    deadline = time.monotonic() + 120
+    while not list(task.work.glob("*.training/*/*.safetensors")):
+        assert time.monotonic() < deadline, task.log()
+        time.sleep(0.05)
+    task.cancel()
+    assert ended(task).status().state == "cancelled", "it was too fast for this test"
+    assert training.shown() == task
+    assert "Go on where it stopped" in view.task_state(task, task.status())
+    assert ended(training.go_on()).status().state == "done", task.log()
+    assert open_bundle(tmp_path / "models" / "mine").card.calibration is not None
+    assert "Go on" not in view.task_state(task, task.status())
+
+
+def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(
+    uncalibrated_path: Path, swatch_folder: Path, tmp_path: Path, trainings: Any
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(swatch_folder, data / "first" / "swatches")
+    swatches(data / "others", 24, first_seed=200)  # the same names, other parts
+    (data / "tiny.yaml").write_text(TINY)
+    bundle_path = shutil.copytree(uncalibrated_path, tmp_path / "models" / "swatch")
+    recalibrate(open_bundle(bundle_path), rate=0.25, guarantee="expected", review_rate=0.85)  # a wide grey band
+    bundle, again = open_bundle(bundle_path), wish(f"{AGAIN}swatch")
+    training = trainings(data)
+    with Store.open(str(tmp_path / "log.db")) as store:
+        settings = store.settings
+        review = settings.review.model_copy(update={"audit_rate": 0})
+        store.configure(settings.model_copy(update={"review": review}), by="t")
+        with pytest.raises(DataError, match="no part that was answered good can join"):
+            training.check(again, "anna")
+        files = [save(tmp_path / "in" / f"new{n}.png", swatch(500 + n)) for n in range(6)]
+        items = Inspector(bundle).inspect(files)
+        seen = [Seen(file.name, item, None, file) for file, item in zip(files, items, strict=True)]
+        store.record(bundle.card, seen, by="t", source="t")
+        asked = store.reviews.queue(bundle.card.bundle_id)
+        for part in asked:
+            store.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+    assert len(asked) > 1, "or this would prove little"
+    refit = training.sources.refit(again.source)
+    assert (refit.parts, refit.joined) == (24, len(asked))
+    said = view.joins(again.source, refit)
+    assert f"{len(asked)} parts answered good" in said
+    assert "None of the audit sample" in said
+    found = result(ended(training.check(again, "anna")), CHECK)
+    assert found is not None
+    assert found["parts"] == 24 + len(asked)
+    task = ended(training.train("swatch-2", again, "anna"))
+    assert task.status().state == "done", task.log()
+    made = fitted_parts(open_bundle(tmp_path / "models" / "swatch-2"))
+    assert made == fitted_parts(bundle) | {part.part: "train" for part in asked}
+    shutil.rmtree(data / "first")
+    with pytest.raises(DataError, match="the 24 parts that swatch was made from are not on offer here any more"):
+        training.check(again, "anna")
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "nul\0", "dot."])
@@ -202,3 +383,17 @@ def test_a_model_s_name_is_no_path(tmp_path: Path, name: str) -> None:
     from defectflow_ui.training import NAME
 
     assert not NAME.fullmatch(name)
+
+
+def test_what_a_killed_station_left_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lives, what is young, and what is nobody's stays."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f"defectflow-drop-{dead.pid}-a", f"defectflow-export-{dead.pid}-b", f"{prefix('drop')}mine", "other"):
+        save(tmp_path / name / "000001.png", swatch(0))
+        os.utime(tmp_path / name, (0, 0))
+    save(tmp_path / f"defectflow-drop-{dead.pid}-young" / "000001.png", swatch(0))
+    sweep()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{prefix('drop')}mine", "other", f"defectflow-drop-{dead.pid}-young"}

@@ -19,6 +19,7 @@ from defectflow.runtime import Inspector, Verdict
 from defectflow.store import Seen
 from defectflow_ui.exports import Drawn, as_table, draw_zip
 from defectflow_ui.looks import Look, Looks
+from defectflow_ui.scratch import prefix
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.uploads import Arrived, Drop
 from defectflow_ui.words import inspect as words
@@ -107,7 +108,7 @@ class Inspection:
         self._shelf = shelf
         self._record = record
         self._looks = Looks(inspector, shelf)
-        self._exports = tempfile.TemporaryDirectory(prefix="defectflow-export-")
+        self._exports = tempfile.TemporaryDirectory(prefix=prefix("export"))
         self._lock = Lock()
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from defectflow.errors import DataError, SettingsError
 from defectflow.store import Store
+from defectflow_ui.scratch import sweep
 from defectflow_ui.settings import Settings
 from defectflow_ui.station import Station
 from defectflow_ui.words import start as words
@@ -20,4 +21,5 @@ def open_station(settings: Settings) -> Station:
         store.close()
         raise SettingsError(words.needs_users(settings.host, settings.store))
     store.retain(by=words.station)
+    sweep()
     return Station(settings, store)

@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 
 from defectflow.errors import ImageError
 from defectflow.runtime.image import SUFFIXES, size_px
+from defectflow_ui.scratch import prefix
 from defectflow_ui.settings import MIB, Limits
 from defectflow_ui.words import uploads as words
 
@@ -55,10 +56,12 @@ class Drop:
 
     def __init__(self, limits: Limits, *, idle_s: float = IDLE_S) -> None:
         self.token = secrets.token_urlsafe(18)
-        self.folder = Path(tempfile.mkdtemp(prefix="defectflow-drop-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix("drop")))
         self.abandoned = False
         """Whether it ended because nothing came any more, and not because everything had come."""
         self.closed = False
+        self.expected = 0
+        """How many files the browser announced; for progress only."""
         self._limits = limits
         self._idle_s = idle_s
         self._arrived: list[Arrived] = []

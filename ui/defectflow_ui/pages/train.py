@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import gradio as gr
 
 from defectflow.background import Task
-from defectflow.errors import BundleError, DataError
+from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks
 from defectflow_ui.training import CHECK, EVALUATION, Training, Wish, follow, result
+from defectflow_ui.uploads import Arrived
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import train as words
 
-SEEN = "train.seen"
+SEEN, FORM, UPLOAD = "train.seen", "train.form", "train.upload"
 LOOK_EVERY_S = 1.0
 ARRIVAL_S = 300.0
 """How long one more picture of an upload is waited for."""
@@ -25,7 +28,7 @@ Updates = dict[Any, Any]
 
 def build(station: Station) -> None:
     """Choices on the left; the task, what it found and what it made on the right."""
-    training = Training(station.settings.bundles, station.settings.data)
+    training = Training(station.bundles, station.settings.data, station.store)
     if (running := training.running()) is not None:  # from before the station was started
         _show_above_all_pages(station, running, str(running.notes["who"]))
     with gr.Row(equal_height=False):
@@ -36,6 +39,9 @@ def build(station: Station) -> None:
                 elem_id="train-drop",
                 events="station.dropZone(element, trigger, 'dropped')",
             )
+            arriving = block(elem_id="train-arriving")
+            stop_upload = gr.Button(words.stop_upload, visible=False, elem_id="train-stop-upload")
+            joins = block(elem_id="train-joins")
             part_regex = gr.Textbox(label=words.part_regex, info=words.part_regex_info, elem_id="train-part-regex")
             with gr.Row():
                 recipe = gr.Dropdown(
@@ -53,9 +59,11 @@ def build(station: Station) -> None:
             fit = gr.Button(
                 words.train, variant="primary", interactive=False, elem_id="train-fit", elem_classes="key-t"
             )
+            basis = block(elem_id="train-basis")
         with gr.Column(scale=6, min_width=440):
             state = block(view.nothing_yet(), elem_id="train-state")
             stop = gr.Button(words.stop, visible=False, elem_id="train-stop")
+            go_on = gr.Button(words.go_on, variant="primary", visible=False, elem_id="train-go-on")
             with gr.Accordion(words.log, open=False, visible=False) as logging:
                 log = block(elem_id="train-log")
             activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
@@ -63,13 +71,9 @@ def build(station: Station) -> None:
             findings = block(elem_id="train-findings", events=clicks("siblings"))
     timer = gr.Timer(LOOK_EVERY_S, active=False)
 
-    def latest() -> Task | None:
-        tasks = [task for kind in ("check", "train") if (task := training.latest(kind)) is not None]
-        return max(tasks, key=lambda task: task.name, default=None)
-
     def look(visitor: Visitor) -> Updates:
         """What has changed since this tab last looked."""
-        task = latest()
+        task = training.shown()
         if task is None or not visitor.may(Role.ENGINEER):
             return {state: gr.skip()}
         status = task.status()
@@ -80,7 +84,7 @@ def build(station: Station) -> None:
         updates: Updates = {state: view.task_state(task, status), log: view.log(task)}
         if before is not None and before[0] == task.name and before[1] == status:
             return updates  # only its bars have moved
-        return updates | outcome(visitor, task, status.state)
+        return updates | outcome(visitor, task, status.state) | may_train(visitor)
 
     def outcome(visitor: Visitor, task: Task, how: str) -> Updates:
         """Everything but the bars."""
@@ -89,6 +93,7 @@ def build(station: Station) -> None:
         updates: Updates = {
             stop: gr.Button(visible=how == "running"),
             timer: gr.Timer(active=how == "running"),
+            go_on: gr.Button(visible=trained and task.resumable),
             logging: gr.Accordion(visible=True),
             activate: gr.Button(visible=False),
             said: "",
@@ -96,76 +101,120 @@ def build(station: Station) -> None:
         }
         if done and not trained:
             found = result(task, CHECK)
-            updates[findings] = view.check_found(found, training.name_of, visitor.shelf)
+            updates[findings] = view.check_found(found, training.names_in(task), visitor.shelf)
         elif done:
             try:
                 bundle = station.bundles.find(str(task.notes["name"]))
             except BundleError as error:
                 return updates | {said: view.gone(str(task.notes["name"]), str(error))}
             pictures = training.pictures_of(task)
-            unsure = view.least_sure(bundle.card, pictures, training.name_of, visitor.shelf)
+            unsure = view.least_sure(bundle.card, pictures, training.names_in(task), visitor.shelf)
             tested = any(step.name == "evaluate" for step in task.steps)
             updates[findings] = view.trained(bundle, result(task, EVALUATION), tested, unsure)
             updates[activate] = gr.Button(visible=True, interactive=bundle.card.calibration is not None)
-        return updates | {fit: gr.Button(interactive=how != "running" and may_train())}
+        return updates
 
-    def may_train() -> bool:
-        checked = training.latest("check")
-        found = None if checked is None else result(checked, CHECK)
-        return found is not None and not found["fit_fails"]
+    def may_train(visitor: Visitor) -> Updates:
+        """Training is for what was checked, and for nothing else that the form may say by now."""
+        checked, running = training.checked(), training.running() is not None
+        as_checked = checked is not None and checked[0] == visitor.tab.get(FORM)
+        return {
+            fit: gr.Button(interactive=as_checked and checked is not None and checked[2] and not running),
+            basis: "" if checked is None or running else view.basis(*checked, as_checked=as_checked),
+        }
 
     def begun(visitor: Visitor, task: Task) -> Updates:
         _show_above_all_pages(station, task, visitor.user)
-        return look(visitor) | {fit: gr.Button(interactive=False)}
+        return look(visitor) | {fit: gr.Button(interactive=False), basis: ""}
 
     @station.handler(Role.VIEWER)
     def open_page(visitor: Visitor) -> Updates:
         if not visitor.may(Role.ENGINEER):
             return {state: view.engineers_only()}
         visitor.tab.pop(SEEN, None)
-        sources = training.sources()
-        task = latest()
-        wish = None if task is None else Wish(**task.notes["wish"])
-        chosen = wish.source if wish is not None and wish.source in [value for _, value in sources] else None
-        recipes = training.recipes()
-        how = wish.recipe if wish is not None and wish.recipe in recipes else "default"
-        updates = look(visitor) | {source: gr.Dropdown(sources, value=chosen), recipe: gr.Dropdown(recipes, value=how)}
-        if wish is not None:
-            updates |= {part_regex: wish.part_regex, rate: 100 * wish.rate}
-        return updates
+        offered, recipes, task = training.sources.all(), training.recipes(), training.shown()
+        wish = Wish("", "default", "", 0.05) if task is None else Wish(**task.notes["wish"])
+        chosen = wish.source if wish.source in [value for _, value in offered] else None
+        how = wish.recipe if wish.recipe in recipes else "default"
+        visitor.tab[FORM] = Wish(chosen or "", how, wish.part_regex, wish.rate)
+        return (
+            look(visitor)
+            | may_train(visitor)
+            | {
+                source: gr.Dropdown(offered, value=chosen),
+                recipe: gr.Dropdown(recipes, value=how),
+                part_regex: wish.part_regex,
+                rate: 100 * wish.rate,
+            }
+        )
 
     @station.handler(Role.VIEWER)
     def tick(visitor: Visitor) -> Updates:
         return look(visitor)
 
     @station.handler(Role.ENGINEER)
-    def take(visitor: Visitor) -> Updates:
-        key = str(visitor.event.get("drop"))
-        drop = visitor.session.drops.get(key)
+    def changed(visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
+        visitor.tab[FORM] = _wish(wanted, expression, how, percent)
+        return may_train(visitor)
+
+    @station.handler(Role.ENGINEER)
+    def tell_joins(visitor: Visitor, wanted: str | None) -> str:
+        """Which answers a model would be fitted again with, or why it cannot be."""
+        try:
+            return view.joins(wanted or "", training.sources.refit(wanted or ""))
+        except DefectFlowError as error:
+            return view.problem(str(error))
+
+    @station.handler(Role.ENGINEER)
+    def take(visitor: Visitor) -> Iterator[Updates]:
+        """Pictures as they arrive, until all have, or somebody stops it."""
+        drops, key, files = visitor.session.drops, str(visitor.event.get("drop")), visitor.number("expected") or 1
+        drop = drops.get(key)
         if drop is None:
             raise DataError(words.nothing_uploaded)
-        arrived, ended = drop.take(0, ARRIVAL_S)
-        while not ended:
-            more, ended = drop.take(len(arrived), ARRIVAL_S)
-            if not more and not ended:
-                break
-            arrived += more
+        visitor.tab[UPLOAD] = key
+        here, ended, last = list[Arrived](), False, monotonic()
+        problem, updates = "", Updates()
         try:
-            token = training.take_upload(arrived)
+            while not ended:
+                more, ended = drop.take(len(here), LOOK_EVERY_S)
+                here += more
+                last = monotonic() if more else last
+                if not ended and monotonic() - last > ARRIVAL_S:
+                    raise DataError(words.upload_stalled)
+                yield {arriving: view.arriving(here, files), stop_upload: gr.Button(visible=True)}
+            if key not in drops:
+                raise DataError(words.upload_stopped)
+            token = training.take_upload(here)
+            updates = {source: gr.Dropdown(training.sources.all(), value=token)}
+            problem = view.refused([str(one.error) for one in here if one.error is not None])
+        except DataError as error:
+            problem = view.problem(str(error))
         finally:
-            del visitor.session.drops[key]
+            drops.pop(key, None)
             drop.close()
-        refused = [str(one.error) for one in arrived if one.error is not None]
-        return {source: gr.Dropdown(training.sources(), value=token), said: view.refused(refused)}
+        yield updates | {arriving: problem, stop_upload: gr.Button(visible=False)}
+
+    @station.handler(Role.ENGINEER)
+    def give_up_upload(visitor: Visitor) -> None:
+        if drop := visitor.session.drops.pop(str(visitor.tab.get(UPLOAD)), None):
+            drop.close()
 
     @station.handler(Role.ENGINEER)
     def start_check(visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
-        wish = Wish(wanted or "", how, expression.strip(), round(float(percent or 0) / 100, 6))
+        visitor.tab[FORM] = wish = _wish(wanted, expression, how, percent)
         return begun(visitor, training.check(wish, visitor.user))
 
     @station.handler(Role.ENGINEER)
-    def start_fit(visitor: Visitor, wanted: str) -> Updates:
-        return begun(visitor, training.train(wanted.strip(), visitor.user))
+    def start_fit(
+        visitor: Visitor, called: str, wanted: str | None, expression: str, how: str, percent: float
+    ) -> Updates:
+        wish = _wish(wanted, expression, how, percent)
+        return begun(visitor, training.train(called.strip(), wish, visitor.user))
+
+    @station.handler(Role.ENGINEER)
+    def take_up(visitor: Visitor) -> Updates:
+        return begun(visitor, training.go_on())
 
     @station.handler(Role.ENGINEER)
     def cancel(visitor: Visitor) -> Updates:
@@ -192,15 +241,25 @@ def build(station: Station) -> None:
         return view.activated(name)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [state, log, logging, stop, activate, said, findings, fit, timer]
-    station.on_open(open_page, outputs=[*shown, source, part_regex, rate, recipe])
+    form: list[Any] = [source, part_regex, recipe, rate]
+    shown = [state, log, logging, stop, go_on, activate, said, findings, fit, basis, timer]
+    station.on_open(open_page, outputs=[*shown, *form])
     timer.tick(tick, outputs=shown, **quiet)
-    zone.dropped(take, outputs=[source, said], api_visibility="private")
-    check.click(start_check, inputs=[source, part_regex, recipe, rate], outputs=shown, **quiet)
-    fit.click(start_fit, inputs=name, outputs=shown, **quiet)
+    zone.dropped(take, outputs=[source, arriving, stop_upload], trigger_mode="multiple", **quiet)
+    stop_upload.click(give_up_upload, **quiet)
+    gr.on([field.change for field in form], changed, inputs=form, outputs=[fit, basis], **quiet)
+    source.change(tell_joins, inputs=source, outputs=joins, **quiet)
+    check.click(start_check, inputs=form, outputs=shown, **quiet)
+    fit.click(start_fit, inputs=[name, *form], outputs=shown, **quiet)
     stop.click(cancel, outputs=shown, **quiet)
+    go_on.click(take_up, outputs=shown, **quiet)
     findings.siblings(use_siblings, outputs=part_regex, **quiet)
     station.shown_above(activate.click(put_to_work, outputs=said, **quiet))
+
+
+def _wish(source: str | None, part_regex: str, recipe: str, percent: float) -> Wish:
+    """The form's values."""
+    return Wish(source or "", recipe, part_regex.strip(), round(float(percent or 0) / 100, 6))
 
 
 def _show_above_all_pages(station: Station, task: Task, who: str) -> None:

@@ -11,11 +11,15 @@ import cv2
 import numpy as np
 
 from defectflow.background import Status, Task
+from defectflow.refit import Refit
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import CalibrationPart, Card
 from defectflow.runtime.image import brightest, full_scale_for, read_raw, to_uint8
+from defectflow.runtime.progress import Progress
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.theme import empty, notice, tip
+from defectflow_ui.training import Wish
+from defectflow_ui.uploads import Arrived
 from defectflow_ui.words import train as words
 
 THUMBNAIL_PX = 220
@@ -52,20 +56,60 @@ def gone(name: str, why: str) -> str:
 
 def task_state(task: Task, status: Status) -> str:
     """Title, one bar per stage, what it said."""
-    bars = "".join(
-        f'<div class="stage"><span>{html.escape(step.stage)}</span>'
-        f'<progress max="{max(1, step.total)}" value="{step.done}"></progress>'
-        f'<span class="quiet">{step.done}/{step.total} {html.escape(step.note)}</span></div>'
-        for step in task.progress()
-    )
-    running = status.state == "running"
-    said = words.leave if running else words.stopped if status.state == "cancelled" else status.message
-    problem = "problem" if status.state in ("failed", "ended") else "quiet"
-    badge = f'<span class="badge small {_state_colour(status.state)}"><b></b> {words.states[status.state]}</span>'
+    bars = "".join(map(_bar, task.progress()))
+    state = status.state
+    said = words.leave if state == "running" else words.stopped if state == "cancelled" else status.message
+    if task.resumable:
+        said = f"{'' if state == 'cancelled' else said} {words.kept}".strip()
+    problem = "problem" if state in ("failed", "ended") else "quiet"
+    badge = f'<span class="badge small {_state_colour(state)}"><b></b> {words.states[state]}</span>'
     return (
-        f'<div class="task" data-state="{status.state}"><h3>{html.escape(task.title)} {badge}</h3>{bars}'
+        f'<div class="task" data-state="{state}"><h3>{html.escape(task.title)} {badge}</h3>{bars}'
         f'<p class="{problem}" role="status">{html.escape(said)}</p></div>'
     )
+
+
+def _bar(step: Progress) -> str:
+    """A stage; what it is for, and the figure behind its note, on hover and focus."""
+    about = next((told for stage, told in words.stages.items() if step.stage.startswith(stage)), "")
+    note = tip(step.note, step.detail) if step.detail else html.escape(step.note)
+    return (
+        f'<div class="stage"><span>{tip(step.stage, about) if about else html.escape(step.stage)}</span>'
+        f'<progress max="{max(1, step.total)}" value="{step.done}"></progress>'
+        f'<span class="quiet">{step.done}/{step.total} {note}</span></div>'
+    )
+
+
+def basis(wish: Wish, who: str, passed: bool, *, as_checked: bool) -> str:
+    """What would be trained on: what was checked; or that the form says something else by now."""
+    if not as_checked:
+        return f'<p class="warn small" role="status">{html.escape(_sentence(words.changed_since(wish, who)))}</p>'
+    said = words.as_checked(wish, who) if passed else _sentence(words.fit_would_fail)
+    return f'<p class="quiet small" role="status">{html.escape(said)}</p>'
+
+
+def joins(source: str, refit: Refit | None) -> str:
+    """Which answers a model would be fitted again with; nothing where the source is no model."""
+    if refit is None:
+        return ""
+    first = refit.missing[0] if refit.missing else ""
+    return notice(words.joins(source.partition(":")[2], refit.parts, refit.joined, len(refit.missing), first))
+
+
+def problem(said: str) -> str:
+    return f'<p class="problem" role="alert">{html.escape(_sentence(said))}</p>'
+
+
+def arriving(arrived: list[Arrived], files: int) -> str:
+    """How far an upload is; of a ZIP, each picture counts, and of how many is not known."""
+    size = sum(one.file.stat().st_size for one in arrived if one.file is not None and one.file.exists())
+    bar = f'<progress max="{files}" value="{min(files, len(arrived))}"></progress>'
+    told = words.arriving(len(arrived), files, size / 1e6)
+    return f'<div class="arriving" role="status">{bar} <span class="quiet">{told}</span></div>'
+
+
+def _sentence(said: str) -> str:
+    return said[:1].upper() + said[1:].removesuffix(".") + "."
 
 
 def log(task: Task) -> str:
@@ -162,7 +206,9 @@ def _figures(evaluation: dict[str, Any]) -> str:
     body = "".join(f"<tr><td>{label}</td><td>{html.escape(value)}</td></tr>" for label, value in rows)
     inside = evaluation["overkill_inside"]
     fits = "" if inside is None else f"<p class='small'>{words.predicted if inside else words.not_predicted}</p>"
-    return f"<table class='figures'>{body}</table>{fits}"
+    seen = evaluation["seen_in_fit"]
+    flatters = f"<p class='warn small'>{words.seen_in_fit.format(count=seen)}</p>" if seen else ""
+    return f"<table class='figures'>{body}</table>{fits}{flatters}"
 
 
 def least_sure(card: Card, pictures: dict[str, list[Path]], name_of: NameOf, shelf: Shelf) -> str:

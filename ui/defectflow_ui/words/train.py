@@ -8,7 +8,9 @@ from typing import Any
 tab = "Train"
 
 source = "Pictures"
-source_info = "A folder on this machine, or what you have dropped below."
+source_info = (
+    "A folder on this machine, what you have dropped below, or a model's pictures with the answers given since."
+)
 drop = "Drop good pictures here, one or hundreds, or a ZIP; or"
 drop_choose = "choose files"
 drop_note = "They stay on this machine; the last three uploads are kept to be learned from."
@@ -26,6 +28,8 @@ name = "Name of the new model"
 name_info = "Letters, digits, dots, dashes. It becomes a folder."
 train = "2. Train"
 stop = "Stop"
+go_on = "Go on where it stopped"
+stop_upload = "Stop the upload"
 activate = "3. Activate"
 whole_folder = "(the whole data folder)"
 
@@ -58,6 +62,16 @@ states = {
 }
 leave = "You can leave this page, or close the browser: the work goes on, and you will find it here."
 stopped = "Stopped. Nothing half-made is left; press the button again to start anew."
+kept = "What was learned until then is kept: press 'Go on where it stopped', or start anew."
+stages = {
+    "check pictures": "Can every picture be read?",
+    "embed": "Each picture is turned into the numbers that are learned from. Kept, so that it is done only once.",
+    "compare": "Each picture against the other parts.",
+    "learn level": "How good parts vary, at one size of detail. It stops by itself once looking longer does not help.",
+    "export": "The model becomes one ONNX file, and is compared with what was learned.",
+    "calibrate": "Parts that were kept apart say where the threshold lies.",
+    "evaluate": "The test pictures, judged by the new model.",
+}
 promise = "What the new model promises"
 evaluation = "On the test pictures"
 no_test = (
@@ -90,6 +104,16 @@ not_predicted = (
 nothing_uploaded = (
     "none of these files is a picture that can be used; drop PNG, JPEG, BMP, TIFF or WebP pictures, or a ZIP of them"
 )
+seen_in_fit = (
+    "{count} of these pictures were learned from, or calibrate the model: the figures flatter. Keep test ones apart."
+)
+nothing_to_go_on = "no training was cut short here; press 'Train' to begin one"
+nothing_joins = (
+    "no part that was answered good can join the training yet: answer parts of the grey band on the page Review first. "
+    "Parts drawn by lot do not count; they may calibrate"
+)
+upload_stopped = "The upload was stopped; nothing of it is kept."
+upload_stalled = "nothing has arrived for five minutes, so the upload was given up; drop the pictures again"
 no_result = "The check ended without a result; the log says why."
 check_first = "check the pictures first, and wait until that has finished; then train on them"
 fit_would_fail = "the check has found what a fit would fail of; put that right, check again, then train"
@@ -101,8 +125,58 @@ def uploaded(count: int) -> str:
     return f"uploaded: {count} pictures"
 
 
+def again(model: str) -> str:
+    return f"the pictures of {model}, and the answers given since"
+
+
+def called(source: str) -> str:
+    """A source, as its value in the list has it."""
+    kind, found, name = source.partition(":")
+    if not found or kind not in ("uploaded", "again"):
+        return source
+    return "uploaded pictures" if kind == "uploaded" else again(name)
+
+
 def checking(source: str) -> str:
-    return "Check uploaded pictures" if source.startswith("uploaded:") else f"Check {source}"
+    return f"Check {called(source)}"
+
+
+def _asked(wish: Any, who: str) -> str:
+    parts = f", parts by {wish.part_regex}" if wish.part_regex else ""
+    return f"{called(wish.source)}, recipe {wish.recipe}, at most {100 * wish.rate:g}% rejected{parts} (by {who})"
+
+
+def as_checked(wish: Any, who: str) -> str:
+    return f"As checked: {_asked(wish, who)}."
+
+
+def changed_since(wish: Any, who: str) -> str:
+    return f"this is not what was checked last: {_asked(wish, who)}; check again, then train"
+
+
+def joins(model: str, parts: int, joined: int, missing: int, first: str) -> str:
+    count = {0: "No part", 1: "1 part"}.get(joined, f"{joined} parts")
+    said = (
+        f"{count} answered good on the page Review {'joins' if joined < 2 else 'join'} the training, beside the "
+        f"{parts} parts that {model} was made from. None of the audit sample is among them, and none that calibrates: "
+        "every part of the first fit stays on its side."
+    )
+    return f"{said} {missing} parts of the first fit are gone, the first is {first}." if missing else said
+
+
+def originals_gone(model: str, parts: int, folders: bool) -> str:
+    where = "put them back into the data folder" if folders else "start the station with --data DIR, where they lie"
+    return (
+        f"the pictures of the {parts} parts that {model} was made from are not on offer here any more (of uploads, "
+        f"only the last three are kept); {where}, or drop them again under the same names"
+    )
+
+
+def arriving(pictures: int, files: int, megabytes: float) -> str:
+    here, of = (
+        f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((pictures, "picture"), (files, "file"))
+    )
+    return f"Uploading: {here} so far, {megabytes:.0f} MB, of {of}"
 
 
 def training(name: str) -> str:
@@ -125,10 +199,6 @@ def one_bundle_only(folder: Path) -> str:
 
 def one_at_a_time(title: str) -> str:
     return f"'{title}' is still running; wait for it, or stop it first"
-
-
-def no_part(name: str, expression: str) -> str:
-    return f"{name}: no part can be read from this name with {expression!r}; change the expression, or leave it empty"
 
 
 def share(figures: dict[str, Any]) -> str:
