@@ -100,7 +100,7 @@ class EmbeddingSettings(Settings):
     """`builtin`, `hub`, or the path of a safetensors or torch file."""
     neighbourhood: int = Field(3, ge=1, le=9)
     """Side, in places, of the square over which each place's vector is averaged; odd."""
-    spacing_px: int = Field(1, ge=1, le=64)
+    spacing_px: int = Field(8, ge=1, le=64)
     """Pixels of the square between neighbouring places, at least: of finer levels, only so many are kept."""
     normalise: Literal["whiten", "standardise"] = "whiten"
     """`whiten` removes correlations between channels, `standardise` only their scale."""

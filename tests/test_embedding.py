@@ -167,7 +167,7 @@ def test_only_levels_that_are_finer_lose_places() -> None:
 
 
 def test_shapes_are_those_of_the_levels() -> None:
-    built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 3)))
+    built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 3), spacing_px=1))
     levels = built(torch.from_numpy(picture(70, 90)[None]))
     assert [tuple(level.shape[1:]) for level in levels] == built.shapes == [(24, 24, 64), (6, 6, 256)]
 

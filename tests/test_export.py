@@ -209,7 +209,10 @@ class Pixels(nn.Module):
 
 def test_the_graphs_resize_is_torchs_to_a_hundredth_of_a_grey_level() -> None:
     embedding = Embedding(
-        Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), Geometry("stretch"), 64, EmbeddingSettings(neighbourhood=1)
+        Backbone(Pixels(), (0, 0, 0), (1, 1, 1)),
+        Geometry("stretch"),
+        64,
+        EmbeddingSettings(neighbourhood=1, spacing_px=1),
     )
     sizes = {number: torch.export.Dim(name, min=1, max=30_000) for number, name in enumerate("NHW")}
     program = torch.onnx.export(

@@ -101,8 +101,9 @@ def test_the_caller_hears_how_it_goes(tmp_path: Path) -> None:
     run = learn(make(), tmp_path, watch=heard.append)
     assert [event.done for event in heard] == [10, 20, 30, 40, 50, 60, 60]
     assert all(event.stage == "learn level 2" and event.total == 60 for event in heard)
-    assert f"{run.history[0][2]:.4f} nats/dim" in heard[0].note
-    assert f"{run.best_tune:.4f} nats/dim at step {run.best_step}" in heard[-1].note
+    assert f"{run.history[0][2]:.4f} nats/dim" in heard[0].detail
+    assert heard[-1].note == f"knew good parts best after step {run.best_step}"
+    assert f"{run.best_tune:.4f} nats/dim" in heard[-1].detail
 
 
 def same(first: Flow, second: Flow) -> bool:

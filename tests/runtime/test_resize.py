@@ -42,7 +42,8 @@ class Squares(nn.Module):
 
 
 def embedding(geometry: Geometry) -> Embedding:
-    return Embedding(Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), geometry, 64, EmbeddingSettings(neighbourhood=1))
+    plain = EmbeddingSettings(neighbourhood=1, spacing_px=1)
+    return Embedding(Backbone(Pixels(), (0, 0, 0), (1, 1, 1)), geometry, 64, plain)
 
 
 def noise(height: int, width: int) -> np.ndarray:

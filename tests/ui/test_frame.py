@@ -65,7 +65,7 @@ def test_terms_have_tips(local: Running) -> None:
     bundle = local.station.bundles.find("ring")
     evidence = Evidence.of(bundle.card, local.station.store)
     share = {"count": 1, "of": 20, "interval": [0.0, 0.2]}
-    figures = {"part_auroc": 0.9, "overkill": share, "escape": share, "overkill_inside": True}
+    figures = {"part_auroc": 0.9, "overkill": share, "escape": share, "overkill_inside": True, "seen_in_fit": 0}
     rows = [("", evidence.tradeoff.at(0.5, 0.4))]
     shown = {
         "calibrate": calibrate_view.table(rows) + calibrate_view.histogram(evidence, []),
