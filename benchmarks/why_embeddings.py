@@ -210,10 +210,15 @@ def _plot(seen: dict[str, Seen], path: Path) -> None:
 
     figure, axes = pyplot.subplots(len(seen), 3, figsize=(14, 2.4 * len(seen)))
     for (left, middle, right), (name, one) in zip(axes, seen.items(), strict=True):
-        low, high = np.quantile(np.concatenate(list(one.bits.values())), [0.005, 0.995])
+        everything = np.concatenate(list(one.bits.values()))
+        # Foreign pictures may be a billion times as surprising as the others.
+        above = {group: one.bits[group] - everything.min() + 0.1 for group in GROUPS}
+        edges = np.geomspace(0.1, np.quantile(everything, 0.995) - everything.min() + 0.1, 50)
         for group in GROUPS:
-            left.hist(one.bits[group].clip(low, high), np.linspace(low, high, 40), density=True, alpha=0.5, label=group)
-        left.set_title(f"{name}: bits per dimension")
+            shares = np.full(len(above[group]), 1 / len(above[group]))
+            left.hist(above[group].clip(max=edges[-1]), edges, weights=shares, alpha=0.5, label=group)
+        left.set_xscale("log")
+        left.set_title(f"{name}: bits per dimension above the least")
         for axis, strip, title in ((middle, one.drawn, "drawn"), (right, one.latent, "latent of defective parts")):
             axis.axis("off")
             if strip is not None:
