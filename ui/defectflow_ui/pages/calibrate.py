@@ -101,11 +101,16 @@ def build(station: Station) -> None:
             raise DataError(words.no_bundle)
         return work
 
+    def offered() -> tuple[list[str], str | None]:
+        """The usable models, and the one that is looked at first."""
+        names = [found.name for found in station.bundles.all() if found.bundle is not None]
+        return names, next((one for one in (station.bundles.active_name, *names) if one in names), None)
+
     def open_bundle(visitor: Visitor, wanted: str | None) -> Updates:
         """A fresh workbench; the engineer's own rates and sliders start from what the bundle has."""
-        names = [found.name for found in station.bundles.all() if found.bundle is not None]
+        names, first = offered()
         visitor.tab.pop(WORKBENCH, None)
-        wanted = next((one for one in (wanted, station.bundles.active_name, *names) if one in names), None)
+        wanted = wanted if wanted in names else first
         if wanted is None:
             return {picture: view.no_bundle(), chosen: gr.Dropdown(names, value=None)}
         bundle = station.bundles.find(wanted)
@@ -155,6 +160,12 @@ def build(station: Station) -> None:
     def open_page(visitor: Visitor) -> Updates:
         if not visitor.may(Role.ENGINEER):
             return {picture: view.engineers_only()}
+        work, (_, first) = visitor.tab.get(WORKBENCH), offered()
+        if isinstance(work, Workbench) and first == work.bundle.path.name:
+            card = station.bundles.find(first).card
+            if card.calibration_id == work.bundle.card.calibration_id:  # what was typed or dragged meanwhile stays
+                work.evidence = Evidence.of(card, station.store)
+                return {versions: listed(station.store.versions.all(card.bundle_id), card, may=True), **shown(work)}
         return open_bundle(visitor, None)
 
     @station.handler(Role.ENGINEER)
