@@ -44,7 +44,7 @@ def guarded(bundles: Callable[[], Path]) -> Iterator[Running]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser on a busy machine may be slower than a test's patience: such a test gets a second try, which is told."""
+    """A browser on a busy machine may be slower than a test's patience: it gets a second try, which is told."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=1))
