@@ -137,7 +137,6 @@ def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
     page.goto("/")
     page.get_by_role("tab", name="Calibrate").click()
     expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
-    page.wait_for_timeout(1000)  # a page that is still being opened would begin anew under the answer
     page.get_by_text("What mistakes cost").click()
     page.locator("#cost-escape input").fill("200")
     page.locator("#cost-share input").fill("5")

@@ -89,8 +89,7 @@ def test_from_a_folder_to_activation(browser: Any, station: Running) -> None:
 
     page.locator("#train-name").locator("input, textarea").fill("swatch-1")
     page.locator("#train-fit").click()
-    expect(page.locator(".task[data-state=running]")).to_be_visible()
-    expect(page.locator("#station-jobs")).to_contain_text("Train swatch-1")
+    expect(page.locator(".task")).to_contain_text("swatch-1")
     page.goto("about:blank")  # the page is left, and come back to
     page.goto("/")
     page.get_by_role("tab", name="Train").click()
@@ -124,6 +123,8 @@ def test_what_is_stopped_from_the_page_is_stopped(browser: Any, station: Running
     page.locator("#train-source input").click()
     page.get_by_role("option", name="swatches", exact=True).click()
     page.locator("#train-check").click()
+    expect(page.locator(".task[data-state=running]")).to_be_visible()
+    expect(page.locator("#station-jobs")).to_contain_text("Check swatches")
     page.locator("#train-stop").click()
     expect(page.locator(".task[data-state=cancelled]")).to_be_visible(timeout=60_000)
     expect(page.locator("#train-state")).to_contain_text("Nothing half-made is left")

@@ -36,6 +36,8 @@ def build_frame(station: Station) -> gr.Blocks:
                     page.build(station)
                 for opening in station.opening[before:]:
                     tab.select(**opening, **QUIET)
+                    if page is PAGES[0]:  # already in front: nobody selects it
+                        blocks.load(**opening, **QUIET)
         timer = gr.Timer(IDLE_EVERY_S)
 
         @station.handler(Role.VIEWER)
@@ -69,8 +71,6 @@ def build_frame(station: Station) -> gr.Blocks:
         for done in station.changing:
             done.then(show, outputs=[header, jobs, timer], **QUIET)
         header.hush(hush, outputs=header, **QUIET)
-        for opening in station.opening:
-            blocks.load(**opening, **QUIET)
         blocks.unload(leave)
         jobs.stop(stop_job, outputs=jobs, **QUIET)
     return blocks

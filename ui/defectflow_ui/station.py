@@ -82,7 +82,7 @@ class Station:
         return wrap
 
     def on_open(self, handler: Callable[..., Any], *, inputs: Any = None, outputs: Any = None) -> None:
-        """Call a handler when the browser opens the station; each page fills itself with it."""
+        """Call a handler whenever this page comes to the front; each page fills itself with it."""
         self.opening.append({"fn": handler, "inputs": inputs, "outputs": outputs})
 
     def shown_above(self, event: Any) -> None:

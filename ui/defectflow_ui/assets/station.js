@@ -32,6 +32,7 @@
     if (over) return never;
     const answer = await ask(...what);
     if (answer.status !== 401) return answer;
+    if (over) return never;  // asked before it was said
     over = true;
     const box = Object.assign(document.createElement('dialog'), {id: 'station-over'});
     const again = Object.assign(document.createElement('a'), {href: '/', className: 'link-button'});

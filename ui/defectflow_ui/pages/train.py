@@ -249,10 +249,10 @@ def build(station: Station) -> None:
     stop_upload.click(give_up_upload, **quiet)
     gr.on([field.change for field in form], changed, inputs=form, outputs=[fit, basis], **quiet)
     source.change(tell_joins, inputs=source, outputs=joins, **quiet)
-    check.click(start_check, inputs=form, outputs=shown, **quiet)
-    fit.click(start_fit, inputs=[name, *form], outputs=shown, **quiet)
+    station.shown_above(check.click(start_check, inputs=form, outputs=shown, **quiet))
+    station.shown_above(fit.click(start_fit, inputs=[name, *form], outputs=shown, **quiet))
     stop.click(cancel, outputs=shown, **quiet)
-    go_on.click(take_up, outputs=shown, **quiet)
+    station.shown_above(go_on.click(take_up, outputs=shown, **quiet))
     findings.siblings(use_siblings, outputs=part_regex, **quiet)
     station.shown_above(activate.click(put_to_work, outputs=said, **quiet))
 
