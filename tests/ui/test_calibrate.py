@@ -12,7 +12,7 @@ import pytest
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages.calibrate_view import slider_range
 from playwright.sync_api import expect
-from running import Running, Watched, listening
+from running import Running, Watch, listening
 
 from defectflow.dataset import find_pictures
 from defectflow.runtime import Inspector
@@ -22,12 +22,18 @@ from defectflow.store import Answer, Seen, Store
 
 
 @pytest.fixture(scope="module")
-def station(bundle_path: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A bundle of the ring, and its test parts inspected and answered."""
+def answered(bundle_path: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle of the ring, and its test parts inspected and answered."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(bundle_path, folder / "ring")
-    with listening(folder) as running:
-        answer_all(running.station.store, folder / "ring", sample)
+    with Store.open(str(folder / "inspections.db")) as store:
+        answer_all(store, folder / "ring", sample)
+    return folder
+
+
+@pytest.fixture
+def station(answered: Path, tmp_path: Path) -> Iterator[Running]:
+    with listening(shutil.copytree(answered, tmp_path / "models")) as running:
         yield running
 
 
@@ -53,13 +59,12 @@ def test_what_counts_as_evidence(station: Running) -> None:
     assert len(evidence.tradeoff.good) == 19 + len(evidence.audit_good)
 
 
-def test_a_rate_a_threshold_and_the_way_back(browser: Any, station: Running) -> None:
+def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> None:
     folder = station.station.settings.bundles / "ring"
     before = open_bundle(folder).card
-    watched = Watched(browser, station)
+    watched = watch(station)
     page = watched.page
-    page.goto("/")
-    page.get_by_role("tab", name="Calibrate").click()
+    watched.visit("Calibrate")
     promise, table = page.locator("#calibrate-promise"), page.locator("#calibrate-table")
     expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
     expect(page.locator("#calibrate-histogram rect.defective").first).to_be_visible()
@@ -106,17 +111,15 @@ def test_a_rate_a_threshold_and_the_way_back(browser: Any, station: Running) -> 
     assert names[:2] == ["by hand", "ten"]
     assert len(names) == 3
     assert not watched.complaints
-    watched.context.close()
 
 
-def test_an_uncalibrated_model_is_finished_here(browser: Any, uncalibrated_path: Path, tmp_path: Path) -> None:
+def test_an_uncalibrated_model_is_finished_here(watch: Watch, uncalibrated_path: Path, tmp_path: Path) -> None:
     """Its 8 parts support 20%, which the page says and keeps; then it is the active one."""
     shutil.copytree(uncalibrated_path, tmp_path / "swatch")
     with listening(tmp_path) as running:
-        watched = Watched(browser, running)
+        watched = watch(running)
         page = watched.page
-        page.goto("/")
-        page.get_by_role("tab", name="Calibrate").click()
+        watched.visit("Calibrate")
         expect(page.locator("#calibrate-promise")).to_contain_text("This model is uncalibrated")
         rate = page.locator("#calibrate-rate input")
         rate.fill("20")
@@ -128,14 +131,13 @@ def test_an_uncalibrated_model_is_finished_here(browser: Any, uncalibrated_path:
         watched.context.close()
 
 
-def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
+def test_the_cheapest_threshold(watch: Watch, station: Running) -> None:
     card = open_bundle(station.station.settings.bundles / "ring").card
     evidence = Evidence.of(card, station.station.store)
     best = Tradeoff([*evidence.calibration, *evidence.audit_good], evidence.defective).cheapest(Costs(1, 200, 0.05))
-    watched = Watched(browser, station)
+    watched = watch(station)
     page = watched.page
-    page.goto("/")
-    page.get_by_role("tab", name="Calibrate").click()
+    watched.visit("Calibrate")
     expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
     page.get_by_text("What mistakes cost").click()
     page.locator("#cost-escape input").fill("200")
@@ -150,14 +152,12 @@ def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
     expect(page.locator("#calibrate-cost")).to_contain_text(told)
     page.locator("#calibrate-save").click()  # without a name: refused, and nothing is saved
     expect(page.get_by_text("needs a name and a reason")).to_be_visible()
-    watched.context.close()
 
 
-def test_keys_of_calibrate_and_models(browser: Any, station: Running) -> None:
-    watched = Watched(browser, station)
+def test_keys_of_calibrate_and_models(watch: Watch, station: Running) -> None:
+    watched = watch(station)
     page = watched.page
-    page.goto("/")
-    page.get_by_role("tab", name="Calibrate").click()
+    watched.visit("Calibrate")
     expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
     focused = "document.activeElement.closest('[id]:is([id^=calibrate], #activate)')?.id"
     for key, place in (("r", "calibrate-rate"), ("t", "calibrate-threshold"), ("g", "calibrate-review")):
@@ -185,7 +185,6 @@ def test_keys_of_calibrate_and_models(browser: Any, station: Running) -> None:
     assert len(station.station.store.versions.activations()) == activations, "one key alone puts nothing to work"
     page.keyboard.press("Enter")
     expect(page.locator("#models-said")).to_contain_text("is active")
-    watched.context.close()
 
 
 def test_a_drag_builds_nothing_that_it_does_not_change(station: Running) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from defectflow_ui.evidence import Evidence
-from running import Running, Watched, call, listening
+from running import Running, Watch, Watched, call, listening
 from store_support import card_of, record_parts
 from support import swatches
 
@@ -42,10 +42,10 @@ def inspected(tmp_path: Path, uncalibrated_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(browser: Any, inspected: Path) -> Iterator[tuple[Watched, Running]]:
+def page(watch: Watch, inspected: Path) -> Iterator[tuple[Watched, Running]]:
     with listening(inspected) as running:
-        watched = Watched(browser, running)
-        watched.page.goto("/")
+        watched = watch(running)
+        watched.visit()
         yield watched, running
         assert watched.outside(running) == []
         assert watched.complaints == []
