@@ -92,6 +92,11 @@ def part_of(name: str, part_regex: str | None) -> str | None:
     return part if known else None
 
 
+def meant_for_fitting(found: Iterable[Picture]) -> list[Picture]:
+    """The good pictures that are not kept for testing."""
+    return [picture for picture in found if picture.label == "good" and picture.split != "test"]
+
+
 def test_pictures(pictures: Iterable[Picture]) -> list[Picture]:
     """What to evaluate on: labelled pictures of split `test` or, if no picture has a split, all labelled."""
     pictures = list(pictures)

@@ -241,7 +241,7 @@ def test_a_calibration_picture_under_another_name_does_not_train(log: Store, bun
     for item in log.history.search(Query(limit=len(again))):
         log.reviews.answer(item.id, Answer.GOOD, by="anna")
     assert set(paths) == {"train", "tune", "calibration"}
-    assert [files for _, files in training_parts(log, opened)] == [(paths["train"],)]
+    assert [shots for _, shots in training_parts(log, opened)] == [((paths["train"], paths["train"].name),)]
 
 
 def _inspected(bundle: Path, paths: list[Path]) -> Iterator[tuple[Path, Verdict]]:
@@ -386,7 +386,8 @@ def test_contradicting_a_verdict_trains_and_never_calibrates(log: Store, bundle:
     standing = log.reviews.standing(opened.card.bundle_id, "false alarm")
     assert standing is not None
     assert (standing.answer, standing.by, standing.comment) == (Answer.GOOD, "anna", "only dust")
-    assert [(part.part, files) for part, files in training_parts(log, opened)] == [("false alarm", (seen.picture,))]
+    ((part, shots),) = training_parts(log, opened)
+    assert (part.part, shots) == ("false alarm", ((seen.picture, seen.file),))
     answer_all(log, opened.card)
     assert "false alarm" not in {row.part for row in propose(log, opened).card.calibration_parts}
     log.reviews.undo(standing.id, by="anna")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -148,9 +149,15 @@ def refit_manifest(
             f"{refit.missing[0]}; they are left out",
             markup=False,
         )
-    _say(f"{len(refit.rows)} pictures, with {refit.joined} parts answered good: {to}")
+    if refit.unnamed:
+        err.print(
+            f"note: {refit.unnamed} parts answered good are left out: the names of their pictures do not name them by "
+            f"the part regex {refit.part_regex!r}",
+            markup=False,
+        )
+    _say(f"{len(refit.pictures)} pictures, with {refit.joined} parts answered good: {to}")
     if refit.part_regex is not None:
-        _say(f"Fit with --part-regex '{refit.part_regex}', as before.")
+        _say(f"Fit with --part-regex {shlex.quote(refit.part_regex)}, as before.")
 
 
 def _say(words: str) -> None:

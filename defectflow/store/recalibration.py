@@ -189,12 +189,12 @@ def rejudged(part: PartInspection, calibration: Calibration) -> Word:
     return max(words, key=PRECEDENCE.index)
 
 
-def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[Path, ...]]]:
-    """Parts that may join the training of a re-fit, with their pictures: answered good, and not of the audit sample.
+def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[tuple[Path, str], ...]]]:
+    """Parts that may join the training of a re-fit, each with its pictures and what they are called.
 
-    Why somebody answered does not matter: of the grey band, or to contradict a verdict. Parts that calibrate or tune
-    the bundle stay on their side, under whatever name their pictures came back. Parts whose pictures are gone are left
-    out.
+    They were answered good, and are not of the audit sample. Why somebody answered does not matter: of the grey band,
+    or to contradict a verdict. Parts that calibrate or tune the bundle stay on their side, under whatever name their
+    pictures came back. Parts whose pictures are gone are left out.
     """
     sides = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
     kept_apart = {digest for digest, side in fitted_digests(bundle).items() if side != "train"}
@@ -203,13 +203,15 @@ def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, t
     for part in store.reviews.parts(bundle.card.bundle_id):
         if part.audit or part.answer is not Answer.GOOD or sides.get(part.part, "train") != "train":
             continue
-        pictures = [store.picture(picture) for picture in part.judged]
-        readable = tuple(dict.fromkeys(picture for picture in pictures if picture is not None))
-        if not readable or len(readable) < len({picture.sha256 for picture in part.judged}):
+        names = dict[Path, str]()
+        for picture in part.judged:
+            if (path := store.picture(picture)) is not None:
+                names.setdefault(path, picture.file)
+        if not names or len(names) < len({picture.sha256 for picture in part.judged}):
             continue
         with suppress(ImageError):  # unreadable by now: as if it were gone
-            if kept_apart.isdisjoint(pixel_digest(read_raw(picture)) for picture in readable):
-                found.append((part, readable))
+            if kept_apart.isdisjoint(pixel_digest(read_raw(path)) for path in names):
+                found.append((part, tuple(names.items())))
     return found
 
 
