@@ -373,7 +373,7 @@ def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(
     task = ended(training.train("swatch-2", again, "anna"))
     assert task.status().state == "done", task.log()
     made = fitted_parts(open_bundle(tmp_path / "models" / "swatch-2"))
-    assert made == fitted_parts(bundle) | {part.part: "train" for part in asked}
+    assert made == fitted_parts(bundle) | {f"{part.part}/{Path(part.worst.file).stem}": "train" for part in asked}
     shutil.rmtree(data / "first")
     with pytest.raises(DataError, match="the 24 parts that swatch was made from are not on offer here any more"):
         training.check(again, "anna")
