@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -332,13 +333,15 @@ def test_uncalibrated_bundle_is_refused_before_anything_is_written(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
-def test_full_disk(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+def test_full_disk(bundle_path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     score(bundle_path, folder, out)
-    (out / "results.csv.partial").symlink_to("/dev/full")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "full")
+    (out / "results.csv.full.partial").symlink_to("/dev/full")
     with pytest.raises(DataError, match=r"results cannot be written \(No space left .*what was judged is kept"):
         score(bundle_path, folder, out, resume=True)
     assert len(journal(out)) == 7
+    assert not [file for file in out.iterdir() if file.name.endswith(".partial")]
 
 
 def test_names_that_are_not_unicode(bundle_path: Path, sample: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from defectflow.runtime.bundle import file_digest, fitted_digests, fitted_parts,
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.store import Answer, Query, Seen, Store, StoreSettings
+from defectflow.store.audit import AuditDraw
 from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts
 from defectflow.store.settings import ReviewSettings
 
@@ -32,7 +33,7 @@ def test_the_queue_holds_the_grey_band_and_the_audit_sample(store: Store) -> Non
     audit(store, 0.3)
     names = [f"part{number}" for number in range(40)]
     record_parts(store, CARD, dict.fromkeys(names, 0.1) | {"grey": 0.95, "bad": 9.0})
-    drawn = [name for name in names if store.audited(name)]
+    drawn = [name for name in names if AuditDraw(store.database).draws(name, 0.3)]
     assert 0 < len(drawn) < 40
     asked = {part.part: part for part in store.reviews.queue(CARD.bundle_id, limit=100)}
     assert set(drawn) | {"grey"} <= set(asked) <= set(drawn) | {"grey", "bad"}
@@ -362,8 +363,9 @@ def test_parts_that_cannot_be_answered_any_more_block_no_later_ones(log: Store, 
     opened = open_bundle(bundle)
     later = log.reviews.parts(opened.card.bundle_id)[-1].pictures[0].at + timedelta(microseconds=1)
     log.record(opened.card, real(tmp_path, Inspector(bundle), range(700, 730), named=False), by="a", source="t")
-    for part in log.reviews.parts(opened.card.bundle_id, since=later):
-        log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+    for part in log.reviews.parts(opened.card.bundle_id):
+        if part.pictures[0].at >= later:
+            log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
     with pytest.raises(CalibrationError, match=r"60 of 90 audit parts have no answer.* since a later day"):
         propose(log, opened)
     proposal = propose(log, opened, since=later)

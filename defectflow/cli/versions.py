@@ -27,7 +27,7 @@ def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
     from defectflow.store import Store
 
     card = open_bundle(bundle).card
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         versions = opened.versions.all(card.bundle_id)
     table = Table("", "name", "made", "by", "parts", "rate", "threshold", "reason")
     for version in versions:
@@ -73,7 +73,7 @@ def from_reviews(
     from defectflow.store.recalibration import apply as apply_proposal
     from defectflow.store.recalibration import propose
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         proposal = propose(
             opened,
             open_bundle(bundle),
@@ -120,7 +120,7 @@ def apply_version(
     from defectflow.store import Store
 
     opened = open_bundle(bundle)
-    with Store.open(store, begin=False) as log:
+    with Store.open(store, create=False) as log:
         version = log.versions.get(opened.card.bundle_id, name)
         saved = log.versions.apply(opened, version, by=me(by), reason=reason)
     _say(f"{bundle} has calibration {saved.card.calibration_id} ({version.name}) now.")
@@ -138,7 +138,7 @@ def refit_manifest(
     from defectflow.runtime.bundle import open_bundle
     from defectflow.store import Store
 
-    with Store.open(store, begin=False) as log:
+    with Store.open(store, create=False) as log:
         refit = plan_refit(open_bundle(bundle), good, log)
     refit.write(to)
     if refit.strangers:

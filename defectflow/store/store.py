@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from sqlalchemy import select
 from defectflow.errors import ImageError, StoreError
 from defectflow.runtime.bundle import file_digest
 from defectflow.runtime.card import Card
+from defectflow.runtime.files import whole
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.verdict import Verdict
 from defectflow.store import chain, schema
@@ -44,13 +44,14 @@ class Store:
         self._audit = AuditDraw(database)
 
     @classmethod
-    def open(cls, url: str, *, begin: bool = True) -> Store:
+    def open(cls, url: str, *, create: bool = True) -> Store:
         """Open a store, or begin one. `url`: a path, or postgresql://user:password@host/database.
 
-        `begin=False` refuses a file that is not there: who only looks has mistyped its name.
+        With `create=False` what is not there, or is no store, is refused and left as it is: whoever only looks has
+        mistyped its name.
         An older schema is brought up to date. Raises StoreError saying what is wrong with the URL or the database.
         """
-        return cls(Database(url, begin=begin))
+        return cls(Database(url, create=create))
 
     def close(self) -> None:
         self.database.close()
@@ -107,10 +108,6 @@ class Store:
     def kept_as(self, *, temporary: bool) -> Literal["path", "copy"] | None:
         """How a picture recorded now can be looked at later; None: not at all. `temporary`: its file will go."""
         return self._kept_as(self.settings, temporary=temporary)
-
-    def audited(self, part: str) -> bool:
-        """Whether a part of this name belongs to the audit sample, by the settings as they stand."""
-        return self._audit.draws(part, self.settings.review.audit_rate)
 
     def fair_coin(self, *words: str) -> float:
         """A number in [0, 1) that depends on the words and on this store's secret alone."""
@@ -184,9 +181,8 @@ class Store:
         if not copy.is_file():
             try:
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                partial = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}.partial")  # others may keep it, too
-                shutil.copyfile(seen.picture, partial)
-                partial.replace(copy)
+                with whole(copy) as partial:
+                    shutil.copyfile(seen.picture, partial)
             except OSError as error:
                 raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); make room") from error
         return "copy", name
