@@ -138,10 +138,28 @@ def test_the_table_holds_the_journals_rows(bundle_path: Path, folder: Path, tmp_
 
 
 def test_no_name_is_run_as_a_formula() -> None:
-    names = ["=1+2.png", "+a", "-b", "@c", "\td", "\re", "\nf", "a\r=b.png", "'g", ""]
+    names = [
+        "=1+2.png",
+        "+a",
+        "-b",
+        "@c",
+        "\td",
+        "\re",
+        "\nf",
+        " =1+1",
+        "\u00a0=1",
+        "\ufeff@x",
+        "＝1＋1",
+        "＠a",
+        "a\r=b.png",
+        "'g",
+        "a -b",
+        "日本",
+        "",
+    ]
     rows = [{"file": name, "score": -0.25, "regions": "[]", "error": None} for name in names]
     read = list(csv.DictReader(io.StringIO(as_csv(rows), newline="")))
-    expected = [*(f"'{name}" for name in names[:7]), *names[7:]]
+    expected = [*(f"'{name}" for name in names[:12]), *names[12:]]
     assert [row["file"] for row in read] == [name.replace("\r", "\n") for name in expected]
     assert {row["score"] for row in read} == {"-0.25"}, "a negative number stays one"
 

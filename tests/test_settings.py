@@ -139,7 +139,9 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         ("training.learning_rate=.nan", ["training.learning_rate: nan"]),
         ("flow.layers=", ["flow.layers: None", "integer"]),
         ("flow.clamp.x=3", ["'clamp' is a value, not a group"]),
-        ("image=3", ["image: 3"]),
+        ("image=3", ["'image': 3 is a value, not a group of settings; write image: {...}"]),
+        ("image.roi=[1]", ["'image.roi': [1] is a value, not a group of settings"]),
+        ("flow=3", ["'flow': 3 is a value, not a group of settings"]),
         # bad choices: path, value, choices, nearest
         ("image.aspect=strech", ["image.aspect: 'strech' is not one of stretch, letterbox, crop", "'stretch'?"]),
         ("embedding.normalise=none", ["embedding.normalise: 'none' is not one of whiten, standardise"]),
