@@ -209,8 +209,8 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         digest = file_digest(picture)
         folder = tmp_path / "kept" / digest[:2]
         folder.mkdir(parents=True)
-        monkeypatch.setattr(secrets, "token_hex", lambda _: "full")
-        (folder / f"{digest}.png.full.partial").symlink_to("/dev/full")
+        monkeypatch.setattr(secrets, "token_hex", lambda count: "ab" * count)
+        (folder / f"{digest}.png.abababab.partial").symlink_to("/dev/full")
         with pytest.raises(StoreError, match="the picture cannot be kept"):
             store.record(CARD, [Seen("a.png", verdict(CARD, 1.0, sha256=digest), None, picture)], by="a", source="t")
         assert not list(folder.iterdir())

@@ -209,7 +209,7 @@ def test_only_good_audit_parts_that_are_new_calibrate(log: Store, bundle: Path, 
     assert not joined & {bad.part, foreign.part, "grey", "again", "twin"}
     # Applied once, the same parts are no new evidence.
     apply(log, proposal, name="June", reason="audit", by="anna")
-    with pytest.raises(CalibrationError, match="no audit part adds evidence"):
+    with pytest.raises(CalibrationError, match="62 that were drawn by lot, 60 are answered good, and none of these"):
         propose(log, open_bundle(bundle))
 
 
@@ -372,6 +372,11 @@ def test_parts_that_cannot_be_answered_any_more_block_no_later_ones(log: Store, 
     assert (proposal.audit.parts, proposal.audit.missing, proposal.added) == (30, 0, 30)
     with pytest.raises(CalibrationError, match="60 of 60 audit parts"):
         propose(log, opened, until=later)
+    version = apply(log, proposal, name="July", reason="moved", by="anna")
+    said = f"moved (audit parts first seen from {later:%Y-%m-%d %H:%M:%S} UTC)"
+    assert version.reason == said, "the time shapes the thresholds"
+    with pytest.raises(StoreError, match="needs a name and a reason"):
+        apply(log, replace(proposal, bundle=open_bundle(bundle)), name="August", reason=" ", by="anna")
 
 
 def test_contradicting_a_verdict_trains_and_never_calibrates(log: Store, bundle: Path, tmp_path: Path) -> None:

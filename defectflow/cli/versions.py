@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,12 +11,19 @@ import typer
 from rich.table import Table
 
 from defectflow.cli.console import BundlePath, err, out
-from defectflow.cli.records import By, Since, StoreUrl, Until, me, utc
+from defectflow.cli.records import By, StoreUrl, me, utc
 
 versions_app = typer.Typer(
     name="versions", help="A bundle's calibrations: made from reviews, applied, rolled back.", no_args_is_help=True
 )
 Reason = Annotated[str, typer.Option(help="Why, for the log.")]
+BEFORE_SCORES = "Name the time before looking at scores; it is logged."
+AuditSince = Annotated[
+    datetime | None, typer.Option("--since", help=f"Audit parts first seen from then on, UTC. {BEFORE_SCORES}")
+]
+AuditUntil = Annotated[
+    datetime | None, typer.Option("--until", help=f"Audit parts first seen before, UTC. {BEFORE_SCORES}")
+]
 SHOWN = 20
 """Verdicts that change, listed at most."""
 
@@ -31,14 +39,13 @@ def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
         versions = opened.versions.all(card.bundle_id)
     table = Table("", "name", "made", "by", "parts", "rate", "threshold", "reason")
     for version in versions:
-        made = version.card(card)
-        calibration = made.judge()
+        calibration = version.calibration
         table.add_row(
             "*" if version.calibration_id == card.calibration_id else "",
             version.name,
             f"{version.at:%Y-%m-%d %H:%M}",
             version.by,
-            str(calibration.parts),
+            str(version.parts),
             f"{calibration.rate:g}",
             f"{calibration.threshold.value:.4f}",
             version.reason,
@@ -60,8 +67,8 @@ def from_reviews(
     audit_only: Annotated[
         bool, typer.Option("--audit-only", help="Leave the earlier calibration parts out: production has moved.")
     ] = False,
-    since: Since = None,
-    until: Until = None,
+    since: AuditSince = None,
+    until: AuditUntil = None,
     by: By = None,
 ) -> None:
     """New thresholds from the audit parts answered good: which past verdicts would change? Then apply.

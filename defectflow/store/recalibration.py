@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,16 @@ class Proposal:
     added: int
     """Audit parts that join the calibration."""
     flips: tuple[Flip, ...]
+    since: datetime | None = None
+    until: datetime | None = None
+    """When the audit parts that were looked at were first seen; None: no bound."""
+
+    @property
+    def window(self) -> str:
+        """Those bounds in words; empty where there are none."""
+        bounds = (("from", self.since), ("until", self.until))
+        said = [f"{word} {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" for word, moment in bounds if moment]
+        return f"audit parts first seen {' '.join(said)}" if said else ""
 
     @property
     def rate_if_missing_are_unusual(self) -> float:
@@ -143,8 +153,8 @@ def propose(
         )
     if not added:
         raise CalibrationError(
-            f"no audit part adds evidence: of {audit.parts} that were drawn by lot, {audit.good} are answered good, "
-            f"and {len(audit.left_out)} of these cannot be counted; inspect and answer more"
+            f"no audit part adds evidence: of {audit.parts} that were drawn by lot, {len(audit.left_out)} are answered "
+            "good, and none of these can be counted; inspect and answer more"
         )
     rows = tuple(_row(part) for part in added)
     usual_rate, usual_guarantee, usual_review_rate = card.rule
@@ -157,16 +167,18 @@ def propose(
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
-    return Proposal(bundle, proposed, audit, len(added), flips(parts, now, proposed.judge()))
+    return Proposal(bundle, proposed, audit, len(added), flips(parts, now, proposed.judge()), since, until)
 
 
 def apply(store: Store, proposal: Proposal, *, name: str, reason: str, by: str) -> CalibrationVersion:
-    """Make a proposal a named version and put it to work in its bundle.
+    """Make a proposal a named version and put it to work in its bundle. The log says which time it looked at, too.
 
     Raises StoreError where the name is taken, or the bundle was calibrated since the proposal was made.
     """
     bundle = unchanged(proposal.bundle)
     before = bundle.card.calibration_id
+    if reason.strip() and proposal.window:  # it shapes the thresholds, as the parts do
+        reason = f"{reason} ({proposal.window})".strip()
     version = store.versions.add(proposal.card, name=name, reason=reason, by=by, origin=ORIGIN, parent=before)
     store.versions.apply(bundle, version, by=by, reason=reason)
     return version
