@@ -125,7 +125,6 @@ def evaluate(
     from defectflow.dataset import find_pictures, test_pictures
     from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
-    from defectflow.evaluation import seen_in_fit
     from defectflow.runtime.inspector import Inspector
 
     inspector = Inspector(bundle)
@@ -138,11 +137,10 @@ def evaluate(
         )
     with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
-    fitted = seen_in_fit(inspector.bundle, pictures)
-    if fitted:
+    if evaluation.seen_in_fit:
         err.print(
-            f"[yellow]note:[/yellow] {len(fitted)} of these pictures were in the fit or calibrate it, the first "
-            f"{escape(str(fitted[0].path))}: the figures flatter; give pictures that were kept apart",
+            f"[yellow]note:[/yellow] {len(evaluation.seen_in_fit)} of these pictures were fitted or calibrated on, the "
+            f"first {escape(str(evaluation.seen_in_fit[0]))}: the figures flatter; give pictures that were kept apart",
             highlight=False,
         )
     for table in tables(evaluation):
@@ -151,7 +149,7 @@ def evaluate(
     for sentence in (*evaluation.notes, *evaluation.guarantee):
         out.print(sentence, markup=False, highlight=False)
     if to_json is not None:
-        write_json(to_json, {**evaluation.to_json(), "seen_in_fit": len(fitted)})
+        write_json(to_json, evaluation.to_json())
 
 
 def pretrain(
