@@ -73,7 +73,7 @@ def score_folder(
     given it has kept before the journal says so: a kill in between makes it meet that picture again, never miss it.
     Raises NotCalibrated, SettingsError where `out` holds other results, DataError where results cannot be written.
     """
-    look = inspector.measure if scores_only else inspector.inspect
+    judge = inspector.measure if scores_only else inspector.inspect
     if not scores_only:
         inspector.card.judge()
     elif overlays or masks:
@@ -102,7 +102,7 @@ def score_folder(
     started = time.perf_counter()
     try:
         with (out / JOURNAL).open("a", encoding="utf-8", newline="\n") as journal:
-            seen = look([picture.path for picture in left])
+            seen = judge([picture.path for picture in left])
             for count, (picture, item) in enumerate(zip(left, seen, strict=True), start=1):
                 name = names[picture.path]
                 if isinstance(item, Verdict):

@@ -177,7 +177,7 @@ def test_all_problems_are_told_at_once_with_the_file(tmp_path: Path) -> None:
         ("- a\n- b\n", "a recipe is a tree of settings, not list"),
         ("just words", "a recipe is a tree of settings, not str"),
         ("image: [1, 2", "not valid YAML"),
-        ("flow: 3", "flow: 3: "),
+        ("flow: 3", "'flow': 3 is a value"),
         ("1: 2", "1: "),
         ("!!python/object/apply:os.getcwd []", "not valid YAML"),
     ],

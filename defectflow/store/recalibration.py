@@ -22,9 +22,9 @@ from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
 from defectflow.runtime.calibration import Calibration, Guarantee
 from defectflow.runtime.card import CalibrationPart, Card
 from defectflow.runtime.image import pixel_digest, read_raw
-from defectflow.runtime.verdict import decide
-from defectflow.store.records import PRECEDENCE, Answer, CalibrationVersion, PartInspection, Word
-from defectflow.store.versions import unchanged
+from defectflow.runtime.verdict import PRECEDENCE, Word, decide
+from defectflow.store.records import Answer, PartInspection
+from defectflow.store.versions import CalibrationVersion, unchanged
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
