@@ -33,6 +33,8 @@ def _binomial_tail(log_p: float, log_q: float, n: int, j: int) -> float:
 
     More than 5 sqrt(n) + 50 of them would be summed for nothing: by Bernstein's inequality less than 1e-20 is left.
     """
+    if j == n:
+        return math.exp(n * log_p)
     log_first = math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) + j * log_p + (n - j) * log_q
     successes = np.arange(j, min(n, j + 5 * math.isqrt(n) + 50))
     ratios = math.exp(log_p - log_q) * (n - successes) / (successes + 1)  # of each term to the one before
