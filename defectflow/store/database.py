@@ -135,8 +135,9 @@ class Database:
             current = MigrationContext.configure(connection).get_current_revision()
         if current is None and not create:
             raise StoreError(f"{self}: is no store of inspections, and stays as it is; {_STORES}")
-        self._ours = True
-        self._engine.dispose()  # the next connections may prepare it
+        if self.is_sqlite:
+            self._ours = True
+            self._engine.dispose()  # the next connections may prepare it
         if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
             raise StoreError(f"{self}: was written by a newer DefectFlow (schema {current}); update this one")
         if current == scripts.get_current_head():
