@@ -8,14 +8,13 @@ verdict. Only the audit sample says anything about good parts at large.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import func, or_, select
 
 from defectflow.errors import StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamp, stamped_now
+from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamped_now
 
 _seen, _said = schema.inspections, schema.reviews
 LONGEST_COMMENT, LONGEST_KIND = 2000, 200
@@ -70,21 +69,25 @@ class Reviews:
         """All parts of the grey band and of the audit sample, answered or not, the earliest first."""
         return [part for part in self.parts(bundle_id, asked=True) if part.audit or part.decision == "review"]
 
-    def parts(
-        self,
-        bundle_id: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        asked: bool = False,
-    ) -> list[PartInspection]:
+    def parts(self, bundle_id: str, *, asked: bool = False) -> list[PartInspection]:
         """Every part that a model has seen, with all its pictures and its answer, in order of first appearance.
 
-        `since` and `until` bound the first appearance; with `asked`, only parts with a picture in the grey band or
-        in the audit sample.
+        With `asked`, only parts with a picture in the grey band or in the audit sample.
         """
+        wanted = select(_seen).where(_seen.c.bundle_id == bundle_id).order_by(_seen.c.id)
+        if asked:
+            named = select(_seen.c.part).where(or_(_seen.c.audit == 1, _seen.c.decision == "review"))
+            wanted = wanted.where(_seen.c.part.in_(named.where(_seen.c.bundle_id == bundle_id)))
+        said = select(_said).where(_said.c.bundle_id == bundle_id).order_by(_said.c.id)
+        pictures: dict[str, list[Inspection]] = {}
         with self._database.reading() as connection:
-            return parts_of(connection, bundle_id, since=since, until=until, asked=asked)
+            for row in connection.execute(wanted).mappings():
+                pictures.setdefault(row["part"], []).append(read(Inspection, row))
+            standing = standing_answers(read(Review, row) for row in connection.execute(said).mappings())
+        return [
+            PartInspection(bundle_id=bundle_id, part=part, pictures=tuple(items), review=standing.get(part))
+            for part, items in pictures.items()
+        ]
 
     def standing(self, bundle_id: str, part: str) -> Review | None:
         """The answer about a part that stands now."""
@@ -131,36 +134,6 @@ class Reviews:
                 raise StoreError(f"inspection {inspection_id}: there is none in {self._database}; it may be too old")
             said = {"inspection_id": inspection_id, "answer": answer, "kind": kind, "comment": comment}
             return chain.append(connection, _said, [{**row, **said, "at": stamped_now(), "by": by}])[0]
-
-
-def parts_of(
-    connection: Connection,
-    bundle_id: str,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    asked: bool = False,
-) -> list[PartInspection]:
-    """See `Reviews.parts`."""
-    first = func.min(_seen.c.at)
-    names = select(_seen.c.part).where(_seen.c.bundle_id == bundle_id).group_by(_seen.c.part)
-    if since is not None:
-        names = names.having(first >= stamp(since))
-    if until is not None:
-        names = names.having(first < stamp(until))
-    if asked:
-        named = select(_seen.c.part).where(or_(_seen.c.audit == 1, _seen.c.decision == "review"))
-        names = names.where(_seen.c.part.in_(named.where(_seen.c.bundle_id == bundle_id)))
-    wanted = select(_seen).where(_seen.c.bundle_id == bundle_id, _seen.c.part.in_(names)).order_by(_seen.c.id)
-    pictures: dict[str, list[Inspection]] = {}
-    for row in connection.execute(wanted).mappings():
-        pictures.setdefault(row["part"], []).append(read(Inspection, row))
-    said = select(_said).where(_said.c.bundle_id == bundle_id).order_by(_said.c.id)
-    standing = standing_answers(read(Review, row) for row in connection.execute(said).mappings())
-    return [
-        PartInspection(bundle_id=bundle_id, part=part, pictures=tuple(items), review=standing.get(part))
-        for part, items in pictures.items()
-    ]
 
 
 def standing_answers(reviews: Iterable[Review]) -> dict[str, Review]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -359,13 +360,18 @@ def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(
     said = view.joins(again.source, refit)
     assert f"{len(asked)} parts answered good" in said
     assert "None of the audit sample" in said
+    assert "left out" not in said
+    assert "left out: 2. The expression" in view.joins(again.source, replace(refit, unnamed=2))
     found = result(ended(training.check(again, "anna")), CHECK)
     assert found is not None
     assert found["parts"] == 24 + len(asked)
     task = ended(training.train("swatch-2", again, "anna"))
     assert task.status().state == "done", task.log()
-    made = fitted_parts(open_bundle(tmp_path / "models" / "swatch-2"))
-    assert made == fitted_parts(bundle) | {part.part: "train" for part in asked}
+    refitted = open_bundle(tmp_path / "models" / "swatch-2")
+    assert not refitted.card.parts_known, "nobody has said more about parts than before"
+    assert fitted_parts(refitted) == fitted_parts(bundle) | {
+        f"{part.part}/{Path(part.worst.file).stem}": "train" for part in asked
+    }
     shutil.rmtree(data / "first")
     with pytest.raises(DataError, match="the 24 parts that swatch was made from are not on offer here any more"):
         training.check(again, "anna")

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from defectflow.runtime.card import Card
-from defectflow.runtime.tradeoff import Estimate, Point
+from defectflow.runtime.share import Share
+from defectflow.runtime.tradeoff import Point
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.theme import empty, tip
 from defectflow_ui.words import calibrate as words
@@ -129,5 +130,5 @@ def _band(point: Point) -> str:
     return "–" if point.review == point.threshold else f"{point.review:.3f}"
 
 
-def _share(estimate: Estimate) -> str:
+def _share(estimate: Share) -> str:
     return words.share(estimate.count, estimate.of, estimate.interval)

@@ -11,9 +11,9 @@ from typing import Any, get_args
 import gradio as gr
 
 from defectflow.errors import DataError, StoreError
+from defectflow.runtime.verdict import Word
 from defectflow.store import Inspection, Query, Role, YieldCount
 from defectflow.store.history import Every
-from defectflow.store.records import Word
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view

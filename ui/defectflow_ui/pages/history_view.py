@@ -6,9 +6,9 @@ import html
 from collections.abc import Sequence
 
 from defectflow.runtime.image import read_image
+from defectflow.runtime.verdict import Word
 from defectflow.store import Inspection, YieldCount
 from defectflow.store.history import Story
-from defectflow.store.records import Word
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pictures import jpeg, thumbnail
 from defectflow_ui.station import Station

@@ -93,7 +93,8 @@ def joins(source: str, refit: Refit | None) -> str:
     if refit is None:
         return ""
     first = refit.missing[0] if refit.missing else ""
-    return notice(words.joins(source.partition(":")[2], refit.parts, refit.joined, len(refit.missing), first))
+    model = source.partition(":")[2]
+    return notice(words.joins(model, refit.parts, refit.joined, len(refit.missing), first, refit.unnamed))
 
 
 def problem(said: str) -> str:

@@ -154,13 +154,18 @@ def changed_since(wish: Any, who: str) -> str:
     return f"this is not what was checked last: {_asked(wish, who)}; check again, then train"
 
 
-def joins(model: str, parts: int, joined: int, missing: int, first: str) -> str:
+def joins(model: str, parts: int, joined: int, missing: int, first: str, unnamed: int) -> str:
     count = {0: "No part", 1: "1 part"}.get(joined, f"{joined} parts")
     said = (
         f"{count} answered good on the page Review {'joins' if joined < 2 else 'join'} the training, beside the "
         f"{parts} parts that {model} was made from. None of the audit sample is among them, and none that calibrates: "
         "every part of the first fit stays on its side."
     )
+    if unnamed:
+        said += (
+            f" Answered good, but left out: {unnamed}. The expression for parts' names does not find "
+            f"{'that part' if unnamed == 1 else 'those parts'} in the names of the pictures."
+        )
     return f"{said} {missing} parts of the first fit are gone, the first is {first}." if missing else said
 
 
