@@ -64,7 +64,7 @@ def build_frame(station: Station) -> gr.Blocks:
 
         @station.handler(Role.VIEWER)
         def leave(visitor: Visitor) -> None:
-            visitor.tab.close()
+            visitor.session.close_tab(visitor.tab_name)
 
         blocks.load(show, outputs=[header, jobs, timer], **QUIET)
         timer.tick(show, outputs=[header, jobs, timer], **QUIET)

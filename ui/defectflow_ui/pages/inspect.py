@@ -95,19 +95,20 @@ def build(station: Station) -> None:
     def begin(visitor: Visitor) -> Inspection:
         """The tab's inspection, or a new one where there is none or another calibration is active by now."""
         inspector = station.bundles.inspector()
-        before, notice = visitor.tab.get(INSPECTION), None
-        if isinstance(before, Inspection):
-            if before.inspector is inspector:
-                if len(before.rows) >= MOST_ROWS:
-                    raise DataError(words.clear_first(MOST_ROWS))
-                return before
-            before.close()
-            notice = words.other_calibration(len(before.rows)) if before.rows else None
 
         def record(seen: list[Seen]) -> list[int]:
             return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
 
-        visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
+        with visitor.tab.lock:  # two drops at once are one inspection
+            before, notice = visitor.tab.get(INSPECTION), None
+            if isinstance(before, Inspection):
+                if before.inspector is inspector:
+                    if len(before.rows) >= MOST_ROWS:
+                        raise DataError(words.clear_first(MOST_ROWS))
+                    return before
+                before.close()
+                notice = words.other_calibration(len(before.rows)) if before.rows else None
+            visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
         inspection.notice = notice
         return inspection
 

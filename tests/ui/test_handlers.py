@@ -1,0 +1,106 @@
+"""What the pages' handlers do, called as Gradio calls them: without a server, and without a browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from defectflow_ui.frame import build_frame
+from defectflow_ui.inspection import Inspection
+from defectflow_ui.pages import inspect as inspect_page
+from defectflow_ui.settings import Settings
+from defectflow_ui.start import open_station
+from defectflow_ui.station import LOCAL_USER
+from defectflow_ui.uploads import Arrived, Drop
+from defectflow_ui.visitors import MOST_TABS, Session
+
+
+class Desk:
+    """A station, and one person's browser at it."""
+
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
+        self.station = open_station(Settings(folder, data=data))
+        self.blocks = build_frame(self.station)
+        self.session = self.station.sessions.begin(LOCAL_USER)
+
+    def call(self, elem_id: str, event: str, *values: Any, said: dict[str, Any] | None = None, tab: str = "tab") -> Any:
+        """What the handler of this event gives; a dictionary's keys are the names of what it changes."""
+        names = {number: one.elem_id for number, one in self.blocks.blocks.items()}
+        (function,) = [
+            one.fn
+            for one in self.blocks.fns.values()
+            if any(names.get(number) == elem_id and on == event for number, on in one.targets)
+        ]
+        assert function is not None
+        request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
+        given = function(request, gr.EventData(None, said), *values)
+        return {one.elem_id: value for one, value in given.items()} if isinstance(given, dict) else given
+
+    def drop(self, *files: Path) -> dict[str, Any]:
+        """Files that have arrived -> what the browser says of them."""
+        drop = self.session.drops.open(self.station.settings.limits)
+        for file in files:
+            drop._add(Arrived(file.name, file))
+        drop.end()
+        return {"drop": drop.token, "expected": str(len(files))}
+
+
+@pytest.fixture
+def desk(bundles: Callable[[], Path]) -> Iterator[Desk]:
+    made = Desk(bundles())
+    made.station.bundles.activate("ring", by="test", reason="test")
+    yield made
+    made.station.close()
+
+
+def test_drops_that_come_at_once_are_one_inspection(
+    desk: Desk, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a tab in which nothing was dropped before: all are shown."""
+
+    class Slow(Inspection):
+        def __init__(self, *of: Any) -> None:
+            time.sleep(0.1)
+            super().__init__(*of)
+
+    monkeypatch.setattr(inspect_page, "Inspection", Slow)
+    desk.station.bundles.inspector()
+    together, dropped = Barrier(4), [desk.drop(file) for file in pictures[:4]]
+
+    def judge(said: dict[str, Any]) -> None:
+        together.wait()
+        list(desk.call("drop-zone", "dropped", said=said))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(judge, dropped))
+    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    assert {row.name for row in inspection.rows} == {file.name for file in pictures[:4]}
+
+
+def test_a_tab_in_use_outlives_those_that_were_left() -> None:
+    """Another tab is reloaded again and again, and each time is a new one."""
+    session = Session("anna")
+    shift = session.tab("open all shift")
+    shift["pictures"] = "dropped"
+    for number in range(2 * MOST_TABS):
+        session.tab(f"reloaded {number}")
+        assert session.tab("open all shift") is shift
+    assert shift["pictures"] == "dropped"
+    assert len(session.tabs) == MOST_TABS
+
+
+def test_a_tab_that_is_left_is_forgotten(desk: Desk) -> None:
+    tab, drop = desk.session.tab("left"), Drop(desk.station.settings.limits)
+    tab["drop"] = drop
+    (leave,) = [one.fn for one in desk.blocks.fns.values() if one.name == "leave"]
+    request = SimpleNamespace(cookies={desk.station.sessions.cookie: desk.session.token}, session_hash="left")
+    leave(request, gr.EventData(None, None))  # type: ignore[misc]
+    assert "left" not in desk.session.tabs
+    assert not drop.folder.exists()
