@@ -104,3 +104,32 @@ def test_a_tab_that_is_left_is_forgotten(desk: Desk) -> None:
     leave(request, gr.EventData(None, None))  # type: ignore[misc]
     assert "left" not in desk.session.tabs
     assert not drop.folder.exists()
+
+
+def test_half_an_upload_is_no_source(desk: Desk, pictures: list[Path]) -> None:
+    """300 files were announced, one came, and then nothing more."""
+    drop = Drop(desk.station.settings.limits, idle_s=0.3)
+    desk.session.drops[drop.token] = drop
+    drop._add(Arrived(pictures[0].name, pictures[0]))
+    *_, last = desk.call("train-drop", "dropped", said={"drop": drop.token, "expected": "300"})
+    (said,) = [value for component, value in last.items() if component.elem_id == "train-arriving"]
+    assert "of 300 files that it announced, 1 picture arrived" in said
+    assert not list(desk.station.bundles.folder.glob(".training/pictures/*"))
+    assert not drop.folder.exists()
+
+
+def test_an_upload_is_told_in_few_messages(desk: Desk, pictures: list[Path]) -> None:
+    """However many pictures arrive within a second."""
+    drop = desk.session.drops.open(desk.station.settings.limits)
+
+    def arrive() -> None:
+        for number in range(200):
+            drop._add(Arrived(f"{number}.png", pictures[0]))
+            time.sleep(0.002)
+        drop.end()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(arrive)
+        told = list(desk.call("train-drop", "dropped", said={"drop": drop.token, "expected": "200"}))
+    assert len(told) <= 4
+    assert list(desk.station.bundles.folder.glob(".training/pictures/*"))

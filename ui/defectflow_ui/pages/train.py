@@ -21,8 +21,6 @@ from defectflow_ui.words import train as words
 
 SEEN, FORM, UPLOAD = "train.seen", "train.form", "train.upload"
 LOOK_EVERY_S = 1.0
-ARRIVAL_S = 300.0
-"""How long one more picture of an upload is waited for."""
 Updates = dict[Any, Any]
 
 
@@ -173,18 +171,19 @@ def build(station: Station) -> None:
         if drop is None:
             raise DataError(words.nothing_uploaded)
         visitor.tab[UPLOAD] = key
-        here, ended, last = list[Arrived](), False, monotonic()
+        here, ended, shown_at = list[Arrived](), False, 0.0
         problem, updates = "", Updates()
         try:
             while not ended:
                 more, ended = drop.take(len(here), LOOK_EVERY_S)
                 here += more
-                last = monotonic() if more else last
-                if not ended and monotonic() - last > ARRIVAL_S:
-                    raise DataError(words.upload_stalled)
-                yield {arriving: view.arriving(here, files), stop_upload: gr.Button(visible=True)}
-            if key not in drops:
+                if monotonic() - shown_at >= LOOK_EVERY_S:
+                    shown_at = monotonic()
+                    yield {arriving: view.arriving(len(here), files, drop.size), stop_upload: gr.Button(visible=True)}
+            if drop.closed:
                 raise DataError(words.upload_stopped)
+            if drop.abandoned:
+                raise DataError(words.upload_abandoned(len(here), files))
             token = training.take_upload(here)
             updates = {source: gr.Dropdown(training.sources.all(), value=token)}
             problem = view.refused([str(one.error) for one in here if one.error is not None])

@@ -19,7 +19,6 @@ from defectflow.runtime.progress import Progress
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.theme import empty, notice, tip
 from defectflow_ui.training import Wish
-from defectflow_ui.uploads import Arrived
 from defectflow_ui.words import train as words
 
 THUMBNAIL_PX = 220
@@ -100,11 +99,10 @@ def problem(said: str) -> str:
     return f'<p class="problem" role="alert">{html.escape(_sentence(said))}</p>'
 
 
-def arriving(arrived: list[Arrived], files: int) -> str:
-    """How far an upload is; of a ZIP, each picture counts, and of how many is not known."""
-    size = sum(one.file.stat().st_size for one in arrived if one.file is not None and one.file.exists())
-    bar = f'<progress max="{files}" value="{min(files, len(arrived))}"></progress>'
-    told = words.arriving(len(arrived), files, size / 1e6)
+def arriving(pictures: int, files: int, size: int) -> str:
+    """How far an upload of so many bytes is; of a ZIP, each picture counts, and of how many is not known."""
+    bar = f'<progress max="{files}" value="{min(files, pictures)}"></progress>'
+    told = words.arriving(pictures, files, size / 1e6)
     return f'<div class="arriving" role="status">{bar} <span class="quiet">{told}</span></div>'
 
 

@@ -25,6 +25,11 @@ by_hand = "threshold chosen by hand: an estimate, nothing is promised"
 stop = "Stop"
 
 
+def counted(number: int, what: str) -> str:
+    """1 picture, 2 pictures."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def not_allowed(role: str, needed: str) -> str:
     return f"This needs the role '{needed}', and yours is '{role}'. Ask whoever manages users at your site."
 

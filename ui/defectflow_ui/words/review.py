@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.words.common import counted
+
 tab = "Review"
 skipped = "Show those that were skipped"
 no_bundle = "No model to review for"
@@ -59,11 +61,13 @@ def waiting(audit: int, grey: int) -> str:
 
 
 def drawn(parts: int, waiting: int, skipped: int, unread: int, allowed: float, needed: int) -> str:
-    more = f"{needed} more answers are needed" if needed else "that is enough"
+    more = "that is enough"
+    if needed:
+        more = f"{needed} more {'answer is' if needed == 1 else 'answers are'} needed"
     unreadable = f", {unread} answered good with an unreadable picture" if unread else ""
     return (
-        f"{parts} parts drawn by lot: {waiting} unanswered, {skipped} skipped{unreadable}. At most {allowed:.0%} may "
-        f"lack an answer: {more}."
+        f"{counted(parts, 'part')} drawn by lot: {waiting} unanswered, {skipped} skipped{unreadable}. At most "
+        f"{allowed:.0%} may lack an answer: {more}."
     )
 
 
@@ -73,13 +77,14 @@ def bad_day(text: str) -> str:
 
 def tally(good: int, defective: int, foreign: int, missing: int, parts: int) -> str:
     return (
-        f"{parts} parts drawn by lot: {good} good, {defective} defective, {foreign} not this part, "
+        f"{counted(parts, 'part')} drawn by lot: {good} good, {defective} defective, {foreign} not this part, "
         f"{missing} without an answer."
     )
 
 
 def threshold(before: float, after: float, added: int) -> str:
-    return f"{added} parts join; the threshold goes from {before:.3f} to {after:.3f}."
+    joins = "part joins" if added == 1 else "parts join"
+    return f"{added} {joins}; the threshold goes from {before:.3f} to {after:.3f}."
 
 
 def applied(name: str) -> str:
