@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +16,17 @@ import gradio as gr
 import pytest
 from defectflow_ui.frame import build_frame
 from defectflow_ui.inspection import Inspection
+from defectflow_ui.pages import calibrate
 from defectflow_ui.pages import inspect as inspect_page
 from defectflow_ui.settings import Settings
+from defectflow_ui.sources import UPLOADED
 from defectflow_ui.start import open_station
 from defectflow_ui.station import LOCAL_USER
 from defectflow_ui.uploads import Arrived, Drop
 from defectflow_ui.visitors import MOST_TABS, Session
+
+from defectflow.background import STATE, TASK, new_folder
+from defectflow.runtime.clock import utc_now
 
 
 class Desk:
@@ -37,6 +44,7 @@ class Desk:
             one.fn
             for one in self.blocks.fns.values()
             if any(names.get(number) == elem_id and on == event for number, on in one.targets)
+            and len(one.inputs) == len(values)
         ]
         assert function is not None
         request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
@@ -133,3 +141,83 @@ def test_an_upload_is_told_in_few_messages(desk: Desk, pictures: list[Path]) -> 
         told = list(desk.call("train-drop", "dropped", said={"drop": drop.token, "expected": "200"}))
     assert len(told) <= 4
     assert list(desk.station.bundles.folder.glob(".training/pictures/*"))
+
+
+def test_looking_at_the_rate_keeps_a_threshold_chosen_by_hand(desk: Desk) -> None:
+    opened = desk.call("page-calibrate", "select")
+    work = desk.session.tab("tab")[calibrate.WORKBENCH]
+    cut = work.evidence.tradeoff.span[0] + 0.1
+    rates = opened["calibrate-rate"], opened["calibrate-review-rate"], opened["calibrate-guarantee"]
+    desk.call("calibrate-threshold", "input", cut, cut)
+    desk.call("calibrate-rate", "blur", *rates)
+    assert (work.origin, work.cuts) == ("threshold", (cut, cut))
+    desk.call("calibrate-rate", "submit", *rates)
+    assert (work.origin, work.draft.calibration) == ("rate", work.bundle.card.calibration), "Enter asks for it again"
+    desk.call("calibrate-threshold", "input", cut, cut)
+    desk.call("calibrate-rate", "blur", 10.0, *rates[1:])
+    assert work.origin == "rate", "another rate counts, also without Enter"
+
+
+def test_calibrate_comes_back_to_the_model_that_was_chosen(desk: Desk, bundle_path: Path) -> None:
+    """With what was dragged on it, though another one is active; and leaves nothing standing of one that is gone."""
+    shutil.copytree(bundle_path, desk.station.bundles.folder / "other")
+    desk.call("page-calibrate", "select")
+    desk.call("calibrate-bundle", "input", "other")
+    work = desk.session.tab("tab")[calibrate.WORKBENCH]
+    cut = work.evidence.tradeoff.span[0] + 0.1
+    desk.call("calibrate-threshold", "input", cut, cut)
+    again = desk.call("page-calibrate", "select")
+    assert again["calibrate-bundle"].value == "other"
+    assert "calibrate-threshold" not in again
+    assert desk.session.tab("tab")[calibrate.WORKBENCH] is work
+    for name in ("ring", "swatch", "other"):
+        shutil.rmtree(desk.station.bundles.folder / name)
+    empty = desk.call("page-calibrate", "select")
+    assert {empty[f"calibrate-{name}"] for name in ("table", "promise", "versions", "cost")} == {""}
+
+
+Trained = Callable[[str, str], None]
+
+
+@pytest.fixture
+def trained(desk: Desk) -> Trained:
+    """Makes tasks that have ended: (kind, model)."""
+
+    def end(kind: str, model: str) -> None:
+        folder = new_folder(desk.station.bundles.folder / ".training" / "tasks")
+        wish = {"source": "", "recipe": "default", "part_regex": "(old)", "rate": 0.05}
+        notes = {"kind": kind, "who": "anna", "path": "x", "origin": "x", "part_regex": "", "wish": wish, "name": model}
+        told = {"title": model, "steps": [], "started": utc_now(), "notes": notes}
+        (folder / TASK).write_text(json.dumps(told))
+        done = {"state": "done", "step": "", "message": "", "code": 0, "changed": utc_now(), "processes": []}
+        (folder / STATE).write_text(json.dumps(done))
+
+    return end
+
+
+def test_activate_is_about_the_model_on_show(desk: Desk, bundle_path: Path, trained: Trained) -> None:
+    shutil.copytree(bundle_path, desk.station.bundles.folder / "other")
+    trained("train", "ring")
+    desk.call("page-train", "select", tab="mine")
+    trained("train", "other")
+    with pytest.raises(gr.Error, match="something else was begun here meanwhile"):
+        desk.call("train-activate", "click", tab="mine")
+    with pytest.raises(gr.Error, match="something else was begun here meanwhile"):
+        desk.call("train-go-on", "click", tab="mine")
+    desk.call("page-train", "select", tab="mine")
+    assert "other is active" in desk.call("train-activate", "click", tab="mine")
+    assert desk.station.bundles.active_name == "other"
+
+
+def test_train_keeps_what_was_chosen_on_it(desk: Desk, trained: Trained, pictures: list[Path]) -> None:
+    """The last task's wish fills a tab's form once, and never over what somebody has typed."""
+    trained("check", "")
+    assert desk.call("page-train", "select")["train-part-regex"] == "(old)"
+    desk.call("train-source", "change", None, "(new)", "fast", 20)
+    desk.call("page-inspect", "select")
+    list(desk.call("train-drop", "dropped", said=desk.drop(*pictures[:3])))
+    again = desk.call("page-train", "select")
+    (upload,) = desk.station.bundles.folder.glob(".training/pictures/*")
+    assert again["train-source"].value == f"{UPLOADED}{upload.name}"
+    assert again["train-recipe"].value == "fast"
+    assert not {"train-part-regex", "train-rate"} & set(again), "they stand as they are"

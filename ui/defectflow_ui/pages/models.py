@@ -18,7 +18,7 @@ from defectflow.runtime.verify import verify as run_verify
 from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty, moment, notice, tip
+from defectflow_ui.theme import block, clicks, empty, moment, notice, problem, tip
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import models as words
 
@@ -144,7 +144,7 @@ def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | 
     try:
         bundles = [station.bundles.find(name) for name in names]
     except DefectFlowError as error:
-        return f'<p class="problem">{html.escape(str(error))}</p>'
+        return problem(str(error))
     facts = [_facts(bundle.card) for bundle in bundles]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = []

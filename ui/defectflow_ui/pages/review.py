@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,7 @@ from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
 from defectflow_ui.pages.versions_view import versions as versions_table
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty, notice
+from defectflow_ui.theme import block, clicks, empty, notice, problem
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import review as words
 
@@ -128,7 +127,7 @@ def build(station: Station) -> None:
         try:
             visitor.tab[SINCE] = _moment(day)
         except DataError as error:
-            return {drawn: f'<p class="problem" role="alert">{html.escape(str(error))}</p>'}
+            return {drawn: problem(str(error))}
         return {drawn: tally(visitor, station.store.reviews.asked(station.bundles.active().card.bundle_id))}
 
     @station.handler(Role.ENGINEER)
@@ -140,7 +139,7 @@ def build(station: Station) -> None:
                 station.store, station.bundles.active(), rate=usual, keep_earlier=not alone, since=_moment(day)
             )
         except CalibrationError as error:  # a refusal belongs where the preview would be
-            return {proposed: f'<p class="problem">{html.escape(str(error))}</p>', deciding: gr.Row(visible=False)}
+            return {proposed: problem(str(error)), deciding: gr.Row(visible=False)}
         visitor.tab[PROPOSAL] = made
         return {proposed: view.proposal(station, visitor, made), deciding: gr.Row(visible=True)}
 

@@ -82,8 +82,8 @@ def _bar(step: Progress) -> str:
 def basis(wish: Wish, who: str, passed: bool, *, as_checked: bool) -> str:
     """What would be trained on: what was checked; or that the form says something else by now."""
     if not as_checked:
-        return f'<p class="warn small" role="status">{html.escape(_sentence(words.changed_since(wish, who)))}</p>'
-    said = words.as_checked(wish, who) if passed else _sentence(words.fit_would_fail)
+        return f'<p class="warn small" role="status">{html.escape(sentence(words.changed_since(wish, who)))}</p>'
+    said = words.as_checked(wish, who) if passed else sentence(words.fit_would_fail)
     return f'<p class="quiet small" role="status">{html.escape(said)}</p>'
 
 
@@ -95,10 +95,6 @@ def joins(source: str, refit: Refit | None) -> str:
     return notice(words.joins(source.partition(":")[2], refit.parts, refit.joined, len(refit.missing), first))
 
 
-def problem(said: str) -> str:
-    return f'<p class="problem" role="alert">{html.escape(_sentence(said))}</p>'
-
-
 def arriving(pictures: int, files: int, size: int) -> str:
     """How far an upload of so many bytes is; of a ZIP, each picture counts, and of how many is not known."""
     bar = f'<progress max="{files}" value="{min(files, pictures)}"></progress>'
@@ -106,7 +102,8 @@ def arriving(pictures: int, files: int, size: int) -> str:
     return f'<div class="arriving" role="status">{bar} <span class="quiet">{told}</span></div>'
 
 
-def _sentence(said: str) -> str:
+def sentence(said: str) -> str:
+    """A reason, which messages begin in lower case, as a sentence of its own."""
     return said[:1].upper() + said[1:].removesuffix(".") + "."
 
 

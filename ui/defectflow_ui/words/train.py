@@ -109,6 +109,7 @@ nothing_uploaded = (
 seen_in_fit = (
     "{count} of these pictures were learned from, or calibrate the model: the figures flatter. Keep test ones apart."
 )
+another_meanwhile = "something else was begun here meanwhile; leave this page and come back to see it, then decide"
 nothing_to_go_on = "no training was cut short here; press 'Train' to begin one"
 nothing_joins = (
     "no part that was answered good can join the training yet: answer some on Review, Inspect or History first. Parts "
