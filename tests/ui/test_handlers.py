@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
-from defectflow_ui.frame import build_frame
+from defectflow_ui.frame import build_frame, jobs_html
 from defectflow_ui.inspection import Inspection
-from defectflow_ui.pages import calibrate
+from defectflow_ui.pages import calibrate, train_view
 from defectflow_ui.pages import inspect as inspect_page
-from defectflow_ui.settings import Settings
+from defectflow_ui.settings import Limits, Settings
+from defectflow_ui.shelf import Shelf
 from defectflow_ui.sources import UPLOADED
 from defectflow_ui.start import open_station
 from defectflow_ui.station import LOCAL_USER
 from defectflow_ui.uploads import Arrived, Drop
 from defectflow_ui.visitors import MOST_TABS, Session
+from running import PASSWORD
 
 from defectflow.background import STATE, TASK, new_folder
+from defectflow.runtime import Inspector
 from defectflow.runtime.clock import utc_now
+from defectflow.store import Role
 
 
 class Desk:
@@ -221,3 +226,75 @@ def test_train_keeps_what_was_chosen_on_it(desk: Desk, trained: Trained, picture
     assert again["train-source"].value == f"{UPLOADED}{upload.name}"
     assert again["train-recipe"].value == "fast"
     assert not {"train-part-regex", "train-rate"} & set(again), "they stand as they are"
+
+
+def test_a_version_is_put_back_into_the_model_that_it_was_shown_for(desk: Desk) -> None:
+    card = desk.station.bundles.active().card
+    desk.call("page-calibrate", "select")
+    desk.call("calibrate-rate", "submit", 10.0, 20.0, "expected")
+    desk.call("calibrate-save", "click", "ten", "to see", True)
+    assert desk.station.bundles.active().card.calibration != card.calibration
+    for table, values in (("calibrate-versions", ()), ("review-versions", (False,))):
+        with pytest.raises(gr.Error, match="of another model than"):
+            desk.call(table, "version", *values, said={"version": f"{'x' * 12} {card.calibration_id}"})
+    shown = desk.call("page-review", "select", False)["review-versions"]
+    (back,) = re.findall(r'data-version="([^"]+)"', shown)
+    desk.call("review-versions", "version", False, said={"version": back})
+    assert desk.station.bundles.active().card.calibration == card.calibration
+
+
+def test_a_picture_that_somebody_has_chosen_stays(inspector: Inspector, pictures: list[Path]) -> None:
+    """Also the first one of a drop, from which the page goes on to the most unusual one otherwise."""
+    for somebody in (False, True):
+        inspection, drop = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+        for file in pictures[12:16]:  # the last two have a defect
+            drop._add(Arrived(file.name, file))
+        drop.end()
+        running = inspection.run(drop, 4)
+        assert running is not None
+        next(running)
+        if somebody:
+            inspection.choose(0)
+        list(running)
+        assert (inspection.chosen == 0) == somebody
+        inspection.close()
+
+
+def test_who_may_not_stop_a_job_is_told(desk: Desk) -> None:
+    users, going_on = desk.station.store.users, Event()
+    users.add("bert", Role.OPERATOR, PASSWORD, by="test")
+    job = desk.station.jobs.start("Verify ring", lambda _: going_on.wait(20), who="anna")
+    desk.session = desk.station.sessions.begin("bert", users.get("bert").key)  # type: ignore[union-attr]
+    with pytest.raises(gr.Error, match="anna has begun this"):
+        desk.call("station-jobs", "stop", said={"stop": job.token})
+    assert not job.stopping
+    going_on.set()
+
+
+def test_no_refused_file_is_passed_over(desk: Desk) -> None:
+    assert "and 5 more files" in train_view.refused(["a.png: damaged"] * 25)
+
+
+def test_what_is_clicked_twice_counts_twice(desk: Desk) -> None:
+    """While the first answer is awaited. Gradio's "always_last" would send the first click again."""
+    names, modes = {number: one.elem_id for number, one in desk.blocks.blocks.items()}, {}
+    for one in desk.blocks.fns.values():
+        modes.update(dict.fromkeys([(names.get(number), event) for number, event in one.targets], one.trigger_mode))
+    events = {("gallery", "number"), ("part", "step"), ("history-list", "inspection"), ("history-list", "turn")}
+    assert {modes[event] for event in events | {("review-part", "shot"), ("review-queue", "part")}} == {"multiple"}
+
+
+def test_a_verification_is_shown_above_all_pages_at_once(desk: Desk) -> None:
+    desk.call("bundles", "bundle", None, said={"bundle": "ring"})
+    desk.call("verify", "click")
+    assert "Verify ring" in jobs_html(desk.station)
+    with pytest.raises(gr.Error, match="'Verify ring' is still running"):
+        desk.call("verify", "click")
+    (job,) = desk.station.jobs.running()
+    begun = next(one for one in desk.blocks.fns.values() if one.name == "begin_check")
+    assert any(one.trigger_after == begun._id and one.name == "show" for one in desk.blocks.fns.values())
+    job.cancel()
+    deadline = time.monotonic() + 30
+    while job.state == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

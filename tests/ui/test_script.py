@@ -12,7 +12,9 @@ from running import Running, Watched
 COUNTING = """(keys) => {
     window.pressed = Object.fromEntries(keys.map((key) => [key, 0]));
     for (const key of keys) {
-        const button = Object.assign(document.createElement('button'), {textContent: key, onclick: () => pressed[key]++});
+        const button = document.createElement('button');
+        button.textContent = key;
+        button.onclick = () => pressed[key]++;
         button.dataset.key = key;
         document.body.prepend(button);
     }

@@ -93,6 +93,8 @@ class Inspection:
         self.tiles = TILES
         """How many pictures of the gallery are shown."""
         self.chosen: int | None = None
+        self.picked = False
+        """Whether somebody has chosen it, since its drop began."""
         self.expected = 0
         """Files that browsers have announced; a ZIP counts as one until it is opened."""
         self.stopped = False
@@ -147,7 +149,7 @@ class Inspection:
                         return
                     self._keep(fresh)
                     if fresh and not one.found:
-                        self.chosen = fresh[0].number
+                        self.chosen, self.picked = fresh[0].number, False
                     one.found += fresh
                     yield fresh
         except BaseException as error:  # the browser's page may be gone as well
@@ -167,7 +169,7 @@ class Inspection:
     def _finish(self, one: _Judging) -> None:
         if one.drop.abandoned:
             self.problem = words.abandoned(len(one.found), one.expected)
-        if len(one.found) > 1 and self.chosen == one.found[0].number:
+        if len(one.found) > 1 and self.chosen == one.found[0].number and not self.picked:
             self.chosen = max(one.found, key=lambda row: (row.verdict is not None, row.rank)).number
         with self._lock:
             self._judging = [other for other in self._judging if other is not one]
@@ -235,6 +237,10 @@ class Inspection:
     def find(self, number: int | None) -> Judged | None:
         return self.rows[number] if number is not None and 0 <= number < len(self.rows) else None
 
+    def choose(self, number: int | None) -> None:
+        """Somebody wants to see this picture."""
+        self.chosen, self.picked = number, True
+
     def step(self, by: int) -> None:
         """Choose the next or the previous picture of the gallery, which grows where that one is not shown yet."""
         numbers = [row.number for row in self.shown()]
@@ -242,7 +248,7 @@ class Inspection:
             return
         place = numbers.index(self.chosen) + by if self.chosen in numbers else 0
         place = min(max(place, 0), len(numbers) - 1)
-        self.chosen = numbers[place]
+        self.choose(numbers[place])
         if place >= self.tiles:
             self.tiles += TILES
 

@@ -15,6 +15,7 @@ from defectflow.runtime.tradeoff import Cheapest, Costs
 from defectflow.store import Role
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages import calibrate_view as view
+from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, notice, problem
@@ -247,8 +248,7 @@ def build(station: Station) -> None:
     @station.handler(Role.ENGINEER)
     def put_back(visitor: Visitor) -> Updates:
         work = bench(visitor)
-        card = work.bundle.card
-        version = station.store.versions.get(card.bundle_id, str(visitor.event.get("version")))
+        version = pressed(station, visitor, work.bundle.card)
         station.store.versions.apply(work.bundle, version, by=visitor.user, reason=words.reason_again)
         return open_bundle(visitor, work.bundle.path.name) | {said: notice(words.put_back(version.name))}
 

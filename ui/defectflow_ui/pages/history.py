@@ -28,6 +28,8 @@ FIRST = "history.first"
 """The tab's place in the list: how many newer inspections are left out."""
 DATES = "history.dates"
 """What the browser said of the two dates: moments as ISO 8601, UTC."""
+TOLD = "history.told"
+"""Number of the inspection whose story was asked for last."""
 EXPORT = "history.export"
 PAGE = 50
 SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
@@ -184,7 +186,9 @@ def build(station: Station) -> None:
         item = answering.find(station, visitor.number("inspection"))
         if item is None:
             raise StoreError(words.nothing)
-        return story(visitor, item)
+        visitor.tab[TOLD] = item.id
+        updates = story(visitor, item)
+        return updates if visitor.tab[TOLD] == item.id else {told: gr.skip()}  # another row was clicked meanwhile
 
     @station.handler(Role.OPERATOR)
     def answer(visitor: Visitor) -> Updates:
@@ -221,8 +225,9 @@ def build(station: Station) -> None:
         choice.input(look, inputs=asked, outputs=shown, **quiet)
     period.input(choose_period, inputs=asked, outputs=[*shown, between], **quiet)
     dates.dates(choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **quiet)
-    listed.turn(turn, inputs=asked, outputs=listed, **quiet)
-    listed.inspection(tell, outputs=[told, answers], **quiet)
+    # "multiple": what is clicked or pressed before the last answer counts as well.
+    listed.turn(turn, inputs=asked, outputs=listed, trigger_mode="multiple", **quiet)
+    listed.inspection(tell, outputs=[told, answers], trigger_mode="multiple", **quiet)
     answers.answer(answer, outputs=[told, answers], trigger_mode="multiple", **quiet)
     told.thresholds(choose_thresholds, inputs=asked, outputs=[*shown, model], **quiet)
     as_csv.click(export, inputs=asked, outputs=csv_link, show_progress="minimal", **private)

@@ -162,7 +162,7 @@ def build(station: Station) -> None:
     @station.handler(Role.OPERATOR)
     def choose(visitor: Visitor) -> Updates:
         inspection = current(visitor)
-        inspection.chosen = visitor.number("number")
+        inspection.choose(visitor.number("number"))
         return chosen(visitor, inspection)  # its tile is marked in the browser
 
     @station.handler(Role.OPERATOR)
@@ -175,8 +175,9 @@ def build(station: Station) -> None:
 
     @station.handler(Role.OPERATOR)
     def answer(visitor: Visitor) -> Updates:
-        _, note = answering.take(station, visitor)
-        return chosen(visitor, current(visitor), note)
+        inspection, (_, note) = current(visitor), answering.take(station, visitor)
+        inspection.choose(inspection.chosen)  # whoever answers about a picture wants to see it
+        return chosen(visitor, inspection, note)
 
     @station.handler(Role.OPERATOR)
     def show_more(visitor: Visitor) -> str:
@@ -244,9 +245,10 @@ def build(station: Station) -> None:
     # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
     zone.dropped(judge, outputs=[*seen, asking, what_if, download], trigger_mode="multiple", **quiet)
     status.stop(stop, outputs=status, **quiet)
-    gallery.number(choose, outputs=[part, answers], **quiet)
+    # "multiple": what is clicked or pressed before the last answer counts as well.
+    gallery.number(choose, outputs=[part, answers], trigger_mode="multiple", **quiet)
     gallery.more(show_more, outputs=gallery, **quiet)
-    part.step(step, outputs=[part, answers, gallery], **quiet)
+    part.step(step, outputs=[part, answers, gallery], trigger_mode="multiple", **quiet)
     answers.answer(answer, outputs=[part, answers], trigger_mode="multiple", **quiet)
     counts.only(filter_by, outputs=seen, **quiet)
     order.input(sort_by, inputs=order, outputs=seen, **quiet)

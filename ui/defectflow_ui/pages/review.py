@@ -13,6 +13,7 @@ from defectflow.store import Answer, Inspection, PartInspection, Role
 from defectflow.store.recalibration import Proposal, apply, propose
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
+from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as versions_table
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, empty, notice, problem
@@ -161,7 +162,7 @@ def build(station: Station) -> None:
     @station.handler(Role.ENGINEER)
     def roll_back(visitor: Visitor, also_skipped: bool) -> Updates:
         bundle = station.bundles.active()
-        version = station.store.versions.get(bundle.card.bundle_id, str(visitor.event.get("version")))
+        version = pressed(station, visitor, bundle.card)
         why = words.rolled_back_here(version.name)
         station.store.versions.apply(bundle, version, by=visitor.user, reason=why)
         rolled_back = {proposed: notice(words.rolled_back(version.name))}
@@ -172,20 +173,19 @@ def build(station: Station) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     station.on_open(open_page, inputs=skipped, outputs=[*whole, rate])
     skipped.input(refresh, inputs=skipped, outputs=shown, **quiet)
-    part.shot(look_at, inputs=skipped, outputs=part, **quiet)
-    waiting.part(choose, inputs=skipped, outputs=shown, **quiet)
+    part.shot(look_at, inputs=skipped, outputs=part, trigger_mode="multiple", **quiet)
+    waiting.part(choose, inputs=skipped, outputs=shown, trigger_mode="multiple", **quiet)
     answers.answer(answer, inputs=skipped, outputs=shown, trigger_mode="multiple", **quiet)
     answers.undo(take_back, inputs=skipped, outputs=shown, **quiet)
     since.blur(count_from, inputs=since, outputs=drawn, **quiet)
     preview.click(look, inputs=[rate, since, audit_only], outputs=[proposed, deciding], api_visibility="private")
-    use.click(
-        put_to_work,
-        inputs=[skipped, name, reason],
-        outputs=[*whole, proposed, deciding, name, reason],
-        api_visibility="private",
+    applied = [*whole, proposed, deciding, name, reason]
+    station.shown_above(
+        use.click(put_to_work, inputs=[skipped, name, reason], outputs=applied, api_visibility="private")
     )
     discard.click(forget, outputs=[proposed, deciding], **quiet)
-    versions.version(roll_back, inputs=skipped, outputs=[*whole, proposed], api_visibility="private")
+    back = versions.version(roll_back, inputs=skipped, outputs=[*whole, proposed], api_visibility="private")
+    station.shown_above(back)
 
 
 def _current(visitor: Visitor, parts: list[PartInspection]) -> PartInspection | None:

@@ -265,4 +265,4 @@ def _wish(source: str | None, part_regex: str, recipe: str, percent: float) -> W
 
 
 def _show_above_all_pages(station: Station, task: Task, who: str) -> None:
-    station.jobs.start(task.title, lambda job: follow(task, job), who=who, kind="train", outlives=True)
+    station.jobs.start(task.title, lambda job: follow(task, job), who=who, outlives=True)

@@ -23,6 +23,7 @@ from defectflow_ui.words import train as words
 
 THUMBNAIL_PX = 220
 SUSPECTS, UNSURE = 12, 8
+MOST_REFUSED = 20
 LOG_BYTES = 12_000
 MARKS = {"fine": ("ok", "✓"), "note": ("error", "i"), "look": ("review", "?"), "stop": ("defect", "✕")}
 NameOf = Callable[[str], str]
@@ -239,7 +240,9 @@ def thumbnail(path: Path) -> bytes:
 
 def refused(reasons: list[str]) -> str:
     """What of an upload could not be taken."""
-    lines = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons[:20])
+    lines = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons[:MOST_REFUSED])
+    if len(reasons) > MOST_REFUSED:
+        lines += f"<li>{words.more_refused(len(reasons) - MOST_REFUSED)}</li>"
     return f"<ul class='problem'>{lines}</ul>" if reasons else ""
 
 

@@ -34,6 +34,10 @@ def not_allowed(role: str, needed: str) -> str:
     return f"This needs the role '{needed}', and yours is '{role}'. Ask whoever manages users at your site."
 
 
+def not_your_job(who: str) -> str:
+    return f"{who} has begun this; it can be stopped by {who}, or by somebody with the role 'engineer'."
+
+
 def signed_in(user: str, role: str) -> str:
     return "on this machine" if user == "local" else f"{user} ({role})"
 

@@ -179,6 +179,10 @@ def arriving(pictures: int, files: int, megabytes: float) -> str:
     return f"Uploading: {counted(pictures, 'picture')} so far, {megabytes:.0f} MB, of {counted(files, 'file')}"
 
 
+def more_refused(files: int) -> str:
+    return f"and {counted(files, 'more file')}: not taken either"
+
+
 def upload_abandoned(pictures: int, files: int) -> str:
     return (
         f"nothing more has come from the browser: of {counted(files, 'file')} that it announced, "
