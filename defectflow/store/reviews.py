@@ -72,9 +72,7 @@ class Reviews:
 
         With `skipped`, those that were skipped instead.
         """
-        wanted = {Answer.SKIP} if skipped else {None}
-        asked = [part for part in self.asked(bundle_id) if part.answer in wanted]
-        return asked[:limit]
+        return waiting_parts(self.asked(bundle_id), skipped=skipped)[:limit]
 
     def asked(self, bundle_id: str) -> list[PartInspection]:
         """All parts of the grey band and of the audit sample, answered or not, the earliest first."""
@@ -177,13 +175,19 @@ def parts_of(
     ]
 
 
-def _of_part(connection: Connection, bundle_id: str, part: str) -> list[Review]:
-    wanted = select(_said).where(_said.c.bundle_id == bundle_id, _said.c.part == part).order_by(_said.c.id)
-    return [read(Review, row) for row in connection.execute(wanted).mappings()]
-
-
 def standing_answers(reviews: Iterable[Review]) -> dict[str, Review]:
     """Part -> the last answer about it that was not taken back. `reviews` in the order in which they were written."""
     reviews = list(reviews)
     undone = {review.undoes for review in reviews}
     return {review.part: review for review in reviews if review.answer is not None and review.id not in undone}
+
+
+def waiting_parts(asked: Iterable[PartInspection], *, skipped: bool = False) -> list[PartInspection]:
+    """Of the parts that people are asked about, those that nobody has answered; with `skipped`, the skipped ones."""
+    wanted = Answer.SKIP if skipped else None
+    return [part for part in asked if part.answer is wanted]
+
+
+def _of_part(connection: Connection, bundle_id: str, part: str) -> list[Review]:
+    wanted = select(_said).where(_said.c.bundle_id == bundle_id, _said.c.part == part).order_by(_said.c.id)
+    return [read(Review, row) for row in connection.execute(wanted).mappings()]

@@ -5,33 +5,50 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier, Event
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import numpy as np
 import pytest
+from defectflow_ui.evidence import Evidence
 from defectflow_ui.frame import build_frame, jobs_html
 from defectflow_ui.inspection import Inspection
 from defectflow_ui.pages import calibrate, train_view
 from defectflow_ui.pages import inspect as inspect_page
+from defectflow_ui.scratch import OURS
+from defectflow_ui.server import _OwnRoutes
 from defectflow_ui.settings import Limits, Settings
 from defectflow_ui.shelf import Shelf
-from defectflow_ui.sources import UPLOADED
+from defectflow_ui.sources import FOLDER, UPLOADED
 from defectflow_ui.start import open_station
 from defectflow_ui.station import LOCAL_USER
 from defectflow_ui.uploads import Arrived, Drop
 from defectflow_ui.visitors import MOST_TABS, Session
-from running import PASSWORD
+from PIL import Image
+from running import PASSWORD, finish
+from starlette.requests import Request
+from store_support import verdict
+from support import save, swatch, swatches
 
 from defectflow.background import STATE, TASK, new_folder
+from defectflow.errors import CalibrationError
 from defectflow.runtime import Inspector
+from defectflow.runtime.bundle import file_digest, open_bundle
 from defectflow.runtime.clock import utc_now
-from defectflow.store import Role
+from defectflow.runtime.image import read_image
+from defectflow.runtime.recalibrate import recalibrate
+from defectflow.store import Answer, Role, Seen, StoreSettings
+from defectflow.store.recalibration import propose
+from defectflow.store.settings import ReviewSettings
 
 
 class Desk:
@@ -298,3 +315,149 @@ def test_a_verification_is_shown_above_all_pages_at_once(desk: Desk) -> None:
     while job.state == "running":
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def sixteen_bit(file: Path) -> Path:
+    """A picture of a 12-bit camera, bright on its right half."""
+    pixels = np.full((40, 60), 100, np.uint16)
+    pixels[:, 30:] = 4000
+    file.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def test_sixteen_bits_are_shown_small_everywhere(desk: Desk, tmp_path: Path) -> None:
+    """Of a model for 8 bits as well: history outlives models."""
+    card, file = desk.station.bundles.active().card, sixteen_bit(tmp_path / "kept" / "deep.png")
+    desk.station.store.configure(StoreSettings(review=ReviewSettings(audit_rate=1.0)), by="test")
+    seen = Seen("deep.png", verdict(card, 0.1, sha256=file_digest(file)), "deep", file)
+    (number,) = desk.station.store.record(card, [seen], by="test", source="test")
+    story = desk.call("history-list", "inspection", said={"inspection": str(number)})["history-story"]
+    queue = desk.call("page-review", "select", False)["review-queue"]
+    for shown in (story, queue):
+        (address,) = re.findall(r'src="/shelf/([^"]+)"', shown)
+        item = desk.session.shelf.take(address)
+        assert item is not None
+        small = read_image(item.make())
+        assert (small[:, :20].max(), small[:, -20:].min()) == (pytest.approx(6, abs=4), pytest.approx(249, abs=4))
+
+
+def test_a_folder_that_nobody_may_read_costs_no_other(bundles: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    for folder in ("good", "lost+found", "more"):
+        save(tmp_path / "data" / folder / "a.png", swatch(0))
+    look_into = Path.iterdir
+
+    def iterdir(folder: Path) -> Any:
+        if folder.name == "lost+found":  # root, as whom tests may run, would be let in
+            raise PermissionError(13, "Permission denied", str(folder))
+        return look_into(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    desk = Desk(bundles(), tmp_path / "data")
+    offered = desk.call("page-train", "select")["train-source"].choices
+    assert [value for _, value in offered][:2] == [f"{FOLDER}good", f"{FOLDER}more"]
+    desk.station.close()
+
+
+def test_a_folder_is_taken_for_nothing_else(bundles: Any, tmp_path: Path) -> None:
+    """Whatever it is called."""
+    save(tmp_path / "data" / "again:ring" / "a.png", swatch(0))
+    desk = Desk(bundles(), tmp_path / "data")
+    offered = dict(desk.call("page-train", "select")["train-source"].choices)
+    assert offered["again:ring"] == f"{FOLDER}again:ring"
+    assert desk.call("train-source", "change", offered["again:ring"]) == "", "it is no model, so nothing joins"
+    desk.station.close()
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """As on a disk that is nearly full."""
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_keeps_no_half_upload(desk: Desk, pictures: list[Path]) -> None:
+    said = desk.drop(*pictures[:3])
+    with files_up_to(100):
+        *_, last = desk.call("train-drop", "dropped", said=said)
+    told = {component.elem_id: value for component, value in last.items()}
+    assert "This upload cannot be written (File too large); make room on the station" in told["train-arriving"]
+    assert not list(desk.station.bundles.folder.glob(".training/pictures/*"))
+
+
+def test_a_full_disk_ends_an_export_with_words(desk: Desk, pictures: list[Path]) -> None:
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:3])))
+    with files_up_to(2000):
+        *_, last = desk.call("export-zip", "click")
+    assert "make room on the station" in last
+    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    assert not inspection.exporting
+    assert not list(Path(inspection._exports.name).iterdir())
+    *_, last = desk.call("export-zip", "click")
+    assert "download" in last
+    with files_up_to(50), pytest.raises(gr.Error, match="this table cannot be written"):
+        desk.call("history-csv", "click", "all", "", "", "", "")
+
+
+def test_exports_can_be_swept(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One folder for a tab, named so that the next station removes what a killed one has left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for _ in range(2):
+        desk.call("history-csv", "click", "all", "", "", "", "")
+    (folder,) = tmp_path.iterdir()
+    assert OURS.fullmatch(folder.name)
+
+
+def test_a_session_that_ends_on_the_way_is_told(desk: Desk) -> None:
+    """After the gate has let its request through."""
+    routes = _OwnRoutes(desk.station)
+    for route, token in ((routes.shelf, "x"), (routes.open_drop, ""), (routes.end_drop, "x")):
+        request = Request({"type": "http", "headers": [], "path_params": {"token": token}, "query_string": b""})
+        answers = list[Any]()
+
+        async def ask(route: Any = route, request: Any = request, answers: Any = answers) -> None:
+            answers.append(await route(request))
+
+        finish(ask())
+        assert answers[0].status_code == 401
+
+
+def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder: Path, tmp_path: Path) -> None:
+    """Review says what is wanting, recalibration refuses, and Calibrate counts nobody, until it is a fair sample. Then
+    Calibrate counts those that recalibration would, and none that the fit has seen."""
+    folder = tmp_path / "models"
+    recalibrate(
+        open_bundle(shutil.copytree(uncalibrated_path, folder / "swatch")),
+        rate=0.25,
+        guarantee="expected",
+        review_rate=0.4,
+    )
+    bundle, inspector = open_bundle(folder / "swatch"), Inspector(folder / "swatch", threads=1)
+    paths = sorted(swatches(tmp_path / "in", 20, first_seed=100).iterdir())
+    paths.append(shutil.copy(sorted(swatch_folder.rglob("*.png"))[0], tmp_path / "in" / "seen.png"))
+    desk = Desk(folder)
+    store = desk.station.store
+    store.configure(StoreSettings(review=ReviewSettings(audit_rate=1.0)), by="test")
+    judged = zip(paths, inspector.inspect(paths), strict=True)
+    numbers = store.record(bundle.card, [Seen(one.name, item, picture=one) for one, item in judged], by="t", source="t")
+    for number in numbers[2:]:
+        store.reviews.answer(number, Answer.GOOD, by="test")
+    said = desk.call("page-review", "select", False)["review-drawn"]
+    assert "21 parts drawn by lot: 2 unanswered" in said and "1 more answer is needed" in said
+    with pytest.raises(CalibrationError, match="2 of 21 audit parts have no answer"):
+        propose(store, bundle)
+    assert Evidence.of(bundle, store).audit_good == ()
+    store.reviews.answer(numbers[1], Answer.GOOD, by="test")
+    assert "that is enough" in desk.call("page-review", "select", False)["review-drawn"]
+    made, before = propose(store, bundle), bundle.card.calibration_parts
+    added = [part.calibrated_score for part in made.card.calibration_parts[len(before) :]]
+    assert len(added) == 19
+    assert sorted(Evidence.of(bundle, store).audit_good) == sorted(added)
+    desk.station.close()

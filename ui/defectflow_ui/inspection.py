@@ -17,6 +17,7 @@ from defectflow.dataset import part_of
 from defectflow.errors import DefectFlowError, ImageError
 from defectflow.runtime import Inspector, Verdict
 from defectflow.store import Seen
+from defectflow_ui.disk import writing
 from defectflow_ui.exports import Drawn, as_table, draw_zip
 from defectflow_ui.looks import Look, Looks
 from defectflow_ui.scratch import prefix
@@ -266,15 +267,18 @@ class Inspection:
     def export_zip(self) -> Iterator[Drawn]:
         """Draw every picture into a ZIP with the table; yields how far it is, and at the end its address.
 
-        Ends without an address once `exporting` is false.
+        Ends without an address once `exporting` is false. Raises DataError where there is no room for it.
         """
         self.exporting = True
         file, drawn = Path(self._exports.name) / "results.zip", Drawn(0, 0)
-        for drawn in draw_zip(file, list(self.rows), self.inspector.card, lambda: self.exporting):
-            yield drawn
-        if self.exporting:
-            yield replace(drawn, address=self._shelf.put(lambda: file, "application/zip", filename="results.zip"))
-        self.exporting = False
+        try:
+            with writing(words.export_zip):
+                for drawn in draw_zip(file, list(self.rows), self.inspector.card, lambda: self.exporting):
+                    yield drawn
+            if self.exporting:
+                yield replace(drawn, address=self._shelf.put(lambda: file, "application/zip", filename="results.zip"))
+        finally:
+            self.exporting = False
 
     def close(self) -> None:
         """Remove the pictures and the exports."""

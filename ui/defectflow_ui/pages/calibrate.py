@@ -118,7 +118,7 @@ def build(station: Station) -> None:
         if wanted is None:
             return {picture: view.no_bundle(), chosen: gr.Dropdown(names, value=None), **emptied}
         bundle = station.bundles.find(wanted)
-        work = Workbench(bundle, Evidence.of(bundle.card, station.store))
+        work = Workbench(bundle, Evidence.of(bundle, station.store))
         try:
             span = work.evidence.tradeoff.span
         except CalibrationError as error:
@@ -168,10 +168,11 @@ def build(station: Station) -> None:
         if not isinstance(work, Workbench) or work.bundle.path.name not in names:
             return open_bundle(visitor, None)
         name, was = work.bundle.path.name, work.bundle.card
-        card = station.bundles.find(name).card
+        bundle = station.bundles.find(name)
+        card = bundle.card
         if (card.bundle_id, card.calibration_id) != (was.bundle_id, was.calibration_id):
             return open_bundle(visitor, name)
-        work.evidence = Evidence.of(card, station.store)  # what was typed or dragged meanwhile stays
+        work.evidence = Evidence.of(bundle, station.store)  # what was typed or dragged meanwhile stays
         table = listed(station.store.versions.all(card.bundle_id), card, may=True)
         return {chosen: gr.Dropdown(names, value=name), versions: table, **shown(work)}
 

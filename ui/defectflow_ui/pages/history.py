@@ -14,10 +14,12 @@ from defectflow.errors import DataError, StoreError
 from defectflow.store import Inspection, Query, Role, YieldCount
 from defectflow.store.history import Every
 from defectflow.store.records import Word
+from defectflow_ui.disk import writing
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.inspect_view import download
+from defectflow_ui.scratch import prefix
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, empty
 from defectflow_ui.visitors import Visitor
@@ -43,7 +45,7 @@ class Export:
     """The tab's last table, on disk until the next one or the tab's end."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="defectflow-export-")
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix("export"))
 
     @property
     def file(self) -> Path:
@@ -197,11 +199,18 @@ def build(station: Station) -> None:
     @station.handler(Role.VIEWER)
     def export(visitor: Visitor, *values: Any) -> str:
         wanted = query(visitor, *values)
-        file = visitor.tab.setdefault(EXPORT, Export()).file
-        partial = file.with_name(f"{file.name}.partial")  # whoever is loading the last one down gets that to its end
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            station.store.history.export_csv(stream, wanted)
-        partial.replace(file)
+        with writing(words.this_table):
+            with visitor.tab.lock:
+                if EXPORT not in visitor.tab:
+                    visitor.tab[EXPORT] = Export()
+                file = visitor.tab[EXPORT].file
+            partial = file.with_name(f"{file.name}.partial")  # whoever is loading the last one down gets all of it
+            try:
+                with partial.open("w", encoding="utf-8", newline="") as stream:
+                    station.store.history.export_csv(stream, wanted)
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
         return download(visitor.shelf.put(lambda: file, "text/csv", filename=file.name), words.export)
 
     @station.handler(Role.VIEWER)

@@ -15,7 +15,7 @@ from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks
+from defectflow_ui.theme import block, clicks, problem
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
@@ -219,9 +219,13 @@ def build(station: Station) -> None:
     def export_pictures(visitor: Visitor) -> Iterator[str]:
         inspection = current(visitor)
         ready = False
-        for drawn in inspection.export_zip():
-            ready = drawn.address is not None
-            yield view.drawing(drawn, len(inspection.rows))
+        try:
+            for drawn in inspection.export_zip():
+                ready = drawn.address is not None
+                yield view.drawing(drawn, len(inspection.rows))
+        except DataError as error:
+            yield problem(str(error))
+            return
         if not ready:  # stopped
             yield view.note(words.export_stopped)
 

@@ -9,8 +9,10 @@ from typing import Any
 import gradio as gr
 
 from defectflow.errors import CalibrationError, DataError, DefectFlowError, StoreError
-from defectflow.store import Answer, Inspection, PartInspection, Role
+from defectflow.runtime.bundle import Bundle
+from defectflow.store import Inspection, PartInspection, Role
 from defectflow.store.recalibration import Proposal, apply, propose
+from defectflow.store.reviews import waiting_parts
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
 from defectflow_ui.pages.versions_view import pressed
@@ -61,8 +63,7 @@ def build(station: Station) -> None:
         except DefectFlowError as error:
             return {part: empty(words.no_bundle, str(error)), **dict.fromkeys((waiting, answers, drawn), "")}
         asked = station.store.reviews.asked(bundle.card.bundle_id)
-        wanted = {Answer.SKIP} if also_skipped else {None}
-        parts = [one for one in asked if one.answer in wanted][:QUEUED]
+        parts = waiting_parts(asked, skipped=also_skipped)[:QUEUED]
         current = _current(visitor, parts)
         about = current.worst if current else None
         note += view.revealed(asked, answered)
@@ -70,13 +71,13 @@ def build(station: Station) -> None:
             part: view.part(station, visitor, current, visitor.tab.get(SHOT), skipped=also_skipped),
             waiting: view.queue(station, visitor, parts, current.part if current else None),
             answers: answering.queue_bar(station, visitor, about, note=note),
-            drawn: tally(visitor, asked),
+            drawn: tally(visitor, asked, bundle),
         }
 
-    def tally(visitor: Visitor, asked: Sequence[PartInspection]) -> str:
+    def tally(visitor: Visitor, asked: Sequence[PartInspection], bundle: Bundle) -> str:
         since = visitor.tab.get(SINCE)
         counted = [one for one in asked if since is None or one.pictures[0].at >= since]
-        return view.drawn(counted, station.store.settings.review.unanswered)
+        return view.drawn(counted, bundle, station.store.settings.review.unanswered)
 
     def listed(visitor: Visitor) -> Updates:
         """What an answer does not change."""
@@ -129,7 +130,8 @@ def build(station: Station) -> None:
             visitor.tab[SINCE] = _moment(day)
         except DataError as error:
             return {drawn: problem(str(error))}
-        return {drawn: tally(visitor, station.store.reviews.asked(station.bundles.active().card.bundle_id))}
+        bundle = station.bundles.active()
+        return {drawn: tally(visitor, station.store.reviews.asked(bundle.card.bundle_id), bundle)}
 
     @station.handler(Role.ENGINEER)
     def look(visitor: Visitor, percent: float | None, day: str, alone: bool) -> Updates:

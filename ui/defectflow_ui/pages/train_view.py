@@ -7,21 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from defectflow.background import Status, Task
 from defectflow.refit import Refit
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import CalibrationPart, Card
-from defectflow.runtime.image import brightest, full_scale_for, read_raw, to_uint8
 from defectflow.runtime.progress import Progress
+from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.theme import empty, notice, tip
 from defectflow_ui.training import Wish
 from defectflow_ui.words import train as words
 
-THUMBNAIL_PX = 220
 SUSPECTS, UNSURE = 12, 8
 MOST_REFUSED = 20
 LOG_BYTES = 12_000
@@ -166,7 +162,7 @@ def _suspect(one: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
 
 
 def _tile(path: Path, name: str, shelf: Shelf, mark: str, more: str) -> str:
-    address = shelf.put(lambda: thumbnail(path), "image/jpeg")
+    address = shelf.put(lambda: file_thumbnail(path), "image/jpeg")
     shown = html.escape(name)
     return (
         f'<div class="shot" title="{shown}">'
@@ -226,16 +222,6 @@ def _score(part: CalibrationPart, card: Card) -> str:
     else:
         said = words.score_of.format(score=part.score, threshold=card.calibration.threshold.value)
     return f'<span class="small">{said}</span>'
-
-
-def thumbnail(path: Path) -> bytes:
-    """A picture as a small JPEG; of a 16-bit one, its brightest value is white. Raises ImageError."""
-    raw = read_raw(path)
-    peak = brightest(raw)
-    pixels = to_uint8(raw, full_scale=None if peak is None else full_scale_for([peak]), name=path.name)
-    scale = min(1.0, THUMBNAIL_PX / max(pixels.shape[:2]))
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return bytes(np.asarray(cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]))
 
 
 def refused(reasons: list[str]) -> str:

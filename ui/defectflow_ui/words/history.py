@@ -26,6 +26,7 @@ model = "Model and thresholds"
 any_model = "(any)"
 search = "Search"
 export = "CSV"
+this_table = "this table"
 nothing = "Nothing found"
 nothing_do = "Nothing was inspected yet, or nothing fits. Inspect pictures, or widen the search."
 head = ("when", "verdict", "file", "part", "score", "threshold", "model", "by")

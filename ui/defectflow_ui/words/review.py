@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from defectflow.store.recalibration import AuditTally
 from defectflow_ui.words.common import counted
 
 tab = "Review"
@@ -60,14 +61,18 @@ def waiting(audit: int, grey: int) -> str:
     return f"{audit + grey} waiting: {audit} drawn by lot, {grey} in the grey band"
 
 
-def drawn(parts: int, waiting: int, skipped: int, unread: int, allowed: float, needed: int) -> str:
+def drawn(sample: AuditTally, allowed: float, needed: int) -> str:
     more = "that is enough"
     if needed:
         more = f"{needed} more {'answer is' if needed == 1 else 'answers are'} needed"
-    unreadable = f", {unread} answered good with an unreadable picture" if unread else ""
+    good = ""
+    if sample.unreadable:
+        good = f", {sample.unreadable} answered good with an unreadable picture"
+    if sample.uncounted:
+        good += f", {sample.uncounted} answered good that cannot be counted"
     return (
-        f"{counted(parts, 'part')} drawn by lot: {waiting} unanswered, {skipped} skipped{unreadable}. At most "
-        f"{allowed:.0%} may lack an answer: {more}."
+        f"{counted(sample.parts, 'part')} drawn by lot: {sample.unanswered} unanswered, {sample.skipped} skipped"
+        f"{good}. At most {allowed:.0%} may lack an answer: {more}."
     )
 
 

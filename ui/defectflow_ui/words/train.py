@@ -109,6 +109,7 @@ nothing_uploaded = (
 seen_in_fit = (
     "{count} of these pictures were learned from, or calibrate the model: the figures flatter. Keep test ones apart."
 )
+this_upload = "this upload"
 another_meanwhile = "something else was begun here meanwhile; leave this page and come back to see it, then decide"
 nothing_to_go_on = "no training was cut short here; press 'Train' to begin one"
 nothing_joins = (
@@ -127,16 +128,26 @@ def uploaded(pictures: int) -> str:
     return f"uploaded: {counted(pictures, 'picture')}"
 
 
+def folder(path: str) -> str:
+    """A folder or manifest by its path in the data folder."""
+    return whole_folder if path == "." else path
+
+
 def again(model: str) -> str:
     return f"the pictures of {model}, and the answers given since"
 
 
 def called(source: str) -> str:
     """A source, as its value in the list has it."""
-    kind, found, name = source.partition(":")
-    if not found or kind not in ("uploaded", "again"):
-        return source
-    return "uploaded pictures" if kind == "uploaded" else again(name)
+    kind, _, name = source.partition(":")
+    match kind:
+        case "uploaded":
+            return "uploaded pictures"
+        case "folder":
+            return folder(name)
+        case "again":
+            return again(name)
+    return source  # of a task that an earlier station has begun
 
 
 def checking(source: str) -> str:
