@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
-from defectflow.errors import CalibrationError, ImageError, StoreError
+from defectflow.errors import AnsweredMeanwhile, CalibrationError, ImageError, StoreError
 from defectflow.runtime import Decision, Inspector, Verdict
 from defectflow.runtime.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
 from defectflow.runtime.card import Card
@@ -454,3 +456,25 @@ def test_stored_scores_are_judged_as_the_graph_would(store: Store) -> None:
         ("grey", "review", "ok"),
         ("bad", "defect", "ok"),
     ]
+
+
+def test_of_answers_over_the_same_one_only_the_first_counts(store: Store) -> None:
+    """However close together they come: nobody answers over what they have not seen."""
+    (number,) = record_parts(store, CARD, {"1": 0.1}).values()
+    together = Barrier(4)
+
+    def answer(by: str) -> int | None:
+        together.wait()
+        try:
+            return store.reviews.answer(number, Answer.GOOD, by=by, over=0)
+        except AnsweredMeanwhile:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        written = [one for one in pool.map(answer, "abcd") if one is not None]
+    assert len(written) == len(store.reviews.of_part(CARD.bundle_id, "1")) == 1
+    with pytest.raises(AnsweredMeanwhile, match="part 1: was answered meanwhile"):
+        store.reviews.answer(number, Answer.DEFECTIVE, by="e", over=0)
+    second = store.reviews.answer(number, Answer.DEFECTIVE, by="e", over=written[0])
+    store.reviews.undo(second, by="e")
+    store.reviews.answer(number, Answer.SKIP, by="e", over=written[0])

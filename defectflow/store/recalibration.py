@@ -60,6 +60,10 @@ class AuditTally:
     def missing_share(self) -> float:
         return self.missing / self.parts if self.parts else 0.0
 
+    def wanting(self, limit: float) -> int:
+        """How many more answers it takes until no larger share is missing than `limit`; 0: it is a fair sample."""
+        return max(0, self.missing - math.floor(limit * self.parts + 1e-9))
+
 
 @dataclass(frozen=True, slots=True)
 class Flip:
@@ -141,9 +145,9 @@ def propose(
         and (since is None or part.pictures[0].at >= since)
         and (until is None or part.pictures[0].at < until)
     ]
-    audit, added = _examine(drawn, bundle)
+    audit, added = tally_audit(drawn, bundle)
     limit = store.settings.review.unanswered
-    if audit.missing_share > limit:
+    if audit.wanting(limit):
         raise CalibrationError(
             f"{audit.missing} of {audit.parts} audit parts have no answer ({audit.unanswered} waiting, {audit.skipped} "
             f"skipped, {audit.unreadable} unreadable, {audit.uncounted} answered good but uncountable): "
@@ -227,8 +231,8 @@ def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, t
     return found
 
 
-def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTally, list[PartInspection]]:
-    """The audit sample counted, and its parts that bring new evidence about good ones."""
+def tally_audit(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTally, list[PartInspection]]:
+    """An audit sample counted, and its parts that bring new evidence about good ones: what calibrates, and no other."""
     used_parts = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
     used = set(fitted_digests(bundle)) | set(bundle.card.added_digests)
     counts = dict.fromkeys((*Answer, None), 0)

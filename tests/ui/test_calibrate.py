@@ -41,7 +41,8 @@ def answer_all(store: Store, bundle: Path, sample: Path) -> None:
     inspector = Inspector(bundle, threads=1)
     pictures = [picture for picture in find_pictures(sample) if picture.split == "test"]
     verdicts = inspector.inspect([picture.path for picture in pictures])
-    seen = [Seen(one.path.name, item, part=one.part) for one, item in zip(pictures, verdicts, strict=True)]
+    judged = zip(pictures, verdicts, strict=True)
+    seen = [Seen(one.path.name, item, part=one.part, picture=one.path) for one, item in judged]
     for picture, number in zip(pictures, store.record(inspector.card, seen, by="anna", source="test"), strict=True):
         said = Answer.GOOD if picture.label == "good" else Answer.DEFECTIVE
         store.reviews.answer(number, said, by="anna")
@@ -49,8 +50,8 @@ def answer_all(store: Store, bundle: Path, sample: Path) -> None:
 
 def test_what_counts_as_evidence(station: Running) -> None:
     """Every defective part; of the good ones those of the audit sample, and no calibration part twice."""
-    card = open_bundle(station.station.settings.bundles / "ring").card
-    evidence = Evidence.of(card, station.station.store)
+    bundle = open_bundle(station.station.settings.bundles / "ring")
+    card, evidence = bundle.card, Evidence.of(bundle, station.station.store)
     parts = station.station.store.reviews.parts(card.bundle_id)
     assert len(evidence.calibration) == len(card.calibration_parts) == 19
     assert len(evidence.defective) == sum(part.answer == Answer.DEFECTIVE for part in parts) == 18
@@ -93,8 +94,7 @@ def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> 
     assert chosen < exact.calibration.threshold.value
     row = table.locator("tr[data-row='being chosen']")
     expect(row).to_contain_text(f"{chosen:.3f}")
-    card = open_bundle(folder).card
-    tradeoff = Evidence.of(card, station.station.store).tradeoff
+    tradeoff = Evidence.of(open_bundle(folder), station.station.store).tradeoff
     rejected = int((tradeoff.good > chosen).sum())
     expect(row).to_contain_text(f"{rejected} of {len(tradeoff.good)}")
     save(page, "by hand", "to see")
@@ -132,8 +132,8 @@ def test_an_uncalibrated_model_is_finished_here(watch: Watch, uncalibrated_path:
 
 
 def test_the_cheapest_threshold(watch: Watch, station: Running) -> None:
-    card = open_bundle(station.station.settings.bundles / "ring").card
-    evidence = Evidence.of(card, station.station.store)
+    bundle = open_bundle(station.station.settings.bundles / "ring")
+    card, evidence = bundle.card, Evidence.of(bundle, station.station.store)
     best = Tradeoff([*evidence.calibration, *evidence.audit_good], evidence.defective).cheapest(Costs(1, 200, 0.05))
     watched = watch(station)
     page = watched.page
@@ -202,11 +202,11 @@ def test_a_drag_builds_nothing_that_it_does_not_change(station: Running) -> None
 
 def test_the_slider_reaches_the_highest_score_seen(station: Running) -> None:
     """Also where nobody has answered for that part."""
-    card = open_bundle(station.station.settings.bundles / "ring").card
-    parts = station.station.store.reviews.parts(card.bundle_id)
+    bundle = open_bundle(station.station.settings.bundles / "ring")
+    card, parts = bundle.card, station.station.store.reviews.parts(bundle.card.bundle_id)
     known = [part.score for part in parts if part.score is not None and math.isfinite(part.score)]
     known += [part.calibrated_score for part in card.calibration_parts if math.isfinite(part.calibrated_score)]
-    evidence = Evidence.of(card, station.station.store)
+    evidence = Evidence.of(bundle, station.station.store)
     assert evidence.highest_seen == max(known)
     low, high, step = slider_range([0.1, 2.9], 17.25)
     assert low <= 0.1

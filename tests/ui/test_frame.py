@@ -63,7 +63,7 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
 def test_terms_have_tips(local: Running) -> None:
     """A term in a heading, a label or a legend stands inside a tip; in whole sentences it need not."""
     bundle = local.station.bundles.find("ring")
-    evidence = Evidence.of(bundle.card, local.station.store)
+    evidence = Evidence.of(bundle, local.station.store)
     share = {"count": 1, "of": 20, "interval": [0.0, 0.2]}
     figures = {"part_auroc": 0.9, "overkill": share, "escape": share, "overkill_inside": True, "seen_in_fit": 0}
     rows = [("", evidence.tradeoff.at(0.5, 0.4))]

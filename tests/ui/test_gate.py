@@ -37,7 +37,7 @@ def test_a_viewer_is_refused_by_the_server(guarded: Running) -> None:
     assert not refused["success"]
     assert "needs the role 'engineer', and yours is 'viewer'" in refused["output"]["error"]
     assert guarded.station.store.versions.active() is None
-    assert not call(viewer, "verify", "click", ["(nothing)"])["success"]
+    assert not call(viewer, "verify", "click", [])["success"]
     assert viewer.post("/drop").status_code == 403
     assert call(engineer, "activate", "click", ["(nothing)"])["success"]
     activation = guarded.station.store.versions.active()

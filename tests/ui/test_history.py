@@ -143,7 +143,7 @@ def test_the_story_is_one_products_and_leads_to_its_thresholds(page: Any, logged
     expect(story).to_contain_text("other")
     assert story.locator("figure").count() == 1, "part 74 of the ring is another part"
     story.locator("button[data-thresholds]").click()
-    expect(page.locator("#history-list")).to_contain_text("1 to 1 of 1 inspections")
+    expect(page.locator("#history-list")).to_contain_text("1 to 1 of 1 inspection")
     assert "other" in page.locator("#history-model input").input_value()
 
 
@@ -177,7 +177,7 @@ def test_stretches_without_parts_are_shown_as_such() -> None:
     drawn = history_chart.counts_over_time(counts, "day", passed=True)
     assert "2026-01-02" in drawn
     assert "2026-01-01: 3 OK, 1 Unreadable; 100.0% passed" in drawn
-    assert history_view.tally(counts, "error").count("1 parts whose worst picture is: Unreadable") == 1
+    assert history_view.tally(counts, "error").count("1 part whose worst picture is: Unreadable") == 1
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.scratch import prefix, sweep
-from defectflow_ui.sources import AGAIN, UPLOADED
+from defectflow_ui.sources import AGAIN, FOLDER, UPLOADED
 from defectflow_ui.training import CHECK, Training, Wish, result
 from defectflow_ui.uploads import Arrived
 from playwright.sync_api import expect
@@ -227,12 +227,14 @@ def test_only_what_is_offered_can_be_learned_from(data: Path, tmp_path: Path, tr
     for mark in ("ring/card.json", "results/run.json", "inspections.db"):
         (data / mark).touch()
     training = trainings(data)
-    assert training.sources.all() == [("swatches", "swatches")]
-    for source in ("..", "../..", "/etc", "outside", "swatches/../..", f"{UPLOADED}../../models", f"{AGAIN}../x", ""):
+    assert training.sources.all() == [("swatches", f"{FOLDER}swatches")]
+    outside = ("..", "../..", "/etc", "outside", "swatches/../..")
+    named = (f"{UPLOADED}../../models", f"{AGAIN}../x", "swatches", "")
+    for source in (*outside, *(f"{FOLDER}{path}" for path in outside), *named):
         with pytest.raises(DataError, match="choose pictures first"):
             training.check(wish(source), "anna")
     with pytest.raises(DataError, match="not on offer"):
-        training.check(Wish("swatches", "/etc/passwd", "", 0.2), "anna")
+        training.check(Wish(f"{FOLDER}swatches", "/etc/passwd", "", 0.2), "anna")
     assert trainings(None).sources.all() == []
 
 
@@ -312,7 +314,7 @@ def test_no_upload_goes_while_it_is_learned_from(data: Path, tmp_path: Path, tra
 
 def test_a_training_that_was_stopped_goes_on(data: Path, tmp_path: Path, trainings: Any) -> None:
     (data / "long.yaml").write_text(TINY.replace("steps: 30", "steps: 800, patience: 1000"))
-    training, asked = trainings(data), Wish("swatches", "long.yaml", "", 0.2)
+    training, asked = trainings(data), Wish(f"{FOLDER}swatches", "long.yaml", "", 0.2)
     with pytest.raises(DataError, match="no training was cut short"):
         training.go_on()
     ended(training.check(asked, "anna"))

@@ -331,3 +331,27 @@ def test_a_drop_can_be_waited_for(drop: Drop) -> None:
     arrived, ended = drop.take(0, 1)
     assert len(arrived) == 1
     assert ended
+
+
+def noise_png(seed: int) -> bytes:
+    """A picture of about 145 kB that no packing makes smaller."""
+    stream = BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (220, 220, 3), np.uint8)).save(stream, "png")
+    return stream.getvalue()
+
+
+def test_what_was_refused_counts_no_longer(drop: Drop) -> None:
+    for number in range(4):
+        assert "not a PNG" in refusal(send(drop, f"notes{number}.txt", bytes(150_000)))
+    assert drop.size == 0
+    assert send(drop, "a.png", noise_png(0))[0].file is not None
+    assert drop.size == sum(path.stat().st_size for path in files(drop))
+
+
+def test_a_zip_does_not_count_beside_its_contents() -> None:
+    drop = Drop(Limits(file_bytes=400_000, drop_bytes=400_000))
+    arrived = send(drop, "batch.zip", zipped({f"{seed}.png": noise_png(seed) for seed in range(2)}))
+    assert [one.file is not None for one in arrived] == [True, True]
+    assert drop.size == sum(path.stat().st_size for path in files(drop))
+    assert "this drop is over the limit" in refusal(send(drop, "one more.png", noise_png(2)))
+    drop.close()

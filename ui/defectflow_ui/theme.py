@@ -82,6 +82,11 @@ def notice(text: str) -> str:
     return f'<p class="said" role="status">{html.escape(text)}</p>'
 
 
+def problem(text: str) -> str:
+    """What is wrong, as HTML that a screen reader reads out."""
+    return f'<p class="problem" role="alert">{html.escape(text)}</p>'
+
+
 def moment(at: datetime, *, seconds: bool = False) -> str:
     """A time as HTML, which station.js shows in the zone of the browser; UTC is said on hover."""
     utc = at.astimezone(UTC)

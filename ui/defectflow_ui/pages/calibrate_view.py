@@ -96,18 +96,14 @@ def slider_range(values: Sequence[float], highest: float) -> tuple[float, float,
 
 
 def promise(card: Card) -> str:
-    """What a rate leads to, in the words that go with it everywhere."""
-    assert card.calibration is not None
+    """What a rate leads to, in the words that go with it everywhere. Raises NotCalibrated."""
+    calibration = card.judge()
     said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in card.guarantee())
-    cut, review = card.calibration.threshold.value, card.calibration.review.value
+    cut, review = calibration.threshold.value, calibration.review.value
     return (
         f"<p class='said'>{words.threshold} {cut:.4f}; {words.review.lower()} {review:.4f}</p>"
         f"<ul class='promise'>{said}</ul>"
     )
-
-
-def problem(text: str) -> str:
-    return f'<p class="problem" role="alert">{html.escape(text)}</p>'
 
 
 def table(rows: Iterable[tuple[str, Point]]) -> str:
