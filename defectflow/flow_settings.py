@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from defectflow.settings_tree import Settings
 
 
 class _FlowSettings(Settings):
+    shared: ClassVar[tuple[str, ...]] = ("base", "hidden", "clamp")
     base: Literal["normal", "student_t"] = "normal"
     """What the flow carries good vectors to; `student_t` learns how heavy the tails are."""
     hidden: int = Field(128, ge=8, le=4096)
