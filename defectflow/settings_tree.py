@@ -97,10 +97,12 @@ def _change_member(model: type[BaseModel], name: str, tree: dict[str, Any], type
     """
     tag, members = _union(model, name)
     group, chosen = tree.get(name), typed.get(tag) if isinstance(typed, dict) else None
-    if isinstance(group, dict) and isinstance(chosen, str) and chosen in members:
-        if chosen != group.get(tag, getattr(model.model_fields[name].default, tag)):
-            kept = {key for key in getattr(members[chosen], "shared", ()) if key in members[chosen].model_fields}
-            tree[name] = {key: value for key, value in group.items() if key in kept}
+    if not isinstance(group, dict) or not isinstance(chosen, str) or chosen not in members:
+        return
+    if chosen != group.get(tag, getattr(model.model_fields[name].default, tag)):
+        member = members[chosen]
+        kept = set(getattr(member, "shared", ())).intersection(member.model_fields)
+        tree[name] = {key: value for key, value in group.items() if key in kept}
 
 
 def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
@@ -113,11 +115,13 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
     value, kind = problem["input"], problem["type"]
     if kind == "extra_forbidden":
         allowed = _fields_beside(model, tree, location)
-        elsewhere = [name for name, group in members.items() if len(location) == 2 and location[1] in group.model_fields]
+        elsewhere = [
+            name for name, group in members.items() if len(location) == 2 and location[1] in group.model_fields
+        ]
         if elsewhere:
             return (
-                f"  {path}: {tag}: {problem['loc'][1]} has no such setting ({', '.join(elsewhere)} have); leave it out; "
-                f"allowed: {', '.join(allowed)}"
+                f"  {path}: {tag}: {problem['loc'][1]} has no such setting ({', '.join(elsewhere)} have); leave it "
+                f"out; allowed: {', '.join(allowed)}"
             )
         return f"  {path}: no such setting{_nearest(location[-1], allowed)}; allowed: {', '.join(allowed)}"
     if kind == "union_tag_invalid":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from inspect import signature
 from pathlib import Path
 from typing import get_args
 
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from defectflow.errors import SettingsError
-from defectflow.flow_settings import GaussianSettings, GlowSettings, PlanarSettings, RealNVPSettings
-from defectflow.flows.families import Family
+from defectflow.flow_settings import FlowSettings, GaussianSettings, GlowSettings, PlanarSettings, RealNVPSettings
+from defectflow.flows.families import Family, build_flow
 from defectflow.settings import Recipe, builtin_recipes, load_recipe, parse_recipe
 
 BUILTIN = sorted(builtin_recipes())
@@ -63,7 +64,9 @@ class TestBuiltin:
         for family in get_args(Family):
             path = written(tmp_path, re.sub(r"(?m)^  family: \w+", f"  family: {family}", text))
             if layers is not None and family in ("cnf", "gaussian"):
-                with pytest.raises(SettingsError, match=rf"flow\.layers: family: {family} has .*glow, .*; leave it out"):
+                with pytest.raises(
+                    SettingsError, match=rf"flow\.layers: family: {family} has .*glow, .*; leave it out"
+                ):
                     load_recipe(path)
             else:
                 flow = load_recipe(path).flow
@@ -82,6 +85,18 @@ class TestBuiltin:
         recipe = load_recipe(name, ["image.roi.rectangle=[0.1, 0, 0.5, 1]", *mask])
         stored = json.loads(json.dumps(recipe.model_dump(mode="json")))
         assert parse_recipe(stored) == recipe
+
+
+def test_families_and_their_settings_agree() -> None:
+    """In names, and every setting is one that `build_flow` knows."""
+    groups = {
+        get_args(group.model_fields["family"].annotation)[0]: group for group in get_args(get_args(FlowSettings)[0])
+    }
+    assert sorted(groups) == sorted(get_args(Family))
+    known = set(signature(build_flow).parameters)
+    for name, group in groups.items():
+        assert set(group.model_fields) <= known
+        assert build_flow(width=4, context_width=2, **group(hidden=8).model_dump()).width == 4, name
 
 
 def test_the_file_is_found_by_path_or_name(tmp_path: Path) -> None:
@@ -137,6 +152,25 @@ def test_what_is_typed_and_the_family_lacks_is_an_error() -> None:
         load_recipe("default", ["flow.family=nice", "flow.clamp=1"])
     with pytest.raises(SettingsError, match=r"flow\.clam: no such setting; did you mean 'clamp'\?"):
         load_recipe("default", ["flow.family=maf", "flow.clam=1"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("base: student_t", r"flow: objective: matching learns paths to a normal, not to base: student_t; use base: n"),
+        (
+            "kinetic: 0.5, trace: gaussian",
+            r"flow: objective: matching has no use for trace: gaussian, kinetic: 0\.5; l",
+        ),
+        ("tolerance: 0.01", r"no use for tolerance: 0\.01"),
+    ],
+)
+def test_matching_refuses_what_it_would_ignore(typed: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_recipe("default", [f"flow={{family: cnf, objective: matching, {typed}}}"])
+    assert load_recipe("default", [f"flow={{family: cnf, {typed}}}"]).flow.objective == "likelihood"
+    matching = load_recipe("default", ["flow={family: cnf, objective: matching}"])
+    assert parse_recipe(matching.model_dump(mode="json")) == matching  # as saved, with all it does not use
 
 
 def test_what_means_the_same_in_each_family_stays(tmp_path: Path) -> None:
