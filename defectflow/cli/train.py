@@ -235,13 +235,12 @@ def _notes(heads: list[Head]) -> list[str]:
 
 def _show_health(checks: list[Check], notes: list[str], every_layer: bool) -> None:
     colours = {"ok": "green", "watch": "yellow", "unfit": "red"}
-    table = Table(
-        "level", "layer", "question", "value", "watch from", "unfit from", "finding", title="Numerical health"
-    )
+    table = Table("level", "question", "value", "watch\nfrom", "unfit\nfrom", "finding", title="Numerical health")
     for check in checks if every_layer else _worst_layers(checks):
         limits = (f"{limit:g}" if math.isfinite(limit) else "-" for limit in (check.watch, check.unfit))
         finding = f"[{colours[check.finding]}]{check.finding}[/]"
-        table.add_row(str(check.level), check.layer, check.question, f"{check.value:.2g}", *limits, finding)
+        question = f"layer {check.layer}: {check.question}" if check.layer else check.question
+        table.add_row(str(check.level), question, f"{check.value:.2g}", *limits, finding)
     out.print(table)
     for check in checks:
         if check.finding != "ok":
