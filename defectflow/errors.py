@@ -8,7 +8,7 @@
     ├── TrainingError        the density could not be learned
     ├── CalibrationError     good parts cannot support the wanted rate
     │   └── NotCalibrated    a verdict was asked of a bundle without thresholds
-    ├── ExportError          the exported graph disagrees with the trained model
+    ├── ExportError          the model cannot be exported, or its graph disagrees with it
     ├── BundleError          a bundle is missing, damaged or of another version
     └── StoreError           the store of inspections cannot be used, or refuses
         ├── AccessError      a person may not do that, or could not sign in
@@ -51,7 +51,7 @@ class NotCalibrated(CalibrationError):  # noqa: N818  (the state is the message)
 
 
 class ExportError(DefectFlowError):
-    """The exported graph disagrees with the trained model."""
+    """The trained model cannot be exported, or the exported graph disagrees with it."""
 
 
 class BundleError(DefectFlowError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -33,8 +34,8 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     """The scoring graph: uint8 (N, H, W, 3) RGB of any size -> score, map, embedding, distance, top_floor.
 
     Of a tiled detector, `image` is a tile, a second input `rectangle` (N, 4) says where on the part it lies, and
-    `gate_embedding` comes beside the outputs. Raises ExportError where the exporter left out what keeps the resize's
-    edges right.
+    `gate_embedding` comes beside the outputs. Raises ExportError where the exporter knows an operation not, or left out
+    what keeps the resize's edges right.
     """
     example = torch.zeros(2, 301, 203, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken as fixed
     dim = torch.export.Dim
@@ -46,19 +47,26 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
         module = FoldedDetector(detector.cpu().eval())
         seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
     else:
-        module = OnTiles(detector.cpu().eval())
+        module = OnTiles(_with_fixed_bases(detector.cpu().eval()))
         inputs[RECTANGLE] = WHOLE.repeat(2, 1), {0: count}
         outputs += TILE_OUTPUTS
-    with _quiet():
-        program = torch.onnx.export(
-            module.eval(),
-            tuple(example for example, _ in inputs.values()),
-            dynamo=True,
-            input_names=list(inputs),
-            output_names=[*outputs, *seams],
-            dynamic_shapes=tuple(sizes for _, sizes in inputs.values()),
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module.eval(),
+                tuple(example for example, _ in inputs.values()),
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=[*outputs, *seams],
+                dynamic_shapes=tuple(sizes for _, sizes in inputs.values()),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(
+            f"torch {torch.__version__} cannot write this model as an ONNX graph ({_reason(error)}); choose another "
+            "flow.family, flow.base or embedding.backbone, and report the recipe. What was learned is kept: --resume "
+            "with the same recipe goes on from there once another torch or DefectFlow is installed"
+        ) from error
     if program is None:
         raise ExportError("torch.onnx.export returned no program; use a torch release that exports with dynamo=True")
     model = program.model_proto
@@ -72,6 +80,22 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
         _say_tiles(model, detector.tiling)
     onnx.checker.check_model(model)
     return model
+
+
+def _with_fixed_bases(detector: Detector) -> Detector:
+    """A copy whose base densities are ready for a graph; the folded detector sees to its own."""
+    ready = copy.deepcopy(detector)
+    for level in range(len(ready.flows)):
+        flow = ready.flow(level)
+        flow.base = flow.base.fixed()
+    return ready
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause's first line; what torch wraps around it is about torch."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _say_tiles(model: onnx.ModelProto, tiling: Tiling) -> None:

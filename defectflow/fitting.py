@@ -27,6 +27,7 @@ from defectflow.duplicates import exact_duplicates, near_duplicates
 from defectflow.embedding import geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.extraction import embedding_key
+from defectflow.flows.flow import BOUND
 from defectflow.golden import write_golden
 from defectflow.heads import write_sample
 from defectflow.learning import choose_device
@@ -85,8 +86,9 @@ def fit(
         raise SettingsError(f"{out}: is not a bundle, so --overwrite does not replace it; choose another --out")
     if recipe.flow.family == "iaf":
         raise SettingsError(
-            "flow.family: iaf finds z one value after the other, which is no one-pass graph and cannot be exported; "
-            "use maf, the same layers with scoring as the fast direction"
+            "flow.family: iaf scores a vector of D values in D passes through each layer's network, up to hundreds of "
+            "times the cost, and the size, of another family's graph, so it is not exported; use maf, the same layers "
+            "with scoring as the fast direction"
         )
     device = choose_device(recipe.training)
     torch.use_deterministic_algorithms(recipe.training.deterministic)
@@ -148,7 +150,7 @@ def fit(
         Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
     )
     write_flow(folder, detector)
-    write_sample(folder, tune, detector.embedding.shapes)
+    write_sample(folder, tune, [picture.part for picture in splits.tune], detector.embedding.shapes)
     write_golden(bundle, splits.tune, measured)
     write_reference(bundle, splits, checked, embeddings)
     card = bundle.card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
@@ -160,9 +162,7 @@ def fit(
     if train_parts < FEW_PARTS:
         warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
     if detector.flow(0).is_bound:
-        warnings.append(
-            "flow.augmented: likelihoods are lower bounds, found with one fixed draw of the added dimensions"
-        )
+        warnings.append(BOUND)
     if unused_weights:
         warnings.append(f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}")
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from defectflow.settings_tree import Settings
 
 
 class _FlowSettings(Settings):
+    shared: ClassVar[tuple[str, ...]] = ("base", "hidden", "clamp")
     base: Literal["normal", "student_t"] = "normal"
     """What the flow carries good vectors to; `student_t` learns how heavy the tails are."""
     hidden: int = Field(128, ge=8, le=4096)
@@ -67,7 +68,7 @@ class MAFSettings(_LayeredSettings):
 
 
 class IAFSettings(_LayeredSettings):
-    """The inverse (Kingma 2016): samples in one pass, scores value by value, so it cannot be exported."""
+    """The inverse (Kingma 2016): samples in one pass, scores value by value, too slow to be exported."""
 
     family: Literal["iaf"] = "iaf"
 
@@ -100,6 +101,28 @@ class ContinuousSettings(_ScalingSettings):
     """Of the adaptive solver, in training."""
     augmented: int = Field(0, ge=0, le=256)
     """Dimensions of noise beside the vector's own (Dupont 2019): paths may cross; the likelihood becomes a bound."""
+
+    @model_validator(mode="after")
+    def _matching_has_no_likelihood(self) -> ContinuousSettings:
+        """Only what differs from its default was asked for: a saved recipe states all."""
+        if self.objective == "matching":
+            if self.base != "normal":
+                raise ValueError(
+                    f"objective: matching learns paths to a normal, not to base: {self.base}; use base: normal, or "
+                    "objective: likelihood"
+                )
+            fields = type(self).model_fields
+            ignored = [name for name in LIKELIHOOD_ONLY if getattr(self, name) != fields[name].default]
+            if ignored:
+                said = ", ".join(f"{name}: {getattr(self, name)}" for name in ignored)
+                raise ValueError(
+                    f"objective: matching has no use for {said}; leave that out, or use objective: likelihood"
+                )
+        return self
+
+
+LIKELIHOOD_ONLY = ("trace", "kinetic", "jacobian", "tolerance")
+"""What training by likelihood alone knows."""
 
 
 FlowSettings = Annotated[

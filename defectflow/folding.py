@@ -192,6 +192,7 @@ def fold_density(detector: Detector, level: int) -> Density:
     dtype = detector.normalisation(level).matrix.dtype
     normalisation = copy.deepcopy(detector.normalisation(level)).double()
     flow = copy.deepcopy(detector.flow(level)).double()
+    flow.base = flow.base.fixed()
     condition = detector.condition(level).double()  # (h, w, K)
     grid = condition.shape[:2]
     constant = condition.new_zeros(grid)

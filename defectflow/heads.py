@@ -15,7 +15,7 @@ from torch import Tensor
 
 from defectflow.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
 from defectflow.errors import BundleError
-from defectflow.flows.families import build_flow
+from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.runtime.bundle import FLOW, Bundle, check_file
 from defectflow.settings import parse_recipe
@@ -30,7 +30,8 @@ SAMPLE_VECTORS = 2048
 class Head:
     """One level's density, and real vectors that neither whitening nor flow has learned from.
 
-    vectors (n, D): whitened vectors of tune parts; context (n, K): where they lie.
+    vectors (n, D): whitened vectors of tune parts; context (n, K): where they lie; parts (n,): numbers of the parts
+    that they are from, which bundles of earlier versions do not say.
     """
 
     level: int
@@ -38,14 +39,26 @@ class Head:
     normalisation: Normalisation
     vectors: Tensor
     context: Tensor
+    family: Family
+    parts: Tensor | None
 
 
-def write_sample(folder: Path, levels: Sequence[Vectors], shapes: Sequence[tuple[int, ...]]) -> None:
-    """tune.safetensors: vectors of tune parts, as the backbone gave them, and their places, for each level."""
+def write_sample(
+    folder: Path, levels: Sequence[Vectors], parts: Sequence[str], shapes: Sequence[tuple[int, ...]]
+) -> None:
+    """tune.safetensors: vectors of tune parts, as the backbone gave them, their places and parts, for each level.
+
+    parts: of each tune picture, by name.
+    """
+    numbers = torch.from_numpy(np.unique(parts, return_inverse=True)[1]).to(torch.int32)
     tensors = dict[str, Tensor]()
     for index, tune in enumerate(levels):
-        vectors, places = tune.draw(SAMPLE_VECTORS, np.random.default_rng(index))
-        tensors |= {f"vectors.{index}": vectors.half(), f"places.{index}": places.to(torch.int32)}
+        vectors, places, pictures = tune.draw_with_pictures(SAMPLE_VECTORS, np.random.default_rng(index))
+        tensors |= {
+            f"vectors.{index}": vectors.half(),
+            f"places.{index}": places.to(torch.int32),
+            f"parts.{index}": numbers[pictures],
+        }
     metadata = {"shapes": json.dumps([list(shape) for shape in shapes])}
     (folder / SAMPLE).write_bytes(safetensors.torch.save(tensors, metadata))  # not save_file: see write_flow
 
@@ -77,5 +90,6 @@ def open_heads(bundle: Bundle) -> list[Head]:
         with torch.no_grad():
             vectors = normalisation(sample[f"vectors.{index}"].float())
         context = position_condition(height, width, where).flatten(0, -2)[sample[f"places.{index}"].long()]
-        heads.append(Head(recipe.embedding.levels[index], flow.eval(), normalisation, vectors, context))
+        level, parts = recipe.embedding.levels[index], sample.get(f"parts.{index}")
+        heads.append(Head(level, flow.eval(), normalisation, vectors, context, recipe.flow.family, parts))
     return heads

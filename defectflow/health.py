@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import scipy.stats
@@ -17,10 +17,23 @@ import torch
 from torch import Tensor
 
 from defectflow.flows.base import StudentT
-from defectflow.flows.flow import Flow
+from defectflow.flows.families import Family
 from defectflow.heads import Head
 
 Finding = Literal["ok", "watch", "unfit"]
+GENTLER: dict[Family, str] = {
+    "nice": "lower flow.layers",
+    "planar": "lower flow.layers",
+    "spline": "lower flow.layers or flow.bins",
+    "cnf": "raise flow.steps",
+    "gaussian": "lower flow.clamp",
+}
+"""What keeps a family's numbers in bounds; of the others, `lower flow.layers or flow.clamp`."""
+ABLER: dict[Family, str] = {
+    "cnf": "raise training.steps or flow.hidden",
+    "gaussian": "choose another flow.family",
+}
+"""What lets a family learn more; of the others, `raise training.steps or flow.layers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,14 @@ class Check:
             return "unfit"
         return "ok" if self.value < self.watch else "watch"
 
+    def to_json(self) -> dict[str, Any]:
+        """With null for what JSON does not have: values that are no numbers, and limits that there are not."""
+        plain = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
+        return plain | {"finding": self.finding}
+
 
 @torch.no_grad()
 def examine(heads: list[Head]) -> list[Check]:
@@ -52,8 +73,9 @@ def examine(heads: list[Head]) -> list[Check]:
 
 def _checks(head: Head) -> Iterator[Check]:
     flow, x, context = head.flow, head.vectors, head.context
+    gentler = GENTLER.get(head.family, "lower flow.layers or flow.clamp")
     log_prob = flow.log_prob(x, context)
-    z, log_det = flow.latent(x, context)
+    _, log_det = flow.latent(x, context)
     spread = float(log_prob.std())
 
     exact = copy.deepcopy(flow).double()
@@ -65,10 +87,10 @@ def _checks(head: Head) -> Iterator[Check]:
         difference,
         1e-3,
         1e-2,
-        "lower flow.layers or flow.clamp, or use embedding.normalise: standardise",
+        f"{gentler}, or use embedding.normalise: standardise",
     )
-    yield from _layers(head.level, flow, x, context)
-    yield from _moments(head.level, flow, z)
+    yield from _layers(head, gentler)
+    yield from _moments(head)
     yield Check(
         head.level,
         "",
@@ -76,24 +98,28 @@ def _checks(head: Head) -> Iterator[Check]:
         float(log_det.var() / log_prob.var()),
         1.0,
         100.0,
-        "stretch outweighs distance: compare score.kind: latent_norm, or lower flow.clamp",
+        f"stretch outweighs distance: compare score.kind: latent_norm, or {gentler}",
     )
 
 
-def _layers(level: int, flow: Flow, x: Tensor, context: Tensor) -> Iterator[Check]:
+def _layers(head: Head, gentler: str) -> Iterator[Check]:
     """Each layer's own error there and back and its log-scales, then the error of the whole flow."""
-    start = x = flow.lifted(x)
+    level, flow, context = head.level, head.flow, head.context
+    start = x = flow.lifted(head.vectors)
     for number, layer in enumerate(flow.layers(), start=1):
         name = f"{number} {type(layer).__name__}"
         after, _ = layer(x, context)
-        yield _inverse(level, name, layer.inverse(after, context)[0], x)
-        share = layer.clamp_used(x, context)
-        if share is not None:
+        yield _inverse(level, name, layer.inverse(after, context)[0], x, gentler)
+        scales = layer.log_scales(x, context)
+        if scales is not None:
+            largest = float(scales.abs().max())
+            yield Check(level, name, "largest |log-scale|", largest, 5.0, 10.0, f"it stretches too far: {gentler}")
+        if scales is not None and layer.clamp is not None:
             yield Check(
                 level,
                 name,
                 "largest log-scale, as a share of its clamp",
-                share,
+                largest / layer.clamp,
                 0.98,
                 math.inf,
                 "scales press against flow.clamp: raise it a little, or train with fewer steps",
@@ -101,10 +127,11 @@ def _layers(level: int, flow: Flow, x: Tensor, context: Tensor) -> Iterator[Chec
         x = after
     for layer in reversed(flow.layers()):
         x, _ = layer.inverse(x, context)
-    yield _inverse(level, "", x, start)
+    yield _inverse(level, "", x, start, gentler)
 
 
-def _inverse(level: int, layer: str, found: Tensor, expected: Tensor) -> Check:
+def _inverse(level: int, layer: str, found: Tensor, expected: Tensor, gentler: str) -> Check:
+    """Verdicts need no way back; but where it is lost, z no longer stands for one x, and log p for no likelihood."""
     return Check(
         level,
         layer,
@@ -112,13 +139,19 @@ def _inverse(level: int, layer: str, found: Tensor, expected: Tensor) -> Check:
         float((found - expected).abs().max() / expected.std()),
         1e-3,
         1e-1,
-        "harmless for verdicts, but `draw` is wrong; lower flow.clamp or flow.layers",
+        f"what `draw` gives is off by this, and from 0.1 on log p is no likelihood any more: {gentler}",
     )
 
 
-def _moments(level: int, flow: Flow, z: Tensor) -> Iterator[Check]:
-    """z of good parts must look as the base density says: standardised by it, mean 0, variance 1, and its shape."""
-    learn = "raise training.steps or flow.layers; if tune parts differ from training parts, add parts to train on"
+def _moments(head: Head) -> Iterator[Check]:
+    """z of good parts must look as the base density says: standardised by it, mean 0, variance 1, and its shape.
+
+    Dimensions that a family adds follow their law over many draws only, not in the one draw of scoring.
+    """
+    level, flow = head.level, head.flow
+    z, _ = flow.latent(head.vectors, head.context, anew=torch.Generator().manual_seed(0))
+    abler = ABLER.get(head.family, "raise training.steps or flow.layers")
+    learn = f"{abler}; if tune parts differ from training parts, add parts to train on"
     yield Check(
         level, "", "mean of z, root mean square over its values", float(z.mean(0).square().mean().sqrt()), 0.3, 2, learn
     )

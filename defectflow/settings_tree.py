@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +19,8 @@ class Settings(BaseModel):
     """Frozen; a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    shared: ClassVar[tuple[str, ...]] = ()
+    """In a group that is one of several: what means the same in each, and stays where an override chooses another."""
 
 
 def load(model: type[_Tree], name_or_path: str, builtin: dict[str, Path], overrides: list[str]) -> _Tree:
@@ -26,8 +28,15 @@ def load(model: type[_Tree], name_or_path: str, builtin: dict[str, Path], overri
 
     Raises SettingsError naming the file, the key's path, the value, what is allowed and the nearest spelling.
     """
-    tree, source = _read_tree(name_or_path, builtin, overrides)
-    return validated(model, tree, source)
+    tree, path = _read_tree(name_or_path, builtin)
+    typed: dict[str, Any] = {}
+    for change in overrides:
+        _apply_override(typed, change)
+    for name in model.model_fields:
+        _change_member(model, name, tree, typed.get(name))
+    for change in overrides:
+        _apply_override(tree, change)
+    return validated(model, tree, " ".join([str(path), *(f"--set {change}" for change in overrides)]))
 
 
 def override(model: type[_Tree], tree: dict[str, Any], overrides: list[str]) -> _Tree:
@@ -37,8 +46,8 @@ def override(model: type[_Tree], tree: dict[str, Any], overrides: list[str]) -> 
     return validated(model, tree, " ".join(f"--set {change}" for change in overrides))
 
 
-def _read_tree(name_or_path: str, builtin: dict[str, Path], overrides: list[str]) -> tuple[dict[str, Any], str]:
-    """A recipe's settings as plain values, and where they come from, for messages."""
+def _read_tree(name_or_path: str, builtin: dict[str, Path]) -> tuple[dict[str, Any], Path]:
+    """A recipe's settings as plain values, and the file that they come from."""
     path = builtin.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         hint = _nearest(name_or_path, list(builtin))
@@ -49,9 +58,7 @@ def _read_tree(name_or_path: str, builtin: dict[str, Path], overrides: list[str]
         raise SettingsError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: a recipe is a tree of settings, not {type(tree).__name__}")
-    for override in overrides:
-        _apply_override(tree, override)
-    return tree, " ".join([str(path), *(f"--set {override}" for override in overrides)])
+    return tree, path
 
 
 def validated(model: type[_Tree], tree: dict[str, Any], source: str) -> _Tree:
@@ -83,6 +90,21 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override!r}: {text!r} is not valid YAML: {error}") from error
 
 
+def _change_member(model: type[BaseModel], name: str, tree: dict[str, Any], typed: Any) -> None:
+    """Where overrides choose another of several groups, the file's settings of its own group go, but shared ones.
+
+    So the newly chosen group has its own defaults; what was typed for it is applied afterwards.
+    """
+    tag, members = _union(model, name)
+    group, chosen = tree.get(name), typed.get(tag) if isinstance(typed, dict) else None
+    if not isinstance(group, dict) or not isinstance(chosen, str) or chosen not in members:
+        return
+    if chosen != group.get(tag, getattr(model.model_fields[name].default, tag)):
+        member = members[chosen]
+        kept = set(getattr(member, "shared", ())).intersection(member.model_fields)
+        tree[name] = {key: value for key, value in group.items() if key in kept}
+
+
 def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
     """One pydantic problem -> path, value, limit and, for a misspelt key, the nearest spelling."""
     location = [str(part) for part in problem["loc"]]
@@ -93,6 +115,14 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
     value, kind = problem["input"], problem["type"]
     if kind == "extra_forbidden":
         allowed = _fields_beside(model, tree, location)
+        elsewhere = [
+            name for name, group in members.items() if len(location) == 2 and location[1] in group.model_fields
+        ]
+        if elsewhere:
+            return (
+                f"  {path}: {tag}: {problem['loc'][1]} has no such setting ({', '.join(elsewhere)} have); leave it "
+                f"out; allowed: {', '.join(allowed)}"
+            )
         return f"  {path}: no such setting{_nearest(location[-1], allowed)}; allowed: {', '.join(allowed)}"
     if kind == "union_tag_invalid":
         allowed = sorted(members)
@@ -104,7 +134,9 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
     if kind in ("model_type", "model_attributes_type"):
         return f"  {path!r}: {value!r} is a value, not a group of settings; write {path}: {{...}}"
     said = problem["msg"].removeprefix("Value error, ")
-    return f"  {path}: {said}" if isinstance(value, dict) else f"  {path}: {value!r}: {said}"  # a group names its own
+    if isinstance(value, dict):  # a group names its own
+        return f"  {path}: {said}" if path else f"  {said}"
+    return f"  {path}: {value!r}: {said}"
 
 
 def _union(model: type[BaseModel], name: str) -> tuple[str, dict[str, type[BaseModel]]]:

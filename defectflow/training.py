@@ -48,11 +48,17 @@ class Vectors:
 
     def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """`count` vectors (count, D) and the places (count,) that they come from."""
+        vectors, places, _ = self.draw_with_pictures(count, random)
+        return vectors, places
+
+    def draw_with_pictures(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, and the pictures (count,) that they come from."""
         pictures, height, width, depth = self.maps.shape
         picture = random.integers(pictures, size=count)
         place = random.choice(self.places, size=count)
         vectors = self.maps.reshape(-1, depth)[picture * (height * width) + place]
-        return torch.from_numpy(vectors.astype(np.float32)), torch.from_numpy(self._on_part(picture, place))
+        places = torch.from_numpy(self._on_part(picture, place))
+        return torch.from_numpy(vectors.astype(np.float32)), places, torch.from_numpy(picture)
 
     def rows(self, start: int, stop: int | None = None) -> Vectors:
         """Those of some of the pictures."""

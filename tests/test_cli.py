@@ -110,7 +110,9 @@ def test_from_a_folder_to_a_report(cli: Cli, tree: Path, tmp_path: Path) -> None
     assert cli("verify", bundle).code == DONE
     described = cli("describe", bundle)
     assert described.code == DONE
-    assert open_bundle(bundle).card.bundle_id in described.out
+    card = open_bundle(bundle).card
+    assert card.bundle_id in described.out and "glow, base normal" in described.out and "likelihood" in described.out
+    assert card.warnings and all(f"note: {warning}" in described.out for warning in card.warnings)
 
     evaluated = cli("evaluate", bundle, "--data", tree, "--json", figures)
     assert evaluated.code == DONE

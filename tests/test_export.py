@@ -19,10 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from defectflow.backbone import Backbone
-from defectflow.detector import Detector, build_detector
+from defectflow.detector import Detector, OnTiles, build_detector
 from defectflow.embedding import Embedding
 from defectflow.errors import ExportError
 from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
+from defectflow.flows.bijection import Bijection
 from defectflow.quantising import inside
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
@@ -88,6 +89,33 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
         return detector, export_graph(detector)
 
     return make
+
+
+def test_a_tiles_graph_has_a_student_t_base() -> None:
+    tiled = ("image.tiling={tile: 64, overlap: 16, picture: [100, 64]}", "flow.base=student_t", "embedding.levels=[1]")
+    detector, _ = build_detector(load_recipe("default", [*TINY, *tiled]))
+    with torch.no_grad():
+        for parameter in detector.flow(0).parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    tile, where = picture(64, 64)[None], np.array([[0.0, 0.0, 0.64, 1.0]], np.float32)
+    ours = session(export_graph(detector)).run(["score"], {"image": tile, "rectangle": where})[0]
+    with torch.no_grad():
+        theirs = OnTiles(detector)(torch.from_numpy(tile), torch.from_numpy(where))[0]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
+def test_what_the_exporter_does_not_know_is_told_in_words() -> None:
+    detector = trained("embedding.levels=[1]")
+    detector.flow(0).bijections.append(Digamma())
+    with pytest.raises(ExportError, match=r"cannot write .* as an ONNX graph \(.*digamma.*\); choose another flow\.fa"):
+        export_graph(detector)
+
+
+class Digamma(Bijection):
+    """A layer that no ONNX operation computes."""
+
+    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.digamma(x), torch.zeros_like(x[..., 0])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -20,8 +20,11 @@ from defectflow import extraction
 from defectflow.cache import EmbeddingCache
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.fitting import Fitted, fit
+from defectflow.flows.base import StudentT
+from defectflow.heads import open_heads
 from defectflow.runtime import Inspector, Measurement
 from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.progress import Progress
 
 
@@ -394,16 +397,24 @@ def test_any_family_is_one_line_of_a_recipe_away(family: str, swatch_folder: Pat
     assert bad.score > good.score
 
 
-def test_an_augmented_flow_says_that_its_likelihood_is_a_bound(swatch_folder: Path, tmp_path: Path) -> None:
+def test_an_augmented_flow_says_that_its_likelihood_is_an_estimated_bound(swatch_folder: Path, tmp_path: Path) -> None:
     small = ("embedding.levels=[1]", "training.steps=4", "training.check_every=2")
     fitted = fit_swatches(swatch_folder, tmp_path / "cnf", *small, "flow={family: cnf, hidden: 16, augmented: 3}")
-    assert any("lower bounds" in warning for warning in fitted.bundle.card.warnings)
+    assert any("estimates of a lower bound" in warning for warning in fitted.bundle.card.warnings)
 
 
-def test_a_family_that_cannot_be_exported_is_refused_before_anything_is_learned(
+def test_a_student_t_base_is_learned_exported_and_calibrated(swatch_folder: Path, tmp_path: Path) -> None:
+    small = ("embedding.levels=[1]", "training.steps=4", "training.check_every=2", "flow.base=student_t")
+    fitted = fit_swatches(swatch_folder, tmp_path / "t", *small, "verdict.rate=0.2", "verdict.review_rate=0.3")
+    card = fitted.bundle.card
+    assert card.calibration is not None and card.export_parity["score"] < TOLERANCE
+    assert isinstance(open_heads(fitted.bundle)[0].flow.base, StudentT)
+
+
+def test_a_family_that_is_not_exported_is_refused_before_anything_is_learned(
     swatch_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingsError, match=r"flow\.family: iaf .*cannot be exported; use maf"):
+    with pytest.raises(SettingsError, match=r"flow\.family: iaf .* D passes .* not exported; use maf"):
         fit_swatches(swatch_folder, tmp_path / "iaf", "flow={family: iaf}")
 
 

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 from scipy import stats
 from support import DEFECTFLOW, run
 
 from defectflow.errors import BundleError, SettingsError
-from defectflow.flows.families import build_flow
-from defectflow.heads import SAMPLE_VECTORS, Head, open_heads
+from defectflow.flows.families import Family, build_flow
+from defectflow.heads import SAMPLE, SAMPLE_VECTORS, Head, open_heads
 from defectflow.health import Check, examine
 from defectflow.runtime.bundle import FLOW, file_digest, open_bundle, save_bundle
 from defectflow.sampling import draw_embeddings, write_embeddings
+from defectflow.settings import parse_recipe
 
 
-def head(family: str = "glow", *, count: int = 2000, base: str = "normal") -> Head:
-    """A density that is exactly right for its vectors: they were drawn from it."""
+def head(family: str = "glow", *, count: int = 2000, **settings: Any) -> Head:
+    """A density that is exactly right for its vectors: they were drawn from it, 10 of each part."""
     torch.manual_seed(0)
-    flow = build_flow(family, 6, 4, layers=3, hidden=16, base=base)
+    flow = build_flow(family, 6, 4, **{"layers": 3, "hidden": 16} | settings)
     with torch.no_grad():
         for parameter in flow.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     context = torch.randn(count, 4)
     vectors = flow.sample(context, torch.Generator().manual_seed(1))
-    return Head(1, flow.eval(), torch.nn.Identity(), vectors, context)  # type: ignore[arg-type]
+    parts = torch.arange(count) // 10
+    return Head(1, flow.eval(), torch.nn.Identity(), vectors, context, family, parts)  # type: ignore[arg-type]
 
 
 def found(checks: list[Check], words: str, layer: str = "") -> Check:
@@ -45,10 +52,24 @@ class TestHeads:
         assert [head.level for head in heads] == [1, 2]
         for name, head in zip(("level 1", "level 2"), heads, strict=True):
             assert head.vectors.shape == (SAMPLE_VECTORS, head.flow.width)
+            assert head.parts is not None and len(head.parts.unique()) == bundle.card.parts.tune
             with torch.no_grad():
                 nats = -head.flow.log_prob(head.vectors, head.context).mean().item() / head.flow.width
             # The same density on a sample of the same parts: training measured it on 32,768 vectors.
             assert nats == pytest.approx(bundle.card.training[name]["tune_nats_per_dim"], abs=0.02)
+
+    def test_a_bundle_that_does_not_know_its_vectors_parts_is_read(self, bundle_copy: Path) -> None:
+        """As earlier versions wrote it."""
+        with safetensors.safe_open(bundle_copy / SAMPLE, "pt") as file:
+            metadata = file.metadata()
+            kept = {name: file.get_tensor(name) for name in file.keys() if not name.startswith("parts.")}  # noqa: SIM118
+        safetensors.torch.save_file(kept, bundle_copy / SAMPLE, metadata)
+        card = open_bundle(bundle_copy).card
+        digests = card.checksums | {SAMPLE: file_digest(bundle_copy / SAMPLE)}
+        save_bundle(bundle_copy, card.model_copy(update={"checksums": digests}))
+        drawn = run(DEFECTFLOW, "draw", bundle_copy, "--count", "200")
+        assert drawn.returncode == 0, drawn.stderr
+        assert "told apart has no figure: the bundle does not say which part" in drawn.stdout
 
     def test_an_altered_file_is_refused(self, bundle_copy: Path) -> None:
         (bundle_copy / "tune.safetensors").write_bytes(b"other vectors")
@@ -57,10 +78,60 @@ class TestHeads:
 
 
 class TestExamine:
-    @pytest.mark.parametrize("family", ["nice", "realnvp", "glow", "maf", "planar", "spline", "gaussian"])
+    @pytest.mark.parametrize("family", get_args(Family))
     def test_a_density_of_its_own_samples_is_sound(self, family: str) -> None:
         checks = examine([head(family)])
         assert {check.finding for check in checks} == {"ok"}, [c for c in checks if c.finding != "ok"]
+
+    def test_added_dimensions_follow_their_law_over_many_draws(self) -> None:
+        """Paths that leave e alone, so that x and e are independent, as they are not in just any such density."""
+        augmented = head("cnf", augmented=3)
+        velocity = augmented.flow.bijections[-1].velocity
+        with torch.no_grad():
+            velocity.first.weight[:, 6:] = 0
+            velocity.last.weight[6:] = 0
+            velocity.last.bias[6:] = 0
+            context_affine = augmented.flow.bijections[0].net[-1]
+            for rows in (slice(6, 9), slice(15, 18)):  # scales and shifts of e
+                context_affine.weight[rows] = 0
+                context_affine.bias[rows] = 0
+        vectors = augmented.flow.sample(augmented.context, torch.Generator().manual_seed(1))
+        checks = examine([dataclasses.replace(augmented, vectors=vectors)])
+        assert {check.finding for check in checks} == {"ok"}, [c for c in checks if c.finding != "ok"]
+
+    @pytest.mark.parametrize("family", get_args(Family))
+    def test_remedies_name_settings_that_the_family_has(self, family: str) -> None:
+        named = {
+            name for check in examine([head(family, count=200)]) for name in re.findall(r"flow\.(\w+)", check.remedy)
+        }
+        assert named and named - {"family"} <= set(type(parse_recipe({"flow": {"family": family}}).flow).model_fields)
+
+    @pytest.mark.parametrize(
+        ("family", "layer", "by_hand"),
+        [
+            ("glow", "2 ActNorm", lambda layer: layer.log_scale.copy_(torch.full((6,), -12.0))),
+            ("glow", "3 Mixing", lambda layer: layer.log_scale[:1].fill_(-12.0)),
+            ("nice", "8 DiagonalScale", lambda layer: layer.log_scale[:1].fill_(12.0)),
+            ("realnvp", "3 AffineCoupling", lambda layer: layer.net.last.bias[:1].fill_(500.0)),
+            ("spline", "3 SplineCoupling", lambda layer: layer.net.last.weight.mul_(2000.0)),
+        ],
+    )
+    def test_a_layer_that_stretches_too_far_is_unfit(self, family: str, layer: str, by_hand: Callable) -> None:
+        broken = head(family, clamp=11.0)
+        assert found(examine([broken]), "largest |log-scale|", layer).finding == "ok"
+        with torch.no_grad():
+            by_hand(broken.flow.bijections[int(layer[0]) - 1])
+        check = found(examine([broken]), "largest |log-scale|", layer)
+        assert check.finding == "unfit" and check.value > 10
+
+    def test_a_lost_way_back_is_unfit_and_says_why(self) -> None:
+        """Runge-Kutta steps that are far too coarse for their paths."""
+        broken = head("cnf", steps=2)
+        with torch.no_grad():
+            broken.flow.bijections[-1].velocity.last.weight.mul_(30)
+        check = found(examine([broken]), "there and back")
+        assert check.finding == "unfit"
+        assert "log p is no likelihood" in check.remedy and "raise flow.steps" in check.remedy
 
     def test_weights_that_are_no_numbers_are_unfit(self) -> None:
         broken = head()
@@ -96,7 +167,7 @@ class TestExamine:
     def test_heavy_tails_suggest_another_base(self) -> None:
         gaussian = build_flow("gaussian", 6, 0)
         vectors = torch.from_numpy(stats.t(df=3).rvs((4000, 6), random_state=0) / math.sqrt(3)).float()
-        heavy = Head(1, gaussian, torch.nn.Identity(), vectors, torch.zeros(4000, 0))  # type: ignore[arg-type]
+        heavy = Head(1, gaussian, torch.nn.Identity(), vectors, torch.zeros(4000, 0), "gaussian", None)  # type: ignore[arg-type]
         check = found(examine([heavy]), "kurtosis")
         assert check.finding == "watch" and "student_t" in check.remedy
 
@@ -121,6 +192,25 @@ class TestDraw:
         (drawn,) = draw_embeddings([dataclasses.replace(one, vectors=0.3 * one.vectors)], 2000, seed=5)
         assert drawn.told_apart > 0.9
 
+    def test_near_copies_within_a_part_do_not_tell_drawn_from_real(self) -> None:
+        """Neighbouring places of a picture: their vectors, right for the density, come in near-copies."""
+        one = head(count=1000)
+        context = one.context.repeat(2, 1)
+        vectors = one.vectors.repeat(2, 1) + 1e-3 * torch.randn(2000, 6)
+        parts = torch.cat([one.parts, one.parts])
+        siblings = dataclasses.replace(one, vectors=vectors, context=context, parts=parts)
+        (honest,) = draw_embeddings([siblings], 2000, seed=5)
+        assert honest.told_apart == pytest.approx(0.5, abs=0.05)
+        # The same vectors, each said to be of another part than its copy, as if parts did not matter:
+        (fooled,) = draw_embeddings([dataclasses.replace(siblings, parts=torch.arange(2000))], 2000, seed=5)
+        assert fooled.told_apart > 0.95
+
+    @pytest.mark.parametrize(("parts", "said"), [(torch.zeros(2000), "at least 2 tune parts"), (None, "fit again")])
+    def test_without_parts_to_split_by_there_is_no_such_figure(self, parts: torch.Tensor | None, said: str) -> None:
+        (drawn,) = draw_embeddings([dataclasses.replace(head(), parts=parts)], 200, seed=5)
+        assert drawn.told_apart is None and said in drawn.not_told
+        assert drawn.share_typical > 0.9
+
     def test_a_seed_draws_the_same_again(self) -> None:
         first, again, other = (draw_embeddings([head()], 200, seed)[0].vectors for seed in (1, 1, 2))
         assert np.array_equal(first, again) and not np.array_equal(first, other)
@@ -135,6 +225,11 @@ class TestCommands:
         examined = run(DEFECTFLOW, "doctor", bundle_path)
         assert examined.returncode == 0, examined.stdout
         assert "Nothing speaks against shipping" in examined.stdout
+        told = json.loads(run(DEFECTFLOW, "doctor", bundle_path, "--json").stdout)
+        assert told["fit_to_ship"] is True and told["notes"] == []
+        assert told["bundle"] == open_bundle(bundle_path).card.bundle_id
+        assert {check["level"] for check in told["checks"]} == {1, 2}
+        assert {check["finding"] for check in told["checks"]} <= {"ok", "watch"}
         drawn = run(DEFECTFLOW, "draw", bundle_path, "--count", "300", "--out", tmp_path / "drawn.npz")
         assert drawn.returncode == 0, drawn.stderr
         arrays = np.load(tmp_path / "drawn.npz")
@@ -152,3 +247,7 @@ class TestCommands:
         examined = run(DEFECTFLOW, "doctor", bundle_copy)
         assert examined.returncode == 1
         assert "unfit" in examined.stdout and "Do not ship" in examined.stderr
+        examined = run(DEFECTFLOW, "doctor", bundle_copy, "--json")
+        told = json.loads(examined.stdout)
+        assert examined.returncode == 1 and told["fit_to_ship"] is False
+        assert any(check["value"] is None and check["finding"] == "unfit" for check in told["checks"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from inspect import signature
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from defectflow.errors import SettingsError
-from defectflow.flow_settings import GlowSettings, RealNVPSettings
+from defectflow.flow_settings import FlowSettings, GaussianSettings, GlowSettings, PlanarSettings, RealNVPSettings
+from defectflow.flows.families import Family, build_flow
 from defectflow.settings import Recipe, builtin_recipes, load_recipe, parse_recipe
 
 BUILTIN = sorted(builtin_recipes())
@@ -39,9 +42,35 @@ def test_there_is_a_recipe_for_each_purpose() -> None:
 @pytest.mark.parametrize("name", BUILTIN)
 class TestBuiltin:
     def test_loads_and_says_what_its_file_says(self, name: str) -> None:
-        recipe = load_recipe(name).model_dump(mode="json")
-        in_file = leaves(yaml.safe_load(builtin_recipes()[name].read_text(encoding="utf-8")))
-        assert leaves(recipe) == in_file  # every setting there is, and no other
+        recipe = leaves(load_recipe(name).model_dump(mode="json"))
+        text = builtin_recipes()[name].read_text(encoding="utf-8")
+        # What is commented out is the family's default, shown to be found: who edits the family edits one line.
+        shown = re.sub(r"(?m)^  # (?=layers|clamp)", "  ", text)
+        assert recipe == leaves(yaml.safe_load(shown))  # every setting there is, and no other
+
+    @pytest.mark.parametrize("family", get_args(Family))
+    def test_one_override_chooses_any_family_with_its_own_defaults(self, name: str, family: str) -> None:
+        before, after = load_recipe(name), load_recipe(name, [f"flow.family={family}"])
+        if family == before.flow.family:
+            assert after == before
+            return
+        own = parse_recipe({"flow": {"family": family}}).flow
+        assert after.flow == own.model_copy(update={"hidden": before.flow.hidden})
+        assert after.model_copy(update={"flow": before.flow}) == before
+
+    def test_its_copy_takes_another_family_by_editing_one_line(self, name: str, tmp_path: Path) -> None:
+        text = builtin_recipes()[name].read_text(encoding="utf-8")
+        layers = yaml.safe_load(text)["flow"].get("layers")
+        for family in get_args(Family):
+            path = written(tmp_path, re.sub(r"(?m)^  family: \w+", f"  family: {family}", text))
+            if layers is not None and family in ("cnf", "gaussian"):
+                with pytest.raises(
+                    SettingsError, match=rf"flow\.layers: family: {family} has .*glow, .*; leave it out"
+                ):
+                    load_recipe(path)
+            else:
+                flow = load_recipe(path).flow
+                assert flow.family == family and (layers is None or flow.layers == layers)
 
     def test_explains_every_setting_on_its_line(self, name: str) -> None:
         for line in builtin_recipes()[name].read_text(encoding="utf-8").splitlines():
@@ -56,6 +85,18 @@ class TestBuiltin:
         recipe = load_recipe(name, ["image.roi.rectangle=[0.1, 0, 0.5, 1]", *mask])
         stored = json.loads(json.dumps(recipe.model_dump(mode="json")))
         assert parse_recipe(stored) == recipe
+
+
+def test_families_and_their_settings_agree() -> None:
+    """In names, and every setting is one that `build_flow` knows."""
+    groups = {
+        get_args(group.model_fields["family"].annotation)[0]: group for group in get_args(get_args(FlowSettings)[0])
+    }
+    assert sorted(groups) == sorted(get_args(Family))
+    known = set(signature(build_flow).parameters)
+    for name, group in groups.items():
+        assert set(group.model_fields) <= known
+        assert build_flow(width=4, context_width=2, **group(hidden=8).model_dump()).width == 4, name
 
 
 def test_the_file_is_found_by_path_or_name(tmp_path: Path) -> None:
@@ -98,6 +139,45 @@ def test_a_flow_without_a_family_is_the_default_recipes(tmp_path: Path) -> None:
     )
 
 
+def test_what_is_typed_for_a_chosen_family_counts_whatever_its_order() -> None:
+    for typed in (["flow.family=planar", "flow.layers=20"], ["flow.layers=20", "flow.family=planar"]):
+        assert load_recipe("accurate", typed).flow == PlanarSettings(layers=20, hidden=256)
+    assert load_recipe("accurate", ["flow={family: planar}"]).flow == PlanarSettings()
+    assert load_recipe("fast", ["flow.family=glow", "flow.family=gaussian"]).flow == GaussianSettings(hidden=64)
+    assert load_recipe("accurate", ["flow.family=glow"]).flow == GlowSettings(layers=8, hidden=256)
+
+
+def test_what_is_typed_and_the_family_lacks_is_an_error() -> None:
+    with pytest.raises(SettingsError, match=r"flow\.clamp: family: nice has no such setting \(.*glow.* have\); leave"):
+        load_recipe("default", ["flow.family=nice", "flow.clamp=1"])
+    with pytest.raises(SettingsError, match=r"flow\.clam: no such setting; did you mean 'clamp'\?"):
+        load_recipe("default", ["flow.family=maf", "flow.clam=1"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("base: student_t", r"flow: objective: matching learns paths to a normal, not to base: student_t; use base: n"),
+        (
+            "kinetic: 0.5, trace: gaussian",
+            r"flow: objective: matching has no use for trace: gaussian, kinetic: 0\.5; l",
+        ),
+        ("tolerance: 0.01", r"no use for tolerance: 0\.01"),
+    ],
+)
+def test_matching_refuses_what_it_would_ignore(typed: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_recipe("default", [f"flow={{family: cnf, objective: matching, {typed}}}"])
+    assert load_recipe("default", [f"flow={{family: cnf, {typed}}}"]).flow.objective == "likelihood"
+    matching = load_recipe("default", ["flow={family: cnf, objective: matching}"])
+    assert parse_recipe(matching.model_dump(mode="json")) == matching  # as saved, with all it does not use
+
+
+def test_what_means_the_same_in_each_family_stays(tmp_path: Path) -> None:
+    path = written(tmp_path, "flow: {family: spline, layers: 9, bins: 5, clamp: 1.5, base: student_t}")
+    assert load_recipe(path, ["flow.family=glow"]).flow == GlowSettings(clamp=1.5, base="student_t")
+
+
 def test_the_last_of_several_overrides_wins() -> None:
     recipe = load_recipe("default", ["image.size=64", "flow.layers=3", "image.size=96"])
     assert (recipe.image.size, recipe.flow.layers) == (96, 3)
@@ -138,7 +218,7 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         ("verdict.rate=1.5", ["verdict.rate: 1.5", "less than 1"]),
         ("training.learning_rate=.nan", ["training.learning_rate: nan"]),
         ("flow.layers=", ["flow.layers: None", "integer"]),
-        ("flow.clamp.x=3", ["'clamp' is a value, not a group"]),
+        ("flow.hidden.x=3", ["'hidden' is a value, not a group"]),
         ("image=3", ["'image': 3 is a value, not a group of settings; write image: {...}"]),
         ("image.roi=[1]", ["'image.roi': [1] is a value, not a group of settings"]),
         ("flow=3", ["'flow': 3 is a value, not a group of settings"]),
@@ -239,5 +319,5 @@ def test_the_default_recipe_is_what_the_settings_say_where_a_recipe_is_silent() 
 
 
 def test_a_family_given_as_the_flow_is_explained() -> None:
-    with pytest.raises(SettingsError, match=r"choose its family with flow\.family: realnvp"):
+    with pytest.raises(SettingsError, match=r"\n  flow is a group .* choose its family with flow\.family: realnvp"):
         load_recipe("default", ["flow=realnvp"])

@@ -88,6 +88,10 @@ def watching(file: Path | None) -> Iterator[Watch]:
         yield watch
 
 
+def as_json(tree: dict[str, Any]) -> str:
+    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(file: Path, tree: dict[str, Any]) -> None:
     file.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

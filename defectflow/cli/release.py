@@ -58,13 +58,16 @@ def describe(
     table.add_row("pictures", seen)
     table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
     table.add_row("precision", card.precision)
-    table.add_row("flow", str(card.recipe["flow"]["family"]))
+    table.add_row("flow", f"{card.recipe['flow']['family']}, base {card.recipe['flow'].get('base', 'normal')}")
+    table.add_row("score", str(card.recipe["score"].get("kind", "likelihood")))
     if card.calibration is not None:
         table.add_row("threshold", f"{card.calibration.threshold.value:.4f}")
         table.add_row("review threshold", f"{card.calibration.review.value:.4f}")
     out.print(table)
     for sentence in card.guarantee():
         out.print(sentence, markup=False, highlight=False)
+    for warning in card.warnings:
+        out.print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
     if lone:
         out.print("This is what the file says of itself. Only its whole bundle can be checked for damage.")
 

@@ -14,6 +14,7 @@ from defectflow.cli.console import (
     PartRegex,
     ProgressFile,
     SignKey,
+    as_json,
     cache_folder,
     err,
     out,
@@ -25,7 +26,10 @@ from defectflow.cli.console import (
 from defectflow.cli.release import sign_bundle
 
 if TYPE_CHECKING:
+    from defectflow.heads import Head
     from defectflow.health import Check
+
+UNKNOWN_PARTS = "every picture counts as a part of its own; where several show one part, told apart is too high"
 
 
 def fit(
@@ -184,30 +188,51 @@ def pretrain(
 def doctor(
     bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
     every_layer: Annotated[bool, typer.Option("--every-layer", help="Show each layer, not only the worst.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table, with every layer.")] = False,
 ) -> None:
     """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
     from defectflow.heads import open_heads
     from defectflow.health import examine
     from defectflow.runtime.bundle import open_bundle
 
-    checks = examine(open_heads(open_bundle(bundle)))
+    opened = open_bundle(bundle)
+    heads = open_heads(opened)
+    checks, notes = examine(heads), _notes(heads)
+    fit_to_ship = all(check.finding != "unfit" for check in checks)
+    if json:
+        tree = {"bundle": opened.card.bundle_id, "fit_to_ship": fit_to_ship, "notes": notes}
+        typer.echo(as_json(tree | {"checks": [check.to_json() for check in checks]}), nl=False)
+    else:
+        _show_health(checks, notes, every_layer)
+    if not fit_to_ship:
+        err.print("[red]Do not ship this model.[/red]")
+        raise typer.Exit(1)
+    if not json:
+        out.print("Nothing speaks against shipping this model.")
+
+
+def _notes(heads: list[Head]) -> list[str]:
+    """What must be known to read a density's figures."""
+    from defectflow.flows.flow import BOUND
+
+    return [BOUND] if any(head.flow.is_bound for head in heads) else []
+
+
+def _show_health(checks: list[Check], notes: list[str], every_layer: bool) -> None:
     colours = {"ok": "green", "watch": "yellow", "unfit": "red"}
-    table = Table(
-        "level", "layer", "question", "value", "watch from", "unfit from", "finding", title="Numerical health"
-    )
+    table = Table("level", "question", "value", "watch\nfrom", "unfit\nfrom", "finding", title="Numerical health")
     for check in checks if every_layer else _worst_layers(checks):
         limits = (f"{limit:g}" if math.isfinite(limit) else "-" for limit in (check.watch, check.unfit))
         finding = f"[{colours[check.finding]}]{check.finding}[/]"
-        table.add_row(str(check.level), check.layer, check.question, f"{check.value:.2g}", *limits, finding)
+        question = f"layer {check.layer}: {check.question}" if check.layer else check.question
+        table.add_row(str(check.level), question, f"{check.value:.2g}", *limits, finding)
     out.print(table)
     for check in checks:
         if check.finding != "ok":
             place = f"level {check.level}, layer {check.layer}" if check.layer else f"level {check.level}"
             out.print(f"{place}, {check.question}: {check.remedy}", markup=False, highlight=False)
-    if any(check.finding == "unfit" for check in checks):
-        err.print("[red]Do not ship this model.[/red]")
-        raise typer.Exit(1)
-    out.print("Nothing speaks against shipping this model.")
+    for note in notes:
+        out.print(f"note: {note}", markup=False, highlight=False)
 
 
 def _worst_layers(checks: list[Check]) -> list[Check]:
@@ -231,7 +256,9 @@ def draw(
     from defectflow.runtime.bundle import open_bundle
     from defectflow.sampling import draw_embeddings, write_embeddings
 
-    drawn = draw_embeddings(open_heads(open_bundle(bundle)), count, seed)
+    opened = open_bundle(bundle)
+    heads = open_heads(opened)
+    drawn = draw_embeddings(heads, count, seed)
     table = Table("level", "real", "drawn", "within the middle 95% of real", "KS of log p", "told apart", title="Drawn")
     for level in drawn:
         table.add_row(
@@ -240,14 +267,17 @@ def draw(
             f"{level.drawn_nats:.3f}",
             f"{level.share_typical:.0%}",
             f"{level.likelihood_distance:.3f}",
-            f"{level.told_apart:.3f}",
+            "-" if level.told_apart is None else f"{level.told_apart:.3f}",
         )
     out.print(table)
     out.print(
         "real, drawn: mean log-likelihood in nats per dimension. told apart: AUROC of the distance to the nearest "
-        "real vector; 0.5 if drawn vectors are like real ones.",
+        "real vector of other parts; 0.5 if drawn vectors are like real ones.",
         highlight=False,
     )
+    reasons = {f"told apart has no figure: {level.not_told}" for level in drawn if level.not_told}
+    for note in [*sorted(reasons), *_notes(heads), *([] if opened.card.parts_known else [UNKNOWN_PARTS])]:
+        out.print(f"note: {note}", markup=False, highlight=False)
     if to is not None:
         write_embeddings(drawn, to)
         out.print(f"Embeddings: {to}", markup=False, highlight=False, soft_wrap=True)

@@ -19,6 +19,8 @@ class MaskedAffine(Bijection):
     Source: Papamakarios et al. 2017, arXiv:1705.07057, eq. 4 and 5 (with s the log of 1 / their scale).
     """
 
+    clamp: float
+
     def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
         super().__init__()
         self.width, self.clamp = width, clamp
@@ -36,8 +38,8 @@ class MaskedAffine(Bijection):
             x = (z - shift) * torch.exp(-log_scale)
         return x, -log_scale.sum(-1)
 
-    def clamp_used(self, x: Tensor, context: Tensor) -> float:
-        return float(self._scale_and_shift(x, context)[0].abs().max() / self.clamp)
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        return self._scale_and_shift(x, context)[0]
 
     def _scale_and_shift(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = self.net(x, context)

@@ -21,6 +21,10 @@ class Normal(nn.Module):
         """z of this shape, on the device and in the precision of `like`."""
         return torch.randn(shape, generator=generator, device=like.device, dtype=like.dtype)
 
+    def fixed(self) -> Normal:
+        """As it will be for good: itself, having learned nothing."""
+        return self
+
 
 class StudentT(nn.Module):
     """log p(z) of independent Student t variables with learned degrees of freedom, above 2, one for each value.
@@ -40,8 +44,7 @@ class StudentT(nn.Module):
 
     def log_prob(self, z: Tensor) -> Tensor:
         nu = self.degrees()
-        constant = torch.lgamma((nu + 1) / 2) - torch.lgamma(nu / 2) - 0.5 * torch.log(math.pi * nu)
-        return (constant - (nu + 1) / 2 * torch.log1p(z * z / nu)).sum(-1)
+        return _student_log_prob(z, nu, _student_constant(nu))
 
     @torch.no_grad()
     def sample(self, shape: tuple[int, ...], generator: torch.Generator | None, like: Tensor) -> Tensor:
@@ -50,6 +53,36 @@ class StudentT(nn.Module):
         nu = self.degrees().to(like.dtype).expand(shape)
         gamma = _standard_gamma(nu / 2, generator)
         return normal * torch.sqrt(nu / 2 / gamma)
+
+    def fixed(self) -> FixedStudentT:
+        """As it will be for good: what it has learned as constants, for a graph."""
+        return FixedStudentT(self.degrees().detach())
+
+
+class FixedStudentT(StudentT):
+    """The same density with degrees of freedom (D,) that no longer change: no graph has the log of a gamma function."""
+
+    nu: Tensor
+    constant: Tensor
+
+    def __init__(self, nu: Tensor) -> None:
+        nn.Module.__init__(self)  # without what is learned
+        self.register_buffer("nu", nu)
+        self.register_buffer("constant", _student_constant(nu.double()).to(nu.dtype))
+
+    def degrees(self) -> Tensor:
+        return self.nu
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return _student_log_prob(z, self.nu, self.constant)
+
+
+def _student_constant(nu: Tensor) -> Tensor:
+    return torch.lgamma((nu + 1) / 2) - torch.lgamma(nu / 2) - 0.5 * torch.log(math.pi * nu)
+
+
+def _student_log_prob(z: Tensor, nu: Tensor, constant: Tensor) -> Tensor:
+    return (constant - (nu + 1) / 2 * torch.log1p(z * z / nu)).sum(-1)
 
 
 START = 10.0

@@ -12,6 +12,9 @@ class Bijection(nn.Module):
     Shapes: x, z (..., D); context (..., K), broadcastable to x's places, K may be 0; log_det (...).
     """
 
+    clamp: float | None = None
+    """Largest |log-scale| that the layer can have; None where nothing holds it."""
+
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """z and log|det dz/dx|."""
         raise TypeError(f"{type(self).__name__} must define forward")
@@ -23,8 +26,8 @@ class Bijection(nn.Module):
     def initialise(self, x: Tensor, context: Tensor) -> None:
         """Set what depends on a first batch of data, x (N, D). Most layers have nothing to set."""
 
-    def clamp_used(self, x: Tensor, context: Tensor) -> float | None:
-        """The largest |log-scale| over these vectors as a share of its clamp; None for a layer without one."""
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor | None:
+        """By how much each value, or direction, of these vectors is stretched, as logs; None where nothing is."""
         return None
 
 
@@ -34,6 +37,7 @@ class Inverse(Bijection):
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
         self.bijection = bijection
+        self.clamp = bijection.clamp
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return self.bijection.inverse(x, context)
@@ -42,5 +46,5 @@ class Inverse(Bijection):
         out: tuple[Tensor, Tensor] = self.bijection(z, context)
         return out
 
-    def clamp_used(self, x: Tensor, context: Tensor) -> float | None:
-        return self.bijection.clamp_used(self.bijection.inverse(x, context)[0], context)
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor | None:
+        return self.bijection.log_scales(self.bijection.inverse(x, context)[0], context)

@@ -16,6 +16,8 @@ class AffineCoupling(Bijection):
     Source: Dinh et al. 2017, arXiv:1605.08803, eq. 8.
     """
 
+    clamp: float
+
     def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
         super().__init__()
         self.kept = kept_values(width)
@@ -38,8 +40,8 @@ class AffineCoupling(Bijection):
         moved = (moved - shift) * torch.exp(-log_scale)
         return torch.cat([kept, moved], dim=-1), -log_scale.sum(-1)
 
-    def clamp_used(self, x: Tensor, context: Tensor) -> float:
-        return float(self._scale_and_shift(x[..., : self.kept], context)[0].abs().max() / self.clamp)
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        return self._scale_and_shift(x[..., : self.kept], context)[0]
 
 
 class AdditiveCoupling(Bijection):
@@ -80,6 +82,9 @@ class DiagonalScale(Bijection):
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         return z * torch.exp(-self.log_scale), torch.zeros_like(z[..., 0]) - self.log_scale.sum()
 
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        return self.log_scale
+
 
 class Permutation(Bijection):
     """z_i = x_{p(i)}, with p drawn once from a seed and stored with the weights.
@@ -111,6 +116,8 @@ class ContextAffine(Bijection):
     Shapes: x (..., D), context (..., K) -> z (..., D), log_det (...).
     """
 
+    clamp: float
+
     def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
         super().__init__()
         self.clamp = clamp
@@ -128,8 +135,8 @@ class ContextAffine(Bijection):
         log_scale, shift = self._scale_and_shift(context)
         return (z - shift) * torch.exp(-log_scale), torch.zeros_like(z[..., 0]) - log_scale.sum(-1)
 
-    def clamp_used(self, x: Tensor, context: Tensor) -> float:
-        return float(self._scale_and_shift(context)[0].abs().max() / self.clamp)
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        return self._scale_and_shift(context)[0]
 
 
 class ContextShift(Bijection):

@@ -12,6 +12,9 @@ from defectflow.flows.base import Normal, StudentT
 from defectflow.flows.bijection import Bijection
 from defectflow.flows.continuous import Continuous, Trace, likelihood_loss, matching_loss
 
+BOUND = "flow.augmented: likelihoods are estimates of a lower bound, from one fixed draw of the added dimensions"
+"""What is to be told wherever a flow's `is_bound` is true."""
+
 
 class Flow(nn.Module):
     """log p(x | c) = log p(z) + sum of log|det| over the bijections, z being x after all of them.
@@ -30,16 +33,16 @@ class Flow(nn.Module):
 
     @property
     def is_bound(self) -> bool:
-        """Whether log_prob is a lower bound on log p(x), not log p(x) itself."""
+        """Whether log_prob estimates a lower bound on log p(x), and is not log p(x) itself."""
         return False
 
-    def lifted(self, x: Tensor) -> Tensor:
-        """What the layers act on: x itself, unless a family adds dimensions."""
+    def lifted(self, x: Tensor, anew: torch.Generator | None = None) -> Tensor:
+        """What the layers act on: x itself, unless a family adds dimensions, always the same or drawn anew for each."""
         return x
 
-    def latent(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    def latent(self, x: Tensor, context: Tensor, anew: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """z (..., D) and log|det dz/dx| (...)."""
-        return _through(self.layers(), self.lifted(x), context)
+        return _through(self.layers(), self.lifted(x, anew), context)
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
         """(..., D), (..., K) -> (...), in nats. Computed in the weights' precision, never under autocast."""
@@ -85,8 +88,8 @@ class Flow(nn.Module):
 class ContinuousFlow(Flow):
     """A flow whose last layer is a differential equation, trained by likelihood or by flow matching.
 
-    With `augmented` dimensions e ~ q = N(0, I) beside x, log_prob is a bound: E_q[log p(x, e) - log q(e)] <= log p(x).
-    Training draws e anew for every vector; scoring uses one e, drawn once and kept with the weights, for all.
+    With `augmented` dimensions e ~ q = N(0, I) beside x there is a bound: E_q[log p(x, e) - log q(e)] <= log p(x).
+    Training draws e anew for every vector; log_prob estimates the bound by one e, drawn once and kept with the weights.
     Source of the augmentation: Dupont et al. 2019, arXiv:1904.01681; of the bound: Huang et al. 2020, arXiv:2002.07101.
     """
 
@@ -118,8 +121,11 @@ class ContinuousFlow(Flow):
     def is_bound(self) -> bool:
         return len(self.extra) > 0
 
-    def lifted(self, x: Tensor) -> Tensor:
-        return torch.cat([x, self.extra.expand(*x.shape[:-1], -1)], dim=-1)
+    def lifted(self, x: Tensor, anew: torch.Generator | None = None) -> Tensor:
+        extra = self.extra.expand(*x.shape[:-1], -1)
+        if anew is not None:
+            extra = torch.randn(extra.shape, generator=anew, device=x.device, dtype=x.dtype)
+        return torch.cat([x, extra], dim=-1)
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
         return super().log_prob(x, context) - Normal().log_prob(self.extra)

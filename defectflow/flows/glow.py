@@ -33,6 +33,9 @@ class ActNorm(Bijection):
         x = z * torch.exp(-self.log_scale) + self.shift
         return x, torch.zeros_like(z[..., 0]) - self.log_scale.sum()
 
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        return self.log_scale
+
 
 class Mixing(Bijection):
     """z = W x with W = P L (U + diag(sign * exp(s))), so that log|det W| = sum of s at no cost.
@@ -63,9 +66,7 @@ class Mixing(Bijection):
         return lower, upper
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        lower, upper = self._triangles()
-        matrix = (lower @ upper)[self.order]  # P L U: the permutation picks rows
-        return x @ matrix.T, self.log_scale.sum() + torch.zeros_like(x[..., 0])
+        return x @ self._matrix().T, self.log_scale.sum() + torch.zeros_like(x[..., 0])
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         lower, upper = self._triangles()
@@ -73,3 +74,13 @@ class Mixing(Bijection):
         columns = torch.linalg.solve_triangular(lower, columns, upper=False, unitriangular=True)
         columns = torch.linalg.solve_triangular(upper, columns, upper=True)
         return columns.T.reshape(z.shape), torch.zeros_like(z[..., 0]) - self.log_scale.sum()
+
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        """Of W's singular values: those of its triangles are far from 0 even for a rotation."""
+        matrix = self._matrix()
+        whole = bool(matrix.isfinite().all())  # of anything else there is no decomposition
+        return torch.linalg.svdvals(matrix).log() if whole else torch.full_like(self.log_scale, torch.nan)
+
+    def _matrix(self) -> Tensor:
+        lower, upper = self._triangles()
+        return (lower @ upper)[self.order]  # P L U: the permutation picks rows

@@ -11,13 +11,15 @@ from defectflow.flows.networks import SOFTPLUS_OF_THIS_IS_1
 
 BISECTIONS = 70
 """Halve a bracket to below double precision."""
+SMALLEST_SLOPE = 1e-3
+"""Of z along w. Nearer to 0 the way back would lose all digits of single precision, and the log all of its own."""
 
 
 class Planar(Bijection):
-    """z = x + u tanh(w.x + b + v.c), with u bent back where needed so that w.u > -1 and the layer is invertible.
+    """z = x + u tanh(w.x + b + v.c), with u bent back where needed so that s = 1 + w.u > 0 and the layer is invertible.
 
-    log_det = log(1 + w.u (1 - tanh^2)). The inverse solves one monotone equation in one unknown, a = w.x, by
-    bisection: a + w.u tanh(a + b + v.c) = w.z, whose root lies within |w.u| of w.z.
+    log_det = log(tanh^2 + s (1 - tanh^2)), which keeps its digits where s is small. The inverse solves one monotone
+    equation in one unknown, a = w.x, by bisection: a + w.u tanh(a + b + v.c) = w.z; its root lies within |w.u| of w.z.
     Shapes: x (..., D), context (..., K) -> z (..., D), log_det (...).
     Source: Rezende and Mohamed 2015, arXiv:1505.05770, eq. 10 to 13 and appendix A.1.
     """
@@ -31,29 +33,38 @@ class Planar(Bijection):
         self.from_context = nn.Linear(context_width, 1, bias=False) if context_width else None
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        u, w_dot_u = self._invertible()
+        u, slope = self._invertible()
         bend = torch.tanh(x @ self.w + self._offset(context))
-        return x + u * bend[..., None], torch.log1p(w_dot_u * (1 - bend * bend))
+        return x + u * bend[..., None], torch.log(_steepness(slope, bend))
 
     def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        u, w_dot_u = self._invertible()
+        u, slope = self._invertible()
         offset = self._offset(context)
         target = z @ self.w
-        along = _root(target, w_dot_u, offset)
+        along = _root(target, slope - 1, offset)
         # One step of Newton's method from the root changes nothing but carries the gradients.
         bend = torch.tanh(along + offset)
-        along = along - (along + w_dot_u * bend - target) / (1 + w_dot_u * (1 - bend * bend)).detach()
+        along = along - (along + (slope - 1) * bend - target) / _steepness(slope, bend).detach()
         bend = torch.tanh(along + offset)
-        return z - u * bend[..., None], -torch.log1p(w_dot_u * (1 - bend * bend))
+        return z - u * bend[..., None], -torch.log(_steepness(slope, bend))
+
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        """Along w, the one direction that is stretched."""
+        return self.forward(x, context)[1]
 
     def _offset(self, context: Tensor) -> Tensor:
         return self.b if self.from_context is None else self.b + self.from_context(context)[..., 0]
 
     def _invertible(self) -> tuple[Tensor, Tensor]:
-        """u' = u + (m(w.u) - w.u) w / |w|^2 with m(a) = softplus(a + shift) - 1, which keeps 0 at 0; and w.u'."""
+        """u' = u + (s - 1 - w.u) w / |w|^2 with s = floor + (1 - floor) softplus(w.u + shift), 1 if w.u = 0; and s."""
         w_dot_u = self.w @ self.u
-        wanted = F.softplus(w_dot_u + SOFTPLUS_OF_THIS_IS_1) - 1
-        return self.u + (wanted - w_dot_u) * self.w / (self.w @ self.w), wanted
+        slope = SMALLEST_SLOPE + (1 - SMALLEST_SLOPE) * F.softplus(w_dot_u + SOFTPLUS_OF_THIS_IS_1)
+        return self.u + (slope - 1 - w_dot_u) * self.w / (self.w @ self.w), slope
+
+
+def _steepness(slope: Tensor, bend: Tensor) -> Tensor:
+    """How fast w.z changes with w.x: `slope` in the middle of the bend, 1 far from it."""
+    return bend * bend + slope * (1 - bend * bend)
 
 
 @torch.no_grad()

@@ -32,6 +32,7 @@ class MaskedMapCoupling(Bijection):
 
     seen: Tensor
     moved: Tensor
+    clamp: float
 
     def __init__(self, shape: tuple[int, int, int], mask: Mask, turn: int, hidden: int, clamp: float) -> None:
         """shape (H, W, C); `turn`: the layer's number, by which masks alternate or go round."""

@@ -37,6 +37,10 @@ class SplineCoupling(Bijection):
         x, log_slope = self._curve(moved, kept, context, inverse=True)
         return torch.cat([kept, x], dim=-1), log_slope.sum(-1)
 
+    def log_scales(self, x: Tensor, context: Tensor) -> Tensor:
+        kept, moved = halves(x, self.kept)
+        return self._curve(moved, kept, context, inverse=False)[1]
+
     def _curve(self, value: Tensor, kept: Tensor, context: Tensor, *, inverse: bool) -> tuple[Tensor, Tensor]:
         """Values through their curves, or back; and the log of the slope of the direction taken."""
         raw = self.net(kept, context)

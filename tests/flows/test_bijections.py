@@ -138,6 +138,20 @@ def test_mixing_log_det_is_slogdet_of_its_matrix(perturb) -> None:
     assert expected.abs() > 0.05
 
 
+@pytest.mark.parametrize(("dtype", "raw"), [(torch.float32, -20.0), (torch.float64, -50.0), (torch.float32, -500.0)])
+def test_a_planar_layer_stays_invertible_however_far_its_u_points_back(dtype: torch.dtype, raw: float) -> None:
+    layer = Planar(WIDTH, 0, seed=3).to(dtype)
+    with torch.no_grad():
+        layer.u.copy_(raw * layer.w / (layer.w @ layer.w))  # w.u = raw
+        layer.b.zero_()
+    x = torch.cat([torch.zeros(1, WIDTH), torch.randn(500, WIDTH)]).to(dtype)  # the first lies where it is flattest
+    z, log_det = layer(x, x[:, :0])
+    assert log_det.isfinite().all() and log_det[0].item() == pytest.approx(math.log(1e-3), abs=1e-2)
+    torch.testing.assert_close(layer.inverse(z, x[:, :0])[0], x, atol=1e-3 if dtype == torch.float32 else 1e-10, rtol=0)
+    log_det.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
 def test_actnorm_brings_a_first_batch_to_mean_0_and_variance_1() -> None:
     layer = ActNorm(3)
     x = torch.randn(4000, 3) * torch.tensor([0.1, 5.0, 300.0]) + torch.tensor([7.0, -2.0, 0.0])

@@ -94,6 +94,28 @@ def test_penalties_are_the_mean_square_velocity_and_derivative(layer: Continuous
     assert (both - kinetic).item() == pytest.approx(0, abs=1e-4)
 
 
+def test_the_jacobian_penalty_is_autograds_along_the_path(layer: Continuous) -> None:
+    """The integral of |df/dz e|^2 from 0 to 1, with e as the loss draws it and df/dz from autograd."""
+    x, context = data(4)
+
+    def loss(jacobian: float) -> float:
+        generator = torch.Generator().manual_seed(2)
+        weights = {"kinetic": 0.0, "jacobian": jacobian, "tolerance": 1e-7}
+        return likelihood_loss(
+            layer, x, context, Normal().log_prob, trace="gaussian", generator=generator, **weights
+        ).item()
+
+    e = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+
+    def rates(t: float, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        pushed = (jacobians(layer.velocity, state[0], t, context) @ e[..., None])[..., 0]
+        return layer.velocity(state[0], t, context), pushed.square().sum(-1)
+
+    _, spread = runge_kutta(rates, (x, torch.zeros(4, dtype=x.dtype)), 0.0, 1.0, 20)
+    assert spread.mean().item() > 0.1
+    assert loss(1.0) - loss(0.0) == pytest.approx(spread.mean().item(), rel=1e-4)
+
+
 def test_penalties_straighten_the_paths() -> None:
     lengths = {}
     points = torch.cat([torch.randn(300, 2) * 0.2 + 2, torch.randn(300, 2) * 0.2 - 2])
