@@ -17,22 +17,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import dropwhile
 from pathlib import Path
+from time import sleep
 from typing import Any, Literal
 
-import psutil
-
 from defectflow.errors import DataError
+from defectflow.processes import Identity, alive, identity, stop
 from defectflow.runtime.clock import utc_now
+from defectflow.runtime.files import whole
 from defectflow.runtime.progress import Progress
 
 State = Literal["running", "done", "failed", "cancelled", "ended"]
@@ -42,8 +43,6 @@ KEPT = 20
 LOOK_EVERY_S = 0.2
 PYTHON = (sys.executable, "-P", "-m")
 """-P: nothing that lies in the working folder is imported by mistake."""
-PATIENCE_S = 10.0
-"""How long a command may take to end once it is asked to."""
 TASK, STATE, PROGRESS, LOG, CANCEL, WORK = "task.json", "state.json", "progress.jsonl", "log.txt", "cancel", "work"
 LOST = "It ended without a word: the machine was switched off, or the process was killed. Nothing half-made is left."
 RESUME = "--resume"
@@ -56,16 +55,11 @@ class Step:
     name: str
     arguments: tuple[str, ...]
     publish: tuple[str, str] | None = None
-    """A result to rename once the step is done: from below `work/` to where it may be seen, whole or not at all."""
+    """(name below `work/`, path): a result that is moved, once the step is done, to where it may be seen."""
     may_exit: tuple[int, ...] = (0,)
     """Exit codes that count as done."""
     checkpoints: str | None = None
-    """A folder below `work/` from which the command goes on with --resume; kept where the step is cut short."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is something to go on from."""
-        return self.checkpoints is not None and Path(self.checkpoints).is_dir()
+    """Name of a folder below `work/` from which the command goes on with --resume; kept where the step is cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +74,8 @@ class Status:
     """Exit code of the last command that ended."""
     changed: str = ""
     """UTC, ISO 8601."""
-    processes: tuple[tuple[int, float], ...] = ()
-    """(id, time of creation) of the supervisor and of its command: an id alone may be another process by now."""
+    processes: tuple[Identity, ...] = ()
+    """The supervisor and its command; before there is a supervisor, whoever is starting it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +101,22 @@ class Task:
     def status(self) -> Status:
         """How it stands; a task whose supervisor is gone is marked as ended, and what it left is removed."""
         found = _read_status(self.folder)
-        if found.state != "running" or _alive(found.processes[:1]):
+        if found.state != "running" or alive(found.processes[:1]):
             return found
         found = _read_status(self.folder)  # it may have written its last word in between
         if found.state == "running":
-            _stop(found.processes)
+            stop(found.processes)
             found = _finish(self, replace(found, state="ended", message=LOST))
         return found
 
     @property
     def resumable(self) -> bool:
         """Whether it was cut short, and `resume` could go on with it."""
-        return self.status().state not in ("running", "done") and any(step.begun for step in self.steps)
+        return self.status().state not in ("running", "done") and any(map(self.has_checkpoints, self.steps))
+
+    def has_checkpoints(self, step: Step) -> bool:
+        """Whether there is something that the step can go on from."""
+        return step.checkpoints is not None and (self.work / step.checkpoints).is_dir()
 
     def forget(self) -> None:
         """Remove the checkpoints of a task that is over: nobody will go on with it."""
@@ -132,14 +130,14 @@ class Task:
             for line in (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError, KeyError):  # the last line may be half-written
                     step = json.loads(line)
-                    keys = ("stage", "done", "total", "note", "detail")
-                    latest[step["stage"]] = Progress(*(step[key] for key in keys))
+                    counts = (step["stage"], step["done"], step["total"])
+                    latest[step["stage"]] = Progress(*counts, step.get("note", ""), step.get("detail", ""))
         return list(latest.values())
 
-    def log(self, last: int = 20_000) -> str:
-        """The last so many bytes of what its commands have printed."""
+    def log(self, last: int = 20_000, *, since: int = 0) -> str:
+        """The last so many bytes of what its commands have printed, from byte `since` on."""
         with contextlib.suppress(FileNotFoundError), (self.folder / LOG).open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - last))
+            file.seek(max(since, file.seek(0, 2) - last))
             return file.read().decode("utf-8", "replace")
         return ""
 
@@ -156,11 +154,12 @@ def new_folder(root: Path) -> Path:
 
 
 def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any] | None = None) -> Task:
-    """Begin a task in a folder of `new_folder`. Returns at once; old tasks are forgotten."""
+    """Begin a task in a folder of `new_folder`. Returns at once; old tasks are forgotten. Raises DataError."""
     task = Task(folder, title, tuple(steps), utc_now(), notes or {})
     body = {key: value for key, value in asdict(task).items() if key != "folder"}
+    _claim(folder, "")  # before there is a task: whoever finds one without a state takes it for dead
     _replace(folder / TASK, body)
-    _supervised(folder, "")
+    _start_supervisor(folder, Status("failed", message="Its process could not be started."))
     for old in tasks(folder.parent)[KEPT:]:
         if old.status().state != "running":
             shutil.rmtree(old.folder, ignore_errors=True)
@@ -171,24 +170,33 @@ def resume(task: Task) -> Task:
     """Go on with a task that was cut short, from its checkpoints. Returns at once. Raises DataError without any."""
     if not task.resumable:
         raise DataError(f"{task.title}: there is nothing to go on from; start it anew")
-    step = task.status().step
-    for stale in (CANCEL, STATE):  # for a new state its supervisor waits
-        (task.folder / stale).unlink(missing_ok=True)
-    _supervised(task.folder, step)
+    before = task.status()
+    _claim(task.folder, before.step)
+    (task.folder / CANCEL).unlink(missing_ok=True)
+    _start_supervisor(task.folder, before)
     return task
 
 
-def _supervised(folder: Path, step: str) -> None:
-    """Have a task seen through by a process of its own, from the step of this name on."""
-    with (folder / LOG).open("ab") as log:
-        supervisor = subprocess.Popen(
-            [*PYTHON, "defectflow.background", str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # a Ctrl-C at the server is not meant for it
-        )
-    _write_status(folder, Status("running", step, processes=(_identity(supervisor.pid),)))  # for this it waits
+def _claim(folder: Path, step: str) -> None:
+    """From now on a task runs, from the step of this name on: this process answers for it until its supervisor does."""
+    _write_status(folder, Status("running", step, processes=(identity(),)))
+
+
+def _start_supervisor(folder: Path, otherwise: Status) -> None:
+    """Have a claimed task seen through by a process of its own. Raises DataError, and leaves it as `otherwise` says."""
+    try:
+        with (folder / LOG).open("ab") as log:
+            supervisor = subprocess.Popen(
+                [*PYTHON, "defectflow.background", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C at the server is not meant for it
+            )
+    except OSError as error:
+        _write_status(folder, otherwise)
+        raise DataError(f"{folder}: its process cannot be started ({error.strerror}); make room, and repeat") from error
+    _write_status(folder, replace(_read_status(folder), processes=(identity(supervisor.pid),)))  # for this it waits
 
 
 def tasks(root: Path) -> list[Task]:
@@ -208,13 +216,15 @@ def open_task(folder: Path) -> Task:
             Step(
                 one["name"],
                 tuple(one["arguments"]),
-                one["publish"] and tuple(one["publish"]),
-                tuple(one["may_exit"]),
-                one["checkpoints"],
+                # What was added later has a default; and once there were paths where there are names now.
+                publish and (Path(publish[0]).name, publish[1]),
+                tuple(one.get("may_exit", (0,))),
+                checkpoints and Path(checkpoints).name,
             )
             for one in body["steps"]
+            for publish, checkpoints in [(one.get("publish"), one.get("checkpoints"))]
         )
-        return Task(folder, body["title"], steps, body["started"], body["notes"])
+        return Task(folder, body["title"], steps, body["started"], body.get("notes", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder}: holds no task ({error}); it may have been removed") from error
 
@@ -222,20 +232,23 @@ def open_task(folder: Path) -> Task:
 def supervise(folder: Path) -> Status:
     """Run a task's steps one after the other, until one fails, somebody cancels, or all are done."""
     task = open_task(folder)
-    until = time.monotonic() + PATIENCE_S
-    while not (folder / STATE).exists() and time.monotonic() < until:  # else `start` would overwrite a later word
-        time.sleep(LOOK_EVERY_S)
+    while os.getpid() not in [pid for pid, _ in _read_status(folder).processes]:
+        if not alive(_read_status(folder).processes):
+            return _read_status(folder)  # whoever started this process is gone, and the task is taken for dead
+        sleep(LOOK_EVERY_S)
     first = _read_status(folder).step
-    status = Status("running", processes=(_identity(),))
+    status = Status("running", processes=(identity(),))
     for step in dropwhile(lambda step: first not in ("", step.name), task.steps):
         status = replace(status, step=step.name)
-        code = _run(folder, step, status)
+        log_size = (folder / LOG).stat().st_size
+        code = _run(task, step, status)
         if (folder / CANCEL).exists():
             return _finish(task, replace(status, state="cancelled", code=code))
         if code not in step.may_exit:
-            return _finish(task, replace(status, state="failed", code=code, message=_last_words(task.log())))
+            message = _last_words(task.log(since=log_size))
+            return _finish(task, replace(status, state="failed", code=code, message=message))
         if step.publish is not None:
-            made, target = map(Path, step.publish)
+            made, target = task.work / step.publish[0], Path(step.publish[1])
             if target.exists():
                 message = f"{target}: appeared in the meantime, and is not replaced; choose another name"
                 return _finish(task, replace(status, state="failed", code=code, message=message))
@@ -244,26 +257,35 @@ def supervise(folder: Path) -> Status:
     return _finish(task, replace(status, state="done"))
 
 
-def _run(folder: Path, step: Step, status: Status) -> int:
+def _run(task: Task, step: Step, status: Status) -> int:
     """The exit code of a step's command."""
-    going_on = (RESUME,) if step.begun else ()
-    command = [*PYTHON, "defectflow", *step.arguments, *going_on, "--progress", str(folder / PROGRESS)]
-    with (folder / LOG).open("ab") as log:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    _write_status(folder, replace(status, processes=(*status.processes, _identity(child.pid))))
+    resume_option = (RESUME,) if task.has_checkpoints(step) else ()
+    command = [*PYTHON, "defectflow", *step.arguments, *resume_option, "--progress", str(task.folder / PROGRESS)]
+    # Something else is served beside it, like a station: threads that wait for each other sleep instead of spinning.
+    # Beside other work that is several times as fast, on an idle machine a tenth slower.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    with (task.folder / LOG).open("ab") as log:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    _write_status(task.folder, replace(status, processes=(*status.processes, identity(child.pid))))
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return child.wait(LOOK_EVERY_S)
-        if (folder / CANCEL).exists():
-            _stop((_identity(child.pid),))
+        if (task.folder / CANCEL).exists():
+            stop((identity(child.pid),))
             return child.wait()
 
 
 def _finish(task: Task, status: Status) -> Status:
     """The last word about a task: nothing unfinished stays, but for what a task that was cut short can go on from."""
-    kept = [] if status.state == "done" else [Path(step.checkpoints) for step in task.steps if step.checkpoints]
-    for left in set(task.work.glob("*")).difference(kept):
-        shutil.rmtree(left, ignore_errors=True)
+    kept = [] if status.state == "done" else [step.checkpoints for step in task.steps]
+    for left in task.work.glob("*"):
+        if left.name in kept:
+            continue
+        with contextlib.suppress(OSError):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
     with contextlib.suppress(OSError):  # not there, or checkpoints are in it
         task.work.rmdir()
     _write_status(task.folder, replace(status, processes=()))
@@ -275,36 +297,6 @@ def _last_words(log: str) -> str:
     head, found, error = log.rpartition("error: ")
     lines = (error if found else head + error).strip().splitlines()
     return "\n".join(lines if found else lines[-1:])
-
-
-def _identity(pid: int | None = None) -> tuple[int, float]:
-    process = psutil.Process(pid)
-    return process.pid, process.create_time()
-
-
-def _alive(processes: Iterable[tuple[int, float]]) -> list[psutil.Process]:
-    """Those that still run, and are the ones meant."""
-    found = []
-    for pid, created in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if process.create_time() == created and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
-
-
-def _stop(processes: Iterable[tuple[int, float]]) -> None:
-    """End processes and whatever they have started."""
-    running = _alive(processes)
-    for process in list(running):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            running += process.children(recursive=True)
-    for process in running:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    for process in psutil.wait_procs(running, PATIENCE_S)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def _read_status(folder: Path) -> Status:
@@ -320,9 +312,8 @@ def _write_status(folder: Path, status: Status) -> None:
 
 def _replace(file: Path, said: dict[str, Any]) -> None:
     """Whoever reads meanwhile sees the old or the new."""
-    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
-    partial.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(file)
+    with whole(file) as partial:
+        partial.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

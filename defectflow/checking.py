@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from defectflow.cache import EmbeddingCache
 from defectflow.crossfit import Surprise, cross_fit, fold_by_part
-from defectflow.dataset import Picture, find_pictures
+from defectflow.dataset import Picture, find_pictures, meant_for_fitting
 from defectflow.detector import build_detector
 from defectflow.duplicates import Pairs, exact_duplicates, near_duplicates
 from defectflow.embedding import geometry_of
@@ -29,7 +29,7 @@ from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.settings import Recipe, TilingSettings
 from defectflow.siblings import find_siblings
-from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, meant_for_fitting, split_parts
+from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
 
 SUSPECTS = 24
 """How many of the most unusual pictures are named."""

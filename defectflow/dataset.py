@@ -58,7 +58,7 @@ def find_pictures(
     manifest's `name`. Its first group, or the whole match, names the part. Without it a manifest's `part`, else the
     name without suffix.
 
-    `usual_part_regex`, a bundle's own, stands in for it where nothing else names the parts; a path that it does
+    `usual_part_regex`, a bundle's own, stands in for it where nothing else names the parts; a name that it does
     not match names its own part.
 
     Raises DataError (nothing found, or a faulty tree or manifest), SettingsError (a faulty or endless `part_regex`).
@@ -90,6 +90,11 @@ def part_of(name: str, part_regex: str | None) -> str | None:
     """
     part, known = _PartNames(_compile(part_regex), strict=False).of(name)
     return part if known else None
+
+
+def meant_for_fitting(found: Iterable[Picture]) -> list[Picture]:
+    """The good pictures that are not kept for testing."""
+    return [picture for picture in found if picture.label == "good" and picture.split != "test"]
 
 
 def test_pictures(pictures: Iterable[Picture]) -> list[Picture]:
@@ -212,7 +217,7 @@ def _read_manifest(manifest: Path, label: Label | None, parts: _PartNames) -> li
     pictures: list[Picture] = []
     problems: list[str] = []
     first_place: dict[Path, str] = {}
-    first_called: dict[str, str] = {}
+    first_called: dict[str, tuple[str, str]] = {}
     for place, row in rows:
         default = label if "label" not in columns else None
         faults, picture = _manifest_picture(manifest.parent, row, default, parts)
@@ -222,9 +227,11 @@ def _read_manifest(manifest: Path, label: Label | None, parts: _PartNames) -> li
         earlier = first_place.setdefault(picture.path.resolve(), place)
         if earlier != place:
             problems.append(f"  {place}: path {row['path']!r} is already in {earlier}; list each picture once")
-        called = first_called.setdefault(picture.part, place)
-        if row.get("name") and not picture.part_known and called != place:
-            problems.append(f"  {place}: name {row['name']!r} is already in {called}; name each picture differently")
+        called, at = first_called.setdefault(picture.part, (picture.name, place))
+        if row.get("name") and not picture.part_known and at != place:
+            problems.append(
+                f"  {place}: {_same_part(picture, called, at)}; name each picture differently, or give a column 'part'"
+            )
         pictures.append(picture)
     if problems:
         shown = problems[:10] + ([f"  and {len(problems) - 10} more"] if len(problems) > 10 else [])
@@ -232,6 +239,13 @@ def _read_manifest(manifest: Path, label: Label | None, parts: _PartNames) -> li
     if not pictures:
         raise DataError(f"{manifest}: lists no pictures; add one row per picture")
     return sorted(pictures, key=lambda picture: picture.path.as_posix())
+
+
+def _same_part(picture: Picture, called: str, at: str) -> str:
+    """Why a picture without a part may not have its name: the name, but for the suffix, stands for its part."""
+    if picture.name == called:
+        return f"name {called!r} is already in {at}"
+    return f"name {picture.name!r} and name {called!r} in {at} differ in the suffix only, and mean one part"
 
 
 def _manifest_picture(

@@ -75,7 +75,8 @@ class Embedding(nn.Module):
         """
         kept = []
         for level in features:
-            step = max(1, self.spacing_px * level.shape[1] // self.size_px)
+            place_px = round(self.size_px / level.shape[1])
+            step = -(-self.spacing_px // place_px)  # rounded up, so that no level keeps more places than a finer one
             side = max(self.neighbourhood, step + 1 - step % 2)
             if side > 1:
                 maps = level.permute(0, 3, 1, 2)

@@ -11,7 +11,8 @@
     ├── ExportError          the model cannot be exported, or its graph disagrees with it
     ├── BundleError          a bundle is missing, damaged or of another version
     └── StoreError           the store of inspections cannot be used, or refuses
-        └── AccessError      a person may not do that, or could not sign in
+        ├── AccessError      a person may not do that, or could not sign in
+        └── AnsweredMeanwhile    somebody else has answered about that part since it was shown
 
 A message names the file or setting, the value, the limit and the remedy.
 """
@@ -63,3 +64,7 @@ class StoreError(DefectFlowError):
 
 class AccessError(StoreError):
     """A person may not do that, or could not sign in."""
+
+
+class AnsweredMeanwhile(StoreError):  # noqa: N818  (the state is the message)
+    """An answer was given over another one than its author had seen."""

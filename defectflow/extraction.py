@@ -29,7 +29,7 @@ from defectflow.settings import Recipe
 BATCH_PICTURES = 8
 TILES_KEPT = 4
 """Of a tiled picture, as many places are kept as so many tiles have, drawn over all tiles."""
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same settings would give other embeddings than before."""
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache
-from defectflow.dataset import find_pictures
+from defectflow.dataset import find_pictures, meant_for_fitting
 from defectflow.detector import Detector, build_detector
 from defectflow.duplicates import exact_duplicates, near_duplicates
 from defectflow.embedding import geometry_of
@@ -45,7 +45,6 @@ from defectflow.splits import (
     check_readable,
     common_size,
     fix_full_scale,
-    meant_for_fitting,
     split_parts,
 )
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow

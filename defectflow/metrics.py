@@ -16,9 +16,9 @@ from scipy import ndimage, stats
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from defectflow.errors import DataError
+from defectflow.runtime.calibration import CONFIDENCE
 
 Interval = tuple[float, float]
-CONFIDENCE = 0.95
 CHUNK_WEIGHTS = 2_000_000
 """Weights per block of bootstrap draws: 16 MB, so that 100,000 pictures need no more memory than 1,000."""
 

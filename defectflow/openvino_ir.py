@@ -79,7 +79,5 @@ def _compare(bundle: Bundle, compiled: Any) -> None:
             decision=Decision(int(seen["decision"])),
         )
         tally.add(file.name, Reference.of(given), item, card.tolerance)
-    if problems := tally.problems(card.tolerance):
-        raise ExportError(
-            f"{bundle.path}: {problems[0]}; use model.onnx with ONNX Runtime, or another release of openvino"
-        )
+    if problem := tally.problem(card.tolerance):
+        raise ExportError(f"{bundle.path}: {problem}; use model.onnx with ONNX Runtime, or another release of openvino")

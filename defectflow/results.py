@@ -15,11 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.errors import DataError
 from defectflow.runtime.card import Card
+from defectflow.runtime.verdict import PRECEDENCE, Word
 
 RUN, JOURNAL = "run.json", "results.jsonl"
-Word = Literal["ok", "review", "defect", "invalid", "error"]
-PRECEDENCE: tuple[Word | None, ...] = ("error", None, "ok", "review", "defect", "invalid")
-"""A part's worst picture decides. An unreadable picture decides only where there is no other."""
 
 
 class Row(BaseModel):
@@ -50,7 +48,7 @@ class Row(BaseModel):
     @property
     def rank(self) -> tuple[int, float]:
         """Sorts pictures from harmless to worst: by decision, then by score."""
-        return PRECEDENCE.index(self.decision), self.score_or_lowest
+        return PRECEDENCE.index(self.decision or "ok"), self.score_or_lowest  # without verdicts scores alone decide
 
     @property
     def score_or_lowest(self) -> float:

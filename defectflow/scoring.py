@@ -29,6 +29,7 @@ from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_
 from defectflow.runtime.card import Card
 from defectflow.runtime.cells import cell
 from defectflow.runtime.clock import utc_now
+from defectflow.runtime.files import whole
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.overlay import overlay
@@ -72,7 +73,7 @@ def score_folder(
     given it has kept before the journal says so: a kill in between makes it meet that picture again, never miss it.
     Raises NotCalibrated, SettingsError where `out` holds other results, DataError where results cannot be written.
     """
-    look = inspector.measure if scores_only else inspector.inspect
+    judge = inspector.measure if scores_only else inspector.inspect
     if not scores_only:
         inspector.card.judge()
     elif overlays or masks:
@@ -101,7 +102,7 @@ def score_folder(
     started = time.perf_counter()
     try:
         with (out / JOURNAL).open("a", encoding="utf-8", newline="\n") as journal:
-            seen = look([picture.path for picture in left])
+            seen = judge([picture.path for picture in left])
             for count, (picture, item) in enumerate(zip(left, seen, strict=True), start=1):
                 name = names[picture.path]
                 if isinstance(item, Verdict):
@@ -262,9 +263,8 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    partial = out / f"{TABLE}.parquet.partial"
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), partial)
-    partial.replace(out / f"{TABLE}.parquet")
+    with whole(out / f"{TABLE}.parquet") as partial:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), partial)
 
 
 def flatten(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -283,9 +283,8 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Write a whole file or none."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _relative(path: Path, base: Path) -> str:

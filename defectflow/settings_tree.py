@@ -131,6 +131,8 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
     if kind == "literal_error":
         expected = problem["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return f"  {path}: {value!r} is not one of {', '.join(expected)}{_nearest(str(value), expected)}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"  {path!r}: {value!r} is a value, not a group of settings; write {path}: {{...}}"
     said = problem["msg"].removeprefix("Value error, ")
     if isinstance(value, dict):  # a group names its own
         return f"  {path}: {said}" if path else f"  {said}"
@@ -151,7 +153,8 @@ def _fields_beside(model: Any, tree: dict[str, Any], location: list[str]) -> lis
     for part in location[:-1]:
         field = model.model_fields[part]
         tag, members = _union(model, part)
-        model = members[tree[part].get(tag, getattr(field.default, tag))] if members else field.annotation
+        tree = tree[part]
+        model = members[tree.get(tag, getattr(field.default, tag))] if members else field.annotation
     return list(model.model_fields)
 
 

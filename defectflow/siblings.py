@@ -23,7 +23,7 @@ PATTERNS = (
 )
 """How names often tell a part from its pictures, as expressions for --part-regex."""
 FEWEST_GROUPS = 4
-TIMES_CHANCE, BY_CHANCE = 3.0, 1e-3
+TIMES_CHANCE, P_VALUE_LIMIT = 3.0, 1e-3
 """Names alone prove nothing: so many times more of a group's pictures must be nearest to one of their own than if
 pictures were grouped at random, and so seldom may chance do as much."""
 
@@ -62,7 +62,7 @@ def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64])
         return None
     alike = sum(groups[row] == groups[nearest[row]] for row in shared)
     chance = float(np.mean([(sizes[groups[row]] - 1) / (len(groups) - 1) for row in shared]))
-    if alike < TIMES_CHANCE * chance * len(shared) or stats.binom.sf(alike - 1, len(shared), chance) > BY_CHANCE:
+    if alike < TIMES_CHANCE * chance * len(shared) or stats.binom.sf(alike - 1, len(shared), chance) > P_VALUE_LIMIT:
         return None
     first, second, *_ = (PurePosixPath(pictures[row].name).name for row in shared if groups[row] == groups[shared[0]])
     return Siblings(pattern, len(sizes), len(shared), alike / len(shared), (first, second))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.dataset import Picture
+from defectflow.dataset import Picture, meant_for_fitting
 from defectflow.errors import DataError, ImageError
 from defectflow.runtime import image
 from defectflow.runtime.geometry import Geometry
@@ -84,11 +84,6 @@ class Splits:
     def sides(self) -> NDArray[np.int64]:
         """Side of each of `pictures`, (N,): 0 train, 1 tune, 2 calibration."""
         return np.repeat([0, 1, 2], [len(self.train), len(self.tune), len(self.calibration)])
-
-
-def meant_for_fitting(found: Iterable[Picture]) -> list[Picture]:
-    """The good pictures that are not kept for testing."""
-    return [picture for picture in found if picture.label == "good" and picture.split != "test"]
 
 
 def check_readable(pictures: Sequence[Picture], *, geometry: Geometry | None = None, workers: int = 2) -> Checked:

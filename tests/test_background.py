@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,10 @@ from support import SWATCH_RECIPE
 
 from defectflow.background import (
     CANCEL,
+    LOG,
     PROGRESS,
     STATE,
+    TASK,
     Status,
     Step,
     Task,
@@ -41,7 +42,7 @@ def begin(root: Path, good: Path, *more: str) -> tuple[Task, Path]:
     target.parent.mkdir(exist_ok=True)
     made = folder / "work" / "swatch"
     fit = ("fit", str(good), "--out", str(made), "--cache", str(root / "cache"), *RECIPE, *more)
-    step = Step("fit", fit, publish=(str(made), str(target)), checkpoints=f"{made}.training")
+    step = Step("fit", fit, publish=("swatch", str(target)), checkpoints="swatch.training")
     return start(folder, "Train swatch", [step], {"who": "anna"}), target
 
 
@@ -51,6 +52,19 @@ def wait(task: Task, until: Callable[[], bool], limit_s: float = 120) -> Status:
         assert time.monotonic() < deadline, f"{task.status()}\n{task.log()}"
         time.sleep(0.1)
     return task.status()
+
+
+def cut_short(root: Path, *arguments: str, name: str = "made.training") -> Task:
+    """As a machine that was switched off leaves a task: with checkpoints, and something half-made."""
+    folder = new_folder(root)
+    step = {"name": "fit", "arguments": arguments, "publish": None, "may_exit": [0], "checkpoints": name}
+    (folder / TASK).write_text(json.dumps({"title": "t", "steps": [step], "started": "", "notes": {}}))
+    state = {"state": "running", "step": "fit", "message": "", "code": None, "changed": "", "processes": [[1, 1.0]]}
+    (folder / STATE).write_text(json.dumps(state))
+    (folder / "work" / "made.training" / "level").mkdir(parents=True)
+    (folder / "work" / "made").mkdir()
+    (folder / "work" / "made.csv").write_text("half a")
+    return open_task(folder)
 
 
 def learning(task: Task) -> bool:
@@ -78,6 +92,7 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
     running = wait(task, lambda: learning(task))
     assert running.state == "running"
     supervisor, command = (psutil.Process(pid) for pid, _ in running.processes)
+    assert command.environ()["OMP_WAIT_POLICY"] == "PASSIVE", "it shares the cores with whatever is served beside it"
     if how == "cancelled":
         task.cancel()
     else:  # as the system does when memory runs out, or a person does
@@ -138,7 +153,7 @@ def test_a_result_never_replaces_another(tmp_path: Path) -> None:
     (target / "mine.txt").write_text("mine")
     made = folder / "work" / "made"
     made.mkdir(parents=True)
-    task = start(folder, "Help", [Step("help", ("fit", "--help"), publish=(str(made), str(target)))])
+    task = start(folder, "Help", [Step("help", ("fit", "--help"), publish=("made", str(target)))])
     status = wait(task, lambda: task.status().state != "running")
     assert status.state == "failed"
     assert "appeared in the meantime" in status.message
@@ -174,22 +189,75 @@ def test_no_task(tmp_path: Path) -> None:
         open_task(tmp_path)
 
 
-@pytest.mark.parametrize(("more", "policy"), [(("--progress", "p.jsonl"), "PASSIVE"), ((), "None")])
-def test_a_command_that_is_followed_shares_the_cores(tmp_path: Path, more: tuple[str, ...], policy: str) -> None:
-    """Set before torch is imported, or it would not count."""
-    program = (
-        "import builtins, os, sys\n"
-        "from defectflow.cli import train\n"
-        "real = builtins.__import__\n"
-        "def watched(name, *rest, **more):\n"
-        "    if name == 'torch': print(os.environ.get('OMP_WAIT_POLICY')); sys.exit()\n"
-        "    return real(name, *rest, **more)\n"
-        "builtins.__import__ = watched\n"
-        "from defectflow.cli.main import app\n"
-        f"app(['fit', 'good', '--out', 'made', *{more!r}])\n"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == policy, done.stderr
+def test_checkpoints_are_found_from_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A station is started with `models`, and the next day with `/srv/models`."""
+    monkeypatch.chdir(tmp_path)
+    task = cut_short(Path("tasks"))
+    assert task.status().state == "ended"
+    assert task.resumable
+    monkeypatch.chdir("/")
+    again = open_task(tmp_path / task.folder)
+    assert again.resumable
+    assert [left.name for left in again.work.iterdir()] == ["made.training"], "nor does a half-made file stay"
+
+
+@pytest.mark.parametrize("base", ["/elsewhere/work", "models/.training/tasks/x/work"])
+def test_a_task_of_an_earlier_version_is_read(tmp_path: Path, base: str) -> None:
+    """It had paths for names, and did not have all of today's values."""
+    task = cut_short(tmp_path, name=f"{base}/made.training")
+    (task.folder / PROGRESS).write_text('{"stage": "embed", "done": 1, "total": 2}\n')
+    assert task.resumable
+    assert [(step.stage, step.done) for step in task.progress()] == [("embed", 1)]
+    old = json.loads((task.folder / TASK).read_text())
+    del old["notes"], old["steps"][0]["checkpoints"], old["steps"][0]["may_exit"], old["steps"][0]["publish"]
+    (task.folder / TASK).write_text(json.dumps(old))
+    (found,) = tasks(tmp_path)
+    assert found.steps == (Step("fit", ()),)
+    assert not found.resumable
+
+
+def test_nobody_else_goes_on_with_a_task_that_is_being_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two supervisors would write into one folder."""
+    task = cut_short(tmp_path, "fit", "--help")
+    started, really = list[str](), subprocess.Popen
+
+    def slow(*arguments: object, **more: object) -> object:
+        with pytest.raises(DataError, match="nothing to go on from"):
+            resume(open_task(task.folder))
+        started.append(task.status().step)
+        return really(*arguments, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    resume(task)
+    assert started == ["fit"]
+    assert wait(task, lambda: task.status().state != "running").state == "done", task.log()
+
+
+def test_a_task_that_cannot_be_taken_up_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = cut_short(tmp_path)
+    before = task.status()
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    with pytest.raises(DataError, match="cannot be started"):
+        resume(task)
+    assert (task.status().state, task.status().step) == ("ended", "fit") == (before.state, before.step)
+    assert task.resumable
+    folder = new_folder(tmp_path)
+    with pytest.raises(DataError, match="cannot be started"):
+        start(folder, "Help", [Step("help", ("fit", "--help"))])
+    assert open_task(folder).status().state == "failed"
+
+
+def test_an_earlier_run_s_error_is_not_the_last_one_s(tmp_path: Path) -> None:
+    task = cut_short(tmp_path, "no-such-command")
+    (task.folder / LOG).write_text("error: the disk is full\n")
+    resume(task)
+    status = wait(task, lambda: task.status().state != "running")
+    assert status.state == "failed"
+    assert "disk is full" not in status.message
+    assert status.message

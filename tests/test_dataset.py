@@ -244,8 +244,15 @@ MANIFEST_FAULTS = {
         "{m}: 1 row(s) cannot be used\n  line 3: part is empty; fill it in for every picture, or leave the column out",
     ),
     "one name twice": (
+        ["path,name", "1.png,left.png", "2.png,left.png"],
+        "{m}: 1 row(s) cannot be used\n  line 3: name 'left.png' is already in line 2; name each picture differently, "
+        "or give a column 'part'",
+    ),
+    "one name with two suffixes": (
         ["path,name", "1.png,left.png", "2.png,left.jpg"],
-        "{m}: 1 row(s) cannot be used\n  line 3: name 'left.jpg' is already in line 2; name each picture differently",
+        "{m}: 1 row(s) cannot be used\n"
+        "  line 3: name 'left.jpg' and name 'left.png' in line 2 differ in the suffix only, and mean one part; "
+        "name each picture differently, or give a column 'part'",
     ),
     "not a picture": (
         ["path", "list.csv"],

@@ -166,6 +166,17 @@ def test_only_levels_that_are_finer_lose_places() -> None:
     assert built.shapes == [(12, 12, 64), (12, 12, 128), (6, 6, 256)]
 
 
+@pytest.mark.parametrize(
+    ("spacing_px", "places"),
+    [(1, (24, 12, 6)), (4, (24, 12, 6)), (5, (12, 12, 6)), (8, (12, 12, 6)), (12, (8, 6, 6)), (17, (5, 4, 3))],
+)
+def test_places_lie_at_least_so_far_apart(spacing_px: int, places: tuple[int, ...]) -> None:
+    """At every level; so none of them keeps more than a finer one."""
+    built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 2, 3), spacing_px=spacing_px))
+    assert tuple(height for height, _, _ in built.shapes) == places
+    assert list(places) == sorted(places, reverse=True)
+
+
 def test_shapes_are_those_of_the_levels() -> None:
     built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 3), spacing_px=1))
     levels = built(torch.from_numpy(picture(70, 90)[None]))

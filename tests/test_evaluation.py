@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import cv2
@@ -19,10 +20,11 @@ from defectflow import evaluation
 from defectflow.cli.tables import tables
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
-from defectflow.evaluation import Evaluation, evaluate, seen_in_fit
+from defectflow.evaluation import evaluate
+from defectflow.figures import Evaluation
 from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
 from defectflow.pixels import shrink_mask
-from defectflow.runtime.bundle import open_bundle
+from defectflow.runtime.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.inspector import Inspector
@@ -60,11 +62,19 @@ def card_of(calibrated: bool = True) -> Card:
     return bare.calibrated(parts, 0.05, "expected", 0.10) if calibrated else bare
 
 
+FOLDER = TemporaryDirectory()
+INDEX_FILE = Path(FOLDER.name) / INDEX
+INDEX_FILE.parent.mkdir()
+INDEX_FILE.write_text('{"fitted": {}, "parts": {}}')
+DIGEST = file_digest(INDEX_FILE)
+
+
 class StandIn:
     """Gives each picture the score, distance and map written down for its name."""
 
     def __init__(self, results: dict[str, tuple[float, float, NDArray[np.float32]]], calibrated: bool) -> None:
         self.card = card_of(calibrated)
+        self.bundle = Bundle(INDEX_FILE.parents[1], self.card.model_copy(update={"checksums": {INDEX: DIGEST}}))
         self.results = results
 
     def look(self, sources: Iterable[Path]) -> Iterator[Measurement | ImageError]:
@@ -327,4 +337,6 @@ def test_pictures_that_calibrate_are_no_test(uncalibrated_copy: Path, swatch_fol
     )
     fitted = min(swatch_folder.glob("*.png"))
     pictures = [Picture(path, path.stem, "good", "") for path in (fitted, added, unseen)]
-    assert [picture.path for picture in seen_in_fit(bundle, pictures)] == [fitted, added]
+    found = evaluate(Inspector(bundle), pictures)
+    assert found.seen_in_fit == (fitted, added)
+    assert found.to_json()["seen_in_fit"] == 2

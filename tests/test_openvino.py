@@ -104,6 +104,7 @@ def test_without_the_other_filter_it_is_refused(
     with pytest.raises(ExportError, match="OpenVINO, golden pictures: ") as refused:
         write_ir(open_bundle(bundle_path), tmp_path / "ir")
     assert str(bundle_path) in str(refused.value)
+    assert "--" not in str(refused.value), "an option of verify"
     assert not (tmp_path / "ir").exists()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from defectflow.refit import plan_refit
 from defectflow.runtime import Inspector, Verdict
 from defectflow.runtime.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
+from defectflow.splits import split_parts
 from defectflow.store import Answer, Seen, Store
 
 NUMBER = r"(\d{3})"
@@ -69,10 +70,11 @@ def test_answers_join_by_part_and_never_calibrate(
 
 def test_a_picture_that_names_no_part_may_be_anybody_s(bundle: Bundle, log: Store, swatch_folder: Path) -> None:
     """Where pictures count as parts it joins; where they do not, it may show a calibration part."""
-    names = [name for _, name, _, _ in plan_refit(bundle, swatch_folder, log).rows]
+    names = {Path(picture.name).name for picture in plan_refit(bundle, swatch_folder, log).pictures}
     assert "nobody.png" in names
     assert "700 a.png" not in names
-    assert "nobody.png" not in [name for _, name, _, _ in plan_refit(with_parts(bundle), swatch_folder, log).rows]
+    known = plan_refit(with_parts(bundle), swatch_folder, log)
+    assert "nobody.png" not in {Path(picture.name).name for picture in known.pictures}
 
 
 def test_pictures_that_are_gone_are_told(bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path) -> None:
@@ -85,10 +87,73 @@ def test_pictures_that_are_gone_are_told(bundle: Bundle, log: Store, swatch_fold
         plan_refit(bundle, tmp_path / "in", log)
 
 
-def test_the_manifest_names_parts_where_no_expression_does(
+def test_a_fit_that_knew_no_parts_is_fitted_again_knowing_none(
     bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path
 ) -> None:
-    plan_refit(bundle, swatch_folder, log).write(tmp_path / "refit.csv")
-    with (tmp_path / "refit.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["part"] for row in rows} > set(fitted_parts(bundle))
+    """Its card must go on to say that the guarantee fails where several pictures show one part."""
+    (again,) = (part for part in log.reviews.parts(bundle.card.bundle_id) if part.part.startswith("picture "))
+    refit = plan_refit(bundle, swatch_folder, log)
+    assert (refit.joined, refit.parts_known) == (1, False)
+    refit.write(tmp_path / "refit.csv")
+    assert not list(tmp_path.glob("*.partial"))
+    splits = split_parts(
+        find_pictures(tmp_path / "refit.csv", label="good"), calibration_parts=8, tune_share=0.15, seed=0
+    )
+    assert not splits.parts_known
+    sides = {picture.part: side for side, pictures in splits.by_side.items() for picture in pictures}
+    assert sides == {**fitted_parts(bundle), f"{again.part}/nobody": "train"}
+
+
+def test_pictures_that_name_no_part_join_under_names_of_their_own(
+    bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path
+) -> None:
+    """Another day's picture of the same name is another part; the same picture, wherever it lies, is the same."""
+    before = {part.part for part in log.reviews.parts(bundle.card.bundle_id)}
+    (seen,) = (log.picture(shot) for shot in log.history.search() if shot.file == "nobody.png")
+    assert seen is not None
+    copy = tmp_path / "copy" / "nobody.png"
+    copy.parent.mkdir()
+    shutil.copy(seen, copy)
+    other = next(file for file in sorted((tmp_path / "in").iterdir(), reverse=True) if file != seen)
+    fitted = next(swatch_folder / f"{part}.png" for part, side in fitted_parts(bundle).items() if side == "train")
+    for file, name in ((copy, "nobody.png"), (other, "nobody.png"), (fitted, fitted.name)):
+        (item,) = Inspector(bundle).inspect([file])
+        assert isinstance(item, Verdict)
+        (number,) = log.record(bundle.card, [Seen(name, item, None, file)], by="t", source="t")
+        log.reviews.answer(number, Answer.GOOD, by="anna")
+    added = {part.part for part in log.reviews.parts(bundle.card.bundle_id)} - before
+    assert len(added) == 2
+    refit = plan_refit(bundle, swatch_folder, log)
+    assert refit.joined == 2, "the one that was fitted on is there already"
+    refit.write(tmp_path / "refit.csv")
+    found = find_pictures(tmp_path / "refit.csv", label="good")
+    assert len(found) == 24 + 2
+    assert len({picture.part for picture in found}) == len(found)
+
+
+def test_the_manifest_names_parts_where_the_fit_s_own_did(
+    bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path
+) -> None:
+    by_manifest = replace(bundle, card=bundle.card.model_copy(update={"parts_known": True}))
+    plan_refit(by_manifest, swatch_folder, log).write(tmp_path / "refit.csv")
+    found = find_pictures(tmp_path / "refit.csv", label="good")
+    assert all(picture.part_known for picture in found)
+    assert {p.part: p.split for p in found} == {**fitted_parts(bundle), "700": "train", "800": "train"}
+
+
+def test_a_part_that_its_pictures_do_not_name_is_left_out_and_told(
+    bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path
+) -> None:
+    """A controller may name parts otherwise than the names of files do: one of them must not stop the next fit."""
+    for file, name, part in zip(
+        sorted((tmp_path / "in").iterdir()), ("a.png", "901.png"), ("A17", "A18"), strict=False
+    ):
+        (item,) = Inspector(bundle).inspect([file])
+        assert isinstance(item, Verdict)
+        (number,) = log.record(bundle.card, [Seen(name, item, part, file)], by="t", source="t")
+        log.reviews.answer(number, Answer.GOOD, by="anna")
+    refit = plan_refit(with_parts(bundle), swatch_folder, log)
+    assert (refit.joined, refit.unnamed) == (2, 2)
+    refit.write(tmp_path / "refit.csv")
+    found = find_pictures(tmp_path / "refit.csv", label="good", part_regex=refit.part_regex)
+    assert {p.part for p in found} == {*fitted_parts(bundle), "700", "800"}

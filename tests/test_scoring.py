@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -137,10 +138,28 @@ def test_the_table_holds_the_journals_rows(bundle_path: Path, folder: Path, tmp_
 
 
 def test_no_name_is_run_as_a_formula() -> None:
-    names = ["=1+2.png", "+a", "-b", "@c", "\td", "\re", "\nf", "a\r=b.png", "'g", ""]
+    names = [
+        "=1+2.png",
+        "+a",
+        "-b",
+        "@c",
+        "\td",
+        "\re",
+        "\nf",
+        " =1+1",
+        "\u00a0=1",
+        "\ufeff@x",
+        "＝1＋1",
+        "＠a",
+        "a\r=b.png",
+        "'g",
+        "a -b",
+        "日本",
+        "",
+    ]
     rows = [{"file": name, "score": -0.25, "regions": "[]", "error": None} for name in names]
     read = list(csv.DictReader(io.StringIO(as_csv(rows), newline="")))
-    expected = [*(f"'{name}" for name in names[:7]), *names[7:]]
+    expected = [*(f"'{name}" for name in names[:12]), *names[12:]]
     assert [row["file"] for row in read] == [name.replace("\r", "\n") for name in expected]
     assert {row["score"] for row in read} == {"-0.25"}, "a negative number stays one"
 
@@ -332,13 +351,15 @@ def test_uncalibrated_bundle_is_refused_before_anything_is_written(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
-def test_full_disk(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+def test_full_disk(bundle_path: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     score(bundle_path, folder, out)
-    (out / "results.csv.partial").symlink_to("/dev/full")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "full")
+    (out / "results.csv.full.partial").symlink_to("/dev/full")
     with pytest.raises(DataError, match=r"results cannot be written \(No space left .*what was judged is kept"):
         score(bundle_path, folder, out, resume=True)
     assert len(journal(out)) == 7
+    assert not [file for file in out.iterdir() if file.name.endswith(".partial")]
 
 
 def test_names_that_are_not_unicode(bundle_path: Path, sample: Path, tmp_path: Path) -> None:

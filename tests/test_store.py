@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import secrets
+import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +22,11 @@ from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
 from defectflow.errors import ImageError, SettingsError, StoreError
+from defectflow.runtime.bundle import file_digest
 from defectflow.runtime.image import pixel_digest, read_image_file, read_raw
 from defectflow.settings_tree import override
 from defectflow.store import Inspection, Query, Seen, Store, StoreSettings, chain, schema
+from defectflow.store.audit import AuditDraw
 from defectflow.store.database import parse_url
 from defectflow.store.records import stamp
 from defectflow.store.settings import ReviewSettings
@@ -196,6 +201,22 @@ def test_pictures_by_copy(store: Store, tmp_path: Path) -> None:
     assert len([file for file in (tmp_path / "kept").rglob("*") if file.is_file()]) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = save(tmp_path / "a.png", swatch(1))
+    with Store.open(str(tmp_path / "log.db")) as store:
+        store.configure(StoreSettings(pictures="copy", picture_folder=tmp_path / "kept"), by="a")
+        digest = file_digest(picture)
+        folder = tmp_path / "kept" / digest[:2]
+        folder.mkdir(parents=True)
+        monkeypatch.setattr(secrets, "token_hex", lambda count: "ab" * count)
+        (folder / f"{digest}.png.abababab.partial").symlink_to("/dev/full")
+        with pytest.raises(StoreError, match="the picture cannot be kept"):
+            store.record(CARD, [Seen("a.png", verdict(CARD, 1.0, sha256=digest), None, picture)], by="a", source="t")
+        assert not list(folder.iterdir())
+        assert store.history.count() == 0
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "ab/../../secret.png", "ab/cd.png", ""])
 def test_no_name_in_the_database_leads_out_of_the_folder(store: Store, tmp_path: Path, name: str) -> None:
     """Whoever can write to the database cannot make the station show, or retention remove, another file."""
@@ -282,7 +303,7 @@ def test_a_server_has_no_folder_of_its_own_for_copies(postgres: str) -> None:
 def test_the_audit_draw_is_the_parts_own(store: Store, tmp_path: Path) -> None:
     store.configure(StoreSettings(review=ReviewSettings(audit_rate=0.2)), by="a")
     names = [f"part{number}" for number in range(400)]
-    drawn = {name for name in names if store.audited(name)}
+    drawn = {name for name in names if AuditDraw(store.database).draws(name, 0.2)}
     assert 50 <= len(drawn) <= 110, "binomial(400, 0.2) lies there in all but one of 10,000 cases"
     for score in (0.1, 9.0):
         seen = [Seen(f"{name} {score}.png", verdict(CARD, score), name) for name in names[:50]]
@@ -353,3 +374,30 @@ def test_a_file_that_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"this is no database at all" * 100)
     with pytest.raises(StoreError, match="not a database"):
         Store.open(str(tmp_path / "s.db"))
+
+
+def test_whoever_only_looks_changes_nothing_that_is_no_store(tmp_path: Path, postgres: str) -> None:
+    """A mistyped name may be that of an empty file, or of somebody else's database."""
+    empty, foreign = tmp_path / "empty.db", tmp_path / "foreign.db"
+    empty.touch()
+    with closing(sqlite3.connect(foreign)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER)")
+        connection.commit()
+    before = foreign.read_bytes()
+    for file in (empty, foreign):
+        with pytest.raises(StoreError, match=rf"{file.name}: is no store of inspections, and stays as it is"):
+            Store.open(str(file), create=False)
+    assert (empty.read_bytes(), foreign.read_bytes()) == (b"", before)
+    assert {file.name for file in tmp_path.iterdir()} == {"empty.db", "foreign.db"}
+    schema = new_schema(postgres)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="is no store of inspections"):
+            Store.open(schema, create=False)
+    Store.open(schema).close()
+    Store.open(schema, create=False).close()
+
+
+def test_a_store_is_in_wal_mode_from_the_start(tmp_path: Path) -> None:
+    Store.open(str(tmp_path / "log.db")).close()
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

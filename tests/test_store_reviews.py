@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
-from defectflow.errors import CalibrationError, ImageError, StoreError
+from defectflow.errors import AnsweredMeanwhile, CalibrationError, ImageError, StoreError
 from defectflow.runtime import Decision, Inspector, Verdict
 from defectflow.runtime.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.store import Answer, Query, Seen, Store, StoreSettings
+from defectflow.store.audit import AuditDraw
 from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts
 from defectflow.store.settings import ReviewSettings
 
@@ -32,7 +35,7 @@ def test_the_queue_holds_the_grey_band_and_the_audit_sample(store: Store) -> Non
     audit(store, 0.3)
     names = [f"part{number}" for number in range(40)]
     record_parts(store, CARD, dict.fromkeys(names, 0.1) | {"grey": 0.95, "bad": 9.0})
-    drawn = [name for name in names if store.audited(name)]
+    drawn = [name for name in names if AuditDraw(store.database).draws(name, 0.3)]
     assert 0 < len(drawn) < 40
     asked = {part.part: part for part in store.reviews.queue(CARD.bundle_id, limit=100)}
     assert set(drawn) | {"grey"} <= set(asked) <= set(drawn) | {"grey", "bad"}
@@ -208,7 +211,7 @@ def test_only_good_audit_parts_that_are_new_calibrate(log: Store, bundle: Path, 
     assert not joined & {bad.part, foreign.part, "grey", "again", "twin"}
     # Applied once, the same parts are no new evidence.
     apply(log, proposal, name="June", reason="audit", by="anna")
-    with pytest.raises(CalibrationError, match="no audit part adds evidence"):
+    with pytest.raises(CalibrationError, match="62 that were drawn by lot, 60 are answered good, and none of these"):
         propose(log, open_bundle(bundle))
 
 
@@ -241,7 +244,7 @@ def test_a_calibration_picture_under_another_name_does_not_train(log: Store, bun
     for item in log.history.search(Query(limit=len(again))):
         log.reviews.answer(item.id, Answer.GOOD, by="anna")
     assert set(paths) == {"train", "tune", "calibration"}
-    assert [files for _, files in training_parts(log, opened)] == [(paths["train"],)]
+    assert [shots for _, shots in training_parts(log, opened)] == [((paths["train"], paths["train"].name),)]
 
 
 def _inspected(bundle: Path, paths: list[Path]) -> Iterator[tuple[Path, Verdict]]:
@@ -362,14 +365,20 @@ def test_parts_that_cannot_be_answered_any_more_block_no_later_ones(log: Store, 
     opened = open_bundle(bundle)
     later = log.reviews.parts(opened.card.bundle_id)[-1].pictures[0].at + timedelta(microseconds=1)
     log.record(opened.card, real(tmp_path, Inspector(bundle), range(700, 730), named=False), by="a", source="t")
-    for part in log.reviews.parts(opened.card.bundle_id, since=later):
-        log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
+    for part in log.reviews.parts(opened.card.bundle_id):
+        if part.pictures[0].at >= later:
+            log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
     with pytest.raises(CalibrationError, match=r"60 of 90 audit parts have no answer.* since a later day"):
         propose(log, opened)
     proposal = propose(log, opened, since=later)
     assert (proposal.audit.parts, proposal.audit.missing, proposal.added) == (30, 0, 30)
     with pytest.raises(CalibrationError, match="60 of 60 audit parts"):
         propose(log, opened, until=later)
+    version = apply(log, proposal, name="July", reason="moved", by="anna")
+    said = f"moved (audit parts first seen from {later:%Y-%m-%d %H:%M:%S} UTC)"
+    assert version.reason == said, "the time shapes the thresholds"
+    with pytest.raises(StoreError, match="needs a name and a reason"):
+        apply(log, replace(proposal, bundle=open_bundle(bundle)), name="August", reason=" ", by="anna")
 
 
 def test_contradicting_a_verdict_trains_and_never_calibrates(log: Store, bundle: Path, tmp_path: Path) -> None:
@@ -386,7 +395,8 @@ def test_contradicting_a_verdict_trains_and_never_calibrates(log: Store, bundle:
     standing = log.reviews.standing(opened.card.bundle_id, "false alarm")
     assert standing is not None
     assert (standing.answer, standing.by, standing.comment) == (Answer.GOOD, "anna", "only dust")
-    assert [(part.part, files) for part, files in training_parts(log, opened)] == [("false alarm", (seen.picture,))]
+    ((part, shots),) = training_parts(log, opened)
+    assert (part.part, shots) == ("false alarm", ((seen.picture, seen.file),))
     answer_all(log, opened.card)
     assert "false alarm" not in {row.part for row in propose(log, opened).card.calibration_parts}
     log.reviews.undo(standing.id, by="anna")
@@ -446,3 +456,25 @@ def test_stored_scores_are_judged_as_the_graph_would(store: Store) -> None:
         ("grey", "review", "ok"),
         ("bad", "defect", "ok"),
     ]
+
+
+def test_of_answers_over_the_same_one_only_the_first_counts(store: Store) -> None:
+    """However close together they come: nobody answers over what they have not seen."""
+    (number,) = record_parts(store, CARD, {"1": 0.1}).values()
+    together = Barrier(4)
+
+    def answer(by: str) -> int | None:
+        together.wait()
+        try:
+            return store.reviews.answer(number, Answer.GOOD, by=by, over=0)
+        except AnsweredMeanwhile:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        written = [one for one in pool.map(answer, "abcd") if one is not None]
+    assert len(written) == len(store.reviews.of_part(CARD.bundle_id, "1")) == 1
+    with pytest.raises(AnsweredMeanwhile, match="part 1: was answered meanwhile"):
+        store.reviews.answer(number, Answer.DEFECTIVE, by="e", over=0)
+    second = store.reviews.answer(number, Answer.DEFECTIVE, by="e", over=written[0])
+    store.reviews.undo(second, by="e")
+    store.reviews.answer(number, Answer.SKIP, by="e", over=written[0])

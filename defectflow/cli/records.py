@@ -69,7 +69,7 @@ def remove_user(name: Name, store: StoreUrl, by: By = None) -> None:
     """Nobody signs in by this name any more; what they wrote stays."""
     from defectflow.store import Store
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         opened.users.remove(name, by=me(by))
     out.print(f"{name} may no longer sign in.", markup=False, highlight=False)
 
@@ -81,7 +81,7 @@ def change_role(
     """viewer: looks; operator: also inspects and answers; engineer: also trains, calibrates and activates."""
     from defectflow.store import Role, Store
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         user = opened.users.set_role(name, Role(role), by=me(by))
     out.print(f"{user.name} is {user.role} now.", markup=False, highlight=False)
 
@@ -91,7 +91,7 @@ def change_password(name: Name, store: StoreUrl, by: By = None) -> None:
     """Set a new password, which also ends a wait after wrong ones."""
     from defectflow.store import Store
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         opened.users.set_password(name, _password(), by=me(by))
     out.print(f"{name} has a new password.", markup=False, highlight=False)
 
@@ -101,7 +101,7 @@ def list_users(store: StoreUrl) -> None:
     """Who may sign in, as what, since when."""
     from defectflow.store import Store
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         users = opened.users.all()
     table = Table("user", "role", "since")
     for user in users:
@@ -120,7 +120,7 @@ def verify_log(
     from defectflow.store import Store
     from defectflow.store.chain import Head
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         result = opened.verify(noted=None if head is None else Head.parse(head))
     for finding in result.findings:
         err.print(finding, style="red", markup=False, highlight=False, soft_wrap=True)
@@ -140,13 +140,16 @@ def export_log(
     part: Annotated[str | None, typer.Option(help="This part only.")] = None,
 ) -> None:
     """Write all inspections as one CSV file."""
+    from defectflow.runtime.files import whole
     from defectflow.store import Query, Store
 
     query = Query(since=utc(since), until=utc(until), part=part)
-    partial = to.with_name(f"{to.name}.partial")
-    with Store.open(store, begin=False) as opened, partial.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        Store.open(store, create=False) as opened,
+        whole(to) as partial,
+        partial.open("w", encoding="utf-8", newline="") as stream,
+    ):
         count = opened.history.export_csv(stream, query)
-    partial.replace(to)
     out.print(f"{count} inspections: {to}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -164,7 +167,7 @@ def log_settings(
     from defectflow.settings_tree import override
     from defectflow.store import Store, StoreSettings
 
-    with Store.open(store, begin=bool(change)) as opened:
+    with Store.open(store, create=bool(change)) as opened:
         settings = opened.settings
         if change:
             settings = override(StoreSettings, settings.model_dump(mode="json"), change)
@@ -177,7 +180,7 @@ def retain(store: StoreUrl, by: By = None) -> None:
     """Remove what the store's settings no longer want kept. For cron."""
     from defectflow.store import Store
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         rows, pictures = opened.retain(by=me(by))
     out.print(f"Removed {rows} rows and {pictures} pictures.")
 
@@ -196,7 +199,7 @@ def show_drift(
     from defectflow.store import Store
     from defectflow.store.drift import drift
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         course = drift(opened, open_bundle(bundle).card)
     out.print(course.sentence(), markup=False, highlight=False, soft_wrap=True)
     begun = utc(since)

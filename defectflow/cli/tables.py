@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Column, Table
 
-from defectflow.evaluation import Evaluation
+from defectflow.figures import Evaluation
 from defectflow.findings import DataCheck
 from defectflow.metrics import Interval
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +50,6 @@ def fit(
     key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
-    _share_cores(progress)
     from defectflow.cache import EmbeddingCache
     from defectflow.fitting import fit as run_fit
     from defectflow.learning import choose_device
@@ -81,16 +79,6 @@ def fit(
     out.print(f"ONNX file: {fitted.bundle.model}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _share_cores(progress: Path | None) -> None:
-    """Before torch is imported: who follows with a program does something else beside it, like serving a station.
-
-    Threads that wait for each other then sleep instead of spinning. Beside other work that is several times as fast, on
-    an idle machine a tenth slower.
-    """
-    if progress is not None:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def check_data(
     good: Annotated[Path, typer.Argument(help="Folder of good pictures, MVTec-style tree, or manifest.")],
     recipe: Annotated[str, typer.Option(help="The recipe that a fit would use.")] = "default",
@@ -106,7 +94,6 @@ def check_data(
 ) -> None:
     """Look at good pictures before a fit: what is unreadable, double, suspicious, or too few. Exits with 1 where a fit
     would fail."""
-    _share_cores(progress)
     from defectflow.cache import EmbeddingCache
     from defectflow.checking import check_data as run_check
     from defectflow.cli.tables import data_tables
@@ -142,7 +129,6 @@ def evaluate(
     from defectflow.dataset import find_pictures, test_pictures
     from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
-    from defectflow.evaluation import seen_in_fit
     from defectflow.runtime.inspector import Inspector
 
     inspector = Inspector(bundle)
@@ -155,11 +141,10 @@ def evaluate(
         )
     with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
-    fitted = seen_in_fit(inspector.bundle, pictures)
-    if fitted:
+    if evaluation.seen_in_fit:
         err.print(
-            f"[yellow]note:[/yellow] {len(fitted)} of these pictures were in the fit or calibrate it, the first "
-            f"{escape(str(fitted[0].path))}: the figures flatter; give pictures that were kept apart",
+            f"[yellow]note:[/yellow] {len(evaluation.seen_in_fit)} of these pictures were fitted or calibrated on, the "
+            f"first {escape(str(evaluation.seen_in_fit[0]))}: the figures flatter; give pictures that were kept apart",
             highlight=False,
         )
     for table in tables(evaluation):
@@ -168,7 +153,7 @@ def evaluate(
     for sentence in (*evaluation.notes, *evaluation.guarantee):
         out.print(sentence, markup=False, highlight=False)
     if to_json is not None:
-        write_json(to_json, {**evaluation.to_json(), "seen_in_fit": len(fitted)})
+        write_json(to_json, evaluation.to_json())
 
 
 def pretrain(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,12 +11,19 @@ import typer
 from rich.table import Table
 
 from defectflow.cli.console import BundlePath, err, out
-from defectflow.cli.records import By, Since, StoreUrl, Until, me, utc
+from defectflow.cli.records import By, StoreUrl, me, utc
 
 versions_app = typer.Typer(
     name="versions", help="A bundle's calibrations: made from reviews, applied, rolled back.", no_args_is_help=True
 )
 Reason = Annotated[str, typer.Option(help="Why, for the log.")]
+BEFORE_SCORES = "Name the time before looking at scores; it is logged."
+AuditSince = Annotated[
+    datetime | None, typer.Option("--since", help=f"Audit parts first seen from then on, UTC. {BEFORE_SCORES}")
+]
+AuditUntil = Annotated[
+    datetime | None, typer.Option("--until", help=f"Audit parts first seen before, UTC. {BEFORE_SCORES}")
+]
 SHOWN = 20
 """Verdicts that change, listed at most."""
 
@@ -26,18 +35,17 @@ def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
     from defectflow.store import Store
 
     card = open_bundle(bundle).card
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         versions = opened.versions.all(card.bundle_id)
     table = Table("", "name", "made", "by", "parts", "rate", "threshold", "reason")
     for version in versions:
-        made = version.card(card)
-        calibration = made.judge()
+        calibration = version.calibration
         table.add_row(
             "*" if version.calibration_id == card.calibration_id else "",
             version.name,
             f"{version.at:%Y-%m-%d %H:%M}",
             version.by,
-            str(calibration.parts),
+            str(version.parts),
             f"{calibration.rate:g}",
             f"{calibration.threshold.value:.4f}",
             version.reason,
@@ -59,8 +67,8 @@ def from_reviews(
     audit_only: Annotated[
         bool, typer.Option("--audit-only", help="Leave the earlier calibration parts out: production has moved.")
     ] = False,
-    since: Since = None,
-    until: Until = None,
+    since: AuditSince = None,
+    until: AuditUntil = None,
     by: By = None,
 ) -> None:
     """New thresholds from the audit parts answered good: which past verdicts would change? Then apply.
@@ -72,7 +80,7 @@ def from_reviews(
     from defectflow.store.recalibration import apply as apply_proposal
     from defectflow.store.recalibration import propose
 
-    with Store.open(store, begin=False) as opened:
+    with Store.open(store, create=False) as opened:
         proposal = propose(
             opened,
             open_bundle(bundle),
@@ -119,7 +127,7 @@ def apply_version(
     from defectflow.store import Store
 
     opened = open_bundle(bundle)
-    with Store.open(store, begin=False) as log:
+    with Store.open(store, create=False) as log:
         version = log.versions.get(opened.card.bundle_id, name)
         saved = log.versions.apply(opened, version, by=me(by), reason=reason)
     _say(f"{bundle} has calibration {saved.card.calibration_id} ({version.name}) now.")
@@ -137,7 +145,7 @@ def refit_manifest(
     from defectflow.runtime.bundle import open_bundle
     from defectflow.store import Store
 
-    with Store.open(store, begin=False) as log:
+    with Store.open(store, create=False) as log:
         refit = plan_refit(open_bundle(bundle), good, log)
     refit.write(to)
     if refit.strangers:
@@ -148,9 +156,15 @@ def refit_manifest(
             f"{refit.missing[0]}; they are left out",
             markup=False,
         )
-    _say(f"{len(refit.rows)} pictures, with {refit.joined} parts answered good: {to}")
+    if refit.unnamed:
+        err.print(
+            f"note: {refit.unnamed} parts answered good are left out: the names of their pictures do not name them by "
+            f"the part regex {refit.part_regex!r}",
+            markup=False,
+        )
+    _say(f"{len(refit.pictures)} pictures, with {refit.joined} parts answered good: {to}")
     if refit.part_regex is not None:
-        _say(f"Fit with --part-regex '{refit.part_regex}', as before.")
+        _say(f"Fit with --part-regex {shlex.quote(refit.part_regex)}, as before.")
 
 
 def _say(words: str) -> None:

@@ -209,19 +209,27 @@ def build_map_flow(
     clamp: float = 2.0,
     seed: int = 0,
 ) -> MapFlow:
-    """shape (H, W, C), H and W divisible by 2^scales. `glow` adds ActNorm and 1 x 1 mixing before each coupling."""
+    """shape (H, W, C), H and W divisible by 2^scales. `glow` adds ActNorm and 1 x 1 mixing before each coupling.
+
+    Each scale squeezes first and couples then; but with `checkerboard`, half of its layers couple neighbouring places
+    before that, and the others channels after it. Source: Dinh et al. 2017, arXiv:1605.08803, section 3.6.
+    """
     height, width, channels = shape
     if height % 2**scales or width % 2**scales:
         raise ValueError(f"{height} x {width} cannot be halved {scales} times; use multiples of {2**scales}")
+    neighbours = layers // 2 if mask == "checkerboard" else 0
     built: list[list[Bijection]] = []
     for scale in range(scales):
-        height, width, channels = height // 2, width // 2, 4 * channels
-        steps: list[Bijection] = [Squeeze()]
+        steps: list[Bijection] = []
         for layer in range(layers):
+            if layer == neighbours:
+                height, width, channels = height // 2, width // 2, 4 * channels
+                steps.append(Squeeze())
             if family == "glow":
                 key = seed * 1000 + scale * 100 + layer
                 steps += [Everywhere(ActNorm(channels)), Everywhere(Mixing(channels, key))]
-            steps.append(MaskedMapCoupling((height, width, channels), mask, layer, hidden, clamp))
+            shown: Mask = "channel" if 0 < neighbours <= layer else mask
+            steps.append(MaskedMapCoupling((height, width, channels), shown, layer, hidden, clamp))
         built.append(steps)
         channels //= 2
     return MapFlow(built, shape)

@@ -39,7 +39,7 @@ EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
 )
 
 COPY_AGAIN = "copy the bundle again"
-LOOKS = 3
+READ_ATTEMPTS = 3
 """Times that a bundle is read before it counts as damaged: another process may be saving it at this very moment."""
 
 
@@ -69,14 +69,14 @@ class Bundle:
 
 def open_bundle(path: Path) -> Bundle:
     """Read the card and check the model against it. Raises BundleError naming the file and the remedy."""
-    for _ in range(LOOKS - 1):
+    for _ in range(READ_ATTEMPTS - 1):
         with suppress(BundleError):
             return _open(path)
     return _open(path)
 
 
 def _open(path: Path) -> Bundle:
-    with suppress(FileNotFoundError):  # whoever is saving it has moved the files before us
+    with suppress(OSError):  # whoever is saving it was faster, or only they may: the checksums tell what is there now
         _finish_save(path)
     card_file = path / CARD
     if not card_file.is_file():

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
 from defectflow.errors import CalibrationError
+from defectflow.runtime.beta import beta_cdf, beta_quantile
 
 Guarantee = Literal["expected", "confident"]
 Basis = Literal["expected", "confident", "estimate"]
@@ -221,7 +221,7 @@ def rank_for(parts: int, rate: float, guarantee: Guarantee) -> int:
     if guarantee == "expected":
         return parts + 1 - math.floor(_exact(rate) * (parts + 1))
     # The more scores lie below, the surer: so the first k that is sure enough can be found by bisection.
-    return 1 + bisect_left(range(1, parts + 1), True, key=lambda k: _beta_cdf(rate, parts, k) >= CONFIDENCE)
+    return 1 + bisect_left(range(1, parts + 1), True, key=lambda k: beta_cdf(rate, parts, k) >= CONFIDENCE)
 
 
 def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Threshold:
@@ -274,31 +274,6 @@ def _or_accept(n: int, guarantee: Guarantee, gated: int = 0) -> str:
 def _confident_rate(n: int, k: int) -> float:
     """With 95% confidence the share of good parts above the k-th of n scores is at most this."""
     return beta_quantile(CONFIDENCE, n, k)
-
-
-@lru_cache(maxsize=4096)  # a table of many thresholds asks for the same ones again at each drag of a slider
-def beta_quantile(share: float, n: int, k: int) -> float:
-    """The rate r with P(Beta(n + 1 - k, k) <= r) = share, by bisection; k in 1..n."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if _beta_cdf(middle, n, k) >= share else (middle, high)
-    return high
-
-
-def _beta_cdf(rate: float, n: int, k: int) -> float:
-    """P(Beta(n + 1 - k, k) <= rate) = P(Binomial(n, rate) > n - k)."""
-    if rate <= 0 or rate >= 1:
-        return float(rate >= 1)
-    log_pmf = (
-        math.lgamma(n + 1)
-        - math.lgamma(j + 1)
-        - math.lgamma(n - j + 1)
-        + j * math.log(rate)
-        + (n - j) * math.log1p(-rate)
-        for j in range(n - k + 1)
-    )
-    return 1.0 - math.fsum(math.exp(term) for term in log_pmf)
 
 
 def _exact(rate: float) -> Fraction:

@@ -6,10 +6,11 @@ which DefectFlow reads back, are not such tables. Source: OWASP, "CSV Injection"
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-FORMULA = ("=", "+", "-", "@", "\t", "\n")
-"""What a formula begins with; some spreadsheets skip white space before it."""
+FORMULA = re.compile(r"[\t\n]|[\s\u200b\u2060\ufeff]*[=+\-@＝＋－＠]")
+"""How text begins that a spreadsheet may run. Some skip what cannot be seen before it; some take full-width signs."""
 
 
 def cell(value: Any) -> Any:
@@ -21,4 +22,4 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.replace("\r\n", "\n").replace("\r", "\n")
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if FORMULA.match(text) else text

@@ -109,25 +109,23 @@ class Tally:
             flipped=tuple(self.flipped)[:LISTED],
         )
 
-    def problems(self, tolerance: float) -> list[str]:
-        """Why this backend must not be used; empty where it may."""
+    def problem(self, tolerance: float) -> str | None:
+        """Why this backend must not be used; None where it may. What to do about it, whoever compares knows."""
         where = f"{self.backend}, {'golden pictures' if self.source == 'golden' else 'your pictures'}"
-        said = []
         if self.flipped:
             more = f" and {len(self.flipped) - LISTED} more" if len(self.flipped) > LISTED else ""
             why = f" ({self.failure})" if self.failure else ""
-            said.append(f"{where}: the verdict flips on {', '.join([*self.flipped][:LISTED])}{more}{why}")
-        elif self.too_far:
-            said.append(
+            return f"{where}: the verdict flips on {', '.join([*self.flipped][:LISTED])}{more}{why}"
+        if self.too_far:
+            return (
                 f"{where}: no verdict flips, but {len(self.too_far)} pictures differ by more than the tolerance of "
                 f"{tolerance:g} allows: scores by up to {self.largest:.2g} and maps by up to {self.largest_on_map:.2g} "
                 f"standard deviations of the good scores (maps may by {MAP_TOLERANCE} times the tolerance), distances "
-                f"by up to {self.largest_distance:.2g} of the gate's limit; accept that with --tolerance, or choose "
-                "other ways to run it with --provider and --core"
+                f"by up to {self.largest_distance:.2g} of the gate's limit"
             )
-        elif not self.compared:
-            said.append(f"{where}: none of {len(self.pictures)} can be used, so nothing was compared; give others")
-        return said
+        if not self.compared:
+            return f"{where}: none of {len(self.pictures)} can be used, so nothing was compared"
+        return None
 
 
 def _possible(was: Reference, card: Card, calibration: Calibration | None, tolerance: float) -> set[Decision]:

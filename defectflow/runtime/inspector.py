@@ -27,7 +27,7 @@ from defectflow.runtime.bundle import CORE, MODEL, Bundle, open_bundle, read_che
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import read_image_file
-from defectflow.runtime.providers import CPU, OPTIONS, check_runs_on, find_providers, short_name
+from defectflow.runtime.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 from defectflow.runtime.tiling import Tiling
@@ -73,9 +73,11 @@ class Inspector:
         model = CORE if core else MODEL
         # What is checked is what runs: calibrated since it was opened, the file would judge by other thresholds.
         content = read_checked(self.bundle.path, model, self.card)
-        how = [OPTIONS.get(name, {}) for name in wanted]
+        provider_options = [PROVIDER_OPTIONS.get(name, {}) for name in wanted]
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=wanted, provider_options=how)
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=wanted, provider_options=provider_options
+            )
         except Exception as error:  # ONNX Runtime raises types of its own C++ side
             raise BundleError(f"{self.bundle.path / model}: ONNX Runtime cannot load it: {error}") from error
         check_runs_on(self._session, wanted)

@@ -16,7 +16,7 @@ CPU = "CPUExecutionProvider"
 _SUFFIX = "ExecutionProvider"
 _REMOTE = frozenset({"AzureExecutionProvider"})
 """In every build, but it sends pictures to a service: nothing for a line."""
-OPTIONS: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 """What a provider is told so that it computes in float32: by default CUDA rounds factors to 10 bits on newer GPUs."""
 _BROUGHT_BY = {
     "CUDAExecutionProvider": "onnxruntime-gpu, with NVIDIA's driver, CUDA and cuDNN",

@@ -11,42 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.errors import CalibrationError
-from defectflow.runtime.calibration import TOLERANCE, beta_quantile
+from defectflow.runtime.calibration import TOLERANCE
+from defectflow.runtime.share import Share
 
-CONFIDENCE = 0.95
 Scores = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """`count` of `of` parts; the rate behind it is unknown where there are none."""
-
-    count: int
-    of: int
-
-    @property
-    def rate(self) -> float | None:
-        return self.count / self.of if self.of else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The exact 95% interval of the rate; (0, 1) where nothing was seen.
-
-        Source: Clopper, Pearson 1934, doi:10.1093/biomet/26.4.404.
-        """
-        tail = (1 - CONFIDENCE) / 2
-        low = beta_quantile(tail, self.of, self.of - self.count + 1) if self.count else 0.0
-        high = beta_quantile(1 - tail, self.of, self.of - self.count) if self.count < self.of else 1.0
-        return low, high
-
-    def to_json(self) -> dict[str, Any]:
-        return {"count": self.count, "of": self.of, "rate": self.rate, "interval": list(self.interval)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +29,9 @@ class Point:
     threshold: float
     review: float
     """Equal to the threshold where there is no grey band."""
-    overkill: Estimate
+    overkill: Share
     """Good parts rejected."""
-    escape: Estimate
+    escape: Share
     """Defective parts called ok."""
 
 
@@ -123,8 +96,8 @@ class Tradeoff:
         return Point(
             threshold,
             review,
-            overkill=Estimate(len(self.good) - passed_good, len(self.good)),
-            escape=Estimate(passed_defective, len(self.defective)),
+            overkill=Share(len(self.good) - passed_good, len(self.good)),
+            escape=Share(passed_defective, len(self.defective)),
         )
 
     def cheapest(self, costs: Costs) -> Cheapest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -26,6 +27,11 @@ class Decision(IntEnum):
     @property
     def word(self) -> str:
         return self.name.lower()
+
+
+Word = Literal["ok", "review", "defect", "invalid", "error"]
+PRECEDENCE: tuple[Word, ...] = ("error", "ok", "review", "defect", "invalid")
+"""A part's worst picture decides. An unreadable picture decides only where there is no other."""
 
 
 def is_gated(distance: float, limit: float) -> bool:

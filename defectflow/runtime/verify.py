@@ -88,11 +88,12 @@ def verify(
 ) -> Certificate:
     """Compare every file with the card, then verdicts with the record and, on `images`, with the calibrated graph.
 
-    `providers` and `core` choose the ways to run it, as in `open_backends`; `quick` looks at each golden picture once,
-    alone, and times nothing. `tolerance` is in standard deviations of
-    the good scores, by default the card's; `signed_by` is only noted.
-    Raises BundleError for a file that is missing or not the one the card describes, and for a provider that was
-    asked for and cannot run.
+    `providers` and `core` choose the ways to run it, as in `open_backends`. `tolerance` is in standard deviations of
+    the good scores, by default the card's. `quick` looks at each golden picture once, alone, and times nothing.
+    `signed_by` is only noted.
+
+    Raises BundleError for a file that is missing or not the one the card describes, and for a provider that was asked
+    for and cannot run.
     """
     tolerance = bundle.card.tolerance if tolerance is None else tolerance
     for name in bundle.card.checksums:
@@ -116,7 +117,8 @@ def verify(
     inspectors = {backend.name: backend.inspector for backend in backends}
     for tally, files in compared:
         rows.append(tally.row(None if quick else _p95_ms(inspectors[tally.backend], files)))
-        problems.extend(tally.problems(tolerance))
+        if problem := tally.problem(tolerance):
+            problems.append(f"{problem}; {_remedy(tally)}")
     return Certificate(
         bundle=bundle.card.name,
         bundle_id=bundle.card.bundle_id,
@@ -132,6 +134,14 @@ def verify(
         notes=tuple(notes),
         problems=tuple(problems),
     )
+
+
+def _remedy(tally: Tally) -> str:
+    if tally.flipped:
+        return "choose other ways to run it with --provider and --core"
+    if tally.compared:
+        return "accept that with --tolerance, or choose other ways to run it with --provider and --core"
+    return "give others"
 
 
 def _decoding(bundle: Bundle, golden: Sequence[Golden]) -> tuple[list[str], list[str]]:
@@ -167,7 +177,8 @@ def _on_golden(
     calibration = bundle.card.judge() if bundle.card.calibration else None
     for backend in backends:
         tally = Tally(backend.name, "golden", bundle.card, calibration)
-        runs = [(batch, order) for batch in BATCHES for order in (golden, golden[::-1])][: 1 if quick else None]
+        runs = [(batch, order) for batch in BATCHES for order in (golden, golden[::-1])]
+        runs = runs[:1] if quick else runs
         for done, (batch, order) in enumerate(runs):
             items = backend.inspector.in_batches_of(batch).look([each.file for each in order])
             for each, item in zip(order, items, strict=True):

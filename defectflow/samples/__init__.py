@@ -15,6 +15,7 @@ import numpy as np
 from cv2.typing import MatLike
 
 from defectflow.errors import DataError, SettingsError
+from defectflow.runtime.files import whole
 from defectflow.samples import board, fabric, ring
 from defectflow.samples.camera import Optics, photograph
 from defectflow.samples.common import KINDS, ByteImage, Flaw, Surface, generator
@@ -187,6 +188,5 @@ def _write_manifest(manifest: Path, parts: list[SamplePart]) -> None:
             picture, mask = _paths(part, shot)
             table.writerow((picture, label, part.kind, mask, part.name, part.split))
     manifest.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = manifest.with_suffix(".csv.partial")
-    unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
-    unfinished.replace(manifest)
+    with whole(manifest) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8", newline="")

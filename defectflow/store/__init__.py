@@ -18,21 +18,12 @@ Beneath them: schema (tables), chain (each row is bound to the one before), data
 at a time), retention. Beside `defectflow.runtime`; never torch.
 """
 
-from defectflow.store.records import (
-    Activation,
-    Answer,
-    CalibrationVersion,
-    Inspection,
-    PartInspection,
-    Query,
-    Review,
-    Role,
-    Seen,
-    User,
-    YieldCount,
-)
+from defectflow.store.history import Query, YieldCount
+from defectflow.store.records import Answer, Inspection, PartInspection, Review, Seen
 from defectflow.store.settings import StoreSettings
 from defectflow.store.store import Store
+from defectflow.store.users import Role, User
+from defectflow.store.versions import Activation, CalibrationVersion
 
 __all__ = [
     "Activation",

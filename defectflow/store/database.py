@@ -39,23 +39,22 @@ DRIVERS = {
 class Database:
     """An open database. `reading` and `writing` are its transactions; all errors leave as StoreError."""
 
-    def __init__(self, url: str, *, revision: str = "head", begin: bool = True) -> None:
+    def __init__(self, url: str, *, revision: str = "head", create: bool = True) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._ours = False
+        """Whether it is known to be a store, or is to become one: nothing is changed in anything else."""
         try:
             self._engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
         except (NoSuchModuleError, ModuleNotFoundError) as error:
             raise StoreError(f"{self}: {error}; pip install 'defectflow[serve]'") from error
         if self.is_sqlite:
             self._check_folder()
-            if not begin and self.file is not None and not self.file.is_file():
-                raise StoreError(
-                    f"{self.file}: no such store; give the file that `score --store` or the station writes, or "
-                    "postgresql://user:password@host/name"
-                )
-            event.listen(self._engine, "connect", _prepare_sqlite)
+            if not create and self.file is not None and not self.file.is_file():
+                raise StoreError(f"{self.file}: no such store; {_STORES}")
+            event.listen(self._engine, "connect", self._prepare_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
-        self._migrate(revision)
+        self._migrate(revision, create)
 
     def __str__(self) -> str:
         """The URL without its password."""
@@ -120,13 +119,25 @@ class Database:
         if not folder.is_dir():
             raise StoreError(f"{self.file}: the folder {folder} does not exist; make it, or give another path")
 
-    def _migrate(self, revision: str) -> None:
+    def _prepare_sqlite(self, connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver thinks
+        connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
+        if self._ours:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a row that was acknowledged survives a power cut
+
+    def _migrate(self, revision: str, create: bool) -> None:
         """Bring the schema up to date. Two processes that open an old store at once do it once."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         scripts = ScriptDirectory.from_config(config)
         with self.reading() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
+        if current is None and not create:
+            raise StoreError(f"{self}: is no store of inspections, and stays as it is; {_STORES}")
+        if self.is_sqlite:
+            self._ours = True
+            self._engine.dispose()  # the next connections may prepare it
         if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
             raise StoreError(f"{self}: was written by a newer DefectFlow (schema {current}); update this one")
         if current == scripts.get_current_head():
@@ -154,13 +165,7 @@ def parse_url(url: str) -> URL:
 
 
 _EXAMPLES = "give a path such as inspections.db, or postgresql://user:password@host/database"
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say, not where the driver thinks
-    connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # a row that was acknowledged survives a power cut
+_STORES = "give the file that `score --store` or the station writes, or postgresql://user:password@host/database"
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -13,24 +13,17 @@ from typing import Any, Literal, TextIO
 from sqlalchemy import Select, and_, case, func, select
 
 from defectflow.runtime.cells import cell
+from defectflow.runtime.verdict import PRECEDENCE, Word
 from defectflow.store import schema
 from defectflow.store.database import Database
-from defectflow.store.records import (
-    PRECEDENCE,
-    CalibrationVersion,
-    Inspection,
-    Query,
-    Review,
-    YieldCount,
-    read,
-    stamp,
-)
+from defectflow.store.records import Inspection, Review, read, stamp
+from defectflow.store.versions import CalibrationVersion
 
 _table = schema.inspections
 EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118
 PAGE = 1000
 Every = Literal["hour", "day", "week", "month"]
-LENGTHS: dict[Every, int] = {"hour": 13, "day": 10, "week": 10, "month": 7}
+STAMP_LENGTH: dict[Every, int] = {"hour": 13, "day": 10, "week": 10, "month": 7}
 """Of a moment as the store writes it, the characters that say in which hour, day or month it lies."""
 
 
@@ -56,19 +49,58 @@ class PartScore:
     """The largest over its pictures; +infinity where one of them was invalid."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which inspections; every condition given must hold."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    decisions: tuple[Word, ...] = ()
+    file: str | None = None
+    """Part of the file's name, case ignored."""
+    part: str | None = None
+    bundle_id: str | None = None
+    calibration_id: str | None = None
+    audit: bool | None = None
+    limit: int = 100
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YieldCount:
+    """Parts of one stretch of time, by the decision of their worst picture."""
+
+    start: str
+    """UTC: an hour "2026-05-31T14", a day "2026-05-31", a week by its Monday, or a month "2026-05"."""
+    ok: int
+    review: int
+    defect: int
+    invalid: int
+    error: int
+
+    @property
+    def judged(self) -> int:
+        return self.ok + self.review + self.defect + self.invalid
+
+    @property
+    def yield_share(self) -> float | None:
+        """Share of judged parts that are ok or review; None where none was judged."""
+        return (self.ok + self.review) / self.judged if self.judged else None
+
+
 class History:
     """Everything that was inspected."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def search(self, query: Query = Query()) -> list[Inspection]:  # noqa: B008  (frozen)
+    def search(self, query: Query = Query()) -> list[Inspection]:
         """Inspections, newest first, `limit` of them from `offset` on."""
         wanted = _where(select(_table), query).order_by(_table.c.id.desc()).limit(query.limit).offset(query.offset)
         with self._database.reading() as connection:
             return [read(Inspection, row) for row in connection.execute(wanted).mappings()]
 
-    def count(self, query: Query = Query()) -> int:  # noqa: B008
+    def count(self, query: Query = Query()) -> int:
         """How many inspections there are, on all pages."""
         with self._database.reading() as connection:
             return int(connection.execute(_where(select(func.count()).select_from(_table), query)).scalar_one())
@@ -78,7 +110,7 @@ class History:
             row = connection.execute(select(_table).where(_table.c.id == inspection_id)).mappings().first()
         return None if row is None else read(Inspection, row)
 
-    def counts(self, query: Query = Query(), *, every: Every = "day") -> list[YieldCount]:  # noqa: B008
+    def counts(self, query: Query = Query(), *, every: Every = "day") -> list[YieldCount]:
         """Parts by decision, over time. A part counts once, when it was first seen, as its worst picture was judged.
 
         `since`, `until` and `decisions` are about the part so counted, the other conditions about any of its pictures:
@@ -97,7 +129,7 @@ class History:
         if query.decisions:
             grouped = grouped.having(rank.in_([PRECEDENCE.index(word) for word in query.decisions]))
         parts = grouped.subquery()
-        start = func.substr(parts.c.at, 1, LENGTHS[every]).label("start")
+        start = func.substr(parts.c.at, 1, STAMP_LENGTH[every]).label("start")
         wanted = select(start, parts.c.rank, func.count().label("parts")).group_by(start, parts.c.rank)
         found: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(PRECEDENCE, 0))
         with self._database.reading() as connection:
@@ -157,7 +189,7 @@ class History:
         with self._database.reading() as connection:
             return [(row.bundle_id, row.name) for row in connection.execute(wanted)]
 
-    def export_csv(self, stream: TextIO, query: Query = Query()) -> int:  # noqa: B008
+    def export_csv(self, stream: TextIO, query: Query = Query()) -> int:
         """Every inspection of the query, whatever its page, oldest first; how many. In bounded memory."""
         wanted = _where(select(*(_table.c[name] for name in EXPORTED)), query).order_by(_table.c.id)
         writer = csv.writer(stream, lineterminator="\n")

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,9 @@ from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
 from defectflow.runtime.calibration import Calibration, Guarantee
 from defectflow.runtime.card import CalibrationPart, Card
 from defectflow.runtime.image import pixel_digest, read_raw
-from defectflow.runtime.verdict import decide
-from defectflow.store.records import PRECEDENCE, Answer, CalibrationVersion, PartInspection, Word
-from defectflow.store.versions import unchanged
+from defectflow.runtime.verdict import PRECEDENCE, Word, decide
+from defectflow.store.records import Answer, PartInspection
+from defectflow.store.versions import CalibrationVersion, unchanged
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
@@ -60,6 +60,10 @@ class AuditTally:
     def missing_share(self) -> float:
         return self.missing / self.parts if self.parts else 0.0
 
+    def wanting(self, limit: float) -> int:
+        """How many more answers it takes until no larger share is missing than `limit`; 0: it is a fair sample."""
+        return max(0, self.missing - math.floor(limit * self.parts + 1e-9))
+
 
 @dataclass(frozen=True, slots=True)
 class Flip:
@@ -81,6 +85,16 @@ class Proposal:
     added: int
     """Audit parts that join the calibration."""
     flips: tuple[Flip, ...]
+    since: datetime | None = None
+    until: datetime | None = None
+    """When the audit parts that were looked at were first seen; None: no bound."""
+
+    @property
+    def window(self) -> str:
+        """Those bounds in words; empty where there are none."""
+        bounds = (("from", self.since), ("until", self.until))
+        said = [f"{word} {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" for word, moment in bounds if moment]
+        return f"audit parts first seen {' '.join(said)}" if said else ""
 
     @property
     def rate_if_missing_are_unusual(self) -> float:
@@ -131,9 +145,9 @@ def propose(
         and (since is None or part.pictures[0].at >= since)
         and (until is None or part.pictures[0].at < until)
     ]
-    audit, added = _examine(drawn, bundle)
+    audit, added = tally_audit(drawn, bundle)
     limit = store.settings.review.unanswered
-    if audit.missing_share > limit:
+    if audit.wanting(limit):
         raise CalibrationError(
             f"{audit.missing} of {audit.parts} audit parts have no answer ({audit.unanswered} waiting, {audit.skipped} "
             f"skipped, {audit.unreadable} unreadable, {audit.uncounted} answered good but uncountable): "
@@ -143,8 +157,8 @@ def propose(
         )
     if not added:
         raise CalibrationError(
-            f"no audit part adds evidence: of {audit.parts} that were drawn by lot, {audit.good} are answered good, "
-            f"and {len(audit.left_out)} of these cannot be counted; inspect and answer more"
+            f"no audit part adds evidence: of {audit.parts} that were drawn by lot, {len(audit.left_out)} are answered "
+            "good, and none of these can be counted; inspect and answer more"
         )
     rows = tuple(_row(part) for part in added)
     usual_rate, usual_guarantee, usual_review_rate = card.rule
@@ -157,16 +171,18 @@ def propose(
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
-    return Proposal(bundle, proposed, audit, len(added), flips(parts, now, proposed.judge()))
+    return Proposal(bundle, proposed, audit, len(added), flips(parts, now, proposed.judge()), since, until)
 
 
 def apply(store: Store, proposal: Proposal, *, name: str, reason: str, by: str) -> CalibrationVersion:
-    """Make a proposal a named version and put it to work in its bundle.
+    """Make a proposal a named version and put it to work in its bundle. The log says which time it looked at, too.
 
     Raises StoreError where the name is taken, or the bundle was calibrated since the proposal was made.
     """
     bundle = unchanged(proposal.bundle)
     before = bundle.card.calibration_id
+    if reason.strip() and proposal.window:  # it shapes the thresholds, as the parts do
+        reason = f"{reason} ({proposal.window})".strip()
     version = store.versions.add(proposal.card, name=name, reason=reason, by=by, origin=ORIGIN, parent=before)
     store.versions.apply(bundle, version, by=by, reason=reason)
     return version
@@ -189,12 +205,12 @@ def rejudged(part: PartInspection, calibration: Calibration) -> Word:
     return max(words, key=PRECEDENCE.index)
 
 
-def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[Path, ...]]]:
-    """Parts that may join the training of a re-fit, with their pictures: answered good, and not of the audit sample.
+def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[tuple[Path, str], ...]]]:
+    """Parts that may join the training of a re-fit, each with its pictures and what they are called.
 
-    Why somebody answered does not matter: of the grey band, or to contradict a verdict. Parts that calibrate or tune
-    the bundle stay on their side, under whatever name their pictures came back. Parts whose pictures are gone are left
-    out.
+    They were answered good, and are not of the audit sample. Why somebody answered does not matter: of the grey band,
+    or to contradict a verdict. Parts that calibrate or tune the bundle stay on their side, under whatever name their
+    pictures came back. Parts whose pictures are gone are left out.
     """
     sides = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
     kept_apart = {digest for digest, side in fitted_digests(bundle).items() if side != "train"}
@@ -203,18 +219,20 @@ def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, t
     for part in store.reviews.parts(bundle.card.bundle_id):
         if part.audit or part.answer is not Answer.GOOD or sides.get(part.part, "train") != "train":
             continue
-        pictures = [store.picture(picture) for picture in part.judged]
-        readable = tuple(dict.fromkeys(picture for picture in pictures if picture is not None))
-        if not readable or len(readable) < len({picture.sha256 for picture in part.judged}):
+        names = dict[Path, str]()
+        for picture in part.judged:
+            if (path := store.picture(picture)) is not None:
+                names.setdefault(path, picture.file)
+        if not names or len(names) < len({picture.sha256 for picture in part.judged}):
             continue
         with suppress(ImageError):  # unreadable by now: as if it were gone
-            if kept_apart.isdisjoint(pixel_digest(read_raw(picture)) for picture in readable):
-                found.append((part, readable))
+            if kept_apart.isdisjoint(pixel_digest(read_raw(path)) for path in names):
+                found.append((part, tuple(names.items())))
     return found
 
 
-def _examine(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTally, list[PartInspection]]:
-    """The audit sample counted, and its parts that bring new evidence about good ones."""
+def tally_audit(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditTally, list[PartInspection]]:
+    """An audit sample counted, and its parts that bring new evidence about good ones: what calibrates, and no other."""
     used_parts = fitted_parts(bundle) | {row.part: "calibration" for row in bundle.card.calibration_parts}
     used = set(fitted_digests(bundle)) | set(bundle.card.added_digests)
     counts = dict.fromkeys((*Answer, None), 0)

@@ -14,13 +14,8 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
-from defectflow.runtime.card import CalibrationCard, Card
 from defectflow.runtime.image import SUFFIXES
-from defectflow.runtime.verdict import Region, Verdict
-
-Word = Literal["ok", "review", "defect", "invalid", "error"]
-PRECEDENCE: tuple[Word, ...] = ("error", "ok", "review", "defect", "invalid")
-"""A part's worst picture decides. An unreadable picture decides only where there is no other."""
+from defectflow.runtime.verdict import PRECEDENCE, Region, Verdict, Word
 
 _Record = TypeVar("_Record")
 
@@ -32,18 +27,6 @@ class Answer(StrEnum):
     DEFECTIVE = "defective"
     NOT_THIS_PART = "not this part"
     SKIP = "skip"
-
-
-class Role(StrEnum):
-    """Who may do what; each may do what those before may."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ENGINEER = "engineer"
-
-    def allows(self, needed: Role) -> bool:
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,105 +177,6 @@ class PartInspection:
     @property
     def answer(self) -> Answer | None:
         return None if self.review is None else self.review.answer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationVersion:
-    """Thresholds, the parts that they come from, and why they were set. Never overwritten."""
-
-    id: int
-    at: datetime
-    by: str
-    name: str
-    reason: str
-    origin: str
-    """"found" (in the bundle, when it was first used), "rate", "threshold", "audit", ..."""
-    model: str
-    bundle_id: str
-    calibration_id: str
-    parent: str | None
-    """The calibration_id that it was made from."""
-    body: Mapping[str, Any]
-    """The card's calibration part, whole: see `Card.calibrated`."""
-
-    @property
-    def calibration(self) -> CalibrationCard:
-        """The thresholds, and what they promise."""
-        return CalibrationCard.model_validate(self.body["calibration"])
-
-    @property
-    def parts(self) -> int:
-        """How many good parts they rest on."""
-        return len(self.body["calibration_parts"])
-
-    def card(self, card: Card) -> Card:
-        """The card with this version's calibration instead of its own."""
-        fresh = Card.model_validate(card.model_dump(mode="json") | dict(self.body))
-        return card.model_copy(update={name: getattr(fresh, name) for name in self.body})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activation:
-    """A model and calibration put to work."""
-
-    id: int
-    at: datetime
-    by: str
-    reason: str
-    model: str
-    bundle_id: str
-    calibration_id: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """A person who may sign in."""
-
-    name: str
-    role: Role
-    since: datetime
-    key: int
-    """Number of the row that set the password: another one after each change, so that sessions from before can end."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class YieldCount:
-    """Parts of one stretch of time, by the decision of their worst picture."""
-
-    start: str
-    """UTC: an hour "2026-05-31T14", a day "2026-05-31", a week by its Monday, or a month "2026-05"."""
-    ok: int
-    review: int
-    defect: int
-    invalid: int
-    error: int
-
-    @property
-    def judged(self) -> int:
-        return self.ok + self.review + self.defect + self.invalid
-
-    @property
-    def yield_share(self) -> float | None:
-        """Share of judged parts that are ok or review; None where none was judged."""
-        return (self.ok + self.review) / self.judged if self.judged else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """Which inspections; every condition given must hold."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    decisions: tuple[Word, ...] = ()
-    file: str | None = None
-    """Part of the file's name, case ignored."""
-    part: str | None = None
-    bundle_id: str | None = None
-    calibration_id: str | None = None
-    audit: bool | None = None
-    limit: int = 100
-    offset: int = 0
 
 
 def stamped_now() -> str:

@@ -7,35 +7,18 @@ shows.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import delete, func, select
 
-from defectflow.runtime.image import SUFFIXES
 from defectflow.store import chain, schema
+from defectflow.store.copies import copy_file
 from defectflow.store.database import Database
 from defectflow.store.records import stamp
 from defectflow.store.settings import StoreSettings
 
 _seen, _removals = schema.inspections, schema.removals
-_COPY = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}(\.[a-z0-9]+)?")
-"""What `copy_name` gives."""
-
-
-def copy_name(sha256: str, picture: Path) -> str:
-    """The name of a picture's copy inside the folder of copies."""
-    suffix = picture.suffix.lower()
-    return f"{sha256[:2]}/{sha256}{suffix if suffix in SUFFIXES else ''}"
-
-
-def copy_file(folder: Path, name: str) -> Path | None:
-    """Where the copy of this name lies; None for a name that the store does not give.
-
-    A database may have been written to by others: no name in it leads out of the folder.
-    """
-    return folder / name if _COPY.fullmatch(name) else None
 
 
 def retain(

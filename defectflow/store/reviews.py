@@ -8,14 +8,13 @@ verdict. Only the audit sample says anything about good parts at large.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 
 from sqlalchemy import Connection, func, or_, select
 
-from defectflow.errors import StoreError
+from defectflow.errors import AnsweredMeanwhile, StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamp, stamped_now
+from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamped_now
 
 _seen, _said = schema.inspections, schema.reviews
 LONGEST_COMMENT, LONGEST_KIND = 2000, 200
@@ -28,16 +27,26 @@ class Reviews:
         self._database = database
 
     def answer(
-        self, inspection_id: int, answer: Answer, *, by: str, kind: str | None = None, comment: str | None = None
+        self,
+        inspection_id: int,
+        answer: Answer,
+        *,
+        by: str,
+        kind: str | None = None,
+        comment: str | None = None,
+        over: int | None = None,
     ) -> int:
         """Say what the part on this inspection is; the review's number. A later answer takes its place.
 
-        Raises StoreError: no such inspection, or a kind of defect for a part that is not defective.
+        `over`: the review whose answer the person has seen standing, 0 for none; None: whatever stands. Raises
+        AnsweredMeanwhile where another one stands; StoreError: no such inspection, or a kind of defect for a part that
+        is not defective.
         """
         answer = Answer(answer)
         if kind and answer is not Answer.DEFECTIVE:
             raise StoreError(f"a kind of defect ({kind!r}) belongs to the answer defective, not {answer.value!r}")
-        return self._write(inspection_id, by, answer=answer.value, kind=kind or None, comment=comment or None)
+        said = {"answer": answer.value, "kind": kind or None, "comment": comment or None}
+        return self._write(inspection_id, by, over=over, **said)
 
     def comment(self, inspection_id: int, comment: str, *, by: str) -> int:
         """Say something about a part without answering; the review's number."""
@@ -62,29 +71,31 @@ class Reviews:
 
         With `skipped`, those that were skipped instead.
         """
-        wanted = {Answer.SKIP} if skipped else {None}
-        asked = [part for part in self.asked(bundle_id) if part.answer in wanted]
-        return asked[:limit]
+        return waiting_parts(self.asked(bundle_id), skipped=skipped)[:limit]
 
     def asked(self, bundle_id: str) -> list[PartInspection]:
         """All parts of the grey band and of the audit sample, answered or not, the earliest first."""
         return [part for part in self.parts(bundle_id, asked=True) if part.audit or part.decision == "review"]
 
-    def parts(
-        self,
-        bundle_id: str,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        asked: bool = False,
-    ) -> list[PartInspection]:
+    def parts(self, bundle_id: str, *, asked: bool = False) -> list[PartInspection]:
         """Every part that a model has seen, with all its pictures and its answer, in order of first appearance.
 
-        `since` and `until` bound the first appearance; with `asked`, only parts with a picture in the grey band or
-        in the audit sample.
+        With `asked`, only parts with a picture in the grey band or in the audit sample.
         """
+        wanted = select(_seen).where(_seen.c.bundle_id == bundle_id).order_by(_seen.c.id)
+        if asked:
+            named = select(_seen.c.part).where(or_(_seen.c.audit == 1, _seen.c.decision == "review"))
+            wanted = wanted.where(_seen.c.part.in_(named.where(_seen.c.bundle_id == bundle_id)))
+        said = select(_said).where(_said.c.bundle_id == bundle_id).order_by(_said.c.id)
+        pictures: dict[str, list[Inspection]] = {}
         with self._database.reading() as connection:
-            return parts_of(connection, bundle_id, since=since, until=until, asked=asked)
+            for row in connection.execute(wanted).mappings():
+                pictures.setdefault(row["part"], []).append(read(Inspection, row))
+            standing = standing_answers(read(Review, row) for row in connection.execute(said).mappings())
+        return [
+            PartInspection(bundle_id=bundle_id, part=part, pictures=tuple(items), review=standing.get(part))
+            for part, items in pictures.items()
+        ]
 
     def standing(self, bundle_id: str, part: str) -> Review | None:
         """The answer about a part that stands now."""
@@ -92,9 +103,8 @@ class Reviews:
 
     def of_part(self, bundle_id: str, part: str) -> list[Review]:
         """All that was said about a part, oldest first, taken back or not."""
-        wanted = select(_said).where(_said.c.bundle_id == bundle_id, _said.c.part == part).order_by(_said.c.id)
         with self._database.reading() as connection:
-            return [read(Review, row) for row in connection.execute(wanted).mappings()]
+            return _of_part(connection, bundle_id, part)
 
     def latest(self, *, bundle_id: str | None = None, by: str | None = None, limit: int = 20) -> list[Review]:
         """The last answers that still stand, newest first: what an undo may take back."""
@@ -120,6 +130,7 @@ class Reviews:
         answer: str | None = None,
         kind: str | None = None,
         comment: str | None = None,
+        over: int | None = None,
     ) -> int:
         for name, text, most in (("comment", comment, LONGEST_COMMENT), ("kind of defect", kind, LONGEST_KIND)):
             if text is not None and len(text) > most:
@@ -129,38 +140,12 @@ class Reviews:
             row = connection.execute(of).mappings().first()
             if row is None:
                 raise StoreError(f"inspection {inspection_id}: there is none in {self._database}; it may be too old")
+            if over is not None:
+                standing = standing_answers(_of_part(connection, row["bundle_id"], row["part"])).get(row["part"])
+                if over != (0 if standing is None else standing.id):
+                    raise AnsweredMeanwhile(f"part {row['part']}: was answered meanwhile; look at what was said first")
             said = {"inspection_id": inspection_id, "answer": answer, "kind": kind, "comment": comment}
             return chain.append(connection, _said, [{**row, **said, "at": stamped_now(), "by": by}])[0]
-
-
-def parts_of(
-    connection: Connection,
-    bundle_id: str,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    asked: bool = False,
-) -> list[PartInspection]:
-    """See `Reviews.parts`."""
-    first = func.min(_seen.c.at)
-    names = select(_seen.c.part).where(_seen.c.bundle_id == bundle_id).group_by(_seen.c.part)
-    if since is not None:
-        names = names.having(first >= stamp(since))
-    if until is not None:
-        names = names.having(first < stamp(until))
-    if asked:
-        named = select(_seen.c.part).where(or_(_seen.c.audit == 1, _seen.c.decision == "review"))
-        names = names.where(_seen.c.part.in_(named.where(_seen.c.bundle_id == bundle_id)))
-    wanted = select(_seen).where(_seen.c.bundle_id == bundle_id, _seen.c.part.in_(names)).order_by(_seen.c.id)
-    pictures: dict[str, list[Inspection]] = {}
-    for row in connection.execute(wanted).mappings():
-        pictures.setdefault(row["part"], []).append(read(Inspection, row))
-    said = select(_said).where(_said.c.bundle_id == bundle_id).order_by(_said.c.id)
-    standing = standing_answers(read(Review, row) for row in connection.execute(said).mappings())
-    return [
-        PartInspection(bundle_id=bundle_id, part=part, pictures=tuple(items), review=standing.get(part))
-        for part, items in pictures.items()
-    ]
 
 
 def standing_answers(reviews: Iterable[Review]) -> dict[str, Review]:
@@ -168,3 +153,14 @@ def standing_answers(reviews: Iterable[Review]) -> dict[str, Review]:
     reviews = list(reviews)
     undone = {review.undoes for review in reviews}
     return {review.part: review for review in reviews if review.answer is not None and review.id not in undone}
+
+
+def waiting_parts(asked: Iterable[PartInspection], *, skipped: bool = False) -> list[PartInspection]:
+    """Of the parts that people are asked about, those that nobody has answered; with `skipped`, the skipped ones."""
+    wanted = Answer.SKIP if skipped else None
+    return [part for part in asked if part.answer is wanted]
+
+
+def _of_part(connection: Connection, bundle_id: str, part: str) -> list[Review]:
+    wanted = select(_said).where(_said.c.bundle_id == bundle_id, _said.c.part == part).order_by(_said.c.id)
+    return [read(Review, row) for row in connection.execute(wanted).mappings()]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from defectflow.settings_tree import Settings
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ReviewSettings(_Settings):
+class ReviewSettings(Settings):
     """The audit sample: parts that a person judges whatever the model says."""
 
     audit_rate: float = Field(0.05, ge=0, le=1)
@@ -21,14 +19,14 @@ class ReviewSettings(_Settings):
     """Largest share of the audit sample without an answer with which thresholds may still be set from it."""
 
 
-class DriftSettings(_Settings):
+class DriftSettings(Settings):
     """When production counts as moved."""
 
     run_length: int = Field(100_000, ge=100)
     """Good parts between false alarms, on average, at least."""
 
 
-class StoreSettings(_Settings):
+class StoreSettings(Settings):
     """Everything that shapes a store. Every change is a row of it."""
 
     pictures: Literal["path", "copy", "none"] = "path"

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import select
 
-from defectflow.errors import ImageError, StoreError
+from defectflow.errors import ImageError
 from defectflow.runtime.bundle import file_digest
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.verdict import Verdict
 from defectflow.store import chain, schema
 from defectflow.store.audit import AuditDraw
+from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
 from defectflow.store.history import History
 from defectflow.store.records import Inspection, Seen, stamped_now
-from defectflow.store.retention import copy_file, copy_name, retain
+from defectflow.store.retention import retain
 from defectflow.store.reviews import Reviews
 from defectflow.store.settings import StoreSettings
 from defectflow.store.users import Users
@@ -42,15 +41,18 @@ class Store:
         self.versions = Versions(database)
         self.users = Users(database)
         self._audit = AuditDraw(database)
+        self._copies = Copies(database)
 
     @classmethod
-    def open(cls, url: str, *, begin: bool = True) -> Store:
+    def open(cls, url: str, *, create: bool = True) -> Store:
         """Open a store, or begin one. `url`: a path, or postgresql://user:password@host/database.
 
-        `begin=False` refuses a file that is not there: who only looks has mistyped its name.
-        An older schema is brought up to date. Raises StoreError saying what is wrong with the URL or the database.
+        With `create=False`, what is not there or is no store is refused and left as it is: whoever only looks has
+        mistyped its name. An older schema is brought up to date.
+
+        Raises StoreError saying what is wrong with the URL or the database.
         """
-        return cls(Database(url, begin=begin))
+        return cls(Database(url, create=create))
 
     def close(self) -> None:
         self.database.close()
@@ -72,7 +74,7 @@ class Store:
     def configure(self, settings: StoreSettings, *, by: str) -> None:
         """New settings from now on. Raises StoreError where copies would have no place to go."""
         if settings.pictures == "copy":
-            self._copies(settings)
+            self._copies.folder(settings)
         with self.database.writing() as connection:
             row = {"at": stamped_now(), "by": by, "body": settings.model_dump_json()}
             chain.append(connection, schema.settings, [row])
@@ -94,23 +96,11 @@ class Store:
 
     def picture(self, inspection: Inspection) -> Path | None:
         """Where an inspection's picture can be read now; None where none was kept, or it is gone."""
-        match inspection.kept, inspection.picture:
-            case "path", str(path):
-                file = Path(path)
-                # The path may show another picture by now, which would be answered in the first one's name.
-                return file if file.is_file() and file_digest(file) == inspection.sha256 else None
-            case "copy", str(name):
-                copy = copy_file(self._copies(self.settings), name)
-                return copy if copy is not None and copy.is_file() else None
-        return None
+        return self._copies.find(inspection, self.settings)
 
-    def kept_as(self, *, temporary: bool) -> Literal["path", "copy"] | None:
+    def kept_as(self, *, temporary: bool) -> Kept | None:
         """How a picture recorded now can be looked at later; None: not at all. `temporary`: its file will go."""
-        return self._kept_as(self.settings, temporary=temporary)
-
-    def audited(self, part: str) -> bool:
-        """Whether a part of this name belongs to the audit sample, by the settings as they stand."""
-        return self._audit.draws(part, self.settings.review.audit_rate)
+        return self._copies.kept_as(self.settings, temporary=temporary)
 
     def fair_coin(self, *words: str) -> float:
         """A number in [0, 1) that depends on the words and on this store's secret alone."""
@@ -129,7 +119,7 @@ class Store:
     def retain(self, *, by: str, now: datetime | None = None) -> tuple[int, int]:
         """Remove what the settings no longer want kept; how many rows and picture copies went."""
         settings = self.settings
-        copies = self._copies(settings) if self._has_folder(settings) else None
+        copies = self._copies.folder(settings) if self._copies.has_folder(settings) else None
         return retain(self.database, settings, copies, by=by, now=now or datetime.now(UTC))
 
     def _row(self, seen: Seen, settings: StoreSettings) -> dict[str, Any]:
@@ -141,7 +131,7 @@ class Store:
         part = seen.part or (f"picture {sha256[:16]}" if sha256 else seen.file)
         # What could not be read has no score, so that leaving it out keeps the draw independent of scores.
         audit = isinstance(item, Verdict) and self._audit.draws(part, settings.review.audit_rate)
-        kept, picture = self._keep(seen, sha256, settings)
+        kept, picture = self._copies.keep(seen, sha256, settings)
         row: dict[str, Any] = {
             "file": seen.file,
             "part": part,
@@ -171,43 +161,3 @@ class Store:
             "width_px": item.width_px,
             "milliseconds": item.milliseconds,
         }
-
-    def _keep(self, seen: Seen, sha256: str | None, settings: StoreSettings) -> tuple[str | None, str | None]:
-        """How the picture is kept, and its path or the name of its copy."""
-        kept = self._kept_as(settings, temporary=seen.temporary)
-        if kept is None or seen.picture is None or sha256 is None:
-            return None, None
-        if kept == "path":
-            return "path", str(seen.picture.absolute())
-        name = copy_name(sha256, seen.picture)
-        copy = self._copies(settings) / name
-        if not copy.is_file():
-            try:
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                partial = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}.partial")  # others may keep it, too
-                shutil.copyfile(seen.picture, partial)
-                partial.replace(copy)
-            except OSError as error:
-                raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); make room") from error
-        return "copy", name
-
-    def _kept_as(self, settings: StoreSettings, *, temporary: bool) -> Literal["path", "copy"] | None:
-        match settings.pictures:
-            case "copy":
-                return "copy"
-            case "path" if not temporary:
-                return "path"
-            case "path" if self._has_folder(settings):
-                return "copy"
-        return None  # `none`; or nobody has asked for copies, so a server without a folder for them is no mistake
-
-    def _has_folder(self, settings: StoreSettings) -> bool:
-        return settings.picture_folder is not None or self.database.file is not None
-
-    def _copies(self, settings: StoreSettings) -> Path:
-        if settings.picture_folder is not None:
-            return settings.picture_folder
-        file = self.database.file
-        if file is None:
-            raise StoreError(f"{self.database}: has no folder for pictures; set picture_folder")
-        return file.with_name(f"{file.name}.pictures")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -14,7 +16,7 @@ from sqlalchemy import Connection, Row, delete, insert, select
 from defectflow.errors import AccessError, StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Role, User, stamp, stamped_now
+from defectflow.store.records import stamp, stamped_now
 
 SHORTEST_PASSWORD = 10
 FAILURES = 5
@@ -22,12 +24,36 @@ FAILURES = 5
 WAIT = timedelta(minutes=15)
 LONGEST_NAME = 64
 MOST_COUNTED = 10_000
-"""Names whose wrong passwords are counted at a time; beyond them nobody's name is forgotten, but strangers' are."""
+"""Names that nobody has whose wrong passwords are counted at a time: beyond that, strangers tried longest ago are
+forgotten; users never."""
 STRANGER = "?"
 """Marks names that nobody has, among those whose attempts are counted."""
 
 _users, _failed = schema.users, schema.sign_ins
 _hasher = PasswordHasher()
+
+
+class Role(StrEnum):
+    """Who may do what; each may do what those before may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ENGINEER = "engineer"
+
+    def allows(self, needed: Role) -> bool:
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person who may sign in."""
+
+    name: str
+    role: Role
+    since: datetime
+    key: int
+    """Number of the row that set the password: another one after each change, so that sessions from before can end."""
 
 
 class Users:

@@ -3,22 +3,74 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from defectflow.errors import StoreError
 from defectflow.runtime.bundle import Bundle, open_bundle, save_bundle
-from defectflow.runtime.card import Card
+from defectflow.runtime.card import CalibrationCard, Card
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Activation, CalibrationVersion, read, stamped_now
+from defectflow.store.records import read, stamped_now
 
 CALIBRATION_FIELDS = ("calibration_parts", "calibration", "good_spread", "added_digests")
 """What of a card a calibration is: put back, they restore the very thresholds."""
 FOUND = "found"
 
 _versions, _active = schema.calibrations, schema.activations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationVersion:
+    """Thresholds, the parts that they come from, and why they were set. Never overwritten."""
+
+    id: int
+    at: datetime
+    by: str
+    name: str
+    reason: str
+    origin: str
+    """"found" (in the bundle, when it was first used), "rate", "threshold", "audit", ..."""
+    model: str
+    bundle_id: str
+    calibration_id: str
+    parent: str | None
+    """The calibration_id that it was made from."""
+    body: Mapping[str, Any]
+    """The card's calibration part, whole: see `Card.calibrated`."""
+
+    @property
+    def calibration(self) -> CalibrationCard:
+        """The thresholds, and what they promise."""
+        return CalibrationCard.model_validate(self.body["calibration"])
+
+    @property
+    def parts(self) -> int:
+        """How many good parts they rest on."""
+        return len(self.body["calibration_parts"])
+
+    def card(self, card: Card) -> Card:
+        """The card with this version's calibration instead of its own."""
+        fresh = Card.model_validate(card.model_dump(mode="json") | dict(self.body))
+        return card.model_copy(update={name: getattr(fresh, name) for name in self.body})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activation:
+    """A model and calibration put to work."""
+
+    id: int
+    at: datetime
+    by: str
+    reason: str
+    model: str
+    bundle_id: str
+    calibration_id: str
+    path: str
 
 
 class Versions:

@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 from support import digests, save, swatch, swatches
 
-from defectflow.errors import CalibrationError, DataError, ImageError
+from defectflow.errors import BundleError, CalibrationError, DataError, ImageError
 from defectflow.runtime import Decision, Inspector, Verdict
 from defectflow.runtime.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
@@ -174,6 +174,25 @@ def test_a_kill_between_model_and_card_is_completed(bundle_copy: Path) -> None:
     (bundle_copy / "card.json").write_bytes(old_card)
     assert open_bundle(bundle_copy).card.calibration is not None
     assert digests(bundle_copy) == after
+
+
+def test_who_may_not_complete_it_is_told_what_is_wrong(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who may only read the folder; or, on Windows, a file that somebody else has open."""
+    old_card, before = (bundle_copy / "card.json").read_bytes(), open_bundle(bundle_copy).card
+    model = (bundle_copy / "model.onnx").read_bytes()
+    recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4)
+    (bundle_copy / "card.json").rename(bundle_copy / "card.json.partial")
+    (bundle_copy / "card.json").write_bytes(old_card)
+
+    def denied(file: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "replace", denied)
+    with pytest.raises(BundleError, match=r"model\.onnx: is damaged or was altered"):
+        open_bundle(bundle_copy)
+    (bundle_copy / "model.onnx").rename(bundle_copy / "model.onnx.partial")
+    (bundle_copy / "model.onnx").write_bytes(model)
+    assert open_bundle(bundle_copy).card == before, "nothing was moved yet, so the old one is whole"
 
 
 def test_a_card_cut_short_by_a_kill_is_left_aside(bundle_copy: Path) -> None:

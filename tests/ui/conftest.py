@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from inspecting import activate, drop
-from running import CHROMIUM_FLAGS, Running, Watched, listening
+from running import CHROMIUM_FLAGS, PATIENCE_MS, Running, Watch, Watched, listening
 from support import marked, save
 
 from defectflow.runtime.image import read_image
@@ -44,7 +44,7 @@ def guarded(bundles: Callable[[], Path]) -> Iterator[Running]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser on a busy machine may be slower than a test's patience: it gets a second try, which is told."""
+    """A browser that starves on a busy machine gets a second try, which the report tells: look at the first."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=1))
@@ -57,7 +57,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium here: apt-get install chromium (make test does, where it may)")
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=list(CHROMIUM_FLAGS))
         yield opened
@@ -65,10 +65,22 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def watched(browser: Any, local: Running) -> Iterator[Watched]:
-    page = Watched(browser, local)
-    yield page
-    page.context.close()
+def watch(browser: Any) -> Iterator[Watch]:
+    """Opens pages of stations, and closes them however the test ends."""
+    opened = list[Watched]()
+
+    def open_page(running: Running, viewport: tuple[int, int] = (1280, 800)) -> Watched:
+        opened.append(Watched(browser, running, viewport))
+        return opened[-1]
+
+    yield open_page
+    for page in opened:
+        page.context.close()
+
+
+@pytest.fixture
+def watched(watch: Watch, local: Running) -> Watched:
+    return watch(local)
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +99,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> list[Pat
 def judged(watched: Watched, local: Running, pictures: list[Path]) -> Watched:
     """The page Inspect after a drop."""
     activate(local)
-    watched.page.goto("/")
+    watched.visit()
     drop(watched.page, pictures)
     return watched

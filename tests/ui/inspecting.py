@@ -19,7 +19,7 @@ def activate(running: Running) -> None:
 
 def drop(page: Any, files: list[Path], tiles: int | None = None) -> None:
     """Choose files on the page Inspect, and wait until all are judged."""
-    page.wait_for_selector(FILES, state="attached")
+    page.wait_for_selector("#drop-zone [data-ready] input[type=file]", state="attached")
     page.set_input_files(FILES, [str(file) for file in files])
     page.wait_for_function(
         "count => document.querySelectorAll('.tile').length == count && !document.querySelector('progress')",
@@ -43,7 +43,7 @@ def slide(page: Any, threshold: float) -> None:
     )
 
 
-def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, what

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ from defectflow_ui.station import Station
 from defectflow.store import Role
 
 PASSWORD = "correct horse"
+PATIENCE_MS = 60_000
+"""For whatever a page has to show; only a busy machine makes use of it."""
 CHROMIUM_FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -57,6 +59,7 @@ class Running:
 
 
 def free_port() -> int:
+    """For a process of its own, which has to be told one: somebody else may take it first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
@@ -67,7 +70,8 @@ def listening(
     bundles: Path, users: tuple[tuple[str, Role], ...] = (), limits: Limits | None = None, data: Path | None = None
 ) -> Iterator[Running]:
     """A station in a thread, on a free port."""
-    port = free_port()
+    bound = socket.create_server(("127.0.0.1", 0))
+    port = int(bound.getsockname()[1])
     station = open_station(Settings(bundles, port=port, limits=limits or Limits(), data=data))
     for name, role in users:
         if station.store.users.get(name) is None:
@@ -76,15 +80,17 @@ def listening(
         build(station), host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
     deadline = time.monotonic() + 60
     while not server.started:
         assert thread.is_alive() and time.monotonic() < deadline, "the station does not start"
         time.sleep(0.05)
-    yield Running(station, f"http://127.0.0.1:{port}")
-    server.should_exit = True
-    thread.join(timeout=20)
+    try:
+        yield Running(station, f"http://127.0.0.1:{port}")
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
 
 
 class Watched:
@@ -95,16 +101,28 @@ class Watched:
             viewport={"width": viewport[0], "height": viewport[1]}, base_url=running.url, permissions=["camera"]
         )
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.asked: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
+    def visit(self, tab: str = "Inspect") -> None:
+        """Open the station as a person does, who clicks on nothing before it is there."""
+        self.page.goto("/")
+        self.page.wait_for_selector("#station-header .station-bar")
+        self.page.wait_for_selector("#drop-zone [data-ready]", state="attached")
+        if tab != "Inspect":
+            self.page.get_by_role("tab", name=tab).click()
+
     def outside(self, running: Running) -> list[str]:
         """What it asked of anybody but the station."""
         return [url for url in self.asked if not url.startswith((running.url, "data:", "blob:"))]
+
+
+Watch = Callable[..., Watched]
+"""A station, and a viewport in px -> its page in a browser."""
 
 
 def call(client: httpx.Client, elem_id: str, event: str, data: list[Any], said: Any = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages.calibrate_view import slider_range
 from playwright.sync_api import expect
-from running import Running, Watched, listening
+from running import Running, Watch, listening
 
 from defectflow.dataset import find_pictures
 from defectflow.runtime import Inspector
@@ -22,12 +22,18 @@ from defectflow.store import Answer, Seen, Store
 
 
 @pytest.fixture(scope="module")
-def station(bundle_path: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A bundle of the ring, and its test parts inspected and answered."""
+def answered(bundle_path: Path, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle of the ring, and its test parts inspected and answered."""
     folder = tmp_path_factory.mktemp("models")
     shutil.copytree(bundle_path, folder / "ring")
-    with listening(folder) as running:
-        answer_all(running.station.store, folder / "ring", sample)
+    with Store.open(str(folder / "inspections.db")) as store:
+        answer_all(store, folder / "ring", sample)
+    return folder
+
+
+@pytest.fixture
+def station(answered: Path, tmp_path: Path) -> Iterator[Running]:
+    with listening(shutil.copytree(answered, tmp_path / "models")) as running:
         yield running
 
 
@@ -35,7 +41,8 @@ def answer_all(store: Store, bundle: Path, sample: Path) -> None:
     inspector = Inspector(bundle, threads=1)
     pictures = [picture for picture in find_pictures(sample) if picture.split == "test"]
     verdicts = inspector.inspect([picture.path for picture in pictures])
-    seen = [Seen(one.path.name, item, part=one.part) for one, item in zip(pictures, verdicts, strict=True)]
+    judged = zip(pictures, verdicts, strict=True)
+    seen = [Seen(one.path.name, item, part=one.part, picture=one.path) for one, item in judged]
     for picture, number in zip(pictures, store.record(inspector.card, seen, by="anna", source="test"), strict=True):
         said = Answer.GOOD if picture.label == "good" else Answer.DEFECTIVE
         store.reviews.answer(number, said, by="anna")
@@ -43,8 +50,8 @@ def answer_all(store: Store, bundle: Path, sample: Path) -> None:
 
 def test_what_counts_as_evidence(station: Running) -> None:
     """Every defective part; of the good ones those of the audit sample, and no calibration part twice."""
-    card = open_bundle(station.station.settings.bundles / "ring").card
-    evidence = Evidence.of(card, station.station.store)
+    bundle = open_bundle(station.station.settings.bundles / "ring")
+    card, evidence = bundle.card, Evidence.of(bundle, station.station.store)
     parts = station.station.store.reviews.parts(card.bundle_id)
     assert len(evidence.calibration) == len(card.calibration_parts) == 19
     assert len(evidence.defective) == sum(part.answer == Answer.DEFECTIVE for part in parts) == 18
@@ -53,13 +60,12 @@ def test_what_counts_as_evidence(station: Running) -> None:
     assert len(evidence.tradeoff.good) == 19 + len(evidence.audit_good)
 
 
-def test_a_rate_a_threshold_and_the_way_back(browser: Any, station: Running) -> None:
+def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> None:
     folder = station.station.settings.bundles / "ring"
     before = open_bundle(folder).card
-    watched = Watched(browser, station)
+    watched = watch(station)
     page = watched.page
-    page.goto("/")
-    page.get_by_role("tab", name="Calibrate").click()
+    watched.visit("Calibrate")
     promise, table = page.locator("#calibrate-promise"), page.locator("#calibrate-table")
     expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
     expect(page.locator("#calibrate-histogram rect.defective").first).to_be_visible()
@@ -88,8 +94,7 @@ def test_a_rate_a_threshold_and_the_way_back(browser: Any, station: Running) -> 
     assert chosen < exact.calibration.threshold.value
     row = table.locator("tr[data-row='being chosen']")
     expect(row).to_contain_text(f"{chosen:.3f}")
-    card = open_bundle(folder).card
-    tradeoff = Evidence.of(card, station.station.store).tradeoff
+    tradeoff = Evidence.of(open_bundle(folder), station.station.store).tradeoff
     rejected = int((tradeoff.good > chosen).sum())
     expect(row).to_contain_text(f"{rejected} of {len(tradeoff.good)}")
     save(page, "by hand", "to see")
@@ -106,17 +111,15 @@ def test_a_rate_a_threshold_and_the_way_back(browser: Any, station: Running) -> 
     assert names[:2] == ["by hand", "ten"]
     assert len(names) == 3
     assert not watched.complaints
-    watched.context.close()
 
 
-def test_an_uncalibrated_model_is_finished_here(browser: Any, uncalibrated_path: Path, tmp_path: Path) -> None:
+def test_an_uncalibrated_model_is_finished_here(watch: Watch, uncalibrated_path: Path, tmp_path: Path) -> None:
     """Its 8 parts support 20%, which the page says and keeps; then it is the active one."""
     shutil.copytree(uncalibrated_path, tmp_path / "swatch")
     with listening(tmp_path) as running:
-        watched = Watched(browser, running)
+        watched = watch(running)
         page = watched.page
-        page.goto("/")
-        page.get_by_role("tab", name="Calibrate").click()
+        watched.visit("Calibrate")
         expect(page.locator("#calibrate-promise")).to_contain_text("This model is uncalibrated")
         rate = page.locator("#calibrate-rate input")
         rate.fill("20")
@@ -128,14 +131,13 @@ def test_an_uncalibrated_model_is_finished_here(browser: Any, uncalibrated_path:
         watched.context.close()
 
 
-def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
-    card = open_bundle(station.station.settings.bundles / "ring").card
-    evidence = Evidence.of(card, station.station.store)
+def test_the_cheapest_threshold(watch: Watch, station: Running) -> None:
+    bundle = open_bundle(station.station.settings.bundles / "ring")
+    card, evidence = bundle.card, Evidence.of(bundle, station.station.store)
     best = Tradeoff([*evidence.calibration, *evidence.audit_good], evidence.defective).cheapest(Costs(1, 200, 0.05))
-    watched = Watched(browser, station)
+    watched = watch(station)
     page = watched.page
-    page.goto("/")
-    page.get_by_role("tab", name="Calibrate").click()
+    watched.visit("Calibrate")
     expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
     page.get_by_text("What mistakes cost").click()
     page.locator("#cost-escape input").fill("200")
@@ -150,14 +152,12 @@ def test_the_cheapest_threshold(browser: Any, station: Running) -> None:
     expect(page.locator("#calibrate-cost")).to_contain_text(told)
     page.locator("#calibrate-save").click()  # without a name: refused, and nothing is saved
     expect(page.get_by_text("needs a name and a reason")).to_be_visible()
-    watched.context.close()
 
 
-def test_keys_of_calibrate_and_models(browser: Any, station: Running) -> None:
-    watched = Watched(browser, station)
+def test_keys_of_calibrate_and_models(watch: Watch, station: Running) -> None:
+    watched = watch(station)
     page = watched.page
-    page.goto("/")
-    page.get_by_role("tab", name="Calibrate").click()
+    watched.visit("Calibrate")
     expect(page.locator("#calibrate-histogram rect.good").first).to_be_visible()
     focused = "document.activeElement.closest('[id]:is([id^=calibrate], #activate)')?.id"
     for key, place in (("r", "calibrate-rate"), ("t", "calibrate-threshold"), ("g", "calibrate-review")):
@@ -185,7 +185,6 @@ def test_keys_of_calibrate_and_models(browser: Any, station: Running) -> None:
     assert len(station.station.store.versions.activations()) == activations, "one key alone puts nothing to work"
     page.keyboard.press("Enter")
     expect(page.locator("#models-said")).to_contain_text("is active")
-    watched.context.close()
 
 
 def test_a_drag_builds_nothing_that_it_does_not_change(station: Running) -> None:
@@ -203,11 +202,11 @@ def test_a_drag_builds_nothing_that_it_does_not_change(station: Running) -> None
 
 def test_the_slider_reaches_the_highest_score_seen(station: Running) -> None:
     """Also where nobody has answered for that part."""
-    card = open_bundle(station.station.settings.bundles / "ring").card
-    parts = station.station.store.reviews.parts(card.bundle_id)
+    bundle = open_bundle(station.station.settings.bundles / "ring")
+    card, parts = bundle.card, station.station.store.reviews.parts(bundle.card.bundle_id)
     known = [part.score for part in parts if part.score is not None and math.isfinite(part.score)]
     known += [part.calibrated_score for part in card.calibration_parts if math.isfinite(part.calibrated_score)]
-    evidence = Evidence.of(card, station.station.store)
+    evidence = Evidence.of(bundle, station.station.store)
     assert evidence.highest_seen == max(known)
     low, high, step = slider_range([0.1, 2.9], 17.25)
     assert low <= 0.1

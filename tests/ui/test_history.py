@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from defectflow_ui.drifting import EVERY_S, DriftWatch
 from defectflow_ui.pages import history_chart, history_view
 from defectflow_ui.words import history as words
 from playwright.sync_api import expect
-from running import Running, Watched, call, listening
+from running import PATIENCE_MS, Running, Watch, call, listening
 from store_support import card_of, record_parts
 
 from defectflow.runtime.bundle import open_bundle
@@ -59,9 +60,9 @@ def logged(bundles: Callable[[], Path]) -> Iterator[Running]:
 @pytest.fixture
 def page(browser: Any, logged: Running) -> Iterator[Any]:
     """In New York: what is shown is not UTC."""
-    context = browser.new_context(base_url=logged.url, timezone_id="America/New_York", viewport=SIZE)
+    context = browser.new_context(base_url=logged.url, timezone_id=NEW_YORK.key, viewport=SIZE)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto("/")
     page.get_by_role("tab", name="History").click()
     page.wait_for_selector("#history-list tr[data-inspection]")
@@ -70,6 +71,7 @@ def page(browser: Any, logged: Running) -> Iterator[Any]:
 
 
 SIZE = {"width": 1280, "height": 800}
+NEW_YORK = ZoneInfo("America/New_York")
 OK, DEFECT = DAYS // 2 * 4 // 5, DAYS // 2 // 5
 
 
@@ -113,9 +115,8 @@ def test_a_search_between_two_dates(page: Any) -> None:
     page.locator("[data-date=until]").focus()
     page.keyboard.type(f"{last:%m%d%Y}")
     page.keyboard.press("Enter")
-    zone = page.evaluate("at => new Date(at).getTimezoneOffset()", f"{first:%Y-%m-%d}T12:00")
-    begins = first.replace(hour=0, minute=0, second=0) + timedelta(minutes=zone)
-    ends = last.replace(hour=0, minute=0, second=0) + timedelta(days=1, minutes=zone)
+    begins = datetime(first.year, first.month, first.day, tzinfo=NEW_YORK)
+    ends = datetime(last.year, last.month, last.day, tzinfo=NEW_YORK) + timedelta(days=1)
     moments = [NOW - timedelta(days=DAYS - 2 * n) + timedelta(minutes=m) for n in range(DAYS // 2) for m in (0, 1)]
     inside = sum(begins <= moment < ends for moment in moments)
     assert inside >= 10
@@ -142,7 +143,7 @@ def test_the_story_is_one_products_and_leads_to_its_thresholds(page: Any, logged
     expect(story).to_contain_text("other")
     assert story.locator("figure").count() == 1, "part 74 of the ring is another part"
     story.locator("button[data-thresholds]").click()
-    expect(page.locator("#history-list")).to_contain_text("1 to 1 of 1 inspections")
+    expect(page.locator("#history-list")).to_contain_text("1 to 1 of 1 inspection")
     assert "other" in page.locator("#history-model input").input_value()
 
 
@@ -176,7 +177,7 @@ def test_stretches_without_parts_are_shown_as_such() -> None:
     drawn = history_chart.counts_over_time(counts, "day", passed=True)
     assert "2026-01-02" in drawn
     assert "2026-01-01: 3 OK, 1 Unreadable; 100.0% passed" in drawn
-    assert history_view.tally(counts, "error").count("1 parts whose worst picture is: Unreadable") == 1
+    assert history_view.tally(counts, "error").count("1 part whose worst picture is: Unreadable") == 1
 
 
 @pytest.fixture
@@ -191,11 +192,11 @@ def moved(bundles: Callable[[], Path]) -> Iterator[Running]:
         yield running
 
 
-def test_an_alarm_is_heard_on_every_page(browser: Any, moved: Running) -> None:
-    watched = Watched(browser, moved)
+def test_an_alarm_is_heard_on_every_page(watch: Watch, moved: Running) -> None:
+    watched = watch(moved)
     page = watched.page
-    page.goto("/")
-    page.wait_for_selector(".alarm-bar", timeout=30_000)  # by itself: nobody has pressed anything
+    watched.visit()
+    page.wait_for_selector(".alarm-bar")  # by itself: nobody has pressed anything
     page.get_by_role("tab", name="Models").click()
     expect(page.locator(".alarm-bar")).to_be_visible()
     page.locator(".alarm-bar [data-do=page]").click()
@@ -206,7 +207,6 @@ def test_an_alarm_is_heard_on_every_page(browser: Any, moved: Running) -> None:
     page.wait_for_selector("#station-header .station-bar")
     expect(page.locator(".alarm-bar")).to_have_count(0)
     assert watched.complaints == []
-    watched.context.close()
 
 
 def test_the_log_is_read_seldom(moved: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import time
+import threading
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from defectflow_ui import exports
 from inspecting import FILES, activate, decisions, drop, slide, wait_for
-from running import Running, Watched, listening
+from running import Running, Watch, Watched, listening
 
 from defectflow.errors import StoreError
 from defectflow.runtime.overlay import overlay
@@ -57,7 +57,7 @@ def test_ten_drops_are_ten_pictures_in_the_zip(watched: Watched, local: Running,
     """One after the other, without waiting, as the camera takes them."""
     activate(local)
     page = watched.page
-    page.goto("/")
+    watched.visit()
     page.wait_for_selector(FILES, state="attached")
     for path in pictures[:10]:
         page.set_input_files(FILES, [str(path)])
@@ -128,7 +128,7 @@ def test_more_tiles_come_by_key(watched: Watched, local: Running, pictures: list
     monkeypatch.setattr("defectflow_ui.inspection.TILES", 4)
     activate(local)
     page = watched.page
-    page.goto("/")
+    watched.visit()
     drop(page, pictures[:7], tiles=4)
     assert "(4 of 7)" in page.locator("[data-more]").inner_text()
     page.locator("body").press("m")
@@ -149,7 +149,7 @@ def test_an_upload_that_breaks_is_sent_again_or_told(watched: Watched, local: Ru
         route.abort()
 
     page.route(lambda url: "/drop/" in url and url.endswith(("name=pen0.png", "name=pen1.png")), break_off)
-    page.goto("/")
+    watched.visit()
     drop(page, [*pictures[:2], *pictures[14:16]])
     seen = decisions(page)
     assert sorted(broken) == ["pen0.png", "pen0.png", "pen1.png"]
@@ -188,7 +188,7 @@ def test_a_camera_needs_encryption_and_the_page_says_so(watched: Watched, local:
         "Object.defineProperty(window, 'isSecureContext', {value: false});"
         "Object.defineProperty(navigator, 'mediaDevices', {value: undefined});"
     )
-    page.goto("/")
+    watched.visit()
     page.locator("[data-camera]").click()
     page.wait_for_function("document.querySelector('#drop-zone .problem').textContent.includes('https://')")
     assert "TypeError" not in page.locator("#drop-zone").inner_text()
@@ -206,7 +206,7 @@ def test_a_folder_is_dropped_with_what_lies_in_it(
     shutil.copy(pictures[1], folder / "late" / "._b.png")
     (folder / "Thumbs.db").write_bytes(b"no picture")
     page = watched.page
-    page.goto("/")
+    watched.visit()
     page.wait_for_selector(FILES, state="attached")
     drag_in(page, [folder])
     wait_for(lambda: set(decisions(page)) == {"shift/a.png", "shift/late/b.png"}, "the folder's pictures")
@@ -223,7 +223,7 @@ def test_files_that_are_dropped_elsewhere_do_not_leave_the_station(
 ) -> None:
     activate(local)
     page = watched.page
-    page.goto("/")
+    watched.visit()
     page.wait_for_selector(FILES, state="attached")
     page.get_by_role("tab", name="Models").click()
     page.wait_for_selector("[data-bundle=ring]")
@@ -267,7 +267,7 @@ def test_what_cannot_be_recorded_leaves_a_finished_page(
         raise StoreError("inspections.db: the disk is full; make room")
 
     monkeypatch.setattr(local.station.store, "record", once)
-    page.goto("/")
+    watched.visit()
     drop(page, pictures, tiles=1)
     said = page.locator("#inspect-status").inner_text()
     assert "1 picture judged" in said
@@ -280,26 +280,32 @@ def test_what_cannot_be_recorded_leaves_a_finished_page(
 def test_an_export_can_be_stopped(
     judged: Watched, local: Running, monkeypatch: pytest.MonkeyPatch, pictures: list[Path]
 ) -> None:
-    def slowly(*of: Any) -> Any:
-        time.sleep(0.2)
+    begun, stopped = threading.Event(), threading.Event()
+
+    def held(*of: Any) -> Any:
+        """All but the first picture wait for the click: the page shows a way to stop once one is done."""
+        if begun.is_set():
+            stopped.wait(60)
+        begun.set()
         return overlay(*of)
 
     page = judged.page
-    monkeypatch.setattr(exports, "overlay", slowly)
+    monkeypatch.setattr(exports, "overlay", held)
     page.locator("#export-zip").click()
     page.locator("#inspect-download [data-stop]").click()
+    stopped.set()
     page.wait_for_function("document.querySelector('#inspect-download').textContent.includes('no ZIP was made')")
     monkeypatch.undo()
     with zip_of(page) as archive:
         assert len(archive.namelist()) == len(pictures), "the table, and a picture of all but the damaged one"
 
 
-def test_without_a_model_the_page_says_what_to_do(browser: Any, bundles: Callable[[], Path]) -> None:
+def test_without_a_model_the_page_says_what_to_do(watch: Watch, bundles: Callable[[], Path]) -> None:
     folder = bundles()
     shutil.rmtree(folder / "ring")
     with listening(folder) as running:
-        watched = Watched(browser, running)
-        watched.page.goto("/")
+        watched = watch(running)
+        watched.visit()
         watched.page.wait_for_selector("#drop-zone .empty")
         said = watched.page.locator("#page-inspect").inner_text()
         assert "Nothing to inspect with yet" in said
@@ -310,12 +316,12 @@ def test_without_a_model_the_page_says_what_to_do(browser: Any, bundles: Callabl
 
 @pytest.mark.parametrize("size", [(1280, 800), (820, 1180)])
 def test_a_judged_page_fits_a_screen_and_a_tablet(
-    browser: Any, local: Running, pictures: list[Path], size: tuple[int, int]
+    watch: Watch, local: Running, pictures: list[Path], size: tuple[int, int]
 ) -> None:
     activate(local)
-    watched = Watched(browser, local, size)
+    watched = watch(local, size)
     page = watched.page
-    page.goto("/")
+    watched.visit()
     drop(page, pictures)
     choose(page, "pen0.png")
     page.wait_for_function("[...document.querySelectorAll('#part .viewer img')].every(one => one.naturalWidth > 0)")
@@ -325,4 +331,3 @@ def test_a_judged_page_fits_a_screen_and_a_tablet(
         box = page.locator(selector).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= size[0], selector
         assert box["y"] + min(box["height"], 200) <= size[1], f"{selector} is in sight without scrolling"
-    watched.context.close()

@@ -181,7 +181,7 @@ def test_a_browser_that_never_ends_a_drop_keeps_nobody_waiting(inspector: Inspec
     for _ in inspection.run(drop, 5):
         pass
     assert not inspection.running
-    assert "5 files were announced, 1 pictures arrived" in view.status(inspection)
+    assert "of 5 files that it announced, 1 picture arrived" in view.status(inspection)
     assert "<progress" not in view.status(inspection)
     inspection.close()
 

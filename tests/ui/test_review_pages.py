@@ -10,11 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from defectflow_ui.evidence import Evidence
-from running import Running, Watched, call, listening
-from store_support import card_of, record_parts
+from running import Running, Watch, Watched, call, listening
 from support import swatches
 
 from defectflow.runtime import Inspector
@@ -42,10 +39,10 @@ def inspected(tmp_path: Path, uncalibrated_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(browser: Any, inspected: Path) -> Iterator[tuple[Watched, Running]]:
+def page(watch: Watch, inspected: Path) -> Iterator[tuple[Watched, Running]]:
     with listening(inspected) as running:
-        watched = Watched(browser, running)
-        watched.page.goto("/")
+        watched = watch(running)
+        watched.visit()
         yield watched, running
         assert watched.outside(running) == []
         assert watched.complaints == []
@@ -266,23 +263,6 @@ def test_an_answer_looks_at_few_pictures(inspected: Path) -> None:
             looked.clear()
             assert call(client, "review-answers", "answer", [False], {"answer": f"{part.worst.id} 0 good"})["success"]
             assert 0 < len(looked) <= most
-
-
-def test_audit_answers_weigh_thresholds_only_once_they_are_a_fair_sample(tmp_path: Path) -> None:
-    """Those answered first may be the false alarms that somebody saw."""
-    card = card_of(np.linspace(0, 1, 39))
-    with Store.open(str(tmp_path / "s.db")) as store:
-        store.configure(StoreSettings(review=ReviewSettings(audit_rate=1.0)), by="t")
-        numbers = record_parts(store, card, {"alarm": 9.0, "1": 0.1, "2": 0.2})
-        store.reviews.answer(numbers["alarm"], "good", by="t")
-        early = Evidence.of(card, store)
-        assert (early.audit_good, early.other_good) == ((), (9.0,))
-        store.reviews.answer(numbers["1"], "good", by="t")
-        store.reviews.answer(numbers["2"], "skip", by="t")
-        assert Evidence.of(card, store).audit_good == (), "skipped is not answered"
-        store.reviews.answer(numbers["2"], "defective", by="t")
-        fair = Evidence.of(card, store)
-        assert (fair.audit_good, fair.other_good, fair.defective) == ((9.0, 0.1), (), (0.2,))
 
 
 def test_a_viewer_answers_and_recalibrates_nothing(inspected: Path) -> None:

@@ -7,6 +7,7 @@ visitors.py    sessions, roles, and what a browser tab remembers
 gate.py        what every request passes: host, origin, session, allowed routes, size
 signin.py      the sign-in page, with limited attempts
 uploads.py     pictures and ZIPs from the browser, by token and never by path
+disk.py        what is written where there may be no room
 shelf.py       what the server shows a browser, by token and never by path
 jobs.py        long work in the background, with progress and cancel
 inspection.py  the judged pictures of one tab, without any Gradio

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectflow.runtime.card import Card
+from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.tradeoff import Tradeoff
 from defectflow.store import Answer, Store
+from defectflow.store.recalibration import tally_audit
 
 BINS = 40
 
@@ -20,7 +21,8 @@ class Evidence:
 
     calibration: tuple[float, ...]
     audit_good: tuple[float, ...]
-    """Answered good, of the audit sample: as good a witness as a calibration part."""
+    """Answered good, of the audit sample, and new to the model: those that recalibration would count, each as good a
+    witness as a calibration part."""
     other_good: tuple[float, ...]
     """Answered good, but chosen for their score: shown, never counted. Audit parts, too, while more of them lack an
     answer than recalibration allows: until then, those answered first may be the false alarms that somebody saw."""
@@ -30,21 +32,21 @@ class Evidence:
     """The largest finite score of any part, answered or not; 0 where there is none."""
 
     @classmethod
-    def of(cls, card: Card, store: Store) -> Evidence:
+    def of(cls, bundle: Bundle, store: Store) -> Evidence:
+        card = bundle.card
         counted = {part.part for part in card.calibration_parts}
         calibration = tuple(part.calibrated_score for part in card.calibration_parts)
         parts = store.reviews.parts(card.bundle_id)
         known = [*calibration, *(part.score for part in parts if part.score is not None)]
         audit, other, defective = list[float](), list[float](), list[float]()
-        drawn = [part.answer for part in parts if part.audit]
-        missing = sum(answer in (None, Answer.SKIP) for answer in drawn)
-        fair = missing <= store.settings.review.unanswered * len(drawn)
+        tally, added = tally_audit([part for part in parts if part.audit], bundle)
+        witnesses = set() if tally.wanting(store.settings.review.unanswered) else {part.part for part in added}
         for part in parts:
             if part.score is None or part.part in counted:
                 continue
             match part.answer:
                 case Answer.GOOD:
-                    (audit if part.audit and fair and not part.unread else other).append(part.score)
+                    (audit if part.part in witnesses else other).append(part.score)
                 case Answer.DEFECTIVE:
                     defective.append(part.score)
         highest = max((score for score in known if math.isfinite(score)), default=0.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from defectflow.errors import DefectFlowError
+from defectflow.errors import AccessError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.pages import PAGES
@@ -58,13 +58,15 @@ def build_frame(station: Station) -> gr.Blocks:
         @station.handler(Role.OPERATOR)
         def stop_job(visitor: Visitor) -> str:
             job = station.jobs.find(str(visitor.event.get("stop", "")))
-            if job is not None and (job.who == visitor.user or visitor.may(Role.ENGINEER)):
+            if job is not None:
+                if job.who != visitor.user and not visitor.may(Role.ENGINEER):
+                    raise AccessError(words.not_your_job(job.who))
                 job.cancel()
             return jobs_html(station)
 
         @station.handler(Role.VIEWER)
         def leave(visitor: Visitor) -> None:
-            visitor.tab.close()
+            visitor.session.close_tab(visitor.tab_name)
 
         blocks.load(show, outputs=[header, jobs, timer], **QUIET)
         timer.tick(show, outputs=[header, jobs, timer], **QUIET)

@@ -17,6 +17,7 @@ from defectflow.dataset import part_of
 from defectflow.errors import DefectFlowError, ImageError
 from defectflow.runtime import Inspector, Verdict
 from defectflow.store import Seen
+from defectflow_ui.disk import writing
 from defectflow_ui.exports import Drawn, as_table, draw_zip
 from defectflow_ui.looks import Look, Looks
 from defectflow_ui.scratch import prefix
@@ -93,6 +94,8 @@ class Inspection:
         self.tiles = TILES
         """How many pictures of the gallery are shown."""
         self.chosen: int | None = None
+        self.picked = False
+        """Whether somebody has chosen it, since its drop began."""
         self.expected = 0
         """Files that browsers have announced; a ZIP counts as one until it is opened."""
         self.stopped = False
@@ -147,7 +150,7 @@ class Inspection:
                         return
                     self._keep(fresh)
                     if fresh and not one.found:
-                        self.chosen = fresh[0].number
+                        self.chosen, self.picked = fresh[0].number, False
                     one.found += fresh
                     yield fresh
         except BaseException as error:  # the browser's page may be gone as well
@@ -167,7 +170,7 @@ class Inspection:
     def _finish(self, one: _Judging) -> None:
         if one.drop.abandoned:
             self.problem = words.abandoned(len(one.found), one.expected)
-        if len(one.found) > 1 and self.chosen == one.found[0].number:
+        if len(one.found) > 1 and self.chosen == one.found[0].number and not self.picked:
             self.chosen = max(one.found, key=lambda row: (row.verdict is not None, row.rank)).number
         with self._lock:
             self._judging = [other for other in self._judging if other is not one]
@@ -235,6 +238,10 @@ class Inspection:
     def find(self, number: int | None) -> Judged | None:
         return self.rows[number] if number is not None and 0 <= number < len(self.rows) else None
 
+    def choose(self, number: int | None) -> None:
+        """Somebody wants to see this picture."""
+        self.chosen, self.picked = number, True
+
     def step(self, by: int) -> None:
         """Choose the next or the previous picture of the gallery, which grows where that one is not shown yet."""
         numbers = [row.number for row in self.shown()]
@@ -242,7 +249,7 @@ class Inspection:
             return
         place = numbers.index(self.chosen) + by if self.chosen in numbers else 0
         place = min(max(place, 0), len(numbers) - 1)
-        self.chosen = numbers[place]
+        self.choose(numbers[place])
         if place >= self.tiles:
             self.tiles += TILES
 
@@ -260,15 +267,18 @@ class Inspection:
     def export_zip(self) -> Iterator[Drawn]:
         """Draw every picture into a ZIP with the table; yields how far it is, and at the end its address.
 
-        Ends without an address once `exporting` is false.
+        Ends without an address once `exporting` is false. Raises DataError where there is no room for it.
         """
         self.exporting = True
         file, drawn = Path(self._exports.name) / "results.zip", Drawn(0, 0)
-        for drawn in draw_zip(file, list(self.rows), self.inspector.card, lambda: self.exporting):
-            yield drawn
-        if self.exporting:
-            yield replace(drawn, address=self._shelf.put(lambda: file, "application/zip", filename="results.zip"))
-        self.exporting = False
+        try:
+            with writing(words.export_zip):
+                for drawn in draw_zip(file, list(self.rows), self.inspector.card, lambda: self.exporting):
+                    yield drawn
+            if self.exporting:
+                yield replace(drawn, address=self._shelf.put(lambda: file, "application/zip", filename="results.zip"))
+        finally:
+            self.exporting = False
 
     def close(self) -> None:
         """Remove the pictures and the exports."""

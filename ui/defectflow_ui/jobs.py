@@ -1,4 +1,4 @@
-"""Long work in the background, with progress, a log and cancel. The page can be left and come back to."""
+"""Long work in the background, with progress and cancel. The page can be left and come back to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from defectflow.errors import DefectFlowError
 from defectflow.runtime.progress import Progress
 
 State = Literal["running", "done", "failed", "cancelled"]
-LOG_LINES = 2000
 KEPT = 50
 
 
@@ -28,15 +27,12 @@ class Job:
 
     title: str
     who: str
-    kind: str
-    """Which page it belongs to, for `Jobs.latest`."""
     outlives: bool = False
     """Its work goes on in another process when the station stops."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     token: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: State = "running"
     progress: Progress | None = None
-    log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     result: Any = None
     """What `work` returned."""
     error: str | None = None
@@ -63,9 +59,6 @@ class Job:
         if self.stopping:
             raise Cancelled
 
-    def say(self, line: str) -> None:
-        self.log.append(line)
-
 
 class Jobs:
     """All background jobs of the station, newest first. Thread-safe."""
@@ -74,9 +67,9 @@ class Jobs:
         self._jobs: deque[Job] = deque(maxlen=KEPT)
         self._lock = Lock()
 
-    def start(self, title: str, work: Callable[[Job], Any], *, who: str, kind: str, outlives: bool = False) -> Job:
+    def start(self, title: str, work: Callable[[Job], Any], *, who: str, outlives: bool = False) -> Job:
         """Run `work(job)` in a thread of its own. A DefectFlowError becomes the job's error, in words."""
-        job = Job(title, who, kind, outlives)
+        job = Job(title, who, outlives)
         with self._lock:
             self._jobs.appendleft(job)
         Thread(target=_run, args=(job, work), name=f"job {title}", daemon=True).start()
@@ -85,10 +78,6 @@ class Jobs:
     def running(self) -> list[Job]:
         with self._lock:
             return [job for job in self._jobs if job.state == "running"]
-
-    def latest(self, kind: str) -> Job | None:
-        with self._lock:
-            return next((job for job in self._jobs if job.kind == kind), None)
 
     def find(self, token: str) -> Job | None:
         with self._lock:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from defectflow.runtime.image import brightest, full_scale_for, read_raw, to_uint8
 
 Pixels = NDArray[np.uint8]
 THUMBNAIL_PX = 220
@@ -28,6 +32,17 @@ def shrink(pixels: Pixels, side_px: int) -> Pixels:
 
 def thumbnail(pixels: Pixels) -> Pixels:
     return shrink(pixels, THUMBNAIL_PX)
+
+
+def file_thumbnail(file: Path) -> bytes:
+    """A picture file as a small JPEG. Of 16 bits, whatever the model: its brightest value says how many are in use.
+
+    Raises ImageError.
+    """
+    raw = read_raw(file)
+    peak = brightest(raw)
+    full_scale = None if peak is None else full_scale_for([peak])
+    return jpeg(thumbnail(to_uint8(raw, full_scale=full_scale, name=file.name)))
 
 
 def large(pixels: Pixels) -> Pixels:

@@ -116,7 +116,10 @@ class _OwnRoutes:
         return _nothing() if file is None else FileResponse(file, headers={"Cache-Control": "no-cache"})
 
     async def shelf(self, request: Request) -> Response:
-        item = self._session(request).shelf.take(request.path_params["token"])
+        session = self._session(request)
+        if session is None:
+            return _over()
+        item = session.shelf.take(request.path_params["token"])
         if item is None:
             return _nothing()
         try:
@@ -134,6 +137,8 @@ class _OwnRoutes:
 
     async def open_drop(self, request: Request) -> Response:
         session = self._session(request)
+        if session is None:
+            return _over()
         role = self._station.role_of(session)
         if role is None or not role.allows(Role.OPERATOR):
             return PlainTextResponse(words.not_allowed(role or "none", Role.OPERATOR), 403)
@@ -168,14 +173,16 @@ class _OwnRoutes:
         drop.end()
         return JSONResponse({"ended": True})
 
-    def _session(self, request: Request) -> Session:
-        session = self._station.sessions.find(request.cookies)
-        assert session is not None  # the gate lets nobody else through
-        return session
+    def _session(self, request: Request) -> Session | None:
+        """Whose request it is. None where it was, but has ended since the gate let it through."""
+        return self._station.sessions.find(request.cookies)
 
     def _drop(self, request: Request) -> Drop | Response:
         """The drop that is being sent, or why there is none."""
-        drop = self._session(request).drops.get(request.path_params["token"])
+        session = self._session(request)
+        if session is None:
+            return _over()
+        drop = session.drops.get(request.path_params["token"])
         if drop is None:
             return _nothing()
         return PlainTextResponse(upload_words.ended, 410) if drop.ended else drop
@@ -185,6 +192,10 @@ def _number(request: Request) -> int | None:
     """The browser's own number of a file."""
     said = request.query_params.get("number", "")
     return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else None
+
+
+def _over() -> Response:
+    return PlainTextResponse(words.sign_in_again, 401)
 
 
 def _nothing() -> Response:

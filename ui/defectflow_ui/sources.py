@@ -11,6 +11,7 @@ import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from defectflow.dataset import find_pictures, stem_of
@@ -23,11 +24,13 @@ from defectflow.runtime.bundle import CARD, Bundle, fitted_digests, fitted_parts
 from defectflow.runtime.image import SUFFIXES, pixel_digest, read_raw
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
+from defectflow_ui.disk import writing
 from defectflow_ui.uploads import Arrived
 from defectflow_ui.words import train as words
 
 MANIFEST = "manifest.csv"
-UPLOADED, AGAIN = "uploaded:", "again:"
+UPLOADED, FOLDER, AGAIN = "uploaded:", "folder:", "again:"
+"""What a source's value begins with: an upload, a folder or manifest of the data folder, a model's own pictures."""
 DEEPEST = 3
 """Levels of folders that are offered."""
 MOST_FOLDERS = 500
@@ -52,9 +55,9 @@ class Sources:
         uploads = sorted(self._uploads.glob(f"*/{MANIFEST}"), key=lambda file: -file.stat().st_mtime)
         found = [(words.uploaded(len(manifest_rows(file))), f"{UPLOADED}{file.parent.name}") for file in uploads]
         if self._data is not None:
-            for path in list(_data_sources(self._data, DEEPEST))[:MOST_FOLDERS]:
+            for path in islice(_data_sources(self._data, DEEPEST), MOST_FOLDERS):
                 name = path.relative_to(self._data).as_posix()
-                found.append((words.whole_folder if name == "." else name, name))
+                found.append((words.folder(name), f"{FOLDER}{name}"))
         models = [one.name for one in self._bundles.all() if one.bundle is not None]
         return [*found, *((words.again(name), f"{AGAIN}{name}") for name in models)]
 
@@ -76,10 +79,9 @@ class Sources:
         return plan_refit(self._bundles.find(value.removeprefix(AGAIN)), originals, self._store)
 
     def _place(self, value: str) -> Path:
-        if value.startswith(UPLOADED):
-            return self._uploads / value.removeprefix(UPLOADED) / MANIFEST
-        assert self._data is not None  # or no folder would have been offered
-        return self._data / value
+        if value.startswith(FOLDER) and self._data is not None:
+            return self._data / value.removeprefix(FOLDER)
+        return self._uploads / value.removeprefix(UPLOADED) / MANIFEST
 
     def _originals(self, name: str) -> Path:
         """The source that a model was fitted on: the one that has most of its parts. Raises DataError."""
@@ -91,21 +93,21 @@ class Sources:
         return path
 
     def take_upload(self, arrived: list[Arrived], keep: Collection[Path]) -> str:
-        """Pictures of a drop -> a source of their own. Older ones go, unless `keep` names their manifest."""
-        pictures = [one for one in arrived if one.file is not None]
+        """Pictures of a drop -> a source of their own. Older ones go, unless `keep` names their manifest.
+
+        Raises DataError where there is no picture among them, or no room for them; then nothing of them is kept.
+        """
+        pictures = [(one.name.strip(), one.file) for one in arrived if one.file is not None]
         if not pictures:
             raise DataError(words.nothing_uploaded)
         folder = self._uploads / secrets.token_hex(8)
-        folder.mkdir(parents=True)
-        rows = [("path", "name")]
-        for number, (one, name) in enumerate(
-            zip(pictures, _told_apart([one.name.strip() for one in pictures]), strict=True)
-        ):
-            suffix = PurePosixPath(name).suffix.lower()
-            rows.append((f"{number:06}{suffix if suffix in SUFFIXES else '.png'}", name))
-            shutil.copyfile(str(one.file), folder / rows[-1][0])
-        with (folder / MANIFEST).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
+        try:
+            with writing(words.this_upload):
+                folder.mkdir(parents=True)
+                _copy(pictures, folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         for old in sorted(self._uploads.iterdir(), key=lambda path: -path.stat().st_mtime)[KEPT_UPLOADS:]:
             if old / MANIFEST not in keep:
                 shutil.rmtree(old, ignore_errors=True)
@@ -116,6 +118,18 @@ class Sources:
         with suppress(DefectFlowError):
             return {str(picture.path): picture.name for picture in find_pictures(source)}
         return {}
+
+
+def _copy(pictures: list[tuple[str, Path]], folder: Path) -> None:
+    """(name, file) of each picture -> files under numbers, and the manifest that names them, which comes last."""
+    rows = [("path", "name")]
+    names = _told_apart([name for name, _ in pictures])
+    for number, (name, (_, file)) in enumerate(zip(names, pictures, strict=True)):
+        suffix = PurePosixPath(name).suffix.lower()
+        rows.append((f"{number:06}{suffix if suffix in SUFFIXES else '.png'}", name))
+        shutil.copyfile(file, folder / rows[-1][0])
+    with (folder / MANIFEST).open("w", encoding="utf-8", newline="") as manifest:
+        csv.writer(manifest).writerows(rows)
 
 
 def _told_apart(names: list[str]) -> Iterator[str]:
@@ -145,18 +159,20 @@ def _parts_of(bundle: Bundle, source: Path) -> int:
 
 def _data_sources(folder: Path, depth: int) -> Iterator[Path]:
     """Folders that hold pictures, and manifests; a tree of a known form counts as one. Links are not followed."""
-    if _made_here(folder):
+    try:
+        if _made_here(folder):
+            return
+        entries = sorted(one for one in folder.iterdir() if not one.name.startswith(".") and not one.is_symlink())
+        files, folders = [one for one in entries if one.is_file()], [one for one in entries if one.is_dir()]
+        whole = (folder / MANIFEST).is_file() or (folder / "train" / "good").is_dir()
+    except OSError:  # lost+found, say, which is root's own
         return
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.is_symlink())
-    files = [entry for entry in entries if entry.is_file()]
-    whole = (folder / MANIFEST).is_file() or (folder / "train" / "good").is_dir()
     if whole or any(file.suffix.lower() in SUFFIXES for file in files):
         yield folder
     yield from (file for file in files if file.suffix.lower() in MANIFEST_SUFFIXES and file.name != MANIFEST)
     if not whole and depth:
-        for entry in entries:
-            if entry.is_dir():
-                yield from _data_sources(entry, depth - 1)
+        for inner in folders:
+            yield from _data_sources(inner, depth - 1)
 
 
 def _made_here(folder: Path) -> bool:

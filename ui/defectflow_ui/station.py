@@ -97,7 +97,8 @@ class Station:
         if not role.allows(least):
             raise gr.Error(words.not_allowed(role, least), duration=MESSAGE_S, print_exception=False)
         said = event._data if isinstance(event._data, dict) else {}
-        return Visitor(session.user, role, session, session.tab(str(request.session_hash)), said)
+        name = str(request.session_hash)
+        return Visitor(session.user, role, session, name, session.tab(name), said)
 
     def close(self) -> None:
         """Stop jobs, forget sessions, remove what was uploaded."""

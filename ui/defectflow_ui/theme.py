@@ -55,7 +55,8 @@ def theme() -> gr.themes.Base:
 def block(content: str = "", *, elem_id: str, events: str = "") -> gr.HTML:
     """A piece of the page that Python writes as HTML. `events` is the JavaScript that turns clicks into events."""
     # Gradio fetches station.js beside the page, and on a slow line or a busy machine it comes after it.
-    waits = f"const begin = () => {{ if (window.station) {{ {events} }} else setTimeout(begin, 20); }}; begin();"
+    begun = f"{events}; element.dataset.ready = '';"
+    waits = f"const begin = () => {{ if (window.station) {{ {begun} }} else setTimeout(begin, 20); }}; begin();"
     return gr.HTML(content, elem_id=elem_id, js_on_load=waits if events else None, apply_default_css=False)
 
 
@@ -79,6 +80,11 @@ def empty(title: str, what_to_do: str) -> str:
 def notice(text: str) -> str:
     """What has just happened, as HTML that a screen reader reads out."""
     return f'<p class="said" role="status">{html.escape(text)}</p>'
+
+
+def problem(text: str) -> str:
+    """What is wrong, as HTML that a screen reader reads out."""
+    return f'<p class="problem" role="alert">{html.escape(text)}</p>'
 
 
 def moment(at: datetime, *, seconds: bool = False) -> str:

@@ -10,13 +10,14 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from time import sleep
 from typing import Any, Literal
 
-from defectflow.background import Step, Task, new_folder, resume, start, tasks
+from defectflow.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow.dataset import find_pictures, test_pictures
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.runtime.bundle import CARD
@@ -50,8 +51,9 @@ class Training:
 
     def __init__(self, bundles: Bundles, data: Path | None, store: Store) -> None:
         """`data`: the folder below which pictures on this machine may be chosen; None: only uploads."""
-        self._bundles = bundles.folder
-        self._home = bundles.folder / HOME
+        self._bundles = bundles.folder.resolve()  # a task may be taken up from another working folder
+        self._home = self._bundles / HOME
+        self._beginning = Lock()
         self.sources = Sources(self._home / PICTURES, data, bundles, store)
 
     def recipes(self) -> list[str]:
@@ -68,26 +70,26 @@ class Training:
 
     def check(self, wish: Wish, who: str) -> Task:
         """Look at the pictures. Raises DataError, SettingsError."""
-        self._refuse_second()
-        recipe, origin = self._recipe(wish), self.sources.path(wish.source)
-        refit = self.sources.refit(wish.source)
-        if refit is not None and not refit.joined:
-            raise DataError(words.nothing_joins)
-        folder = new_folder(self._home / TASKS)
-        path, part_regex = origin, wish.part_regex
-        if refit is not None:
-            path, part_regex = folder / REFIT, refit.part_regex or ""
-            refit.write(path)
-        arguments = ["check-data", str(path), *recipe, *_option(part_regex), "--json", str(folder / CHECK)]
-        notes = {
-            "kind": "check",
-            "who": who,
-            "path": str(path),
-            "origin": str(origin),
-            "part_regex": part_regex,
-            "wish": asdict(wish),
-        }
-        return start(folder, words.checking(wish.source), [Step("check", tuple(arguments), may_exit=(0, 1))], notes)
+        with self._alone():
+            recipe, origin = self._recipe(wish), self.sources.path(wish.source)
+            refit = self.sources.refit(wish.source)
+            if refit is not None and not refit.joined:
+                raise DataError(words.nothing_joins)
+            folder = new_folder(self._home / TASKS)
+            path, part_regex = origin, wish.part_regex
+            if refit is not None:
+                path, part_regex = folder / REFIT, refit.part_regex or ""
+                refit.write(path)
+            arguments = ["check-data", str(path), *recipe, *_option(part_regex), "--json", str(folder / CHECK)]
+            notes = {
+                "kind": "check",
+                "who": who,
+                "path": str(path),
+                "origin": str(origin),
+                "part_regex": part_regex,
+                "wish": asdict(wish),
+            }
+            return start(folder, words.checking(wish.source), [Step("check", tuple(arguments), may_exit=(0, 1))], notes)
 
     def checked(self) -> tuple[Wish, str, bool] | None:
         """What was checked last, by whom, and whether it can be trained on; None where no check has finished."""
@@ -99,45 +101,45 @@ class Training:
 
     def train(self, name: str, wish: Wish, who: str) -> Task:
         """Fit to what was checked last; then evaluate, where there are test pictures. Raises DataError, BundleError."""
-        self._refuse_second()
-        check, checked = self.latest("check"), self.checked()
-        if check is None or checked is None:
-            raise DataError(words.check_first)
-        if checked[0] != wish:
-            raise DataError(words.changed_since(checked[0], checked[1]))
-        if not checked[2]:
-            raise DataError(words.fit_would_fail)
-        if not NAME.fullmatch(name):
-            raise DataError(words.bad_name(name))
-        if (self._bundles / CARD).is_file():
-            raise BundleError(words.one_bundle_only(self._bundles))
-        target = self._bundles / name
-        if target.exists():
-            raise DataError(words.name_taken(name))
-        recipe, path, origin = self._recipe(wish), Path(check.notes["path"]), Path(check.notes["origin"])
-        if not path.exists():
-            raise DataError(words.no_such_source)
-        for old in self._tasks():
-            old.forget()  # whoever begins anew does not go on with an earlier one
-        folder = new_folder(self._home / TASKS)
-        if path.parent == check.folder:  # as checked: answers given since would not have been
-            path = Path(shutil.copy(path, folder))
-        made, option = folder / "work" / name, _option(check.notes["part_regex"])
-        fit = ["fit", str(path), "--out", str(made), *recipe, *option]
-        steps = [Step("fit", tuple(fit), (str(made), str(target)), checkpoints=f"{made}.training")]
-        if _has_test_pictures(origin):
-            evaluate = ["evaluate", str(target), "--data", str(origin), "--json", str(folder / EVALUATION)]
-            steps.append(Step("evaluate", (*evaluate, *option), may_exit=(0, 2)))
-        notes = {**check.notes, "kind": "train", "who": who, "name": name, "check": check.name, "path": str(path)}
-        return start(folder, words.training(name), steps, notes)
+        with self._alone():
+            check, checked = self.latest("check"), self.checked()
+            if check is None or checked is None:
+                raise DataError(words.check_first)
+            if checked[0] != wish:
+                raise DataError(words.changed_since(checked[0], checked[1]))
+            if not checked[2]:
+                raise DataError(words.fit_would_fail)
+            if not NAME.fullmatch(name):
+                raise DataError(words.bad_name(name))
+            if (self._bundles / CARD).is_file():
+                raise BundleError(words.one_bundle_only(self._bundles))
+            target = self._bundles / name
+            if target.exists():
+                raise DataError(words.name_taken(name))
+            recipe, path, origin = self._recipe(wish), Path(check.notes["path"]), Path(check.notes["origin"])
+            if not path.exists():
+                raise DataError(words.no_such_source)
+            for old in self._tasks():
+                old.forget()  # whoever begins anew does not go on with an earlier one
+            folder = new_folder(self._home / TASKS)
+            if path.parent == check.folder:  # as checked: answers given since would not have been
+                path = Path(shutil.copy(path, folder))
+            made, option = folder / WORK / name, _option(check.notes["part_regex"])
+            fit = ["fit", str(path), "--out", str(made), *recipe, *option]
+            steps = [Step("fit", tuple(fit), (name, str(target)), checkpoints=f"{name}.training")]
+            if _has_test_pictures(origin):
+                evaluate = ["evaluate", str(target), "--data", str(origin), "--json", str(folder / EVALUATION)]
+                steps.append(Step("evaluate", (*evaluate, *option), may_exit=(0, 2)))
+            notes = {**check.notes, "kind": "train", "who": who, "name": name, "check": check.name, "path": str(path)}
+            return start(folder, words.training(name), steps, notes)
 
     def go_on(self) -> Task:
         """Take up the latest training where it was cut short. Raises DataError."""
-        self._refuse_second()
-        task = self.latest("train")
-        if task is None or not task.resumable:
-            raise DataError(words.nothing_to_go_on)
-        return resume(task)
+        with self._alone():
+            task = self.latest("train")
+            if task is None or not task.resumable:
+                raise DataError(words.nothing_to_go_on)
+            return resume(task)
 
     def shown(self) -> Task | None:
         """The task that runs, else the one that has ended last."""
@@ -167,9 +169,13 @@ class Training:
         """Newest first; without those of a station that noted less."""
         return [task for task in tasks(self._home / TASKS) if "origin" in task.notes]
 
-    def _refuse_second(self) -> None:
-        if (running := self.running()) is not None:
-            raise DataError(words.one_at_a_time(running.title))
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While a task is begun: nothing runs, and nobody else begins anything. Raises DataError."""
+        with self._beginning:
+            if (running := self.running()) is not None:
+                raise DataError(words.one_at_a_time(running.title))
+            yield
 
     def _recipe(self, wish: Wish) -> list[str]:
         """Options for a recipe and a rate; the review rate is raised where it has to be."""

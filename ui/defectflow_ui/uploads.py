@@ -60,8 +60,7 @@ class Drop:
         self.abandoned = False
         """Whether it ended because nothing came any more, and not because everything had come."""
         self.closed = False
-        self.expected = 0
-        """How many files the browser announced; for progress only."""
+        """Whether its files were removed, because somebody stopped it or wants them no more."""
         self._limits = limits
         self._idle_s = idle_s
         self._arrived: list[Arrived] = []
@@ -70,7 +69,10 @@ class Drop:
         self._ended = False
         self._read = False
         self._heard = monotonic()
+        self._held: dict[Path, int] = {}
+        """File -> its bytes on the disk."""
         self._bytes = 0
+        """Of all of them."""
         self._files = 0
 
     async def receive(self, name: str, content: AsyncIterator[bytes], number: int | None = None) -> None:
@@ -85,11 +87,11 @@ class Drop:
             with file.open("wb") as out:
                 async for chunk in content:
                     size += len(chunk)
-                    self._bytes += len(chunk)  # at once: a browser sends several files at the same time
+                    held = self._hold(file, len(chunk))  # at once: a browser sends several files at the same time
                     self._heard = monotonic()
                     if refusal is None and size > self._limits.file_bytes:
                         refusal = words.file_too_large(name, self._limits.file_bytes // MIB)
-                    if refusal is None and self._bytes > self._limits.drop_bytes:
+                    if refusal is None and held > self._limits.drop_bytes:
                         refusal = words.drop_too_large(name, self._limits.drop_bytes // MIB)
                     if refusal is not None:
                         break  # what is left of the request is not read
@@ -97,10 +99,10 @@ class Drop:
         except OSError as error:
             refusal = words.no_room(name, error.strerror or str(error))
         except BaseException:  # the connection broke: the browser will send it again, or say that it cannot
-            self._discard(file, size)
+            self._remove(file)
             raise
         if number is not None and not self._first(number):
-            self._discard(file, size)
+            self._remove(file)
         elif refusal is not None:
             self._refuse(name, file, refusal)
         else:
@@ -143,8 +145,8 @@ class Drop:
 
     def close(self) -> None:
         """Remove every file."""
-        self.end()
         self.closed = True
+        self.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _end_if_idle(self) -> None:
@@ -158,9 +160,17 @@ class Drop:
             self._answered.add(number)
             return len(self._answered) > before
 
-    def _discard(self, file: Path, size: int) -> None:
+    def _hold(self, file: Path, size: int) -> int:
+        """Count what is written to a file. -> Bytes of all files."""
+        with self._changed:
+            self._held[file] = self._held.get(file, 0) + size
+            self._bytes += size
+            return self._bytes
+
+    def _remove(self, file: Path) -> None:
         file.unlink(missing_ok=True)
-        self._bytes -= size
+        with self._changed:
+            self._bytes -= self._held.pop(file, 0)
 
     def _next_file(self, name: str) -> Path:
         """A file of ours. Of the given name it has nothing but a suffix that is known."""
@@ -198,7 +208,7 @@ class Drop:
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-                if reason := self._unsafe(name, entries):
+                if reason := self._unsafe(name, file, entries):
                     self._refuse(name, file, reason)
                     return
                 for entry in entries:
@@ -207,7 +217,7 @@ class Drop:
         except Exception as error:  # zipfile raises whatever type the damage leads to
             self._refuse(name, file, words.bad_zip(name, str(error)))
         finally:
-            file.unlink(missing_ok=True)
+            self._remove(file)
 
     def _extract(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> None:
         target = self._next_file(name)
@@ -218,15 +228,15 @@ class Drop:
             with archive.open(entry) as packed, target.open("wb") as out:
                 left = entry.file_size  # checked against the limits; an entry that holds more is cut, and so refused
                 while left > 0 and (chunk := packed.read(min(CHUNK, left))):
+                    self._hold(target, len(chunk))
                     out.write(chunk)
                     left -= len(chunk)
-                self._bytes += entry.file_size - left
         except Exception as error:  # the unpackers, too, raise whatever type the damage leads to
             self._refuse(name, target, words.bad_zip_entry(name, str(error)))
             return
         self._take(name, target)
 
-    def _unsafe(self, name: str, entries: list[zipfile.ZipInfo]) -> str | None:
+    def _unsafe(self, name: str, file: Path, entries: list[zipfile.ZipInfo]) -> str | None:
         """Why this ZIP is not opened at all, or None. Only its directory is read."""
         if sum(map(_is_picture, entries)) > self._limits.files:
             return words.zip_too_many(name, self._limits.files)
@@ -240,12 +250,13 @@ class Drop:
                 return words.file_too_large(f"{name}/{entry.filename}", self._limits.file_bytes // MIB)
             if entry.file_size > MIB and entry.file_size > self._limits.zip_ratio * max(entry.compress_size, 1):
                 return words.zip_bomb(name, entry.filename)
-        if self._bytes + sum(entry.file_size for entry in entries) > self._limits.drop_bytes:
+        others = self._bytes - self._held[file]  # the ZIP itself goes once it is unpacked
+        if others + sum(entry.file_size for entry in entries) > self._limits.drop_bytes:
             return words.drop_too_large(name, self._limits.drop_bytes // MIB)
         return None
 
     def _refuse(self, name: str, file: Path, reason: str) -> None:
-        file.unlink(missing_ok=True)
+        self._remove(file)
         self._add(Arrived(name, None, ImageError(reason)))
 
     def _add(self, arrived: Arrived) -> None:

@@ -27,11 +27,18 @@ MOST_TABS = 20
 class Tab(dict[str, Any]):
     """What one browser tab remembers, by name. Values with a `close` method are closed with the tab."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = Lock()
+        """For looking up what is made where it is missing: a tab's handlers run at the same time."""
+
     def close(self) -> None:
-        for value in self.values():
+        with self.lock:
+            values = list(self.values())
+            self.clear()
+        for value in values:
             if hasattr(value, "close"):
                 value.close()
-        self.clear()
 
 
 @dataclass(eq=False)
@@ -48,14 +55,22 @@ class Session:
     begun: float = field(default_factory=time.monotonic)
     hushed: str | None = None
     """The drift alarm that this browser no longer wants to see above all pages."""
+    _lock: Lock = field(default_factory=Lock)
 
     def tab(self, session_hash: str) -> Tab:
-        if session_hash not in self.tabs and len(self.tabs) >= MOST_TABS:
-            self.close_tab(next(iter(self.tabs)))
-        return self.tabs.setdefault(session_hash, Tab())
+        """A browser tab's memory. Beyond MOST_TABS the one goes that has asked for nothing the longest."""
+        with self._lock:
+            tab = self.tabs.pop(session_hash, None)
+            self.tabs[session_hash] = tab = Tab() if tab is None else tab  # at the end: used just now
+            over = list(self.tabs)[:-MOST_TABS]
+        for name in over:
+            self.close_tab(name)
+        return tab
 
     def close_tab(self, session_hash: str) -> None:
-        if tab := self.tabs.pop(session_hash, None):
+        with self._lock:
+            tab = self.tabs.pop(session_hash, None)
+        if tab is not None:
             tab.close()
 
     def close(self) -> None:
@@ -73,6 +88,7 @@ class Visitor:
     user: str
     role: Role
     session: Session
+    tab_name: str
     tab: Tab
     event: dict[str, Any]
     """What the browser said along with the event. Never to be trusted."""

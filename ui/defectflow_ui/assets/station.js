@@ -56,13 +56,17 @@
       if (event.key === 'Escape' || (event.key === 'Enter' && event.target.closest('.answering'))) event.target.blur();
       return;
     }
-    if (event.key === '?') return showKeys();
-    if (event.key === 'Escape') document.getElementById('station-keys')?.remove();
-    if (event.key === 'D' && event.shiftKey) return switchTheme();
     const key = NAMES[event.key] || event.key.toLowerCase();
     if (event.target.type === 'range' && /^(left|right|up|down)$/.test(key)) return;
     if (event.target.closest?.('[role=tab]') && /^(left|right)$/.test(key)) return;
     const wanted = [...document.querySelectorAll(`[data-key="${CSS.escape(key)}"], .key-${CSS.escape(key)}`)].find(visible);
+    if (event.repeat && !/^(left|right|up|down|plus|minus)$/.test(key)) {  // held: nobody means to answer part after part
+      if (wanted || key === 'enter') event.preventDefault();
+      return;
+    }
+    if (event.key === '?') return showKeys();
+    if (event.key === 'Escape') document.getElementById('station-keys')?.remove();
+    if (event.key === 'D' && event.shiftKey) return switchTheme();
     if (!wanted) return;
     event.preventDefault();
     const inside = wanted.querySelector('input[type=range]') || wanted.querySelector('button, a, input, textarea');
@@ -102,17 +106,21 @@
   });
 
   // ---- times ------------------------------------------------------------------------------------------------------
-  // Python writes UTC; people read their own clock. What it is in UTC stays in the title.
+  // Python writes UTC; people read their own clock. What it is in UTC stays in the title. Gradio changes an element into
+  // the next one, back to UTC, so attributes are watched as well.
   const two = (number) => String(number).padStart(2, '0');
   const localTime = (time) => {
     const at = new Date(time.dateTime), seconds = time.dataset.form === 'seconds';
     const year = seconds && at.getFullYear() === new Date().getFullYear() ? '' : `${at.getFullYear()}-`;
     time.textContent = `${year}${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`
       + (seconds ? `:${two(at.getSeconds())}` : '');
-    time.dataset.local = '1';
+    time.dataset.local = time.dateTime;
   };
-  new MutationObserver(() => document.querySelectorAll('time[datetime]:not([data-local])').forEach(localTime))
-    .observe(document.documentElement, {childList: true, subtree: true});
+  const localTimes = () => {
+    for (const time of document.querySelectorAll('time[datetime]')) if (time.dataset.local !== time.dateTime) localTime(time);
+  };
+  new MutationObserver(localTimes)
+    .observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['data-local', 'datetime']});
 
   // ---- blending and zooming -----------------------------------------------------------------------------------------
   // Both are variables of the whole page: Gradio takes from an element what the next part's HTML does not say of it.
@@ -200,26 +208,30 @@
     return answer.json();
   };
   const ENDED = 410;  // the station takes no more of a drop: somebody has stopped it, and the page says so
-  // Sends files; `begun(token, count)` is called once the first one has arrived, so that judging starts at once.
+  const PAUSES_MS = [0, 1000, 3000];  // before each attempt to send a file
+  // Sends files; `begun(token, count)` is called once the first one has arrived, so that judging starts at once. A file
+  // that fails keeps no other back, nor the end, which the station waits for; it is thrown afterwards.
   const send = async (files, begun) => {
     const {drop} = await post('/drop');
-    const waiting = [...files.entries()];
+    const waiting = [...files.entries()], failures = [];
     const sendNext = async () => {
       const [number, file] = waiting.shift();
       const name = encodeURIComponent(file.webkitRelativePath || file.relativePath || file.name);
       const address = (what) => `/drop/${drop}${what}?number=${number}&name=${name}`;
       const attempts = [() => post(address(''), file), () => post(address(''), file), () => post(address('/lost'))];
-      for (const attempt of attempts) {  // the last one makes it a row that says so
-        try { return await attempt(); } catch (problem) {
-          if (problem.status === ENDED) { waiting.length = 0; return undefined; }
-          if (attempt === attempts.at(-1)) throw problem;
+      for (const [tries, attempt] of attempts.entries()) {  // the last one makes it a row that says so
+        if (PAUSES_MS[tries]) await new Promise((done) => setTimeout(done, PAUSES_MS[tries]));
+        try { await attempt(); return; } catch (problem) {
+          if (problem.status === ENDED) { waiting.length = 0; return; }
+          if (attempt === attempts.at(-1)) failures.push(problem);
         }
       }
     };
     await sendNext();
     begun(drop, files.length);
     await Promise.all(Array.from({length: SENT_TOGETHER}, async () => { while (waiting.length) await sendNext(); }));
-    await post(`/drop/${drop}/end`).catch((problem) => { if (problem.status !== ENDED) throw problem; });
+    await post(`/drop/${drop}/end`).catch((problem) => { if (problem.status !== ENDED) failures.push(problem); });
+    if (failures.length) throw failures[0];
   };
   const PICTURE = /^[^.].*\.(png|jpe?g|bmp|tiff?|webp)$/i;  // a folder holds other files as well, as a ZIP does
   const dropped = async (transfer) => {
@@ -260,9 +272,7 @@
     const take = async (files) => {
       problem('');
       if (!files.length) return;
-      element.classList.add('sending');
       try { await send(files, (drop, expected) => trigger('dropped', {drop, expected})); } catch (error) { problem(error); }
-      element.classList.remove('sending');
     };
     element.addEventListener('change', (event) => {
       if (event.target.type !== 'file') return;
@@ -306,6 +316,7 @@
     const shoot = Object.assign(document.createElement('button'), {type: 'button', textContent: box.dataset.shoot});
     shoot.dataset.key = 'space';
     shoot.addEventListener('click', () => {
+      if (!video.videoWidth) return;  // it has not begun
       const canvas = Object.assign(document.createElement('canvas'), {width: video.videoWidth, height: video.videoHeight});
       canvas.getContext('2d').drawImage(video, 0, 0);
       shots += 1;

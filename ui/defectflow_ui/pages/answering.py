@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from defectflow.errors import StoreError
+from defectflow.errors import AnsweredMeanwhile, StoreError
 from defectflow.store import Answer, Inspection, Review, Role
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers
 from defectflow_ui.station import Station
@@ -68,7 +68,7 @@ def take(station: Station, visitor: Visitor) -> tuple[Inspection, str]:
     Raises StoreError where there is nothing to answer about, or nothing to take back.
     """
     number, seen, what = [*str(visitor.event.get("answer")).split(" ", 2), "", ""][:3]
-    about = find(station, int(number) if number.isdecimal() and len(number) < 20 else None)
+    about = find(station, _whole(number))
     if about is None:
         raise StoreError(words.not_in_log)
     kind, comment = (str(visitor.event.get(name) or "").strip() for name in ("kind", "comment"))
@@ -76,19 +76,27 @@ def take(station: Station, visitor: Visitor) -> tuple[Inspection, str]:
     if what == COMMENT:
         reviews.comment(about.id, comment, by=by)
         return about, notice(words.commented)
-    standing = reviews.standing(about.bundle_id, about.part)
-    if seen != _number(standing):
-        return about, notice(words.answered_meanwhile)
     if what == TAKE_BACK:
+        standing = reviews.standing(about.bundle_id, about.part)
+        if seen != _number(standing):
+            return about, notice(words.answered_meanwhile)
         if standing is None:
             raise StoreError(words.nothing_to_take_back)
         reviews.undo(standing.id, by=by)
         return about, notice(words.taken_back)
-    if what not in set(Answer):
+    over = _whole(seen)
+    if what not in set(Answer) or over is None:
         raise StoreError(words.no_such_answer)
     kind_of = kind if what == Answer.DEFECTIVE else ""
-    reviews.answer(about.id, Answer(what), by=by, kind=kind_of or None, comment=comment or None)
+    try:
+        reviews.answer(about.id, Answer(what), by=by, kind=kind_of or None, comment=comment or None, over=over)
+    except AnsweredMeanwhile:
+        return about, notice(words.answered_meanwhile)
     return about, notice(words.answered(about.file, words.answers[what]))
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def said(reviews: Sequence[Review]) -> str:

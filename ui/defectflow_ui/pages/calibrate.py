@@ -15,9 +15,10 @@ from defectflow.runtime.tradeoff import Cheapest, Costs
 from defectflow.store import Role
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages import calibrate_view as view
+from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, notice
+from defectflow_ui.theme import block, clicks, notice, problem
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import calibrate as words
 
@@ -25,6 +26,8 @@ WORKBENCH = "calibrate.workbench"
 STEPS = 7
 """Thresholds without grey band that the table shows."""
 Updates = dict[Any, Any]
+Asked = tuple[float, float, str]
+"""Good parts that may be rejected, and that may be anything but ok, in per cent; how the promise is kept."""
 
 
 @dataclass(eq=False)
@@ -36,8 +39,8 @@ class Workbench:
     draft: Card | None = None
     origin: Literal["rate", "threshold"] = "rate"
     cheapest: Cheapest | None = None
-    asked: tuple[float, float, str] | None = None
-    """The rates that were answered last: leaving their field without a change asks nothing."""
+    asked: Asked = (0.0, 0.0, "expected")
+    """What was answered last: leaving a field without a change asks nothing."""
 
     @property
     def cuts(self) -> tuple[float, float]:
@@ -109,16 +112,17 @@ def build(station: Station) -> None:
     def open_bundle(visitor: Visitor, wanted: str | None) -> Updates:
         """A fresh workbench; the engineer's own rates and sliders start from what the bundle has."""
         names, first = offered()
+        emptied = dict.fromkeys((figures, promised, cost, versions), "")
         visitor.tab.pop(WORKBENCH, None)
         wanted = wanted if wanted in names else first
         if wanted is None:
-            return {picture: view.no_bundle(), chosen: gr.Dropdown(names, value=None)}
+            return {picture: view.no_bundle(), chosen: gr.Dropdown(names, value=None), **emptied}
         bundle = station.bundles.find(wanted)
-        work = Workbench(bundle, Evidence.of(bundle.card, station.store))
+        work = Workbench(bundle, Evidence.of(bundle, station.store))
         try:
             span = work.evidence.tradeoff.span
         except CalibrationError as error:
-            return {picture: view.problem(str(error)), chosen: gr.Dropdown(names, value=wanted)}
+            return {picture: problem(str(error)), chosen: gr.Dropdown(names, value=wanted), **emptied}
         visitor.tab[WORKBENCH] = work
         usual_rate, kept, usual_review_rate = bundle.card.rule
         work.asked = (round(100 * usual_rate, 4), round(100 * usual_review_rate, 4), kept)
@@ -131,7 +135,7 @@ def build(station: Station) -> None:
             guarantee: kept,
             rate: work.asked[0],
             review_rate: work.asked[1],
-            promised: view.problem(words.uncalibrated) if bundle.card.calibration is None else "",
+            promised: problem(words.uncalibrated) if bundle.card.calibration is None else "",
             cost: "",
             versions: listed(station.store.versions.all(bundle.card.bundle_id), bundle.card, may=True),
             **shown(work),
@@ -160,13 +164,17 @@ def build(station: Station) -> None:
     def open_page(visitor: Visitor) -> Updates:
         if not visitor.may(Role.ENGINEER):
             return {picture: view.engineers_only()}
-        work, (_, first) = visitor.tab.get(WORKBENCH), offered()
-        if isinstance(work, Workbench) and first == work.bundle.path.name:
-            card = station.bundles.find(first).card
-            if card.calibration_id == work.bundle.card.calibration_id:  # what was typed or dragged meanwhile stays
-                work.evidence = Evidence.of(card, station.store)
-                return {versions: listed(station.store.versions.all(card.bundle_id), card, may=True), **shown(work)}
-        return open_bundle(visitor, None)
+        work, (names, _) = visitor.tab.get(WORKBENCH), offered()
+        if not isinstance(work, Workbench) or work.bundle.path.name not in names:
+            return open_bundle(visitor, None)
+        name, was = work.bundle.path.name, work.bundle.card
+        bundle = station.bundles.find(name)
+        card = bundle.card
+        if (card.bundle_id, card.calibration_id) != (was.bundle_id, was.calibration_id):
+            return open_bundle(visitor, name)
+        work.evidence = Evidence.of(bundle, station.store)  # what was typed or dragged meanwhile stays
+        table = listed(station.store.versions.all(card.bundle_id), card, may=True)
+        return {chosen: gr.Dropdown(names, value=name), versions: table, **shown(work)}
 
     @station.handler(Role.ENGINEER)
     def choose(visitor: Visitor, wanted: str | None) -> Updates:
@@ -175,21 +183,26 @@ def build(station: Station) -> None:
     @station.handler(Role.ENGINEER)
     def by_rate(visitor: Visitor, percent: float, review_percent: float, kept: str) -> Updates:
         """The exact rule, from calibration parts alone."""
-        work = bench(visitor)
-        card = work.bundle.card
-        asked = (float(percent or 0), float(review_percent or 0), kept)
-        if work.asked == asked:
-            return {picture: gr.skip()}
-        work.asked, work.draft, share = asked, None, asked[0] / 100
+        return keep_promise(bench(visitor), _asked(percent, review_percent, kept))
+
+    @station.handler(Role.ENGINEER)
+    def by_leaving(visitor: Visitor, percent: float, review_percent: float, kept: str) -> Updates:
+        """The same, unless the field was only looked at: a threshold chosen by hand since stays."""
+        work, asked = bench(visitor), _asked(percent, review_percent, kept)
+        return {picture: gr.skip()} if work.asked == asked else keep_promise(work, asked)
+
+    def keep_promise(work: Workbench, asked: Asked) -> Updates:
+        card, share = work.bundle.card, asked[0] / 100
+        work.asked, work.draft = asked, None
         try:
             work.draft = card.calibrated(
                 card.calibration_parts,
                 round(share, 8),
-                "confident" if kept == "confident" else "expected",
+                "confident" if asked[2] == "confident" else "expected",
                 round(max(asked[1] / 100, share), 8),
             )
         except CalibrationError as error:
-            return {promised: view.problem(str(error)), **shown(work)}
+            return {promised: problem(str(error)), **shown(work)}
         work.origin = "rate"
         cut, band = work.cuts
         return {promised: view.promise(work.draft), **sliders(cut, band), said: "", **shown(work)}
@@ -200,11 +213,11 @@ def build(station: Station) -> None:
         return updates | {review: round(float(cut), 4)} if band > cut else updates
 
     def drag(work: Workbench, cut: float, band: float) -> Updates:
-        work.asked = work.draft = None
+        work.draft = None
         try:
             work.draft = work.bundle.card.estimated(cut, min(cut, band))
         except CalibrationError as error:
-            return {promised: view.problem(str(error)), **shown(work)}
+            return {promised: problem(str(error)), **shown(work)}
         work.origin = "threshold"
         return {promised: view.promise(work.draft), said: "", **shown(work)}
 
@@ -236,8 +249,7 @@ def build(station: Station) -> None:
     @station.handler(Role.ENGINEER)
     def put_back(visitor: Visitor) -> Updates:
         work = bench(visitor)
-        card = work.bundle.card
-        version = station.store.versions.get(card.bundle_id, str(visitor.event.get("version")))
+        version = pressed(station, visitor, work.bundle.card)
         station.store.versions.apply(work.bundle, version, by=visitor.user, reason=words.reason_again)
         return open_bundle(visitor, work.bundle.path.name) | {said: notice(words.put_back(version.name))}
 
@@ -246,8 +258,10 @@ def build(station: Station) -> None:
     whole = [*seen, versions, chosen, threshold, review, rate, review_rate, guarantee, cost]
     station.on_open(open_page, outputs=whole)
     chosen.input(choose, inputs=chosen, outputs=whole, **quiet)
-    for typed in (rate.submit, rate.blur, review_rate.submit, review_rate.blur, guarantee.input):
+    for typed in (rate.submit, review_rate.submit, guarantee.input):
         typed(by_rate, inputs=[rate, review_rate, guarantee], outputs=[*seen, threshold, review], **quiet)
+    for left in (rate.blur, review_rate.blur):
+        left(by_leaving, inputs=[rate, review_rate, guarantee], outputs=[*seen, threshold, review], **quiet)
     for slider in (threshold, review):
         slider.input(by_hand, inputs=[threshold, review], outputs=[*seen, review], trigger_mode="always_last", **quiet)
     find.click(
@@ -259,6 +273,10 @@ def build(station: Station) -> None:
     for saving in (save.click, name.submit, reason.submit):
         station.shown_above(saving(keep, inputs=[name, reason, use], outputs=[*whole, name], **quiet))
     station.shown_above(versions.version(put_back, outputs=whole, **quiet))
+
+
+def _asked(percent: float | None, review_percent: float | None, kept: str) -> Asked:
+    return float(percent or 0), float(review_percent or 0), kept
 
 
 def _slider(label: str, info: str, name: str, *, key: str) -> gr.Slider:

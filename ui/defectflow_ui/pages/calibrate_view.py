@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from defectflow.runtime.card import Card
-from defectflow.runtime.tradeoff import Estimate, Point
+from defectflow.runtime.share import Share
+from defectflow.runtime.tradeoff import Point
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.theme import empty, tip
 from defectflow_ui.words import calibrate as words
@@ -95,18 +96,14 @@ def slider_range(values: Sequence[float], highest: float) -> tuple[float, float,
 
 
 def promise(card: Card) -> str:
-    """What a rate leads to, in the words that go with it everywhere."""
-    assert card.calibration is not None
+    """What a rate leads to, in the words that go with it everywhere. Raises NotCalibrated."""
+    calibration = card.judge()
     said = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in card.guarantee())
-    cut, review = card.calibration.threshold.value, card.calibration.review.value
+    cut, review = calibration.threshold.value, calibration.review.value
     return (
         f"<p class='said'>{words.threshold} {cut:.4f}; {words.review.lower()} {review:.4f}</p>"
         f"<ul class='promise'>{said}</ul>"
     )
-
-
-def problem(text: str) -> str:
-    return f'<p class="problem" role="alert">{html.escape(text)}</p>'
 
 
 def table(rows: Iterable[tuple[str, Point]]) -> str:
@@ -129,5 +126,5 @@ def _band(point: Point) -> str:
     return "–" if point.review == point.threshold else f"{point.review:.3f}"
 
 
-def _share(estimate: Estimate) -> str:
+def _share(estimate: Share) -> str:
     return words.share(estimate.count, estimate.of, estimate.interval)

@@ -11,13 +11,15 @@ from typing import Any, get_args
 import gradio as gr
 
 from defectflow.errors import DataError, StoreError
+from defectflow.runtime.verdict import Word
 from defectflow.store import Inspection, Query, Role, YieldCount
 from defectflow.store.history import Every
-from defectflow.store.records import Word
+from defectflow_ui.disk import writing
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.inspect_view import download
+from defectflow_ui.scratch import prefix
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, empty
 from defectflow_ui.visitors import Visitor
@@ -28,6 +30,8 @@ FIRST = "history.first"
 """The tab's place in the list: how many newer inspections are left out."""
 DATES = "history.dates"
 """What the browser said of the two dates: moments as ISO 8601, UTC."""
+TOLD = "history.told"
+"""Number of the inspection whose story was asked for last."""
 EXPORT = "history.export"
 PAGE = 50
 SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
@@ -41,7 +45,7 @@ class Export:
     """The tab's last table, on disk until the next one or the tab's end."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="defectflow-export-")
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix("export"))
 
     @property
     def file(self) -> Path:
@@ -184,7 +188,9 @@ def build(station: Station) -> None:
         item = answering.find(station, visitor.number("inspection"))
         if item is None:
             raise StoreError(words.nothing)
-        return story(visitor, item)
+        visitor.tab[TOLD] = item.id
+        updates = story(visitor, item)
+        return updates if visitor.tab[TOLD] == item.id else {told: gr.skip()}  # another row was clicked meanwhile
 
     @station.handler(Role.OPERATOR)
     def answer(visitor: Visitor) -> Updates:
@@ -193,11 +199,18 @@ def build(station: Station) -> None:
     @station.handler(Role.VIEWER)
     def export(visitor: Visitor, *values: Any) -> str:
         wanted = query(visitor, *values)
-        file = visitor.tab.setdefault(EXPORT, Export()).file
-        partial = file.with_name(f"{file.name}.partial")  # whoever is loading the last one down gets that to its end
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            station.store.history.export_csv(stream, wanted)
-        partial.replace(file)
+        with writing(words.this_table):
+            with visitor.tab.lock:
+                if EXPORT not in visitor.tab:
+                    visitor.tab[EXPORT] = Export()
+                file = visitor.tab[EXPORT].file
+            partial = file.with_name(f"{file.name}.partial")  # whoever is loading the last one down gets all of it
+            try:
+                with partial.open("w", encoding="utf-8", newline="") as stream:
+                    station.store.history.export_csv(stream, wanted)
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
         return download(visitor.shelf.put(lambda: file, "text/csv", filename=file.name), words.export)
 
     @station.handler(Role.VIEWER)
@@ -221,8 +234,9 @@ def build(station: Station) -> None:
         choice.input(look, inputs=asked, outputs=shown, **quiet)
     period.input(choose_period, inputs=asked, outputs=[*shown, between], **quiet)
     dates.dates(choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **quiet)
-    listed.turn(turn, inputs=asked, outputs=listed, **quiet)
-    listed.inspection(tell, outputs=[told, answers], **quiet)
+    # "multiple": what is clicked or pressed before the last answer counts as well.
+    listed.turn(turn, inputs=asked, outputs=listed, trigger_mode="multiple", **quiet)
+    listed.inspection(tell, outputs=[told, answers], trigger_mode="multiple", **quiet)
     answers.answer(answer, outputs=[told, answers], trigger_mode="multiple", **quiet)
     told.thresholds(choose_thresholds, inputs=asked, outputs=[*shown, model], **quiet)
     as_csv.click(export, inputs=asked, outputs=csv_link, show_progress="minimal", **private)

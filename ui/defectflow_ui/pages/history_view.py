@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from functools import partial
 
-from defectflow.runtime.image import read_image
+from defectflow.runtime.verdict import Word
 from defectflow.store import Inspection, YieldCount
 from defectflow.store.history import Story
-from defectflow.store.records import Word
 from defectflow_ui.pages.answering import said
-from defectflow_ui.pictures import jpeg, thumbnail
+from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.station import Station
 from defectflow_ui.theme import badge, empty, moment
 from defectflow_ui.visitors import Visitor
@@ -83,7 +83,7 @@ def story(station: Station, visitor: Visitor, told: Story) -> str:
         file = station.store.picture(item)
         picture = ""
         if file is not None:
-            address = visitor.shelf.put(lambda file=file: jpeg(thumbnail(read_image(file))), "image/jpeg")  # type: ignore[misc]
+            address = visitor.shelf.put(partial(file_thumbnail, file), "image/jpeg")
             picture = f'<img src="{address}" alt="" loading="lazy">'
         reason = f"<br>{html.escape(item.error)}" if item.error else ""
         lines.append(

@@ -15,7 +15,7 @@ from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks
+from defectflow_ui.theme import block, clicks, problem
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
@@ -95,19 +95,20 @@ def build(station: Station) -> None:
     def begin(visitor: Visitor) -> Inspection:
         """The tab's inspection, or a new one where there is none or another calibration is active by now."""
         inspector = station.bundles.inspector()
-        before, notice = visitor.tab.get(INSPECTION), None
-        if isinstance(before, Inspection):
-            if before.inspector is inspector:
-                if len(before.rows) >= MOST_ROWS:
-                    raise DataError(words.clear_first(MOST_ROWS))
-                return before
-            before.close()
-            notice = words.other_calibration(len(before.rows)) if before.rows else None
 
         def record(seen: list[Seen]) -> list[int]:
             return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
 
-        visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
+        with visitor.tab.lock:  # two drops at once are one inspection
+            before, notice = visitor.tab.get(INSPECTION), None
+            if isinstance(before, Inspection):
+                if before.inspector is inspector:
+                    if len(before.rows) >= MOST_ROWS:
+                        raise DataError(words.clear_first(MOST_ROWS))
+                    return before
+                before.close()
+                notice = words.other_calibration(len(before.rows)) if before.rows else None
+            visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
         inspection.notice = notice
         return inspection
 
@@ -161,7 +162,7 @@ def build(station: Station) -> None:
     @station.handler(Role.OPERATOR)
     def choose(visitor: Visitor) -> Updates:
         inspection = current(visitor)
-        inspection.chosen = visitor.number("number")
+        inspection.choose(visitor.number("number"))
         return chosen(visitor, inspection)  # its tile is marked in the browser
 
     @station.handler(Role.OPERATOR)
@@ -174,8 +175,9 @@ def build(station: Station) -> None:
 
     @station.handler(Role.OPERATOR)
     def answer(visitor: Visitor) -> Updates:
-        _, note = answering.take(station, visitor)
-        return chosen(visitor, current(visitor), note)
+        inspection, (_, note) = current(visitor), answering.take(station, visitor)
+        inspection.choose(inspection.chosen)  # whoever answers about a picture wants to see it
+        return chosen(visitor, inspection, note)
 
     @station.handler(Role.OPERATOR)
     def show_more(visitor: Visitor) -> str:
@@ -217,9 +219,13 @@ def build(station: Station) -> None:
     def export_pictures(visitor: Visitor) -> Iterator[str]:
         inspection = current(visitor)
         ready = False
-        for drawn in inspection.export_zip():
-            ready = drawn.address is not None
-            yield view.drawing(drawn, len(inspection.rows))
+        try:
+            for drawn in inspection.export_zip():
+                ready = drawn.address is not None
+                yield view.drawing(drawn, len(inspection.rows))
+        except DataError as error:
+            yield problem(str(error))
+            return
         if not ready:  # stopped
             yield view.note(words.export_stopped)
 
@@ -243,9 +249,10 @@ def build(station: Station) -> None:
     # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
     zone.dropped(judge, outputs=[*seen, asking, what_if, download], trigger_mode="multiple", **quiet)
     status.stop(stop, outputs=status, **quiet)
-    gallery.number(choose, outputs=[part, answers], **quiet)
+    # "multiple": what is clicked or pressed before the last answer counts as well.
+    gallery.number(choose, outputs=[part, answers], trigger_mode="multiple", **quiet)
     gallery.more(show_more, outputs=gallery, **quiet)
-    part.step(step, outputs=[part, answers, gallery], **quiet)
+    part.step(step, outputs=[part, answers, gallery], trigger_mode="multiple", **quiet)
     answers.answer(answer, outputs=[part, answers], trigger_mode="multiple", **quiet)
     counts.only(filter_by, outputs=seen, **quiet)
     order.input(sort_by, inputs=order, outputs=seen, **quiet)

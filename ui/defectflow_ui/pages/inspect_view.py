@@ -15,7 +15,7 @@ from defectflow_ui.exports import Drawn
 from defectflow_ui.inspection import Inspection
 from defectflow_ui.looks import Beside
 from defectflow_ui.station import Station
-from defectflow_ui.theme import badge, empty, tip
+from defectflow_ui.theme import badge, empty, problem, tip
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import inspect as words
 from defectflow_ui.words.verdicts import VERDICTS
@@ -64,7 +64,7 @@ def status(inspection: Inspection) -> str:
     parts = len({row.part or row.name for row in inspection.rows})
     said = note(words.stopped(done) if inspection.stopped else words.done(done, parts))
     if inspection.problem is not None:
-        said += f'<p class="problem" role="alert">{html.escape(inspection.problem)}</p>'
+        said += problem(inspection.problem)
     return said + (note(inspection.notice) if inspection.notice is not None else "")
 
 
@@ -218,7 +218,7 @@ def drawing(drawn: Drawn, total: int) -> str:
     """How far the ZIP is, with a button to stop it; at the end, where it can be had."""
     if drawn.address is None:
         return _progress(words.drawing(drawn.done, total), drawn.done, total)
-    left_out = f'<p class="problem" role="alert">{words.left_out(drawn.left_out)}</p>' if drawn.left_out else ""
+    left_out = problem(words.left_out(drawn.left_out)) if drawn.left_out else ""
     return download(drawn.address, words.export_zip) + left_out
 
 

@@ -18,11 +18,11 @@ from defectflow.runtime.verify import verify as run_verify
 from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty, moment, notice, tip
+from defectflow_ui.theme import block, clicks, empty, moment, notice, problem, tip
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import models as words
 
-CHOSEN = "models.chosen"
+CHOSEN, CHECK = "models.chosen", "models.check"
 POLL_S = 0.3
 
 
@@ -75,11 +75,20 @@ def build(station: Station) -> None:
         return show(visitor, other) | {said: notice(words.activated(name))}
 
     @station.handler(Role.OPERATOR)
-    def check(visitor: Visitor, other: str | None) -> Iterator[dict[Any, Any]]:
+    def begin_check(visitor: Visitor) -> str:
         bundle = station.bundles.find(str(visitor.tab.get(CHOSEN)))
-        job = station.jobs.start(
-            f"{words.verify} {bundle.path.name}", lambda job: _certify(bundle, job), who=visitor.user, kind="verify"
-        )
+        running = visitor.tab.get(CHECK)
+        if isinstance(running, Job) and running.state == "running":
+            raise BundleError(words.still_verifying(running.title))
+        title = f"{words.verify} {bundle.path.name}"
+        visitor.tab[CHECK] = station.jobs.start(title, lambda job: _certify(bundle, job), who=visitor.user)
+        return ""
+
+    @station.handler(Role.OPERATOR)
+    def follow_check(visitor: Visitor, other: str | None) -> Iterator[dict[Any, Any]]:
+        job = visitor.tab.get(CHECK)
+        if not isinstance(job, Job):
+            return
         while job.state == "running":
             if job.progress is not None:
                 yield {said: notice(words.verifying(job.progress.stage, job.progress.done, job.progress.total))}
@@ -96,7 +105,9 @@ def build(station: Station) -> None:
     listed.bundle(choose, inputs=compare, outputs=shown, show_progress="hidden", trigger_mode="multiple", **private)
     compare.input(refresh, inputs=compare, outputs=everything, show_progress="hidden", **private)
     station.shown_above(activate.click(make_active, inputs=compare, outputs=[*everything, said], **private))
-    verify.click(check, inputs=compare, outputs=[*everything, said], show_progress="hidden", **private)
+    begun = verify.click(begin_check, outputs=said, show_progress="hidden", **private)
+    station.shown_above(begun)
+    begun.success(follow_check, inputs=compare, outputs=shown, show_progress="hidden", **private)
 
 
 def _usable(station: Station, name: str | None) -> Bundle | None:
@@ -144,7 +155,7 @@ def _cards(station: Station, visitor: Visitor, chosen: str | None, other: str | 
     try:
         bundles = [station.bundles.find(name) for name in names]
     except DefectFlowError as error:
-        return f'<p class="problem">{html.escape(str(error))}</p>'
+        return problem(str(error))
     facts = [_facts(bundle.card) for bundle in bundles]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,13 +9,16 @@ from typing import Any
 import gradio as gr
 
 from defectflow.errors import CalibrationError, DataError, DefectFlowError, StoreError
-from defectflow.store import Answer, Inspection, PartInspection, Role
+from defectflow.runtime.bundle import Bundle
+from defectflow.store import Inspection, PartInspection, Role
 from defectflow.store.recalibration import Proposal, apply, propose
+from defectflow.store.reviews import waiting_parts
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
+from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as versions_table
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty, notice
+from defectflow_ui.theme import block, clicks, empty, notice, problem
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import review as words
 
@@ -61,8 +63,7 @@ def build(station: Station) -> None:
         except DefectFlowError as error:
             return {part: empty(words.no_bundle, str(error)), **dict.fromkeys((waiting, answers, drawn), "")}
         asked = station.store.reviews.asked(bundle.card.bundle_id)
-        wanted = {Answer.SKIP} if also_skipped else {None}
-        parts = [one for one in asked if one.answer in wanted][:QUEUED]
+        parts = waiting_parts(asked, skipped=also_skipped)[:QUEUED]
         current = _current(visitor, parts)
         about = current.worst if current else None
         note += view.revealed(asked, answered)
@@ -70,13 +71,13 @@ def build(station: Station) -> None:
             part: view.part(station, visitor, current, visitor.tab.get(SHOT), skipped=also_skipped),
             waiting: view.queue(station, visitor, parts, current.part if current else None),
             answers: answering.queue_bar(station, visitor, about, note=note),
-            drawn: tally(visitor, asked),
+            drawn: tally(visitor, asked, bundle),
         }
 
-    def tally(visitor: Visitor, asked: Sequence[PartInspection]) -> str:
+    def tally(visitor: Visitor, asked: Sequence[PartInspection], bundle: Bundle) -> str:
         since = visitor.tab.get(SINCE)
         counted = [one for one in asked if since is None or one.pictures[0].at >= since]
-        return view.drawn(counted, station.store.settings.review.unanswered)
+        return view.drawn(counted, bundle, station.store.settings.review.unanswered)
 
     def listed(visitor: Visitor) -> Updates:
         """What an answer does not change."""
@@ -128,8 +129,9 @@ def build(station: Station) -> None:
         try:
             visitor.tab[SINCE] = _moment(day)
         except DataError as error:
-            return {drawn: f'<p class="problem" role="alert">{html.escape(str(error))}</p>'}
-        return {drawn: tally(visitor, station.store.reviews.asked(station.bundles.active().card.bundle_id))}
+            return {drawn: problem(str(error))}
+        bundle = station.bundles.active()
+        return {drawn: tally(visitor, station.store.reviews.asked(bundle.card.bundle_id), bundle)}
 
     @station.handler(Role.ENGINEER)
     def look(visitor: Visitor, percent: float | None, day: str, alone: bool) -> Updates:
@@ -140,7 +142,7 @@ def build(station: Station) -> None:
                 station.store, station.bundles.active(), rate=usual, keep_earlier=not alone, since=_moment(day)
             )
         except CalibrationError as error:  # a refusal belongs where the preview would be
-            return {proposed: f'<p class="problem">{html.escape(str(error))}</p>', deciding: gr.Row(visible=False)}
+            return {proposed: problem(str(error)), deciding: gr.Row(visible=False)}
         visitor.tab[PROPOSAL] = made
         return {proposed: view.proposal(station, visitor, made), deciding: gr.Row(visible=True)}
 
@@ -162,7 +164,7 @@ def build(station: Station) -> None:
     @station.handler(Role.ENGINEER)
     def roll_back(visitor: Visitor, also_skipped: bool) -> Updates:
         bundle = station.bundles.active()
-        version = station.store.versions.get(bundle.card.bundle_id, str(visitor.event.get("version")))
+        version = pressed(station, visitor, bundle.card)
         why = words.rolled_back_here(version.name)
         station.store.versions.apply(bundle, version, by=visitor.user, reason=why)
         rolled_back = {proposed: notice(words.rolled_back(version.name))}
@@ -173,20 +175,19 @@ def build(station: Station) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     station.on_open(open_page, inputs=skipped, outputs=[*whole, rate])
     skipped.input(refresh, inputs=skipped, outputs=shown, **quiet)
-    part.shot(look_at, inputs=skipped, outputs=part, **quiet)
-    waiting.part(choose, inputs=skipped, outputs=shown, **quiet)
+    part.shot(look_at, inputs=skipped, outputs=part, trigger_mode="multiple", **quiet)
+    waiting.part(choose, inputs=skipped, outputs=shown, trigger_mode="multiple", **quiet)
     answers.answer(answer, inputs=skipped, outputs=shown, trigger_mode="multiple", **quiet)
     answers.undo(take_back, inputs=skipped, outputs=shown, **quiet)
     since.blur(count_from, inputs=since, outputs=drawn, **quiet)
     preview.click(look, inputs=[rate, since, audit_only], outputs=[proposed, deciding], api_visibility="private")
-    use.click(
-        put_to_work,
-        inputs=[skipped, name, reason],
-        outputs=[*whole, proposed, deciding, name, reason],
-        api_visibility="private",
+    applied = [*whole, proposed, deciding, name, reason]
+    station.shown_above(
+        use.click(put_to_work, inputs=[skipped, name, reason], outputs=applied, api_visibility="private")
     )
     discard.click(forget, outputs=[proposed, deciding], **quiet)
-    versions.version(roll_back, inputs=skipped, outputs=[*whole, proposed], api_visibility="private")
+    back = versions.version(roll_back, inputs=skipped, outputs=[*whole, proposed], api_visibility="private")
+    station.shown_above(back)
 
 
 def _current(visitor: Visitor, parts: list[PartInspection]) -> PartInspection | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +12,10 @@ from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.image import read_image
 from defectflow.runtime.overlay import overlay
 from defectflow.store import Answer, Inspection, PartInspection
-from defectflow.store.recalibration import Proposal
+from defectflow.store.recalibration import Proposal, tally_audit
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pages.inspect_view import viewer
-from defectflow_ui.pictures import Pixels, jpeg, large, thumbnail
+from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large
 from defectflow_ui.station import Station
 from defectflow_ui.theme import badge, empty, moment, tip
 from defectflow_ui.visitors import Visitor
@@ -75,7 +73,7 @@ def _small(station: Station, visitor: Visitor, inspection: Inspection) -> str:
         file = station.store.picture(inspection)
         found[inspection.id] = None
         if file is not None:
-            found[inspection.id] = visitor.shelf.put(lambda: jpeg(thumbnail(read_image(file))), "image/jpeg")
+            found[inspection.id] = visitor.shelf.put(lambda: file_thumbnail(file), "image/jpeg")
     address = found[inspection.id]
     return '<span class="no-picture">–</span>' if address is None else f'<img src="{address}" alt="" loading="lazy">'
 
@@ -160,16 +158,13 @@ def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> st
     return f'<p class="quiet">{words.model_said} {badge(part.decision, small=True)} {_score(part.worst)}</p>'
 
 
-def drawn(parts: Sequence[PartInspection], allowed: float) -> str:
+def drawn(parts: Sequence[PartInspection], bundle: Bundle, allowed: float) -> str:
     """What is still missing before the answers may set thresholds. `parts`: all that people are asked about."""
-    sample = [part for part in parts if part.audit]
-    if not sample:
+    sample, _ = tally_audit([part for part in parts if part.audit], bundle)
+    if not sample.parts:
         return ""
-    answers = Counter(part.answer for part in sample)
-    unread = sum(part.answer is Answer.GOOD and bool(part.unread) for part in sample)
-    missing = answers[None] + answers[Answer.SKIP] + unread
-    needed = max(0, missing - math.floor(allowed * len(sample) + 1e-9))
-    told = words.drawn(len(sample), answers[None], answers[Answer.SKIP], unread, allowed, needed)
+    needed = sample.wanting(allowed)
+    told = words.drawn(sample, allowed, needed)
     return f'<p class="{"warn" if needed else "said"}">{told}</p>'
 
 

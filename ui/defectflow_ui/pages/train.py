@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -13,7 +14,7 @@ from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks
+from defectflow_ui.theme import block, clicks, problem
 from defectflow_ui.training import CHECK, EVALUATION, Training, Wish, follow, result
 from defectflow_ui.uploads import Arrived
 from defectflow_ui.visitors import Visitor
@@ -21,8 +22,6 @@ from defectflow_ui.words import train as words
 
 SEEN, FORM, UPLOAD = "train.seen", "train.form", "train.upload"
 LOOK_EVERY_S = 1.0
-ARRIVAL_S = 300.0
-"""How long one more picture of an upload is waited for."""
 Updates = dict[Any, Any]
 
 
@@ -123,6 +122,13 @@ def build(station: Station) -> None:
             basis: "" if checked is None or running else view.basis(*checked, as_checked=as_checked),
         }
 
+    def on_show(visitor: Visitor, task: Task | None) -> Task:
+        """This task, if the tab shows it: a button is about what stands beside it. Raises DataError."""
+        seen = visitor.tab.get(SEEN)
+        if task is None or seen is None or seen[0] != task.name:
+            raise DataError(words.another_meanwhile)
+        return task
+
     def begun(visitor: Visitor, task: Task) -> Updates:
         _show_above_all_pages(station, task, visitor.user)
         return look(visitor) | {fit: gr.Button(interactive=False), basis: ""}
@@ -133,20 +139,15 @@ def build(station: Station) -> None:
             return {state: view.engineers_only()}
         visitor.tab.pop(SEEN, None)
         offered, recipes, task = training.sources.all(), training.recipes(), training.shown()
-        wish = Wish("", "default", "", 0.05) if task is None else Wish(**task.notes["wish"])
+        wish = before = visitor.tab.get(FORM)
+        if wish is None:  # this tab has asked for nothing yet: as it was last
+            wish = Wish("", "default", "", 0.05) if task is None else Wish(**task.notes["wish"])
         chosen = wish.source if wish.source in [value for _, value in offered] else None
         how = wish.recipe if wish.recipe in recipes else "default"
         visitor.tab[FORM] = Wish(chosen or "", how, wish.part_regex, wish.rate)
-        return (
-            look(visitor)
-            | may_train(visitor)
-            | {
-                source: gr.Dropdown(offered, value=chosen),
-                recipe: gr.Dropdown(recipes, value=how),
-                part_regex: wish.part_regex,
-                rate: 100 * wish.rate,
-            }
-        )
+        typed = {part_regex: wish.part_regex, rate: 100 * wish.rate} if before is None else {}
+        choices = {source: gr.Dropdown(offered, value=chosen), recipe: gr.Dropdown(recipes, value=how)}
+        return look(visitor) | may_train(visitor) | choices | typed
 
     @station.handler(Role.VIEWER)
     def tick(visitor: Visitor) -> Updates:
@@ -163,7 +164,7 @@ def build(station: Station) -> None:
         try:
             return view.joins(wanted or "", training.sources.refit(wanted or ""))
         except DefectFlowError as error:
-            return view.problem(str(error))
+            return problem(view.sentence(str(error)))
 
     @station.handler(Role.ENGINEER)
     def take(visitor: Visitor) -> Iterator[Updates]:
@@ -173,27 +174,30 @@ def build(station: Station) -> None:
         if drop is None:
             raise DataError(words.nothing_uploaded)
         visitor.tab[UPLOAD] = key
-        here, ended, last = list[Arrived](), False, monotonic()
-        problem, updates = "", Updates()
+        here, ended, shown_at = list[Arrived](), False, 0.0
+        told, updates = "", Updates()
         try:
             while not ended:
                 more, ended = drop.take(len(here), LOOK_EVERY_S)
                 here += more
-                last = monotonic() if more else last
-                if not ended and monotonic() - last > ARRIVAL_S:
-                    raise DataError(words.upload_stalled)
-                yield {arriving: view.arriving(here, files), stop_upload: gr.Button(visible=True)}
-            if key not in drops:
+                if monotonic() - shown_at >= LOOK_EVERY_S:
+                    shown_at = monotonic()
+                    yield {arriving: view.arriving(len(here), files, drop.size), stop_upload: gr.Button(visible=True)}
+            if drop.closed:
                 raise DataError(words.upload_stopped)
+            if drop.abandoned:
+                raise DataError(words.upload_abandoned(len(here), files))
             token = training.take_upload(here)
+            if (form := visitor.tab.get(FORM)) is not None:
+                visitor.tab[FORM] = replace(form, source=token)  # though the page may be out of sight just now
             updates = {source: gr.Dropdown(training.sources.all(), value=token)}
-            problem = view.refused([str(one.error) for one in here if one.error is not None])
+            told = view.refused([str(one.error) for one in here if one.error is not None])
         except DataError as error:
-            problem = view.problem(str(error))
+            told = problem(view.sentence(str(error)))
         finally:
             drops.pop(key, None)
             drop.close()
-        yield updates | {arriving: problem, stop_upload: gr.Button(visible=False)}
+        yield updates | {arriving: told, stop_upload: gr.Button(visible=False)}
 
     @station.handler(Role.ENGINEER)
     def give_up_upload(visitor: Visitor) -> None:
@@ -214,12 +218,13 @@ def build(station: Station) -> None:
 
     @station.handler(Role.ENGINEER)
     def take_up(visitor: Visitor) -> Updates:
+        on_show(visitor, training.latest("train"))
         return begun(visitor, training.go_on())
 
     @station.handler(Role.ENGINEER)
     def cancel(visitor: Visitor) -> Updates:
         if (task := training.running()) is not None:
-            task.cancel()
+            on_show(visitor, task).cancel()
         return look(visitor)
 
     @station.handler(Role.ENGINEER)
@@ -233,24 +238,21 @@ def build(station: Station) -> None:
 
     @station.handler(Role.ENGINEER)
     def put_to_work(visitor: Visitor) -> str:
-        task = training.latest("train")
-        if task is None:
-            raise DataError(words.check_first)
-        name = str(task.notes["name"])
+        name = str(on_show(visitor, training.latest("train")).notes["name"])
         station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
         return view.activated(name)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    form: list[Any] = [source, part_regex, recipe, rate]
+    fields: list[Any] = [source, part_regex, recipe, rate]
     shown = [state, log, logging, stop, go_on, activate, said, findings, fit, basis, timer]
-    station.on_open(open_page, outputs=[*shown, *form])
+    station.on_open(open_page, outputs=[*shown, *fields])
     timer.tick(tick, outputs=shown, **quiet)
     zone.dropped(take, outputs=[source, arriving, stop_upload], trigger_mode="multiple", **quiet)
     stop_upload.click(give_up_upload, **quiet)
-    gr.on([field.change for field in form], changed, inputs=form, outputs=[fit, basis], **quiet)
+    gr.on([field.change for field in fields], changed, inputs=fields, outputs=[fit, basis], **quiet)
     source.change(tell_joins, inputs=source, outputs=joins, **quiet)
-    station.shown_above(check.click(start_check, inputs=form, outputs=shown, **quiet))
-    station.shown_above(fit.click(start_fit, inputs=[name, *form], outputs=shown, **quiet))
+    station.shown_above(check.click(start_check, inputs=fields, outputs=shown, **quiet))
+    station.shown_above(fit.click(start_fit, inputs=[name, *fields], outputs=shown, **quiet))
     stop.click(cancel, outputs=shown, **quiet)
     station.shown_above(go_on.click(take_up, outputs=shown, **quiet))
     findings.siblings(use_siblings, outputs=part_regex, **quiet)
@@ -263,4 +265,4 @@ def _wish(source: str | None, part_regex: str, recipe: str, percent: float) -> W
 
 
 def _show_above_all_pages(station: Station, task: Task, who: str) -> None:
-    station.jobs.start(task.title, lambda job: follow(task, job), who=who, kind="train", outlives=True)
+    station.jobs.start(task.title, lambda job: follow(task, job), who=who, outlives=True)

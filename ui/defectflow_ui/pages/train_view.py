@@ -7,23 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from defectflow.background import Status, Task
 from defectflow.refit import Refit
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import CalibrationPart, Card
-from defectflow.runtime.image import brightest, full_scale_for, read_raw, to_uint8
 from defectflow.runtime.progress import Progress
+from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.theme import empty, notice, tip
 from defectflow_ui.training import Wish
-from defectflow_ui.uploads import Arrived
 from defectflow_ui.words import train as words
 
-THUMBNAIL_PX = 220
 SUSPECTS, UNSURE = 12, 8
+MOST_REFUSED = 20
 LOG_BYTES = 12_000
 MARKS = {"fine": ("ok", "✓"), "note": ("error", "i"), "look": ("review", "?"), "stop": ("defect", "✕")}
 NameOf = Callable[[str], str]
@@ -83,8 +79,8 @@ def _bar(step: Progress) -> str:
 def basis(wish: Wish, who: str, passed: bool, *, as_checked: bool) -> str:
     """What would be trained on: what was checked; or that the form says something else by now."""
     if not as_checked:
-        return f'<p class="warn small" role="status">{html.escape(_sentence(words.changed_since(wish, who)))}</p>'
-    said = words.as_checked(wish, who) if passed else _sentence(words.fit_would_fail)
+        return f'<p class="warn small" role="status">{html.escape(sentence(words.changed_since(wish, who)))}</p>'
+    said = words.as_checked(wish, who) if passed else sentence(words.fit_would_fail)
     return f'<p class="quiet small" role="status">{html.escape(said)}</p>'
 
 
@@ -93,22 +89,19 @@ def joins(source: str, refit: Refit | None) -> str:
     if refit is None:
         return ""
     first = refit.missing[0] if refit.missing else ""
-    return notice(words.joins(source.partition(":")[2], refit.parts, refit.joined, len(refit.missing), first))
+    model = source.partition(":")[2]
+    return notice(words.joins(model, refit.parts, refit.joined, len(refit.missing), first, refit.unnamed))
 
 
-def problem(said: str) -> str:
-    return f'<p class="problem" role="alert">{html.escape(_sentence(said))}</p>'
-
-
-def arriving(arrived: list[Arrived], files: int) -> str:
-    """How far an upload is; of a ZIP, each picture counts, and of how many is not known."""
-    size = sum(one.file.stat().st_size for one in arrived if one.file is not None and one.file.exists())
-    bar = f'<progress max="{files}" value="{min(files, len(arrived))}"></progress>'
-    told = words.arriving(len(arrived), files, size / 1e6)
+def arriving(pictures: int, files: int, size: int) -> str:
+    """How far an upload of so many bytes is; of a ZIP, each picture counts, and of how many is not known."""
+    bar = f'<progress max="{files}" value="{min(files, pictures)}"></progress>'
+    told = words.arriving(pictures, files, size / 1e6)
     return f'<div class="arriving" role="status">{bar} <span class="quiet">{told}</span></div>'
 
 
-def _sentence(said: str) -> str:
+def sentence(said: str) -> str:
+    """A reason, which messages begin in lower case, as a sentence of its own."""
     return said[:1].upper() + said[1:].removesuffix(".") + "."
 
 
@@ -170,7 +163,7 @@ def _suspect(one: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
 
 
 def _tile(path: Path, name: str, shelf: Shelf, mark: str, more: str) -> str:
-    address = shelf.put(lambda: thumbnail(path), "image/jpeg")
+    address = shelf.put(lambda: file_thumbnail(path), "image/jpeg")
     shown = html.escape(name)
     return (
         f'<div class="shot" title="{shown}">'
@@ -232,19 +225,11 @@ def _score(part: CalibrationPart, card: Card) -> str:
     return f'<span class="small">{said}</span>'
 
 
-def thumbnail(path: Path) -> bytes:
-    """A picture as a small JPEG; of a 16-bit one, its brightest value is white. Raises ImageError."""
-    raw = read_raw(path)
-    peak = brightest(raw)
-    pixels = to_uint8(raw, full_scale=None if peak is None else full_scale_for([peak]), name=path.name)
-    scale = min(1.0, THUMBNAIL_PX / max(pixels.shape[:2]))
-    small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return bytes(np.asarray(cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]))
-
-
 def refused(reasons: list[str]) -> str:
     """What of an upload could not be taken."""
-    lines = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons[:20])
+    lines = "".join(f"<li>{html.escape(reason)}</li>" for reason in reasons[:MOST_REFUSED])
+    if len(reasons) > MOST_REFUSED:
+        lines += f"<li>{words.more_refused(len(reasons) - MOST_REFUSED)}</li>"
     return f"<ul class='problem'>{lines}</ul>" if reasons else ""
 
 

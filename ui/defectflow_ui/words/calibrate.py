@@ -16,7 +16,8 @@ legend = {
 }
 legend_tips = {
     "good": "Parts known to be good: those of the calibration, and parts drawn by lot that somebody answered good.",
-    "other": "Good parts of the grey band: chosen for their score, so they say nothing about good parts at large.",
+    "other": "Good parts that somebody chose to answer, or that were drawn by lot while too many others of those lack "
+    "an answer: they say nothing about good parts at large.",
     "defective": "Only defects that somebody noticed and answered.",
 }
 out_of_range = "{count} refused as not this part"

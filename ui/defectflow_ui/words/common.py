@@ -25,8 +25,21 @@ by_hand = "threshold chosen by hand: an estimate, nothing is promised"
 stop = "Stop"
 
 
+def counted(number: int, what: str) -> str:
+    """1 picture, 2 pictures."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def not_allowed(role: str, needed: str) -> str:
     return f"This needs the role '{needed}', and yours is '{role}'. Ask whoever manages users at your site."
+
+
+def no_room(what: str, reason: str) -> str:
+    return f"{what} cannot be written ({reason}); make room on the station's disk, and try again"
+
+
+def not_your_job(who: str) -> str:
+    return f"{who} has begun this; it can be stopped by {who}, or by somebody with the role 'engineer'."
 
 
 def signed_in(user: str, role: str) -> str:

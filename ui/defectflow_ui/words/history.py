@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.words.common import counted
+
 tab = "History"
 period = "When"
 periods = {
@@ -24,6 +26,7 @@ model = "Model and thresholds"
 any_model = "(any)"
 search = "Search"
 export = "CSV"
+this_table = "this table"
 nothing = "Nothing found"
 nothing_do = "Nothing was inspected yet, or nothing fits. Inspect pictures, or widen the search."
 head = ("when", "verdict", "file", "part", "score", "threshold", "model", "by")
@@ -53,15 +56,15 @@ keys = (("R", "search again"), ("← →", "newer, older"))
 
 
 def found(first: int, last: int, total: int) -> str:
-    return f"{first} to {last} of {total} inspections"
+    return f"{first} to {last} of {counted(total, 'inspection')}"
 
 
 def tally(parts: int, share: float | None) -> str:
-    return f"{parts} parts judged" + ("" if share is None else f", {share:.1%} of them passed")
+    return f"{counted(parts, 'part')} judged" + ("" if share is None else f", {share:.1%} of them passed")
 
 
 def tally_of(parts: int, verdict: str) -> str:
-    return f"{parts} parts whose worst picture is: {verdict}"
+    return f"{counted(parts, 'part')} whose worst picture is: {verdict}"
 
 
 def chart(every: str, *, passed: bool) -> str:

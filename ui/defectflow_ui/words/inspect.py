@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from defectflow_ui.words.common import counted
 from defectflow_ui.words.verdicts import VERDICTS
 
 tab = "Inspect"
@@ -103,12 +104,12 @@ def judging(done: int, expected: int) -> str:
 
 
 def done(pictures: int, parts: int) -> str:
-    same = f"{pictures} pictures" if pictures != 1 else "1 picture"
-    return f"{same} of {parts} parts judged" if parts != pictures else f"{same} judged"
+    same = counted(pictures, "picture")
+    return f"{same} of {counted(parts, 'part')} judged" if parts != pictures else f"{same} judged"
 
 
 def stopped(pictures: int) -> str:
-    return f"Stopped after {pictures} pictures; their verdicts are kept"
+    return f"Stopped after {counted(pictures, 'picture')}; what was judged is kept"
 
 
 def drawing(done: int, total: int) -> str:
@@ -125,8 +126,11 @@ def more_regions(left_out: int) -> str:
 
 
 def left_out(pictures: int) -> str:
-    which = f"{pictures} pictures are" if pictures != 1 else "1 picture is"
-    return f"{which} not in it, because the station cannot read them any more: left-out.txt in the ZIP names each."
+    verb = "is" if pictures == 1 else "are"
+    return (
+        f"{counted(pictures, 'picture')} {verb} not in it, because the station cannot read them any more: left-out.txt "
+        "in the ZIP names each."
+    )
 
 
 def failed(reason: str) -> str:
@@ -134,30 +138,31 @@ def failed(reason: str) -> str:
 
 
 def abandoned(arrived: int, expected: int) -> str:
-    files = f"{expected} files were" if expected != 1 else "1 file was"
     return (
-        f"Nothing more has come from the browser: {files} announced, {arrived} pictures arrived. Drop the others again."
+        f"Nothing more has come from the browser: of {counted(expected, 'file')} that it announced, "
+        f"{counted(arrived, 'picture')} arrived. Drop the others again."
     )
 
 
 def other_calibration(cleared: int) -> str:
-    pictures = f"{cleared} pictures" if cleared != 1 else "1 picture"
+    pictures, verb = counted(cleared, "picture"), "was" if cleared == 1 else "were"
     return (
-        f"Another model or threshold is active since the last drop, so {pictures} of before were cleared here: "
+        f"Another model or threshold is active since the last drop, so {pictures} of before {verb} cleared here: "
         "verdicts of two kinds do not belong in one table. They stay in the history."
     )
 
 
 def flipped(count: int, rate: float) -> str:
-    changes = f"{count} pictures would change" if count != 1 else "1 picture would change"
     return (
-        f"{changes}. At this threshold about {100 * rate:.2g}% of good parts would be rejected: an estimate from the "
-        "calibration parts, not a guarantee."
+        f"{counted(count, 'picture')} would change. At this threshold about {100 * rate:.2g}% of good parts would be "
+        "rejected: an estimate from the calibration parts, not a guarantee."
     )
 
 
 def clear_first(limit: int) -> str:
-    return f"This tab holds {limit} pictures already; export what you need, press Clear, and drop these again."
+    return (
+        f"This tab holds {counted(limit, 'picture')} already; export what you need, press Clear, and drop these again."
+    )
 
 
 def flip(before: str, after: str) -> str:

@@ -74,6 +74,10 @@ def verifying(stage: str, done: int, total: int) -> str:
     return f"Verifying: {stage}, {done} of {total}"
 
 
+def still_verifying(title: str) -> str:
+    return f"'{title}' is still running; wait for it, or stop it above"
+
+
 def certified(machine: str) -> str:
     return f"Verified on {machine}: intact, and it gives the recorded verdicts there."
 

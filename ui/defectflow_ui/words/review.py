@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from defectflow.store.recalibration import AuditTally
+from defectflow_ui.words.common import counted
+
 tab = "Review"
 skipped = "Show those that were skipped"
 no_bundle = "No model to review for"
@@ -58,12 +61,18 @@ def waiting(audit: int, grey: int) -> str:
     return f"{audit + grey} waiting: {audit} drawn by lot, {grey} in the grey band"
 
 
-def drawn(parts: int, waiting: int, skipped: int, unread: int, allowed: float, needed: int) -> str:
-    more = f"{needed} more answers are needed" if needed else "that is enough"
-    unreadable = f", {unread} answered good with an unreadable picture" if unread else ""
+def drawn(sample: AuditTally, allowed: float, needed: int) -> str:
+    more = "that is enough"
+    if needed:
+        more = f"{needed} more {'answer is' if needed == 1 else 'answers are'} needed"
+    good = ""
+    if sample.unreadable:
+        good = f", {sample.unreadable} answered good with an unreadable picture"
+    if sample.uncounted:
+        good += f", {sample.uncounted} answered good that cannot be counted"
     return (
-        f"{parts} parts drawn by lot: {waiting} unanswered, {skipped} skipped{unreadable}. At most {allowed:.0%} may "
-        f"lack an answer: {more}."
+        f"{counted(sample.parts, 'part')} drawn by lot: {sample.unanswered} unanswered, {sample.skipped} skipped"
+        f"{good}. At most {allowed:.0%} may lack an answer: {more}."
     )
 
 
@@ -73,13 +82,14 @@ def bad_day(text: str) -> str:
 
 def tally(good: int, defective: int, foreign: int, missing: int, parts: int) -> str:
     return (
-        f"{parts} parts drawn by lot: {good} good, {defective} defective, {foreign} not this part, "
+        f"{counted(parts, 'part')} drawn by lot: {good} good, {defective} defective, {foreign} not this part, "
         f"{missing} without an answer."
     )
 
 
 def threshold(before: float, after: float, added: int) -> str:
-    return f"{added} parts join; the threshold goes from {before:.3f} to {after:.3f}."
+    joins = "part joins" if added == 1 else "parts join"
+    return f"{added} {joins}; the threshold goes from {before:.3f} to {after:.3f}."
 
 
 def applied(name: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from defectflow_ui.words.common import counted
+
 tab = "Train"
 
 source = "Pictures"
@@ -107,13 +109,14 @@ nothing_uploaded = (
 seen_in_fit = (
     "{count} of these pictures were learned from, or calibrate the model: the figures flatter. Keep test ones apart."
 )
+this_upload = "this upload"
+another_meanwhile = "something else was begun here meanwhile; leave this page and come back to see it, then decide"
 nothing_to_go_on = "no training was cut short here; press 'Train' to begin one"
 nothing_joins = (
-    "no part that was answered good can join the training yet: answer parts of the grey band on the page Review first. "
-    "Parts drawn by lot do not count; they may calibrate"
+    "no part that was answered good can join the training yet: answer some on Review, Inspect or History first. Parts "
+    "drawn by lot do not count; they may calibrate"
 )
 upload_stopped = "The upload was stopped; nothing of it is kept."
-upload_stalled = "nothing has arrived for five minutes, so the upload was given up; drop the pictures again"
 no_result = "The check ended without a result; the log says why."
 check_first = "check the pictures first, and wait until that has finished; then train on them"
 fit_would_fail = "the check has found what a fit would fail of; put that right, check again, then train"
@@ -121,8 +124,13 @@ no_such_source = "choose pictures first: a folder from the list, or drop some"
 no_such_recipe = "this recipe is not on offer; choose one from the list"
 
 
-def uploaded(count: int) -> str:
-    return f"uploaded: {count} pictures"
+def uploaded(pictures: int) -> str:
+    return f"uploaded: {counted(pictures, 'picture')}"
+
+
+def folder(path: str) -> str:
+    """A folder or manifest by its path in the data folder."""
+    return whole_folder if path == "." else path
 
 
 def again(model: str) -> str:
@@ -131,10 +139,15 @@ def again(model: str) -> str:
 
 def called(source: str) -> str:
     """A source, as its value in the list has it."""
-    kind, found, name = source.partition(":")
-    if not found or kind not in ("uploaded", "again"):
-        return source
-    return "uploaded pictures" if kind == "uploaded" else again(name)
+    kind, _, name = source.partition(":")
+    match kind:
+        case "uploaded":
+            return "uploaded pictures"
+        case "folder":
+            return folder(name)
+        case "again":
+            return again(name)
+    return source  # of a task that an earlier station has begun
 
 
 def checking(source: str) -> str:
@@ -154,14 +167,20 @@ def changed_since(wish: Any, who: str) -> str:
     return f"this is not what was checked last: {_asked(wish, who)}; check again, then train"
 
 
-def joins(model: str, parts: int, joined: int, missing: int, first: str) -> str:
+def joins(model: str, parts: int, joined: int, missing: int, first: str, unnamed: int) -> str:
     count = {0: "No part", 1: "1 part"}.get(joined, f"{joined} parts")
     said = (
-        f"{count} answered good on the page Review {'joins' if joined < 2 else 'join'} the training, beside the "
-        f"{parts} parts that {model} was made from. None of the audit sample is among them, and none that calibrates: "
-        "every part of the first fit stays on its side."
+        f"{count} answered good {'joins' if joined < 2 else 'join'} the training, beside the "
+        f"{counted(parts, 'part')} that {model} was made from. None of the audit sample is among them, and none that "
+        "calibrates: every part of the first fit stays on its side."
     )
-    return f"{said} {missing} parts of the first fit are gone, the first is {first}." if missing else said
+    if unnamed:
+        said += (
+            f" Answered good, but left out: {unnamed}. The expression for parts' names does not find "
+            f"{'that part' if unnamed == 1 else 'those parts'} in the names of the pictures."
+        )
+    gone = f"{missing} parts of the first fit are gone, the first is" if missing > 1 else "1 part of it is gone:"
+    return f"{said} {gone} {first}." if missing else said
 
 
 def originals_gone(model: str, parts: int, folders: bool) -> str:
@@ -173,10 +192,18 @@ def originals_gone(model: str, parts: int, folders: bool) -> str:
 
 
 def arriving(pictures: int, files: int, megabytes: float) -> str:
-    here, of = (
-        f"{count} {word}{'' if count == 1 else 's'}" for count, word in ((pictures, "picture"), (files, "file"))
+    return f"Uploading: {counted(pictures, 'picture')} so far, {megabytes:.0f} MB, of {counted(files, 'file')}"
+
+
+def more_refused(files: int) -> str:
+    return f"and {counted(files, 'more file')}: not taken either"
+
+
+def upload_abandoned(pictures: int, files: int) -> str:
+    return (
+        f"nothing more has come from the browser: of {counted(files, 'file')} that it announced, "
+        f"{counted(pictures, 'picture')} arrived. Nothing of it is kept; drop them again"
     )
-    return f"Uploading: {here} so far, {megabytes:.0f} MB, of {of}"
 
 
 def training(name: str) -> str:

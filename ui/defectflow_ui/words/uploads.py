@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 nameless = "picture"
+this_drop = "what is dropped"
 ended = "nothing more is taken into this drop: it was stopped, or nothing came for a while."
 
 

@@ -11,3 +11,9 @@ estimate = "estimate"
 
 def promise(rate: float, parts: int) -> str:
     return f"promise {100 * rate:.4g}%, {parts} parts"
+
+
+def other_model(name: str) -> str:
+    return (
+        f"these versions are of another model than {name}, which is meant by now; leave this page and come back to it"
+    )

@@ -1,0 +1,21 @@
+"""A file that appears whole or not at all, whoever reads it, or writes it too, meanwhile."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """Where to write: on leaving, what lies there takes the place of `file`; where writing fails, it is removed."""
+    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")  # others may be writing `file`, too
+    try:
+        yield partial
+        partial.replace(file)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise

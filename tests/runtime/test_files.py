@@ -1,0 +1,37 @@
+"""A file appears whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from defectflow.runtime.files import whole
+
+
+def test_a_file_is_replaced_once_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with whole(file) as partial:
+        partial.write_text("new")
+        assert file.read_text() == "old"
+    assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == [("a.txt", "new")]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_what_failed_leaves_the_old_one_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with pytest.raises(error), whole(file) as partial:
+        partial.write_text("ne")
+        raise error
+    assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_two_write_at_once_and_neither_spoils_the_other(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with whole(file) as first, whole(file) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert file.read_text() == "first", "whoever ends last"
+    assert len(list(tmp_path.iterdir())) == 1

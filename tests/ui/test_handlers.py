@@ -1,0 +1,463 @@
+"""What the pages' handlers do, called as Gradio calls them: without a server, and without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Barrier, Event
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+from defectflow_ui.evidence import Evidence
+from defectflow_ui.frame import build_frame, jobs_html
+from defectflow_ui.inspection import Inspection
+from defectflow_ui.pages import calibrate, train_view
+from defectflow_ui.pages import inspect as inspect_page
+from defectflow_ui.scratch import OURS
+from defectflow_ui.server import _OwnRoutes
+from defectflow_ui.settings import Limits, Settings
+from defectflow_ui.shelf import Shelf
+from defectflow_ui.sources import FOLDER, UPLOADED
+from defectflow_ui.start import open_station
+from defectflow_ui.station import LOCAL_USER
+from defectflow_ui.uploads import Arrived, Drop
+from defectflow_ui.visitors import MOST_TABS, Session
+from PIL import Image
+from running import PASSWORD, finish
+from starlette.requests import Request
+from store_support import verdict
+from support import save, swatch, swatches
+
+from defectflow.background import STATE, TASK, new_folder
+from defectflow.errors import CalibrationError
+from defectflow.runtime import Inspector
+from defectflow.runtime.bundle import file_digest, open_bundle
+from defectflow.runtime.clock import utc_now
+from defectflow.runtime.image import read_image
+from defectflow.runtime.recalibrate import recalibrate
+from defectflow.store import Answer, Role, Seen, StoreSettings
+from defectflow.store.recalibration import propose
+from defectflow.store.settings import ReviewSettings
+
+
+class Desk:
+    """A station, and one person's browser at it."""
+
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
+        self.station = open_station(Settings(folder, data=data))
+        self.blocks = build_frame(self.station)
+        self.session = self.station.sessions.begin(LOCAL_USER)
+
+    def call(self, elem_id: str, event: str, *values: Any, said: dict[str, Any] | None = None, tab: str = "tab") -> Any:
+        """What the handler of this event gives; a dictionary's keys are the names of what it changes."""
+        names = {number: one.elem_id for number, one in self.blocks.blocks.items()}
+        (function,) = [
+            one.fn
+            for one in self.blocks.fns.values()
+            if any(names.get(number) == elem_id and on == event for number, on in one.targets)
+            and len(one.inputs) == len(values)
+        ]
+        assert function is not None
+        request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
+        given = function(request, gr.EventData(None, said), *values)
+        return {one.elem_id: value for one, value in given.items()} if isinstance(given, dict) else given
+
+    def drop(self, *files: Path) -> dict[str, Any]:
+        """Files that have arrived -> what the browser says of them."""
+        drop = self.session.drops.open(self.station.settings.limits)
+        for file in files:
+            drop._add(Arrived(file.name, file))
+        drop.end()
+        return {"drop": drop.token, "expected": str(len(files))}
+
+
+@pytest.fixture
+def desk(bundles: Callable[[], Path]) -> Iterator[Desk]:
+    made = Desk(bundles())
+    made.station.bundles.activate("ring", by="test", reason="test")
+    yield made
+    made.station.close()
+
+
+def test_drops_that_come_at_once_are_one_inspection(
+    desk: Desk, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a tab in which nothing was dropped before: all are shown."""
+
+    class Slow(Inspection):
+        def __init__(self, *of: Any) -> None:
+            time.sleep(0.1)
+            super().__init__(*of)
+
+    monkeypatch.setattr(inspect_page, "Inspection", Slow)
+    desk.station.bundles.inspector()
+    together, dropped = Barrier(4), [desk.drop(file) for file in pictures[:4]]
+
+    def judge(said: dict[str, Any]) -> None:
+        together.wait()
+        list(desk.call("drop-zone", "dropped", said=said))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(judge, dropped))
+    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    assert {row.name for row in inspection.rows} == {file.name for file in pictures[:4]}
+
+
+def test_a_tab_in_use_outlives_those_that_were_left() -> None:
+    """Another tab is reloaded again and again, and each time is a new one."""
+    session = Session("anna")
+    shift = session.tab("open all shift")
+    shift["pictures"] = "dropped"
+    for number in range(2 * MOST_TABS):
+        session.tab(f"reloaded {number}")
+        assert session.tab("open all shift") is shift
+    assert shift["pictures"] == "dropped"
+    assert len(session.tabs) == MOST_TABS
+
+
+def test_a_tab_that_is_left_is_forgotten(desk: Desk) -> None:
+    tab, drop = desk.session.tab("left"), Drop(desk.station.settings.limits)
+    tab["drop"] = drop
+    (leave,) = [one.fn for one in desk.blocks.fns.values() if one.name == "leave"]
+    request = SimpleNamespace(cookies={desk.station.sessions.cookie: desk.session.token}, session_hash="left")
+    leave(request, gr.EventData(None, None))  # type: ignore[misc]
+    assert "left" not in desk.session.tabs
+    assert not drop.folder.exists()
+
+
+def test_half_an_upload_is_no_source(desk: Desk, pictures: list[Path]) -> None:
+    """300 files were announced, one came, and then nothing more."""
+    drop = Drop(desk.station.settings.limits, idle_s=0.3)
+    desk.session.drops[drop.token] = drop
+    drop._add(Arrived(pictures[0].name, pictures[0]))
+    *_, last = desk.call("train-drop", "dropped", said={"drop": drop.token, "expected": "300"})
+    (said,) = [value for component, value in last.items() if component.elem_id == "train-arriving"]
+    assert "of 300 files that it announced, 1 picture arrived" in said
+    assert not list(desk.station.bundles.folder.glob(".training/pictures/*"))
+    assert not drop.folder.exists()
+
+
+def test_an_upload_is_told_in_few_messages(desk: Desk, pictures: list[Path]) -> None:
+    """However many pictures arrive within a second."""
+    drop = desk.session.drops.open(desk.station.settings.limits)
+
+    def arrive() -> None:
+        for number in range(200):
+            drop._add(Arrived(f"{number}.png", pictures[0]))
+            time.sleep(0.002)
+        drop.end()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(arrive)
+        told = list(desk.call("train-drop", "dropped", said={"drop": drop.token, "expected": "200"}))
+    assert len(told) <= 4
+    assert list(desk.station.bundles.folder.glob(".training/pictures/*"))
+
+
+def test_looking_at_the_rate_keeps_a_threshold_chosen_by_hand(desk: Desk) -> None:
+    opened = desk.call("page-calibrate", "select")
+    work = desk.session.tab("tab")[calibrate.WORKBENCH]
+    cut = work.evidence.tradeoff.span[0] + 0.1
+    rates = opened["calibrate-rate"], opened["calibrate-review-rate"], opened["calibrate-guarantee"]
+    desk.call("calibrate-threshold", "input", cut, cut)
+    desk.call("calibrate-rate", "blur", *rates)
+    assert (work.origin, work.cuts) == ("threshold", (cut, cut))
+    desk.call("calibrate-rate", "submit", *rates)
+    assert (work.origin, work.draft.calibration) == ("rate", work.bundle.card.calibration), "Enter asks for it again"
+    desk.call("calibrate-threshold", "input", cut, cut)
+    desk.call("calibrate-rate", "blur", 10.0, *rates[1:])
+    assert work.origin == "rate", "another rate counts, also without Enter"
+
+
+def test_calibrate_comes_back_to_the_model_that_was_chosen(desk: Desk, bundle_path: Path) -> None:
+    """With what was dragged on it, though another one is active; and leaves nothing standing of one that is gone."""
+    shutil.copytree(bundle_path, desk.station.bundles.folder / "other")
+    desk.call("page-calibrate", "select")
+    desk.call("calibrate-bundle", "input", "other")
+    work = desk.session.tab("tab")[calibrate.WORKBENCH]
+    cut = work.evidence.tradeoff.span[0] + 0.1
+    desk.call("calibrate-threshold", "input", cut, cut)
+    again = desk.call("page-calibrate", "select")
+    assert again["calibrate-bundle"].value == "other"
+    assert "calibrate-threshold" not in again
+    assert desk.session.tab("tab")[calibrate.WORKBENCH] is work
+    for name in ("ring", "swatch", "other"):
+        shutil.rmtree(desk.station.bundles.folder / name)
+    empty = desk.call("page-calibrate", "select")
+    assert {empty[f"calibrate-{name}"] for name in ("table", "promise", "versions", "cost")} == {""}
+
+
+Trained = Callable[[str, str], None]
+
+
+@pytest.fixture
+def trained(desk: Desk) -> Trained:
+    """Makes tasks that have ended: (kind, model)."""
+
+    def end(kind: str, model: str) -> None:
+        folder = new_folder(desk.station.bundles.folder / ".training" / "tasks")
+        wish = {"source": "", "recipe": "default", "part_regex": "(old)", "rate": 0.05}
+        notes = {"kind": kind, "who": "anna", "path": "x", "origin": "x", "part_regex": "", "wish": wish, "name": model}
+        told = {"title": model, "steps": [], "started": utc_now(), "notes": notes}
+        (folder / TASK).write_text(json.dumps(told))
+        done = {"state": "done", "step": "", "message": "", "code": 0, "changed": utc_now(), "processes": []}
+        (folder / STATE).write_text(json.dumps(done))
+
+    return end
+
+
+def test_activate_is_about_the_model_on_show(desk: Desk, bundle_path: Path, trained: Trained) -> None:
+    shutil.copytree(bundle_path, desk.station.bundles.folder / "other")
+    trained("train", "ring")
+    desk.call("page-train", "select", tab="mine")
+    trained("train", "other")
+    with pytest.raises(gr.Error, match="something else was begun here meanwhile"):
+        desk.call("train-activate", "click", tab="mine")
+    with pytest.raises(gr.Error, match="something else was begun here meanwhile"):
+        desk.call("train-go-on", "click", tab="mine")
+    desk.call("page-train", "select", tab="mine")
+    assert "other is active" in desk.call("train-activate", "click", tab="mine")
+    assert desk.station.bundles.active_name == "other"
+
+
+def test_train_keeps_what_was_chosen_on_it(desk: Desk, trained: Trained, pictures: list[Path]) -> None:
+    """The last task's wish fills a tab's form once, and never over what somebody has typed."""
+    trained("check", "")
+    assert desk.call("page-train", "select")["train-part-regex"] == "(old)"
+    desk.call("train-source", "change", None, "(new)", "fast", 20)
+    desk.call("page-inspect", "select")
+    list(desk.call("train-drop", "dropped", said=desk.drop(*pictures[:3])))
+    again = desk.call("page-train", "select")
+    (upload,) = desk.station.bundles.folder.glob(".training/pictures/*")
+    assert again["train-source"].value == f"{UPLOADED}{upload.name}"
+    assert again["train-recipe"].value == "fast"
+    assert not {"train-part-regex", "train-rate"} & set(again), "they stand as they are"
+
+
+def test_a_version_is_put_back_into_the_model_that_it_was_shown_for(desk: Desk) -> None:
+    card = desk.station.bundles.active().card
+    desk.call("page-calibrate", "select")
+    desk.call("calibrate-rate", "submit", 10.0, 20.0, "expected")
+    desk.call("calibrate-save", "click", "ten", "to see", True)
+    assert desk.station.bundles.active().card.calibration != card.calibration
+    for table, values in (("calibrate-versions", ()), ("review-versions", (False,))):
+        with pytest.raises(gr.Error, match="of another model than"):
+            desk.call(table, "version", *values, said={"version": f"{'x' * 12} {card.calibration_id}"})
+    shown = desk.call("page-review", "select", False)["review-versions"]
+    (back,) = re.findall(r'data-version="([^"]+)"', shown)
+    desk.call("review-versions", "version", False, said={"version": back})
+    assert desk.station.bundles.active().card.calibration == card.calibration
+
+
+def test_a_picture_that_somebody_has_chosen_stays(inspector: Inspector, pictures: list[Path]) -> None:
+    """Also the first one of a drop, from which the page goes on to the most unusual one otherwise."""
+    for somebody in (False, True):
+        inspection, drop = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+        for file in pictures[12:16]:  # the last two have a defect
+            drop._add(Arrived(file.name, file))
+        drop.end()
+        running = inspection.run(drop, 4)
+        assert running is not None
+        next(running)
+        if somebody:
+            inspection.choose(0)
+        list(running)
+        assert (inspection.chosen == 0) == somebody
+        inspection.close()
+
+
+def test_who_may_not_stop_a_job_is_told(desk: Desk) -> None:
+    users, going_on = desk.station.store.users, Event()
+    users.add("bert", Role.OPERATOR, PASSWORD, by="test")
+    job = desk.station.jobs.start("Verify ring", lambda _: going_on.wait(20), who="anna")
+    desk.session = desk.station.sessions.begin("bert", users.get("bert").key)  # type: ignore[union-attr]
+    with pytest.raises(gr.Error, match="anna has begun this"):
+        desk.call("station-jobs", "stop", said={"stop": job.token})
+    assert not job.stopping
+    going_on.set()
+
+
+def test_no_refused_file_is_passed_over(desk: Desk) -> None:
+    assert "and 5 more files" in train_view.refused(["a.png: damaged"] * 25)
+
+
+def test_what_is_clicked_twice_counts_twice(desk: Desk) -> None:
+    """While the first answer is awaited. Gradio's "always_last" would send the first click again."""
+    names, modes = {number: one.elem_id for number, one in desk.blocks.blocks.items()}, {}
+    for one in desk.blocks.fns.values():
+        modes.update(dict.fromkeys([(names.get(number), event) for number, event in one.targets], one.trigger_mode))
+    events = {("gallery", "number"), ("part", "step"), ("history-list", "inspection"), ("history-list", "turn")}
+    assert {modes[event] for event in events | {("review-part", "shot"), ("review-queue", "part")}} == {"multiple"}
+
+
+def test_a_verification_is_shown_above_all_pages_at_once(desk: Desk) -> None:
+    desk.call("bundles", "bundle", None, said={"bundle": "ring"})
+    desk.call("verify", "click")
+    assert "Verify ring" in jobs_html(desk.station)
+    with pytest.raises(gr.Error, match="'Verify ring' is still running"):
+        desk.call("verify", "click")
+    (job,) = desk.station.jobs.running()
+    begun = next(one for one in desk.blocks.fns.values() if one.name == "begin_check")
+    assert any(one.trigger_after == begun._id and one.name == "show" for one in desk.blocks.fns.values())
+    job.cancel()
+    deadline = time.monotonic() + 30
+    while job.state == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def sixteen_bit(file: Path) -> Path:
+    """A picture of a 12-bit camera, bright on its right half."""
+    pixels = np.full((40, 60), 100, np.uint16)
+    pixels[:, 30:] = 4000
+    file.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(file)
+    return file
+
+
+def test_sixteen_bits_are_shown_small_everywhere(desk: Desk, tmp_path: Path) -> None:
+    """Of a model for 8 bits as well: history outlives models."""
+    card, file = desk.station.bundles.active().card, sixteen_bit(tmp_path / "kept" / "deep.png")
+    desk.station.store.configure(StoreSettings(review=ReviewSettings(audit_rate=1.0)), by="test")
+    seen = Seen("deep.png", verdict(card, 0.1, sha256=file_digest(file)), "deep", file)
+    (number,) = desk.station.store.record(card, [seen], by="test", source="test")
+    story = desk.call("history-list", "inspection", said={"inspection": str(number)})["history-story"]
+    queue = desk.call("page-review", "select", False)["review-queue"]
+    for shown in (story, queue):
+        (address,) = re.findall(r'src="/shelf/([^"]+)"', shown)
+        item = desk.session.shelf.take(address)
+        assert item is not None
+        small = read_image(item.make())
+        assert (small[:, :20].max(), small[:, -20:].min()) == (pytest.approx(6, abs=4), pytest.approx(249, abs=4))
+
+
+def test_a_folder_that_nobody_may_read_costs_no_other(bundles: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    for folder in ("good", "lost+found", "more"):
+        save(tmp_path / "data" / folder / "a.png", swatch(0))
+    look_into = Path.iterdir
+
+    def iterdir(folder: Path) -> Any:
+        if folder.name == "lost+found":  # root, as whom tests may run, would be let in
+            raise PermissionError(13, "Permission denied", str(folder))
+        return look_into(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    desk = Desk(bundles(), tmp_path / "data")
+    offered = desk.call("page-train", "select")["train-source"].choices
+    assert [value for _, value in offered][:2] == [f"{FOLDER}good", f"{FOLDER}more"]
+    desk.station.close()
+
+
+def test_a_folder_is_taken_for_nothing_else(bundles: Any, tmp_path: Path) -> None:
+    """Whatever it is called."""
+    save(tmp_path / "data" / "again:ring" / "a.png", swatch(0))
+    desk = Desk(bundles(), tmp_path / "data")
+    offered = dict(desk.call("page-train", "select")["train-source"].choices)
+    assert offered["again:ring"] == f"{FOLDER}again:ring"
+    assert desk.call("train-source", "change", offered["again:ring"]) == "", "it is no model, so nothing joins"
+    desk.station.close()
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """As on a disk that is nearly full."""
+    resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_keeps_no_half_upload(desk: Desk, pictures: list[Path]) -> None:
+    said = desk.drop(*pictures[:3])
+    with files_up_to(100):
+        *_, last = desk.call("train-drop", "dropped", said=said)
+    told = {component.elem_id: value for component, value in last.items()}
+    assert "This upload cannot be written (File too large); make room on the station" in told["train-arriving"]
+    assert not list(desk.station.bundles.folder.glob(".training/pictures/*"))
+
+
+def test_a_full_disk_ends_an_export_with_words(desk: Desk, pictures: list[Path]) -> None:
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:3])))
+    with files_up_to(2000):
+        *_, last = desk.call("export-zip", "click")
+    assert "make room on the station" in last
+    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    assert not inspection.exporting
+    assert not list(Path(inspection._exports.name).iterdir())
+    *_, last = desk.call("export-zip", "click")
+    assert "download" in last
+    with files_up_to(50), pytest.raises(gr.Error, match="this table cannot be written"):
+        desk.call("history-csv", "click", "all", "", "", "", "")
+
+
+def test_exports_can_be_swept(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One folder for a tab, named so that the next station removes what a killed one has left."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for _ in range(2):
+        desk.call("history-csv", "click", "all", "", "", "", "")
+    (folder,) = tmp_path.iterdir()
+    assert OURS.fullmatch(folder.name)
+
+
+def test_a_session_that_ends_on_the_way_is_told(desk: Desk) -> None:
+    """After the gate has let its request through."""
+    routes = _OwnRoutes(desk.station)
+    for route, token in ((routes.shelf, "x"), (routes.open_drop, ""), (routes.end_drop, "x")):
+        request = Request({"type": "http", "headers": [], "path_params": {"token": token}, "query_string": b""})
+        answers = list[Any]()
+
+        async def ask(route: Any = route, request: Any = request, answers: Any = answers) -> None:
+            answers.append(await route(request))
+
+        finish(ask())
+        assert answers[0].status_code == 401
+
+
+def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder: Path, tmp_path: Path) -> None:
+    """Review says what is wanting, recalibration refuses, and Calibrate counts nobody, until it is a fair sample. Then
+    Calibrate counts those that recalibration would, and none that the fit has seen."""
+    folder = tmp_path / "models"
+    recalibrate(
+        open_bundle(shutil.copytree(uncalibrated_path, folder / "swatch")),
+        rate=0.25,
+        guarantee="expected",
+        review_rate=0.4,
+    )
+    bundle, inspector = open_bundle(folder / "swatch"), Inspector(folder / "swatch", threads=1)
+    paths = sorted(swatches(tmp_path / "in", 20, first_seed=100).iterdir())
+    paths.append(shutil.copy(sorted(swatch_folder.rglob("*.png"))[0], tmp_path / "in" / "seen.png"))
+    desk = Desk(folder)
+    store = desk.station.store
+    store.configure(StoreSettings(review=ReviewSettings(audit_rate=1.0)), by="test")
+    judged = zip(paths, inspector.inspect(paths), strict=True)
+    numbers = store.record(bundle.card, [Seen(one.name, item, picture=one) for one, item in judged], by="t", source="t")
+    for number in numbers[2:]:
+        store.reviews.answer(number, Answer.GOOD, by="test")
+    said = desk.call("page-review", "select", False)["review-drawn"]
+    assert "21 parts drawn by lot: 2 unanswered" in said and "1 more answer is needed" in said
+    with pytest.raises(CalibrationError, match="2 of 21 audit parts have no answer"):
+        propose(store, bundle)
+    assert Evidence.of(bundle, store).audit_good == ()
+    store.reviews.answer(numbers[1], Answer.GOOD, by="test")
+    assert "that is enough" in desk.call("page-review", "select", False)["review-drawn"]
+    made, before = propose(store, bundle), bundle.card.calibration_parts
+    added = [part.calibrated_score for part in made.card.calibration_parts[len(before) :]]
+    assert len(added) == 19
+    assert sorted(Evidence.of(bundle, store).audit_good) == sorted(added)
+    desk.station.close()

@@ -1,0 +1,18 @@
+"""What is written to the station's disk, which may be full: then the page says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from defectflow.errors import DataError
+from defectflow_ui.words import common as words
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """`what` is being written, in words that a person reads. Raises DataError where the disk does not take it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(words.no_room(what, error.strerror or str(error))) from error
