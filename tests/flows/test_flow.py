@@ -49,7 +49,7 @@ families = pytest.mark.parametrize(
 EXPORTED = [
     *((f, k, "normal") for f in FAMILIES for k in (0, 32) if (f, k) != ("gaussian", 0)),
     ("realnvp", 32, "student_t"),
-    ("cnf", 0, "student_t"),
+    ("glow", 0, "student_t"),
 ]
 
 
