@@ -11,6 +11,7 @@ from typing import Any, get_args
 import gradio as gr
 
 from defectflow.errors import DataError, StoreError
+from defectflow.runtime.files import whole
 from defectflow.runtime.verdict import Word
 from defectflow.store import Inspection, Query, Role, YieldCount
 from defectflow.store.history import Every
@@ -204,13 +205,9 @@ def build(station: Station) -> None:
                 if EXPORT not in visitor.tab:
                     visitor.tab[EXPORT] = Export()
                 file = visitor.tab[EXPORT].file
-            partial = file.with_name(f"{file.name}.partial")  # whoever is loading the last one down gets all of it
-            try:
-                with partial.open("w", encoding="utf-8", newline="") as stream:
-                    station.store.history.export_csv(stream, wanted)
-                partial.replace(file)
-            finally:
-                partial.unlink(missing_ok=True)
+            # Whoever is loading the last one down gets all of it.
+            with whole(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+                station.store.history.export_csv(stream, wanted)
         return download(visitor.shelf.put(lambda: file, "text/csv", filename=file.name), words.export)
 
     @station.handler(Role.VIEWER)
