@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import json
 import logging
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from defectflow.detector import Detector, OnTiles
 from defectflow.embedding import WHOLE
 from defectflow.errors import ExportError
-from defectflow.folding import FoldedDetector
+from defectflow.folding import FoldedDetector, FoldedOnTiles
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
@@ -42,12 +41,12 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     count = dim("N", min=1, max=65_535)
     sizes = {0: count, 1: dim("H", min=16, max=LARGEST_SIDE_PX), 2: dim("W", min=16, max=LARGEST_SIDE_PX)}
     module: torch.nn.Module
-    inputs, outputs, seams = {"image": (example, sizes)}, list(SCORING_OUTPUTS), list[str]()
+    inputs, outputs = {"image": (example, sizes)}, list(SCORING_OUTPUTS)
+    seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
     if detector.tiling is None:
         module = FoldedDetector(detector.cpu().eval())
-        seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
     else:
-        module = OnTiles(_with_fixed_bases(detector.cpu().eval()))
+        module = FoldedOnTiles(detector.cpu().eval())
         inputs[RECTANGLE] = WHOLE.repeat(2, 1), {0: count}
         outputs += TILE_OUTPUTS
     try:
@@ -80,15 +79,6 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
         _say_tiles(model, detector.tiling)
     onnx.checker.check_model(model)
     return model
-
-
-def _with_fixed_bases(detector: Detector) -> Detector:
-    """A copy whose base densities are ready for a graph; the folded detector sees to its own."""
-    ready = copy.deepcopy(detector)
-    for level in range(len(ready.flows)):
-        flow = ready.flow(level)
-        flow.base = flow.base.fixed()
-    return ready
 
 
 def _reason(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from defectflow.backbone import Backbone
 from defectflow.detector import Detector
+from defectflow.embedding import position_condition
 from defectflow.flows.autoregressive import MaskedAffine, MaskedNet
 from defectflow.flows.base import Normal
 from defectflow.flows.bijection import Bijection
@@ -58,6 +59,35 @@ class FoldedDetector(nn.Module):
         return *self.detector.outputs(levels, self.detector.score.joined(maps)), square, *features
 
 
+class FoldedOnTiles(nn.Module):
+    """`OnTiles` with the seams of `FoldedDetector`. Each tile's grid lies elsewhere, so the flows stay as they are.
+
+    Shapes: image (N, H, W, 3), rectangle (N, 4) -> the outputs of `OnTiles`, the square, and each level's features.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = copy.deepcopy(detector)
+        for level in range(len(detector.flows)):
+            flow = self.detector.flow(level)
+            flow.base = flow.base.fixed()
+        self.backbone = fold_backbone(detector.embedding.backbone, detector.embedding.size_px)
+        self.densities = nn.ModuleList(Standardised(detector.score, level) for level in range(len(detector.flows)))
+
+    def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
+        detector = self.detector
+        square = detector.embedding.square(image)
+        features = self.backbone(square)
+        levels = detector.embedding.averaged([values.permute(0, 2, 3, 1) for values in features])
+        maps = []
+        for number, (density, level) in enumerate(zip(self.densities, levels, strict=True)):
+            condition = position_condition(level.shape[1], level.shape[2], rectangle)
+            maps.append(density(detector.unusual(number, level, condition)))
+        seen = detector.outputs(levels, detector.score.joined(maps))
+        pooled = seen[2]
+        return *seen, detector.gate.whitened(pooled), square, *features
+
+
 class FoldedBackbone(nn.Module):
     """Pixels 0..255 (N, 3, S, S) -> the backbone's features (N, D_l, H_l, W_l), fine to coarse."""
 
@@ -76,27 +106,40 @@ class FoldedBackbone(nn.Module):
         return features
 
 
-class Density(nn.Module):
-    """One level's vectors -> how unusual each place is, standardised. Shapes: (N, h, w, D) -> (N, h, w).
+class Standardised(nn.Module):
+    """One level's nats per dimension -> how unusual each place is, as the score sums it. Any shape.
 
     The score's constants keep their names in a graph (`densities.0.mean`), so that they can be found there.
     """
 
-    constant: Tensor
-    context: Tensor
     typical: Tensor
     mean: Tensor
     std: Tensor
 
-    def __init__(self, steps: list[nn.Module], constant: Tensor, flow: Flow, context: Tensor, score: Score, level: int):
-        """constant (h, w): the log-determinant of all that is affine."""
+    def __init__(self, score: Score, level: int) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(steps)
-        self.base, self.width, self.kind = flow.base, flow.width, score.kind
-        self.register_buffer("constant", constant)
-        self.register_buffer("context", context)
+        self.kind = score.kind
         for name in ("typical", "mean", "std"):
             self.register_buffer(name, getattr(score, name)[level].clone())
+
+    def forward(self, nats: Tensor) -> Tensor:
+        unusual = (nats - self.typical).abs() if self.kind == "typicality" else nats
+        return (unusual - self.mean) / self.std
+
+
+class Density(Standardised):
+    """One level's vectors -> how unusual each place is, standardised. Shapes: (N, h, w, D) -> (N, h, w)."""
+
+    constant: Tensor
+    context: Tensor
+
+    def __init__(self, steps: list[nn.Module], constant: Tensor, flow: Flow, context: Tensor, score: Score, level: int):
+        """constant (h, w): the log-determinant of all that is affine."""
+        super().__init__(score, level)
+        self.steps = nn.ModuleList(steps)
+        self.base, self.width = flow.base, flow.width
+        self.register_buffer("constant", constant)
+        self.register_buffer("context", context)
 
     def forward(self, x: Tensor) -> Tensor:
         total = self.constant
@@ -108,8 +151,7 @@ class Density(nn.Module):
                 x = step(x)
         log_prob = self.base.log_prob(x)
         nats = (log_prob if self.kind == "latent_norm" else log_prob + total) * (-1 / self.width)
-        unusual = (nats - self.typical).abs() if self.kind == "typicality" else nats
-        return (unusual - self.mean) / self.std
+        return super().forward(nats)
 
 
 @dataclass(frozen=True)

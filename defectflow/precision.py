@@ -37,6 +37,7 @@ from defectflow.runtime.bundle import (
 )
 from defectflow.runtime.card import Card
 from defectflow.runtime.clock import utc_now
+from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.golden import record_golden
 from defectflow.runtime.graph import core_of, detach_verdict, has_core
 from defectflow.runtime.image import pixel_digest, read_image, read_raw
@@ -45,12 +46,14 @@ from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.providers import CPU
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.runtime.resize import to_square
-from defectflow.runtime.tensors import SQUARE
+from defectflow.runtime.tensors import RECTANGLE, SQUARE
 from defectflow.runtime.verdict import Measurement
 from defectflow.settings import parse_recipe
 
-RANGE_PICTURES = 128
-"""Train pictures, at most, from which int8 takes its ranges."""
+RANGE_SQUARES = 128
+"""Train pictures, or tiles of them, at most, from which int8 takes its ranges."""
+Look = dict[str, NDArray[np.float32]]
+"""What model_core.onnx takes of one picture, or of one tile."""
 LISTED = 10
 """Missing parts that an error names, at most."""
 
@@ -84,15 +87,15 @@ def export_precision(
     card = bundle.card
     if card.precision != "fp32":
         raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")
-    bundle.check_whole()
     scoring = detach_verdict(onnx.load(bundle.model))
     if not has_core(scoring):
         raise BundleError(f"{bundle.path}: has no {CORE}, from which precisions are made; fit again")
     sides = _find(bundle, sources, part_regex, need_train=precision == "int8", watch=watch)
     train, tune = ([picture.path for picture in sides[side]] for side in ("train", "tune"))
     watch(Progress(f"convert to {precision}", 0, 1))
-    scoring = with_precision(scoring, precision, _squares(card, _spread_out(train, RANGE_PICTURES)))
-    scoring = with_level_constants(scoring, _level_constants(scoring, _squares(card, tune)))
+    looks = _looks(card, _spread_out(train, RANGE_SQUARES), RANGE_SQUARES)
+    scoring = with_precision(scoring, precision, (look[SQUARE][0] for look in looks))
+    scoring = with_level_constants(scoring, _level_constants(scoring, _looks(card, tune)))
     watch(Progress(f"convert to {precision}", 1, 1))
 
     folder = out.with_name(f"{out.name}.partial")
@@ -182,10 +185,23 @@ def _find(
     return sides
 
 
-def _squares(card: Card, paths: Sequence[Path]) -> Iterator[NDArray[np.float32]]:
-    for path in paths:
-        pixels = read_image(path, full_scale=card.image.full_scale)
-        yield to_square(pixels, card.image.geometry, card.image.size_px)
+def _looks(card: Card, paths: Sequence[Path], most: int | None = None) -> Iterator[Look]:
+    """What the core takes of each picture: its square, or the squares of its tiles.
+
+    `most`: of tiles, at most so many altogether, but one of every picture; of each picture other ones.
+    """
+    image = card.image
+    for number, path in enumerate(paths):
+        pixels = read_image(path, full_scale=image.full_scale)
+        if image.tiling is None:
+            yield {SQUARE: to_square(pixels, image.geometry, image.size_px)[None]}
+            continue
+        tiles, rectangles = image.tiling.cut(image.geometry.part(pixels)), image.tiling.rectangles
+        count = len(tiles) if most is None else max(1, min(len(tiles), most // len(paths)))
+        for step in range(count):
+            chosen = (number + step * len(tiles) // count) % len(tiles)
+            square = to_square(tiles[chosen], Geometry(), image.size_px)
+            yield {SQUARE: square[None], RECTANGLE: rectangles[chosen][None]}
 
 
 def _spread_out(paths: list[Path], count: int) -> list[Path]:
@@ -193,13 +209,13 @@ def _spread_out(paths: list[Path], count: int) -> list[Path]:
     return [paths[index] for index in np.unique(np.linspace(0, len(paths) - 1, count).astype(int))] if paths else []
 
 
-def _level_constants(scoring: onnx.ModelProto, tune: Iterator[NDArray[np.float32]]) -> list[dict[str, float]]:
+def _level_constants(scoring: onnx.ModelProto, tune: Iterator[Look]) -> list[dict[str, float]]:
     """Each level's typical, mean and std over tune parts, by the rule of `Score.fit`, through this graph."""
     names = level_maps(scoring)
     looking = core_of(scoring)
     looking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = onnxruntime.InferenceSession(looking.SerializeToString(), providers=[CPU])
-    maps = [session.run(names, {SQUARE: square[None]}) for square in tune]
+    maps = [session.run(names, look) for look in tune]
     constants = []
     for values in zip(*maps, strict=True):
         level = np.concatenate(values)  # (pictures, h_l, w_l)

@@ -62,8 +62,8 @@ class Bundle:
         """Raises BundleError where the graph alone cannot give a picture's verdict, since it judges tiles."""
         if self.card.image.tiling is not None:
             raise BundleError(
-                f"{self.path}: judges tiles, which the runtime makes a picture's verdict of; it cannot be exported any "
-                "further: use it as it is, or fit without image.tiling"
+                f"{self.path}: judges tiles, of which only DefectFlow's runtime makes a picture's verdict; use it with "
+                "that, or fit without image.tiling"
             )
 
 

@@ -143,6 +143,9 @@ def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
     core.CopyFrom(model)
     graph = core.graph
     square = next(value for value in graph.value_info if value.name == SQUARE)
+    for node in graph.node:  # how many pictures there are, the square says as well
+        if node.op_type == "Shape" and node.input[0] == "image" and _range(node) == (0, 1):
+            node.input[0] = SQUARE
     maker = {name: node for node in graph.node for name in node.output}
     wanted, needed = [output.name for output in graph.output], set[str]()
     while wanted:
@@ -160,6 +163,12 @@ def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
     _keep(graph.input, [square, *(value for value in graph.input if value.name != "image")])
     onnx.checker.check_model(core)
     return core
+
+
+def _range(node: onnx.NodeProto) -> tuple[int, int | None]:
+    """Which axes a Shape node tells: the first, and the first left out."""
+    told = {attribute.name: attribute.i for attribute in node.attribute}
+    return told.get("start", 0), told.get("end")
 
 
 def _add_constants(graph: onnx.GraphProto, constants: dict[str, NDArray[np.generic] | np.generic]) -> None:

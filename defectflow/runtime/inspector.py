@@ -26,6 +26,7 @@ from defectflow.errors import BundleError, ImageError
 from defectflow.runtime.bundle import CORE, MODEL, Bundle, open_bundle, read_checked
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
+from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.image import read_image_file
 from defectflow.runtime.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.runtime.resize import to_square
@@ -197,7 +198,8 @@ class Inspector:
 
     def _whole(self, pictures: list[NDArray[np.uint8]], outputs: Sequence[str]) -> list[dict[str, Any]]:
         """Each picture's outputs, of pictures of one size."""
-        rows = zip(*self._session.run(list(outputs), self._input(pictures)), strict=True)
+        given = self._input(pictures, self.card.image.geometry)
+        rows = zip(*self._session.run(list(outputs), given), strict=True)
         return [dict(zip(outputs, row, strict=True)) for row in rows]
 
     def _tiled(self, pixels: NDArray[np.uint8], tiling: Tiling, outputs: Sequence[str]) -> dict[str, Any]:
@@ -207,7 +209,7 @@ class Inspector:
         seen = []
         for start in range(0, len(tiles), most):
             rows = slice(start, start + most)
-            given = {"image": np.stack(tiles[rows]), RECTANGLE: rectangles[rows]}
+            given = self._input(tiles[rows], Geometry()) | {RECTANGLE: rectangles[rows]}
             seen.append(self._session.run(list(TILED), given))
         tile_values = [np.concatenate(batches) for batches in zip(*seen, strict=True)]
         values = tiling.join(dict(zip(TILED, tile_values, strict=True)))
@@ -224,11 +226,11 @@ class Inspector:
             "mask": marked_places(values["anomaly_map"], decision, calibration.pixel_threshold, top_places),
         }
 
-    def _input(self, batch: list[NDArray[np.uint8]]) -> dict[str, NDArray[Any]]:
+    def _input(self, batch: list[NDArray[np.uint8]], geometry: Geometry) -> dict[str, NDArray[Any]]:
+        """Pictures or tiles of one size, as the graph takes them; `geometry` says where the square lies on each."""
         if not self._core:
             return {"image": np.stack(batch)}  # (N, H, W, 3)
-        image = self.card.image
-        return {SQUARE: np.stack([to_square(pixels, image.geometry, image.size_px) for pixels in batch])}
+        return {SQUARE: np.stack([to_square(pixels, geometry, self.card.image.size_px) for pixels in batch])}
 
     def _decode(self, sources: Iterable[Source]) -> Iterator[_Picture | ImageError]:
         ahead = DECODERS
