@@ -17,7 +17,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from postgres import new_database
-from sqlalchemy import MetaData, Table, insert, select, text
+from sqlalchemy import MetaData, Table, insert, inspect, select, text
 from store_support import card_of, python, record_parts, verdict
 
 from defectflow.errors import StoreError
@@ -213,7 +213,7 @@ def test_the_migrations_make_the_schema(store_url: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
 
 
-RELEASED = ("0001",)
+RELEASED = ("0001", "0002")
 """Every schema that was ever released."""
 
 
@@ -228,7 +228,8 @@ def test_a_store_of_every_released_schema_opens(
     source = Database(str(filled_rows))
     with source.reading() as reading, old.writing() as writing:
         reflected = MetaData()
-        for table in (schema.chain, *schema.CHAINED):
+        known = set(inspect(writing).get_table_names())
+        for table in (schema.chain, *(table for table in schema.CHAINED if table.name in known)):
             there = Table(table.name, reflected, autoload_with=writing)
             rows = [dict(row) for row in reading.execute(select(table)).mappings()]
             if rows:

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from store_support import card_of, record_parts
 
+from defectflow.errors import StoreError
 from defectflow.runtime.calibration import calibrate
 from defectflow.store import Store, StoreSettings
-from defectflow.store.drift import SHIFTS, Monitor, drift
+from defectflow.store.drift import SHIFTS, Monitor, drift, look_into
 from defectflow.store.settings import DriftSettings
 
 CALIBRATION, FLAT = 100, 0.1
@@ -141,6 +142,25 @@ def test_an_alarm_stands_until_the_thresholds_are_set_anew(store: Store) -> None
     assert drift(store, anew).standing == []
     assert drift(store, anew).alarms == moved.alarms
     assert "No alarm since the thresholds were set anew" in drift(store, anew).sentence()
+
+
+def test_an_alarm_that_was_looked_into_stands_no_longer(store: Store) -> None:
+    random = np.random.default_rng(1)
+    card = card_of(random.normal(size=39))
+    store.configure(StoreSettings(drift=DriftSettings(run_length=100)), by="tester")
+    record_parts(store, card, {f"part{number}": -2 - 0.01 * number for number in range(60)})
+    with pytest.raises(StoreError, match="needs a reason"):
+        look_into(store, card, by="anna", reason="  ")
+    assert drift(store, card).standing != []
+    look_into(store, card, by="anna", reason="a new lamp")
+    seen = drift(store, card)
+    assert seen.standing == [] and seen.alarms != []
+    assert "No alarm since it was looked into on" in seen.sentence()
+    assert store.verify().passed
+    record_parts(store, card, {f"later{number}": -4 - 0.01 * number for number in range(60)})
+    again = drift(store, card)
+    assert 0 < len(again.standing) < len(again.alarms)
+    assert "Production has moved" in again.sentence()
 
 
 def realised(seed: int, shares: tuple[float, float]) -> float:

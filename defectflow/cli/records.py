@@ -190,17 +190,24 @@ def show_drift(
     bundle: BundlePath,
     store: StoreUrl,
     since: Annotated[datetime | None, typer.Option(help="Only an alarm from this moment on, UTC, counts.")] = None,
+    looked_into: Annotated[
+        str | None, typer.Option(help="Write in the log what was found; alarms until now then count no longer.")
+    ] = None,
+    by: By = None,
 ) -> None:
     """Has production moved since the bundle was calibrated? If so, the exit code is 1. For cron.
 
-    An alarm counts until the bundle's thresholds are set anew.
+    An alarm counts until the bundle's thresholds are set anew, or until it was looked into.
     """
     from defectflow.runtime.bundle import open_bundle
     from defectflow.store import Store
-    from defectflow.store.drift import drift
+    from defectflow.store.drift import drift, look_into
 
+    card = open_bundle(bundle).card
     with Store.open(store, create=False) as opened:
-        course = drift(opened, open_bundle(bundle).card)
+        if looked_into is not None:
+            look_into(opened, card, by=me(by), reason=looked_into)
+        course = drift(opened, card)
     out.print(course.sentence(), markup=False, highlight=False, soft_wrap=True)
     begun = utc(since)
     if any(begun is None or alarm.at >= begun for alarm in course.standing):

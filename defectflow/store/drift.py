@@ -29,7 +29,12 @@ from functools import cached_property
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
+from defectflow.errors import StoreError
 from defectflow.runtime.card import Card
+from defectflow.store import chain, schema
+from defectflow.store.records import stamped_now
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
@@ -39,6 +44,7 @@ SHIFTS = (-1.0, -0.5, 0.5, 1.0)
 CLIPPED = 3.0
 """Beyond so many standard deviations, no further evidence."""
 _normal = NormalDist()
+_looked_into = schema.looked_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Drift:
     """Good parts between false alarms, on average, at least."""
     calibration_id: str | None
     """The thresholds that hold now."""
+    looked_into_at: datetime | None = None
+    """When somebody last wrote what the alarms until then were about."""
 
     @cached_property  # asked for at every look at the station's header, and there may be a million points
     def alarms(self) -> list[DriftPoint]:
@@ -74,8 +82,13 @@ class Drift:
 
     @property
     def standing(self) -> list[DriftPoint]:
-        """The alarms that nobody has acted upon: since they rang, the thresholds have not been set anew."""
-        return [point for point in self.alarms if point.calibration_id == self.calibration_id]
+        """The alarms that nobody has seen to: neither have the thresholds been set anew, nor was it looked into."""
+        seen = self.looked_into_at
+        return [
+            point
+            for point in self.alarms
+            if point.calibration_id == self.calibration_id and (seen is None or point.at > seen)
+        ]
 
     def sentence(self) -> str:
         """What the course says, in words."""
@@ -86,6 +99,9 @@ class Drift:
         if not self.alarms:
             return f"No sign of drift in {count}. {promise}"
         said = f"{len(self.alarms)} alarm(s) in {count}, the last at {self.alarms[-1].words()}"
+        if not self.standing and self.alarms[-1].calibration_id == self.calibration_id:
+            when = f"{self.looked_into_at:%Y-%m-%d %H:%M} UTC"
+            return f"No alarm since it was looked into on {when}; before that, {said}. {promise}"
         if not self.standing:
             return f"No alarm since the thresholds were set anew; before that, {said}. {promise}"
         return f"Production has moved: {said}. {promise}"
@@ -150,4 +166,23 @@ def drift(store: Store, card: Card) -> Drift:
         coin = store.fair_coin("drift", card.bundle_id, part.part)
         p_value, evidence, alarm = monitor.see(part.score, coin)
         points.append(DriftPoint(part.part, part.at, p_value, evidence, alarm, part.calibration_id))
-    return Drift(tuple(points), run_length, card.calibration_id)
+    return Drift(tuple(points), run_length, card.calibration_id, _looked_into_at(store, card))
+
+
+def look_into(store: Store, card: Card, *, by: str, reason: str) -> None:
+    """Write what this model's alarms until now were about: they stand no longer, and nothing else changes.
+
+    Raises StoreError without a reason.
+    """
+    if not reason.strip():
+        raise StoreError("an alarm that was looked into needs a reason: say what was found, or what was put right")
+    row = {"at": stamped_now(), "by": by, "reason": reason.strip(), "bundle_id": card.bundle_id}
+    with store.database.writing() as connection:
+        chain.append(connection, _looked_into, [row])
+
+
+def _looked_into_at(store: Store, card: Card) -> datetime | None:
+    last = select(_looked_into.c.at).where(_looked_into.c.bundle_id == card.bundle_id)
+    with store.database.reading() as connection:
+        at = connection.execute(last.order_by(_looked_into.c.id.desc()).limit(1)).scalar()
+    return None if at is None else datetime.fromisoformat(at)

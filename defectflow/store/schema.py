@@ -141,6 +141,18 @@ removals = Table(
     Column("pictures", Integer, nullable=False),  # copies removed
 )
 
+looked_into = Table(
+    "looked_into",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Index("looked_into_bundle", "bundle_id"),
+)
+"""Drift alarms of a model that somebody has seen to: all until then."""
+
 secrets = Table(
     "secrets",
     metadata,
@@ -158,6 +170,6 @@ sign_ins = Table(
 )
 """Not chained: failed sign-ins in a row, so that they can be limited."""
 
-CHAINED = (inspections, reviews, calibrations, activations, users, settings, removals)
+CHAINED = (inspections, reviews, calibrations, activations, users, settings, removals, looked_into)
 REMOVABLE = (inspections, reviews)
 """What retention may remove: the lines in `chain` stay."""

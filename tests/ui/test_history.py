@@ -209,6 +209,24 @@ def test_an_alarm_is_heard_on_every_page(watch: Watch, moved: Running) -> None:
     assert watched.complaints == []
 
 
+def test_an_alarm_that_was_looked_into_is_silent_for_everybody(watch: Watch, moved: Running) -> None:
+    watched = watch(moved)
+    page = watched.page
+    watched.visit("History")
+    page.wait_for_selector(".alarm-bar")
+    page.click("#history-check-drift")
+    page.fill("#history-found-out textarea", "a new lamp")
+    page.click("#history-looked-into")
+    expect(page.locator("#history-drift")).to_contain_text("No alarm since it was looked into")
+    expect(page.locator(".alarm-bar")).to_have_count(0)
+    expect(page.locator("#history-found-out")).to_have_count(0)
+    assert watched.complaints == []
+    assert moved.station.store.verify().passed
+    other = watch(moved)
+    other.visit("Inspect")
+    expect(other.page.locator(".alarm-bar")).to_have_count(0)
+
+
 def test_the_log_is_read_seldom(moved: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once for all who ask; not again before its time, and not at all while nothing is written."""
     store, bundles, now = moved.station.store, moved.station.bundles, [0.0]

@@ -14,6 +14,7 @@ from defectflow.errors import DataError, StoreError
 from defectflow.runtime.files import whole
 from defectflow.runtime.verdict import Word
 from defectflow.store import Inspection, Query, Role, YieldCount
+from defectflow.store.drift import Drift, look_into
 from defectflow.store.history import Every
 from defectflow_ui.disk import writing
 from defectflow_ui.pages import answering
@@ -86,6 +87,9 @@ def build(station: Station) -> None:
             )
             answers = answering.answer_block("history-answers")
             drifting = block(elem_id="history-drift")
+            with gr.Row(visible=False, equal_height=False) as seeing_to:
+                found_out = gr.Textbox(label=words.found_out, elem_id="history-found-out", scale=2)
+                close = gr.Button(words.looked_into, size="sm", elem_id="history-looked-into")
             check = gr.Button(words.drift_check, size="sm", elem_id="history-check-drift")
     asked = [period, decision, file, part, model]
 
@@ -210,20 +214,31 @@ def build(station: Station) -> None:
                 station.store.history.export_csv(stream, wanted)
         return download(visitor.shelf.put(lambda: file, "text/csv", filename=file.name), words.export)
 
-    @station.handler(Role.VIEWER)
-    def show_drift(_: Visitor) -> str:
-        course = station.drift.course(DRIFT_WAIT_S)
-        return "" if course is None else charts.drift(course)
+    def of_drift(visitor: Visitor, course: Drift | None) -> Updates:
+        stands = course is not None and bool(course.standing)
+        return {
+            drifting: "" if course is None else charts.drift(course),
+            seeing_to: gr.Row(visible=stands and visitor.may(Role.ENGINEER)),
+        }
 
     @station.handler(Role.VIEWER)
-    def check_drift(_: Visitor) -> str:
-        return charts.drift(station.drift.look())
+    def show_drift(visitor: Visitor) -> Updates:
+        return of_drift(visitor, station.drift.course(DRIFT_WAIT_S))
+
+    @station.handler(Role.VIEWER)
+    def check_drift(visitor: Visitor) -> Updates:
+        return of_drift(visitor, station.drift.look())
+
+    @station.handler(Role.ENGINEER)
+    def close_alarm(visitor: Visitor, found: str) -> Updates:
+        look_into(station.store, station.bundles.active().card, by=visitor.user, reason=found)
+        return of_drift(visitor, station.drift.look()) | {found_out: ""}
 
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet: dict[str, Any] = {"show_progress": "hidden", **private}
     shown = [listed, chart, csv_link]
     station.on_open(open_page, inputs=asked, outputs=[listed, chart, model])
-    station.on_open(show_drift, outputs=drifting)
+    station.on_open(show_drift, outputs=[drifting, seeing_to])
     search.click(look, inputs=asked, outputs=shown, **quiet)
     for text in (file, part):
         text.submit(look, inputs=asked, outputs=shown, **quiet)
@@ -237,7 +252,9 @@ def build(station: Station) -> None:
     answers.answer(answer, outputs=[told, answers], trigger_mode="multiple", **quiet)
     told.thresholds(choose_thresholds, inputs=asked, outputs=[*shown, model], **quiet)
     as_csv.click(export, inputs=asked, outputs=csv_link, show_progress="minimal", **private)
-    check.click(check_drift, outputs=drifting, **private)
+    station.shown_above(check.click(check_drift, outputs=[drifting, seeing_to], **private))
+    for closing in (close.click, found_out.submit):
+        station.shown_above(closing(close_alarm, inputs=found_out, outputs=[drifting, seeing_to, found_out], **private))
 
 
 def _between(said: dict[str, Any]) -> tuple[datetime | None, datetime | None]:

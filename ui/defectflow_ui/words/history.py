@@ -48,8 +48,11 @@ drift_tip = (
 drift_check = "Has production moved? Check now"
 drift_do = (
     "Look at what has changed: parts, light, camera, focus. Where good parts are no longer as they were, set the "
-    "thresholds anew from audit answers (Review), or train on what the line makes now. Until then the alarm stands."
+    "thresholds anew from audit answers (Review), or train on what the line makes now. Where the cause is put right, "
+    "an engineer writes below what it was. Until then the alarm stands."
 )
+found_out = "What was found, or put right"
+looked_into = "It was looked into"
 drift_chart = "Evidence that production has moved, part by part; the dashed line is the alarm"
 alarm = "alarm"
 keys = (("R", "search again"), ("← →", "newer, older"))
