@@ -155,7 +155,8 @@ def test_an_alarm_that_was_looked_into_stands_no_longer(store: Store) -> None:
     look_into(store, card, by="anna", reason="a new lamp")
     seen = drift(store, card)
     assert seen.standing == [] and seen.alarms != []
-    assert "No alarm since it was looked into on" in seen.sentence()
+    assert "No alarm since anna looked into it on" in seen.sentence()
+    assert "(a new lamp)" in seen.sentence()
     assert store.verify().passed
     record_parts(store, card, {f"later{number}": -4 - 0.01 * number for number in range(60)})
     again = drift(store, card)

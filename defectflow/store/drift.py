@@ -34,7 +34,7 @@ from sqlalchemy import select
 from defectflow.errors import StoreError
 from defectflow.runtime.card import Card
 from defectflow.store import chain, schema
-from defectflow.store.records import stamped_now
+from defectflow.store.records import read, stamped_now
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
@@ -64,6 +64,18 @@ class DriftPoint:
         return f"part {self.part} ({self.at:%Y-%m-%d %H:%M} UTC)"
 
 
+@dataclass(frozen=True, slots=True)
+class LookedInto:
+    """A person has seen to the alarms until then."""
+
+    at: datetime
+    by: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.by} looked into it on {self.at:%Y-%m-%d %H:%M} UTC ({self.reason})"
+
+
 @dataclass(frozen=True)
 class Drift:
     """The whole course of one model version."""
@@ -73,8 +85,8 @@ class Drift:
     """Good parts between false alarms, on average, at least."""
     calibration_id: str | None
     """The thresholds that hold now."""
-    looked_into_at: datetime | None = None
-    """When somebody last wrote what the alarms until then were about."""
+    looked_into: LookedInto | None = None
+    """The last time that somebody wrote what the alarms until then were about."""
 
     @cached_property  # asked for at every look at the station's header, and there may be a million points
     def alarms(self) -> list[DriftPoint]:
@@ -83,11 +95,11 @@ class Drift:
     @property
     def standing(self) -> list[DriftPoint]:
         """The alarms that nobody has seen to: neither have the thresholds been set anew, nor was it looked into."""
-        seen = self.looked_into_at
+        seen = self.looked_into
         return [
             point
             for point in self.alarms
-            if point.calibration_id == self.calibration_id and (seen is None or point.at > seen)
+            if point.calibration_id == self.calibration_id and (seen is None or point.at > seen.at)
         ]
 
     def sentence(self) -> str:
@@ -99,9 +111,8 @@ class Drift:
         if not self.alarms:
             return f"No sign of drift in {count}. {promise}"
         said = f"{len(self.alarms)} alarm(s) in {count}, the last at {self.alarms[-1].words()}"
-        if not self.standing and self.alarms[-1].calibration_id == self.calibration_id:
-            when = f"{self.looked_into_at:%Y-%m-%d %H:%M} UTC"
-            return f"No alarm since it was looked into on {when}; before that, {said}. {promise}"
+        if not self.standing and self.looked_into and self.alarms[-1].at <= self.looked_into.at:
+            return f"No alarm since {self.looked_into}; before that, {said}. {promise}"
         if not self.standing:
             return f"No alarm since the thresholds were set anew; before that, {said}. {promise}"
         return f"Production has moved: {said}. {promise}"
@@ -166,7 +177,7 @@ def drift(store: Store, card: Card) -> Drift:
         coin = store.fair_coin("drift", card.bundle_id, part.part)
         p_value, evidence, alarm = monitor.see(part.score, coin)
         points.append(DriftPoint(part.part, part.at, p_value, evidence, alarm, part.calibration_id))
-    return Drift(tuple(points), run_length, card.calibration_id, _looked_into_at(store, card))
+    return Drift(tuple(points), run_length, card.calibration_id, _last_look(store, card))
 
 
 def look_into(store: Store, card: Card, *, by: str, reason: str) -> None:
@@ -181,8 +192,8 @@ def look_into(store: Store, card: Card, *, by: str, reason: str) -> None:
         chain.append(connection, _looked_into, [row])
 
 
-def _looked_into_at(store: Store, card: Card) -> datetime | None:
-    last = select(_looked_into.c.at).where(_looked_into.c.bundle_id == card.bundle_id)
+def _last_look(store: Store, card: Card) -> LookedInto | None:
+    last = select(_looked_into).where(_looked_into.c.bundle_id == card.bundle_id).order_by(_looked_into.c.id.desc())
     with store.database.reading() as connection:
-        at = connection.execute(last.order_by(_looked_into.c.id.desc()).limit(1)).scalar()
-    return None if at is None else datetime.fromisoformat(at)
+        row = connection.execute(last.limit(1)).mappings().first()
+    return None if row is None else read(LookedInto, row)
