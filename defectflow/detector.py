@@ -87,9 +87,19 @@ class Detector(nn.Module):
             return -flow.latent_log_prob(normal, condition) / flow.width
         return -flow.log_prob(normal, condition) / flow.width
 
+    def unusual_on_tiles(self, levels: list[Tensor], rectangle: Tensor) -> list[Tensor]:
+        """`unusual` of tiles' vectors, by level, which lie at rectangle (N, 4) on the part: (N, h_l, w_l) each."""
+        places = [position_condition(height, width, rectangle) for height, width, _ in self.embedding.shapes]
+        return [self.unusual(i, level, places[i]) for i, level in enumerate(levels)]
+
+    def outputs_on_tiles(self, levels: list[Tensor], anomaly_map: Tensor) -> tuple[Tensor, ...]:
+        """`outputs`, and the pooled embedding in the gate's units (N, D)."""
+        seen = self.outputs(levels, anomaly_map)
+        return *seen, self.gate.whitened(seen[2])
+
 
 class OnTiles(nn.Module):
-    """The detector for tiles, wherever on the part they lie: what a tiled bundle's graph is made of.
+    """The detector for tiles, wherever on the part they lie; `FoldedOnTiles` is the same for a graph.
 
     Shapes: image (N, H, W, 3), rectangle (N, 4) -> the detector's outputs, and the pooled embedding in the gate's
     units (N, D), of which the mean over tiles gives the whole picture's distance.
@@ -102,10 +112,8 @@ class OnTiles(nn.Module):
     def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
         detector = self.detector
         levels = detector.embedding(image)
-        conditions = [position_condition(height, width, rectangle) for height, width, _ in detector.embedding.shapes]
-        maps = [detector.unusual(i, level, conditions[i]) for i, level in enumerate(levels)]
-        score, anomaly_map, pooled, distance, top_floor = detector.outputs(levels, detector.score.anomaly_map(maps))
-        return score, anomaly_map, pooled, distance, top_floor, detector.gate.whitened(pooled)
+        maps = detector.unusual_on_tiles(levels, rectangle)
+        return detector.outputs_on_tiles(levels, detector.score.anomaly_map(maps))
 
 
 def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:

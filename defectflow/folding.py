@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from defectflow.backbone import Backbone
 from defectflow.detector import Detector
-from defectflow.embedding import position_condition
 from defectflow.flows.autoregressive import MaskedAffine, MaskedNet
 from defectflow.flows.base import Normal
 from defectflow.flows.bijection import Bijection
@@ -51,10 +50,7 @@ class FoldedDetector(nn.Module):
         self.densities = nn.ModuleList(fold_density(detector, level) for level in range(len(detector.flows)))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        embedding = self.detector.embedding
-        square = embedding.square(image)
-        features = self.backbone(square)
-        levels = embedding.averaged([values.permute(0, 2, 3, 1) for values in features])
+        square, features, levels = _seams(self.detector, self.backbone, image)
         maps = [density(level) for density, level in zip(self.densities, levels, strict=True)]
         return *self.detector.outputs(levels, self.detector.score.joined(maps)), square, *features
 
@@ -75,17 +71,17 @@ class FoldedOnTiles(nn.Module):
         self.densities = nn.ModuleList(Standardised(detector.score, level) for level in range(len(detector.flows)))
 
     def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
-        detector = self.detector
-        square = detector.embedding.square(image)
-        features = self.backbone(square)
-        levels = detector.embedding.averaged([values.permute(0, 2, 3, 1) for values in features])
-        maps = []
-        for number, (density, level) in enumerate(zip(self.densities, levels, strict=True)):
-            condition = position_condition(level.shape[1], level.shape[2], rectangle)
-            maps.append(density(detector.unusual(number, level, condition)))
-        seen = detector.outputs(levels, detector.score.joined(maps))
-        pooled = seen[2]
-        return *seen, detector.gate.whitened(pooled), square, *features
+        square, features, levels = _seams(self.detector, self.backbone, image)
+        nats = self.detector.unusual_on_tiles(levels, rectangle)
+        maps = [density(values) for density, values in zip(self.densities, nats, strict=True)]
+        return *self.detector.outputs_on_tiles(levels, self.detector.score.joined(maps)), square, *features
+
+
+def _seams(detector: Detector, backbone: nn.Module, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """The square, the features of a folded backbone, and the vectors of each level's places (N, h_l, w_l, D_l)."""
+    square = detector.embedding.square(image)
+    features: list[Tensor] = backbone(square)
+    return square, features, detector.embedding.averaged([values.permute(0, 2, 3, 1) for values in features])
 
 
 class FoldedBackbone(nn.Module):
