@@ -48,7 +48,7 @@ def main() -> None:
             page = browser.new_page()
             _open(page)
             first = _seconds(page, pictures[:1])
-            single = [_seconds(page, [pictures[1 + n % (len(pictures) - 1)]]) for n in range(options.drops)]
+            single = [_seconds(page, [pictures[n % len(pictures)]]) for n in range(1, options.drops + 1)]
             together = [_seconds(page, pictures[:TOGETHER]) for _ in range(3)]
             browser.close()
         finally:
