@@ -5,7 +5,8 @@
     python benchmarks/backbones.py --weights hub_resnet18.safetensors also weights that were brought from elsewhere
 
 Always: the built-in weights, an untrained network (orthogonal filters, batch statistics measured on noise) and a
-fixed bank of Gabor filters before an untrained rest. Nothing is chosen on test pictures. About three minutes per
+fixed bank of Gabor filters before an untrained rest. Each as it was trained; the built-in and brought ones also
+adapted, with batch statistics of the training parts. Nothing is chosen on test pictures. About three minutes per
 weights and set on 2 CPU cores; --json keeps every figure, and a set that is in the file already is not run again.
 """
 
@@ -42,17 +43,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         candidates = {
-            "untrained": untrained(work / "untrained.safetensors", gabor=False),
-            "gabor": untrained(work / "gabor.safetensors", gabor=True),
-            "builtin": builtin_weights(BACKBONE),
-        } | {path.stem: path for path in options.weights}
+            "untrained": (untrained(work / "untrained.safetensors", gabor=False), False),
+            "gabor": (untrained(work / "gabor.safetensors", gabor=True), False),
+        }
+        for file in (builtin_weights(BACKBONE), *options.weights):
+            name = "builtin" if file == builtin_weights(BACKBONE) else file.stem
+            candidates |= {name: (file, False), f"{name} adapted": (file, True)}
         sources = sample_products(work) | (real_sets() if options.real else {})
         for name, source in sources.items():
-            for weights, file in candidates.items():
+            for weights, (file, adapt) in candidates.items():
                 if name in results.setdefault(weights, {}):
                     continue
-                recipe = load_recipe(options.recipe, [f"embedding.weights={file}", *options.set])
-                out = work / "models" / f"{name}_{weights}"
+                chosen = (f"embedding.weights={file}", f"embedding.adapt={str(adapt).lower()}")
+                recipe = load_recipe(options.recipe, [*chosen, *options.set])
+                out = work / "models" / f"{name}_{weights.replace(' ', '_')}"
                 cache = EmbeddingCache(work / "cache", limit_gb=5)
                 figures = fit_and_evaluate(recipe, source, out, cache)
                 results[weights][name] = {key: figures[key] for key in (*FIGURES, "image_auroc_interval")} | {

@@ -103,9 +103,11 @@ def write_scoring_graph(
 
 
 def write_flow(folder: Path, detector: Detector) -> None:
-    """flow.safetensors: all that was learned; the backbone is not, and stays out."""
+    """flow.safetensors: all that was learned; of the backbone, its batch statistics alone."""
     learned = {
-        name: tensor.contiguous() for name, tensor in detector.state_dict().items() if not name.startswith("embedding.")
+        name: tensor.contiguous()
+        for name, tensor in detector.state_dict().items()
+        if not name.startswith("embedding.") or name.endswith((".running_mean", ".running_var"))
     }
     # Not save_file, whose files only their owner may read: a bundle is made by one user and run by another.
     (folder / FLOW).write_bytes(safetensors.torch.save(learned))

@@ -33,10 +33,15 @@ FORMAT = 2
 """Raised whenever the same settings would give other embeddings than before."""
 
 
-def embedding_key(recipe: Recipe, embedding: Embedding, pixel_digests: Sequence[str]) -> str:
-    """A digest of all that cached embeddings depend on: pixels in their order, settings, weights."""
+def embedding_key(
+    recipe: Recipe, embedding: Embedding, pixel_digests: Sequence[str], adapted_on: Sequence[str] = ()
+) -> str:
+    """A digest of all that cached embeddings depend on: pixels in their order, settings, weights.
+
+    embedding: before its backbone is adapted, on the pictures of digests `adapted_on`, in their order.
+    """
     settings = [recipe.image.model_dump(mode="json"), recipe.embedding.model_dump(mode="json")]
-    made_by = [FORMAT, timm.__version__, embedding.backbone.digest()]
+    made_by = [FORMAT, timm.__version__, embedding.backbone.digest(), list(adapted_on)]
     text = json.dumps([list(pixel_digests), settings, made_by], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

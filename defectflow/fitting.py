@@ -1,7 +1,8 @@
 """A recipe and a folder of good pictures -> a bundle. The whole story, in the order in which it happens.
 
-    find -> check -> split by part -> embed once -> learn one density per level -> freeze the score and the gate
-    -> export, compare with torch -> measure calibration parts for the first time, through the graph -> bundle
+    find -> check -> split by part -> adapt the backbone -> embed once -> learn one density per level
+    -> freeze the score and the gate -> export, compare with torch
+    -> measure calibration parts for the first time, through the graph -> bundle
 
 Nothing is fitted after calibration parts are first measured, and a bundle appears under its name only when whole.
 """
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from defectflow.adaptation import adapt
 from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures, meant_for_fitting
@@ -118,7 +120,10 @@ def fit(
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
     learned_from = [*splits.train, *splits.tune]
-    key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[p.path] for p in learned_from])
+    digests = [checked.pixel_digests[picture.path] for picture in learned_from]
+    adapted_on = splits.train if recipe.embedding.adapt else ()
+    key = embedding_key(recipe, detector.embedding, digests, digests[: len(adapted_on)])
+    adapt(detector, recipe.image, [picture.path for picture in adapted_on], device, watch)
     levels, embeddings = embed_pictures(
         detector,
         recipe.image,

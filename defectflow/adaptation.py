@@ -1,0 +1,89 @@
+"""Training pictures -> a backbone whose batch statistics are theirs, instead of those of the pictures it learned from.
+
+Batch normalisation centres and scales every channel by a mean and a variance. On dim metal, say, the channels of a
+network that knows photographs hardly move, and those of bright prints saturate; so both are measured once on train
+parts, and then stay as fixed as the weights, which nothing changes here. Source: Li et al. 2016, arXiv:1603.04779.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from defectflow.backbone import Backbone
+from defectflow.detector import Detector
+from defectflow.embedding import geometry_of
+from defectflow.runtime.image import read_image
+from defectflow.runtime.progress import Progress, Watch, unwatched
+from defectflow.settings import ImageSettings
+
+ADAPTED_ON = 128
+"""Pictures that statistics are measured on, at most: of each they see thousands of places."""
+BATCH_PIXELS = 32 * 256**2
+"""Of the squares that one batch holds."""
+LEAST_SHARE = 0.01
+"""Of a channel's learned variance, the least that stays: what rests on good parts is not blown up more than tenfold."""
+
+
+def adapt(
+    detector: Detector,
+    image: ImageSettings,
+    paths: Sequence[Path],
+    device: torch.device,
+    watch: Watch = unwatched,
+) -> None:
+    """Give the detector's backbone the batch statistics of training pictures; of tiled ones, of one tile each.
+
+    A network without batch normalisation is left as it is, and so is any where there is a single picture.
+    """
+    backbone = detector.embedding.to(device).backbone
+    if len(paths) < 2 or not _norms(backbone):
+        return
+    chosen = [paths[row] for row in np.random.default_rng(0).permutation(len(paths))[:ADAPTED_ON]]
+    watch(Progress("adapt", 0, len(chosen)))
+    measure_statistics(backbone, _batches(detector, image, chosen, device, watch))
+
+
+@torch.no_grad()
+def measure_statistics(backbone: Backbone, batches: Iterable[Tensor]) -> None:
+    """batches of squares (N, 3, S, S), 0..255: their statistics replace the learned ones; every batch counts alike."""
+    norms = _norms(backbone)
+    learned = [norm.state_dict()["running_var"].clone() for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+        norm.train()
+    for squares in batches:
+        backbone(squares)
+    for norm, variance in zip(norms, learned, strict=True):
+        norm.eval()
+        norm.state_dict()["running_var"].clamp_(min=LEAST_SHARE * variance)
+
+
+def _norms(backbone: Backbone) -> list[_BatchNorm]:
+    return [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+
+
+def _batches(
+    detector: Detector, image: ImageSettings, paths: Sequence[Path], device: torch.device, watch: Watch
+) -> Iterator[Tensor]:
+    """The pictures' squares in equally large batches."""
+    count, done = -(-len(paths) * image.size**2 // BATCH_PIXELS), 0
+    for rows in np.array_split(np.arange(len(paths)), min(count, len(paths))):
+        yield torch.cat([detector.embedding.square(_look(detector, image, paths, row).to(device)) for row in rows])
+        done += len(rows)
+        watch(Progress("adapt", done, len(paths)))
+
+
+def _look(detector: Detector, image: ImageSettings, paths: Sequence[Path], row: int) -> Tensor:
+    """(1, H, W, 3): the whole picture, or one of its tiles, of each picture another one."""
+    pixels = read_image(paths[row], full_scale=image.full_scale)
+    if detector.tiling is not None:
+        tiles = detector.tiling.cut(geometry_of(image).part(pixels))
+        pixels = tiles[row % len(tiles)]
+    return torch.from_numpy(pixels)[None]
