@@ -5,8 +5,7 @@
 Per weights file and set: image AUROC of two crude density heads, a whitened Gaussian around each place's mean
 (levels 1 to 3) and the distance to the nearest of 4,000 whitened training vectors (levels 2 and 3). Sets: the three
 sample products; dobot and cookies with their own defects; training parts of the magnetic tiles and of DeepPCB, where
-good pictures with faint flaws drawn over them stand in for defective parts. The network is adapted to each set as the
-default recipe does it, unless --as-trained. About a minute per file on 2 CPU cores.
+good pictures with faint flaws drawn over them stand in for defective parts. About a minute per file on 2 CPU cores.
 """
 
 import argparse
@@ -53,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", help="weights files, or `builtin`")
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--as-trained", dest="adapt", action="store_false", help="keep the file's batch statistics")
+    parser.add_argument("--adapt", action="store_true", help="as with embedding.adapt: true")
     options = parser.parse_args()
     sets = development_sets()
     table = Table("weights", *sets, "Gaussian", "nearest", "mean")

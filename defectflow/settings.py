@@ -98,7 +98,7 @@ class EmbeddingSettings(Settings):
     """Which of the backbone's feature levels to use, counted from 0, fine to coarse."""
     weights: str = "builtin"
     """`builtin`, `hub`, or the path of a safetensors or torch file."""
-    adapt: bool = True
+    adapt: bool = False
     """Whether the backbone's batch statistics are measured anew on training parts."""
     neighbourhood: int = Field(3, ge=1, le=9)
     """Side, in places, of the square over which each place's vector is averaged; odd."""

@@ -16,7 +16,7 @@ from defectflow.adaptation import LEAST_SHARE, adapt, measure_statistics
 from defectflow.backbone import Backbone, builtin_weights
 from defectflow.detector import Detector, build_detector
 from defectflow.extraction import embedding_key
-from defectflow.runtime.bundle import FLOW, fitted_parts, open_bundle
+from defectflow.runtime.bundle import FLOW, fitted_parts
 from defectflow.runtime.image import read_image
 from defectflow.settings import Recipe
 
@@ -152,18 +152,18 @@ def test_of_tiled_pictures_different_tiles_are_seen(tmp_path: Path, monkeypatch:
 def test_a_fit_measures_train_parts_alone_and_the_bundle_keeps_them(
     swatch_folder: Path, uncalibrated_path: Path, tmp_path: Path
 ) -> None:
-    bundle = open_bundle(uncalibrated_path)
+    bundle = fit_swatches(swatch_folder, tmp_path / "adapted", "embedding.adapt=true").bundle
     side = fitted_parts(bundle)
     train = [path for path in pictures(swatch_folder) if side[path.stem] == "train"]
     assert 2 <= len(train) < 24
-    stored = safetensors.torch.load_file(uncalibrated_path / FLOW)
+    stored = safetensors.torch.load_file(bundle.path / FLOW)
     expected = statistics_of(adapted(swatch_recipe(), train))
     assert {name for name in stored if name.startswith("embedding.")} == set(expected)
     for name, value in expected.items():
         torch.testing.assert_close(stored[name], value)
 
-    as_trained = fit_swatches(swatch_folder, tmp_path / "plain", "embedding.adapt=false").bundle
-    kept = safetensors.torch.load_file(as_trained.path / FLOW)[f"{FIRST}running_mean"]
+    as_trained = safetensors.torch.load_file(uncalibrated_path / FLOW)
+    kept = as_trained[f"{FIRST}running_mean"]
     builtin = safetensors.torch.load_file(builtin_weights("resnet18"))["bn1.running_mean"]
     assert torch.equal(kept, builtin.float())
     assert not torch.equal(stored[f"{FIRST}running_mean"], kept)

@@ -67,6 +67,7 @@ stopped = "Stopped. Nothing half-made is left; press the button again to start a
 kept = "What was learned until then is kept: press 'Go on where it stopped', or start anew."
 stages = {
     "check pictures": "Can every picture be read?",
+    "adapt": "The network gets used to how your pictures look.",
     "embed": "Each picture is turned into the numbers that are learned from. Kept, so that it is done only once.",
     "compare": "Each picture against the other parts.",
     "learn level": "How good parts vary, at one size of detail. It stops by itself once looking longer does not help.",
