@@ -116,13 +116,13 @@ def _noise(pictures: int, side_px: int = 256) -> Tensor:
 
 
 def _milliseconds(bundle: Path) -> float:
-    """Median time of one picture of 256 px through the whole graph."""
+    """Median time to score one picture of 256 px; bundles of small sets are uncalibrated, and have no verdicts."""
     inspector = Inspector(open_bundle(bundle))
     picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
     times = []
     for _ in range(TIMED_PICTURES):
         started = time.perf_counter()
-        next(iter(inspector.inspect([picture])))
+        next(iter(inspector.measure([picture])))
         times.append(1000 * (time.perf_counter() - started))
     return float(np.median(times))
 
