@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -182,6 +183,20 @@ def test_parallel_writers_lose_nothing_and_never_fork(store_url: str) -> None:
         result = store.verify()
         assert result.findings == ()
         assert result.rows == 72 + 1, "the calibration, once"
+
+
+def test_a_store_opens_while_another_process_writes_the_old_way(tmp_path: Path) -> None:
+    """As when several begin it together: SQLite refuses to change its journal then, without waiting."""
+    path = tmp_path / "store.db"
+    Store.open(str(path)).close()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN IMMEDIATE")
+        done = threading.Timer(0.5, other.execute, ["COMMIT"])
+        done.start()
+        with Store.open(str(path)) as store:
+            assert store.verify().passed
+        done.join()
 
 
 def test_a_killed_writer_leaves_a_sound_log(store_url: str) -> None:

@@ -8,6 +8,7 @@ machine: several machines share a PostgreSQL server, not a SQLite file on a netw
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ from defectflow.errors import StoreError
 MIGRATIONS = Path(__file__).parent / "migrations"
 WAIT_S = 60
 """How long a writer waits for the others."""
+RETRY_S = 0.02
+"""Between two tries where SQLite does not wait by itself."""
 LOCK = 0x6465_6665_6374  # "defect": any number that is always the same
 DRIVERS = {
     "sqlite": "sqlite",
@@ -123,7 +126,7 @@ class Database:
         connection.isolation_level = None  # transactions begin where we say, not where the driver thinks
         connection.execute(f"PRAGMA busy_timeout = {WAIT_S * 1000}")
         if self._ours:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")  # a row that was acknowledged survives a power cut
 
     def _migrate(self, revision: str, create: bool) -> None:
@@ -166,6 +169,19 @@ def parse_url(url: str) -> URL:
 
 _EXAMPLES = "give a path such as inspections.db, or postgresql://user:password@host/database"
 _STORES = "give the file that `score --store` or the station writes, or postgresql://user:password@host/database"
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Readers and a writer at once. While another process writes, SQLite refuses the change without waiting."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+        time.sleep(RETRY_S)
 
 
 def _begin_sqlite(connection: Connection) -> None:
