@@ -46,8 +46,8 @@ def main() -> None:
             "untrained": (untrained(work / "untrained.safetensors", gabor=False), False),
             "gabor": (untrained(work / "gabor.safetensors", gabor=True), False),
         }
-        for file in (builtin_weights(BACKBONE), *options.weights):
-            name = "builtin" if file == builtin_weights(BACKBONE) else file.stem
+        trained = {"builtin": builtin_weights(BACKBONE)} | {path.stem: path for path in options.weights}
+        for name, file in trained.items():
             candidates |= {name: (file, False), f"{name} adapted": (file, True)}
         sources = sample_products(work) | (real_sets() if options.real else {})
         for name, source in sources.items():
