@@ -1,5 +1,7 @@
 // Every text that is to be seen whose contrast with what lies behind it is below WCAG 2's 4.5, or 3 for large text.
 () => {
+  const changing = () => document.getAnimations().filter((one) => one instanceof CSSTransition);
+  for (let some; (some = changing()).length;) some.forEach((one) => one.finish()); // nobody reads between two colours
   const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
   const pen = canvas.getContext('2d', {willReadFrequently: true});
   const rgba = (colour) => {

@@ -97,11 +97,11 @@ FILLED = {
     "Inspect": "#drop-zone",
     "Review": "#review-part",
     "History": "#history-list",
-    "Calibrate": "#calibrate-promise",
+    "Calibrate": "#calibrate-versions",
     "Train": "#train-state",
     "Models": "#bundles",
 }
-"""What has words in it once a page has opened."""
+"""What has words in it once a page has opened; before that, Gradio may say there that it is waiting."""
 SWEEP = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
@@ -115,7 +115,8 @@ def test_all_text_can_be_read(watched: Watched, local: Running, dark: bool) -> N
     weak = []
     for one in PAGES:
         page.get_by_role("tab", name=one.words.tab).click()
-        page.wait_for_function("place => document.querySelector(place)?.innerText.trim()", arg=FILLED[one.words.tab])
+        filled = "place => document.querySelector(`${place} .html-container`)?.innerText.trim()"
+        page.wait_for_function(filled, arg=FILLED[one.words.tab])
         weak += [f"{one.words.tab}: {said}" for said in page.evaluate(SWEEP.partition("\n")[2])]
     assert weak == []
 
