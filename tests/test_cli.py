@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -475,7 +476,8 @@ def test_control_c(swatch_folder: Path, tmp_path: Path) -> None:
     """A real process in the middle of learning: it ends with 130 and says how to go on, and going on works."""
     command = [DEFECTFLOW, "fit", swatch_folder, "--out", tmp_path / "b", "--cache", tmp_path / "cache", *RECIPE]
     command += ["--set", "training.steps=4000", "--set", "training.patience=1000"]
-    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # background jobs are started deaf to it
+    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     deadline = time.monotonic() + 90
     while not list(tmp_path.glob("b.training/*/level0.safetensors")):
         assert process.poll() is None
