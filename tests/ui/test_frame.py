@@ -101,7 +101,9 @@ FILLED = {
     "Train": "#train-state",
     "Models": "#bundles",
 }
-"""What has words in it once a page has opened; before that, Gradio may say there that it is waiting."""
+"""What has words in it once a page has opened."""
+HAS_WORDS = "place => document.querySelector(`${place} .html-container`)?.innerText.trim()"
+"""Its own ones: beside them, Gradio may say that it is waiting."""
 SWEEP = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
 
 
@@ -115,8 +117,7 @@ def test_all_text_can_be_read(watched: Watched, local: Running, dark: bool) -> N
     weak = []
     for one in PAGES:
         page.get_by_role("tab", name=one.words.tab).click()
-        filled = "place => document.querySelector(`${place} .html-container`)?.innerText.trim()"
-        page.wait_for_function(filled, arg=FILLED[one.words.tab])
+        page.wait_for_function(HAS_WORDS, arg=FILLED[one.words.tab])
         weak += [f"{one.words.tab}: {said}" for said in page.evaluate(SWEEP.partition("\n")[2])]
     assert weak == []
 
