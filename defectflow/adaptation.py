@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from defectflow.backbone import Backbone
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.runtime.image import read_image
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.settings import ImageSettings
 
 ADAPTED_ON = 128

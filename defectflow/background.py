@@ -30,11 +30,11 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Literal
 
+from defectflow.common.clock import utc_now
+from defectflow.common.files import whole
+from defectflow.common.progress import Progress
 from defectflow.errors import DataError
 from defectflow.processes import Identity, alive, identity, stop
-from defectflow.runtime.clock import utc_now
-from defectflow.runtime.files import whole
-from defectflow.runtime.progress import Progress
 
 State = Literal["running", "done", "failed", "cancelled", "ended"]
 """`ended`: it stopped without a word, because the machine was switched off or the process killed."""

@@ -16,6 +16,7 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from defectflow.common.clock import utc_now
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.export import compare, export_graph
@@ -29,7 +30,6 @@ from defectflow.runtime.bundle import (
     file_digest,
 )
 from defectflow.runtime.card import Card, ImageCard, PartCounts
-from defectflow.runtime.clock import utc_now
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.verdict import Measurement

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.cache import EmbeddingCache
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.crossfit import Surprise, cross_fit, fold_by_part
 from defectflow.dataset import Picture, find_pictures, meant_for_fitting
 from defectflow.detector import build_detector
@@ -26,7 +27,6 @@ from defectflow.gate import Gate
 from defectflow.learning import choose_device
 from defectflow.runtime.calibration import Guarantee, advised_rate, parts_needed
 from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.settings import Recipe, TilingSettings
 from defectflow.siblings import find_siblings
 from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, split_parts

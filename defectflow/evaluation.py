@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.figures import Evaluation, KindFigures, notes
@@ -23,7 +24,6 @@ from defectflow.runtime.bundle import Bundle, fitted_digests
 from defectflow.runtime.card import Card
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.share import Share
 from defectflow.runtime.verdict import Decision, Measurement, Verdict
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectflow.cache import EmbeddingCache, Levels
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.detector import Detector
 from defectflow.embedding import Embedding
 from defectflow.errors import DataError
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.image import read_image
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.tiling import Tiling
 from defectflow.settings import Recipe
 

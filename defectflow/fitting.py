@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from defectflow.adaptation import adapt
 from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import find_pictures, meant_for_fitting
 from defectflow.detector import Detector, build_detector
 from defectflow.duplicates import exact_duplicates, near_duplicates
@@ -36,7 +37,6 @@ from defectflow.learning import choose_device
 from defectflow.runtime.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.runtime.tiling import Tiling
 from defectflow.settings import Recipe

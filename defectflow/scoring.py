@@ -23,17 +23,17 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from defectflow.common.cells import cell
+from defectflow.common.clock import utc_now
+from defectflow.common.files import whole
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
-from defectflow.runtime.cells import cell
-from defectflow.runtime.clock import utc_now
-from defectflow.runtime.files import whole
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.overlay import overlay
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.verdict import Measurement, Verdict
 
 TABLE, PARTS, OVERLAYS, MASKS = "results", "parts.csv", "overlays", "masks"

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.embedding import Normalisation
 from defectflow.errors import TrainingError
 from defectflow.flows.flow import Flow
@@ -27,7 +28,6 @@ from defectflow.learning import (
     save_checkpoint,
     set_learning_rate,
 )
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.settings import TrainingSettings
 
 TUNE_VECTORS = 32_768

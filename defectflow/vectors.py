@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.cache import EmbeddingCache
+from defectflow.common.progress import Watch
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.extraction import extract, extract_tiles, pooled_embeddings, sampled_places
-from defectflow.runtime.progress import Watch
 from defectflow.settings import ImageSettings
 from defectflow.training import Vectors
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectflow.cache import EmbeddingCache
+from defectflow.common.progress import Watch, unwatched
 from defectflow.fitting import Fitted, fit
-from defectflow.runtime.progress import Watch, unwatched
 from defectflow.settings import Recipe, load_recipe
 
 Pixels = NDArray[np.uint8]

@@ -18,6 +18,7 @@ from support import Pixels, digests, fit_swatches, save, swatch, swatch_recipe, 
 
 from defectflow import extraction
 from defectflow.cache import EmbeddingCache
+from defectflow.common.progress import Progress
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.fitting import Fitted, fit
 from defectflow.flows.base import StudentT
@@ -25,7 +26,6 @@ from defectflow.heads import open_heads
 from defectflow.runtime import Inspector, Measurement
 from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.progress import Progress
 
 
 class Stop:

@@ -10,12 +10,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from defectflow.common.progress import Progress
 from defectflow.embedding import SHRINKAGE, Normalisation, position_condition
 from defectflow.errors import TrainingError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.learning import choose_device
-from defectflow.runtime.progress import Progress
 from defectflow.settings import TrainingSettings
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 

@@ -18,7 +18,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="Another seed draws other parts.")] = 0,
 ) -> None:
     """Draw sample products: good parts with natural variation, and defective ones with masks."""
-    from defectflow.runtime.progress import Progress, Watch
+    from defectflow.common.progress import Progress, Watch
     from defectflow.samples import PRODUCTS, draw_product
 
     for name in product or PRODUCTS:

@@ -140,7 +140,7 @@ def export_log(
     part: Annotated[str | None, typer.Option(help="This part only.")] = None,
 ) -> None:
     """Write all inspections as one CSV file."""
-    from defectflow.runtime.files import whole
+    from defectflow.common.files import whole
     from defectflow.store import Query, Store
 
     query = Query(since=utc(since), until=utc(until), part=part)

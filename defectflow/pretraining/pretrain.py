@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import find_pictures
 from defectflow.errors import DataError, ImageError, SettingsError, TrainingError
 from defectflow.learning import choose_device, load_checkpoint, save_checkpoint
@@ -28,7 +29,6 @@ from defectflow.pretraining.learner import Learner
 from defectflow.pretraining.settings import PretrainingRecipe
 from defectflow.pretraining.views import crops
 from defectflow.runtime.image import read_image
-from defectflow.runtime.progress import Progress, Watch, unwatched
 
 SHEET_PICTURES = 64
 """Pictures drawn at once."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import ImageError
 from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.verdict import Verdict
 
 UNUSABLE = "unusable"

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import CalibrationError
 from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts, save_bundle
 from defectflow.runtime.calibration import Guarantee
 from defectflow.runtime.card import CalibrationPart
 from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.verdict import Measurement
 
 LISTED = 20

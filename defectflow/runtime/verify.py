@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from defectflow.common.clock import utc_now
+from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import BundleError, ImageError
 from defectflow.runtime.bundle import CARD, CORE, Bundle, check_file
 from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Certificate, this_machine
-from defectflow.runtime.clock import utc_now
 from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden
 from defectflow.runtime.inspector import BATCH_PICTURES, Inspector
-from defectflow.runtime.progress import Progress, Watch, unwatched
 from defectflow.runtime.providers import CPU, find_providers, present_providers, short_name
 from defectflow.runtime.verdict import decide, is_gated
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
+from defectflow.common.files import whole
 from defectflow.errors import DataError, SettingsError
-from defectflow.runtime.files import whole
 from defectflow.samples import board, fabric, ring
 from defectflow.samples.camera import Optics, photograph
 from defectflow.samples.common import KINDS, ByteImage, Flaw, Surface, generator

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from defectflow.common.files import whole
 from defectflow.errors import StoreError
 from defectflow.runtime.bundle import file_digest
-from defectflow.runtime.files import whole
 from defectflow.runtime.image import SUFFIXES
 from defectflow.store.database import Database
 from defectflow.store.records import Inspection, Seen

@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 
 from sqlalchemy import Select, and_, case, func, select
 
-from defectflow.runtime.cells import cell
+from defectflow.common.cells import cell
 from defectflow.runtime.verdict import PRECEDENCE, Word
 from defectflow.store import schema
 from defectflow.store.database import Database

@@ -40,10 +40,10 @@ from store_support import verdict
 from support import save, swatch, swatches
 
 from defectflow.background import STATE, TASK, new_folder
+from defectflow.common.clock import utc_now
 from defectflow.errors import CalibrationError
 from defectflow.runtime import Inspector
 from defectflow.runtime.bundle import file_digest, open_bundle
-from defectflow.runtime.clock import utc_now
 from defectflow.runtime.image import read_image
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.store import Answer, Role, Seen, StoreSettings

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 from typing import Any, Literal
 
+from defectflow.common.progress import Progress
 from defectflow.errors import DefectFlowError
-from defectflow.runtime.progress import Progress
 
 State = Literal["running", "done", "failed", "cancelled"]
 KEPT = 50

@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import gradio as gr
 
+from defectflow.common.files import whole
 from defectflow.errors import DataError, StoreError
-from defectflow.runtime.files import whole
 from defectflow.runtime.verdict import Word
 from defectflow.store import Inspection, Query, Role, YieldCount
 from defectflow.store.drift import Drift, look_into

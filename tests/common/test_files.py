@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from defectflow.runtime.files import whole
+from defectflow.common.files import whole
 
 
 def test_a_file_is_replaced_once_it_is_written(tmp_path: Path) -> None:
