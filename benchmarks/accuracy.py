@@ -24,9 +24,9 @@ from defectflow.dataset import find_pictures
 from defectflow.dataset import test_pictures as labelled_test_pictures
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
+from defectflow.recipe.settings import Recipe, load_recipe
 from defectflow.runtime.inspector import Inspector
 from defectflow.samples import PRODUCTS, draw_product
-from defectflow.settings import Recipe, load_recipe
 
 
 def main() -> None:

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from defectflow.backbone import builtin_weights
 from defectflow.cache import EmbeddingCache
+from defectflow.recipe.settings import load_recipe
 from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.inspector import Inspector
-from defectflow.settings import load_recipe
 
 BACKBONE = "resnet18"
 FIGURES = ("image_auroc", "pixel_auroc", "aupro_30")

@@ -36,8 +36,8 @@ from defectflow.dataset import find_pictures
 from defectflow.embedding import CONDITION_WIDTH, build_embedding
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
+from defectflow.recipe.settings import Recipe, load_recipe
 from defectflow.runtime.bundle import open_bundle
-from defectflow.settings import Recipe, load_recipe
 
 TIMED_WIDTH = 128
 """Width of the vectors whose scoring is timed: level 2 of resnet18."""

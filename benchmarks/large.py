@@ -31,10 +31,10 @@ from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures
 from defectflow.fitting import fit
 from defectflow.metrics import auroc
+from defectflow.recipe.settings import load_recipe
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.samples import draw_product
-from defectflow.settings import load_recipe
 
 SHORT = ("flow.layers=2", "flow.hidden=64")
 LARGE_PX = 640

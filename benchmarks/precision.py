@@ -27,10 +27,10 @@ from defectflow.dataset import test_pictures as labelled_test_pictures
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
 from defectflow.precision import export_precision
+from defectflow.recipe.settings import load_recipe
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.inspector import Inspector
 from defectflow.samples import PRODUCTS, draw_product
-from defectflow.settings import load_recipe
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -26,9 +26,9 @@ from rich.table import Table
 from defectflow.cache import EmbeddingCache
 from defectflow.detector import build_detector
 from defectflow.fitting import fit
+from defectflow.recipe.settings import load_recipe
 from defectflow.runtime.bundle import MODEL
 from defectflow.samples import draw_product
-from defectflow.settings import load_recipe
 
 LARGE_PX = ((512, 512), (1024, 1024), (2048, 2448))
 

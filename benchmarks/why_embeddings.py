@@ -35,8 +35,8 @@ from torch import Tensor, nn
 from defectflow.embedding import Normalisation, build_embedding, position_condition
 from defectflow.flows.families import build_flow
 from defectflow.flows.spatial import MapFlow, build_map_flow
+from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product
-from defectflow.settings import EmbeddingSettings, ImageSettings
 
 SIDE_PX = 32
 ENLARGED_SIDE_PX = 128

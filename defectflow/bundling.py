@@ -20,6 +20,7 @@ from defectflow.common.clock import utc_now
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.export import compare, export_graph
+from defectflow.recipe.settings import Recipe
 from defectflow.runtime.bundle import (
     EMBEDDINGS,
     FLOW,
@@ -33,7 +34,6 @@ from defectflow.runtime.card import Card, ImageCard, PartCounts
 from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.verdict import Measurement
-from defectflow.settings import Recipe
 from defectflow.splits import Checked, Splits
 from defectflow.training import Run
 

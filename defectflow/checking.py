@@ -25,9 +25,9 @@ from defectflow.extraction import embedding_key, extract, pooled_embeddings
 from defectflow.findings import DataCheck, Format, Promise, Suspect
 from defectflow.gate import Gate
 from defectflow.learning import choose_device
+from defectflow.recipe.settings import Recipe, TilingSettings
 from defectflow.runtime.calibration import Guarantee, advised_rate, parts_needed
 from defectflow.runtime.geometry import Geometry
-from defectflow.settings import Recipe, TilingSettings
 from defectflow.siblings import find_siblings
 from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
 

@@ -22,10 +22,10 @@ from defectflow.errors import SettingsError
 from defectflow.flows.families import build_flow
 from defectflow.flows.flow import Flow
 from defectflow.gate import Gate
+from defectflow.recipe.settings import ImageSettings, Recipe
 from defectflow.runtime.image import read_image
 from defectflow.runtime.tiling import Tiling
 from defectflow.score import Score
-from defectflow.settings import ImageSettings, Recipe
 
 
 class Detector(nn.Module):

@@ -17,8 +17,8 @@ from defectflow.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position
 from defectflow.errors import BundleError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
+from defectflow.recipe.settings import parse_recipe
 from defectflow.runtime.bundle import FLOW, Bundle, check_file
-from defectflow.settings import parse_recipe
 from defectflow.training import Vectors
 
 SAMPLE = "tune.safetensors"

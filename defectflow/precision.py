@@ -24,6 +24,7 @@ from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import Picture, find_pictures
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
 from defectflow.quantising import Precision, inside, level_maps, with_level_constants, with_precision
+from defectflow.recipe.settings import parse_recipe
 from defectflow.runtime.bundle import (
     CARD,
     CORE,
@@ -48,7 +49,6 @@ from defectflow.runtime.recalibrate import measure_parts
 from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import RECTANGLE, SQUARE
 from defectflow.runtime.verdict import Measurement
-from defectflow.settings import parse_recipe
 
 RANGE_SQUARES = 128
 """Train pictures, or tiles of them, at most, from which int8 takes its ranges."""

@@ -28,7 +28,7 @@ from defectflow.learning import (
     save_checkpoint,
     set_learning_rate,
 )
-from defectflow.settings import TrainingSettings
+from defectflow.recipe.settings import TrainingSettings
 
 TUNE_VECTORS = 32_768
 """Tune vectors looked at, always the same ones."""

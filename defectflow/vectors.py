@@ -13,7 +13,7 @@ from defectflow.common.progress import Watch
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.extraction import extract, extract_tiles, pooled_embeddings, sampled_places
-from defectflow.settings import ImageSettings
+from defectflow.recipe.settings import ImageSettings
 from defectflow.training import Vectors
 
 

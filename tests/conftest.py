@@ -18,9 +18,9 @@ from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, once, swat
 
 from defectflow.cache import EmbeddingCache
 from defectflow.fitting import fit
+from defectflow.recipe.settings import load_recipe
 from defectflow.runtime import Inspector
 from defectflow.samples import draw_product
-from defectflow.settings import load_recipe
 from defectflow.store import Store
 
 # On a busy machine anything may take long; what is timed stands in benchmarks.

@@ -19,7 +19,7 @@ from PIL import Image
 from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Watch, unwatched
 from defectflow.fitting import Fitted, fit
-from defectflow.settings import Recipe, load_recipe
+from defectflow.recipe.settings import Recipe, load_recipe
 
 Pixels = NDArray[np.uint8]
 REPOSITORY = Path(__file__).parents[1]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from defectflow import backbone as backbone_module
 from defectflow.backbone import Backbone, build_backbone
 from defectflow.errors import SettingsError, WeightsError
-from defectflow.settings import EmbeddingSettings
+from defectflow.recipe.settings import EmbeddingSettings
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIDE_PX = 64

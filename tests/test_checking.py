@@ -16,7 +16,7 @@ from defectflow.cache import EmbeddingCache
 from defectflow.checking import check_data
 from defectflow.crossfit import FALSE_FLAGS, Surprise, fold_by_part, tail_units
 from defectflow.findings import DataCheck
-from defectflow.settings import load_recipe
+from defectflow.recipe.settings import load_recipe
 
 PART = r"(part\d+)"
 

@@ -25,13 +25,13 @@ from defectflow.errors import ExportError
 from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
 from defectflow.flows.bijection import Bijection
 from defectflow.quantising import inside
+from defectflow.recipe.settings import EmbeddingSettings, load_recipe
 from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.graph import core_of
 from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.runtime.verdict import Measurement
-from defectflow.settings import EmbeddingSettings, load_recipe
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIZES = [(64, 64), (40, 33), (16, 16), (301, 203), (17, 200), (480, 640), (1000, 90)]

@@ -14,7 +14,7 @@ from defectflow.backbone import Backbone
 from defectflow.detector import Detector, build_detector
 from defectflow.flows.families import Family
 from defectflow.folding import FoldedDetector, fold_backbone
-from defectflow.settings import load_recipe
+from defectflow.recipe.settings import load_recipe
 
 TINY = ("image.size=64", "embedding.levels=[1, 2]")
 SETTINGS = {

@@ -22,9 +22,9 @@ from defectflow.errors import BundleError, SettingsError
 from defectflow.flows.families import Family, build_flow
 from defectflow.heads import SAMPLE, SAMPLE_VECTORS, Head, open_heads
 from defectflow.health import Check, examine
+from defectflow.recipe.settings import parse_recipe
 from defectflow.runtime.bundle import FLOW, file_digest, open_bundle, save_bundle
 from defectflow.sampling import draw_embeddings, write_embeddings
-from defectflow.settings import parse_recipe
 
 
 def head(family: str = "glow", *, count: int = 2000, **settings: Any) -> Head:

@@ -16,7 +16,7 @@ from defectflow.errors import TrainingError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.learning import choose_device
-from defectflow.settings import TrainingSettings
+from defectflow.recipe.settings import TrainingSettings
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops

@@ -76,10 +76,10 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     """One recipe, nothing cached; too few calibration parts for its rate: the lowest rate that they support."""
     from defectflow.cache import EmbeddingCache
     from defectflow.fitting import fit
+    from defectflow.recipe.settings import load_recipe
     from defectflow.runtime.bundle import FLOW, MODEL
     from defectflow.runtime.calibration import advised_rate
     from defectflow.runtime.recalibrate import recalibrate
-    from defectflow.settings import load_recipe
 
     out: Path = options.model
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -131,9 +131,9 @@ def _open_trained(model: Path) -> Judge:
     import torch
 
     from defectflow.detector import build_detector
+    from defectflow.recipe.settings import parse_recipe
     from defectflow.runtime.bundle import FLOW, open_bundle
     from defectflow.runtime.image import read_image
-    from defectflow.settings import parse_recipe
 
     card = open_bundle(model).card
     detector, _ = build_detector(parse_recipe(card.recipe, source=str(model)))

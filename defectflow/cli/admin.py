@@ -33,7 +33,7 @@ def demo_data(
 
 def recipes() -> None:
     """List the built-in recipes and where they are, to copy and change."""
-    from defectflow.settings import builtin_recipes
+    from defectflow.recipe.settings import builtin_recipes
 
     for name, path in builtin_recipes().items():
         first_line = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

@@ -164,7 +164,7 @@ def log_settings(
     """Show what the store keeps and for how long, or change it."""
     import yaml
 
-    from defectflow.settings_tree import override
+    from defectflow.recipe.tree import override
     from defectflow.store import Store, StoreSettings
 
     with Store.open(store, create=bool(change)) as opened:

@@ -53,7 +53,7 @@ def fit(
     from defectflow.cache import EmbeddingCache
     from defectflow.fitting import fit as run_fit
     from defectflow.learning import choose_device
-    from defectflow.settings import load_recipe
+    from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
@@ -97,7 +97,7 @@ def check_data(
     from defectflow.cache import EmbeddingCache
     from defectflow.checking import check_data as run_check
     from defectflow.cli.tables import data_tables
-    from defectflow.settings import load_recipe
+    from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)
     if rate is not None:

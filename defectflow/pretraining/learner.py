@@ -16,7 +16,7 @@ from defectflow.pretraining.drawing import Dice
 from defectflow.pretraining.objective import Descriptors, descriptor_loss
 from defectflow.pretraining.settings import DescriptorSettings
 from defectflow.pretraining.views import photographed, toned, warped
-from defectflow.settings import LearningSettings
+from defectflow.recipe.settings import LearningSettings
 
 AVERAGE_FROM = 10
 """The running average forgets faster in the first steps, so that nothing of the start is left in it."""

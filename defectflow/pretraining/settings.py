@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from defectflow.settings import CONFIGS, PRETRAIN, LearningSettings
-from defectflow.settings_tree import Fraction, Settings, load
+from defectflow.recipe.settings import CONFIGS, PRETRAIN, LearningSettings
+from defectflow.recipe.tree import Fraction, Settings, load
 
 
 class PretrainingPictures(Settings):
@@ -61,5 +61,5 @@ class PretrainingRecipe(Settings):
 
 
 def load_pretraining(name_or_path: str = PRETRAIN, overrides: list[str] | None = None) -> PretrainingRecipe:
-    """As `defectflow.settings.load_recipe`, for the recipe of a backbone."""
+    """As `defectflow.recipe.settings.load_recipe`, for the recipe of a backbone."""
     return load(PretrainingRecipe, name_or_path, {PRETRAIN: CONFIGS / f"{PRETRAIN}.yaml"}, overrides or [])

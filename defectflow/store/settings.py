@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from defectflow.settings_tree import Settings
+from defectflow.recipe.tree import Settings
 
 
 class ReviewSettings(Settings):

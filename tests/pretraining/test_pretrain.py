@@ -16,7 +16,7 @@ from defectflow.common.progress import Progress
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.pretraining.pretrain import pretrain
 from defectflow.pretraining.settings import PretrainingRecipe, load_pretraining
-from defectflow.settings import EmbeddingSettings
+from defectflow.recipe.settings import EmbeddingSettings
 
 TINY = (
     "levels=[1]",

@@ -20,8 +20,8 @@ from typing import Any, Literal
 from defectflow.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow.dataset import find_pictures, test_pictures
 from defectflow.errors import BundleError, DataError, DefectFlowError
+from defectflow.recipe.settings import builtin_recipes, load_recipe
 from defectflow.runtime.bundle import CARD
-from defectflow.settings import builtin_recipes, load_recipe
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.jobs import Job

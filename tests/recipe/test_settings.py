@@ -15,9 +15,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from defectflow.errors import SettingsError
-from defectflow.flow_settings import FlowSettings, GaussianSettings, GlowSettings, PlanarSettings, RealNVPSettings
 from defectflow.flows.families import Family, build_flow
-from defectflow.settings import Recipe, builtin_recipes, load_recipe, parse_recipe
+from defectflow.recipe.flow_settings import (
+    FlowSettings,
+    GaussianSettings,
+    GlowSettings,
+    PlanarSettings,
+    RealNVPSettings,
+)
+from defectflow.recipe.settings import Recipe, builtin_recipes, load_recipe, parse_recipe
 
 BUILTIN = sorted(builtin_recipes())
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from defectflow.flow_settings import FlowSettings, GlowSettings
-from defectflow.settings_tree import Fraction, Settings, load, validated
+from defectflow.recipe.flow_settings import FlowSettings, GlowSettings
+from defectflow.recipe.tree import Fraction, Settings, load, validated
 
 CONFIGS = Path(str(resources.files("defectflow") / "configs"))
 PRETRAIN = "pretrain"

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from defectflow.settings_tree import Settings
+from defectflow.recipe.tree import Settings
 
 
 class _FlowSettings(Settings):
