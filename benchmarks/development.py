@@ -27,8 +27,8 @@ from torch import Tensor
 from defectflow.adaptation import measure_statistics
 from defectflow.dataset import Picture, find_pictures
 from defectflow.embedding import Embedding, Normalisation, build_embedding
+from defectflow.image.decode import read_image
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
-from defectflow.runtime.image import read_image
 from defectflow.samples import PRODUCTS, draw_product
 from defectflow.score import Score
 

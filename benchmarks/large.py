@@ -30,9 +30,9 @@ from rich.table import Table
 from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures
 from defectflow.fitting import fit
+from defectflow.image.decode import read_image
 from defectflow.metrics import auroc
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.samples import draw_product
 
@@ -42,7 +42,7 @@ INSPECT = """
 import sys, time
 from pathlib import Path
 from defectflow.runtime import Inspector
-from defectflow.runtime.image import read_image
+from defectflow.image.decode import read_image
 from defectflow.runtime.overlay import overlay
 
 def peak_mib():

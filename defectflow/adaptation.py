@@ -19,8 +19,8 @@ from defectflow.backbone import Backbone
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
+from defectflow.image.decode import read_image
 from defectflow.recipe.settings import ImageSettings
-from defectflow.runtime.image import read_image
 
 ADAPTED_ON = 128
 """Pictures that statistics are measured on, at most: of each they see thousands of places."""

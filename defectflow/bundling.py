@@ -20,6 +20,7 @@ from defectflow.common.clock import utc_now
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.export import compare, export_graph
+from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
 from defectflow.runtime.bundle import (
     EMBEDDINGS,
@@ -31,7 +32,6 @@ from defectflow.runtime.bundle import (
     file_digest,
 )
 from defectflow.runtime.card import Card, ImageCard, PartCounts
-from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.verdict import Measurement
 from defectflow.splits import Checked, Splits

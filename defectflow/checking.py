@@ -24,10 +24,10 @@ from defectflow.errors import DataError
 from defectflow.extraction import embedding_key, extract, pooled_embeddings
 from defectflow.findings import DataCheck, Format, Promise, Suspect
 from defectflow.gate import Gate
+from defectflow.image.geometry import Geometry
 from defectflow.learning import choose_device
 from defectflow.recipe.settings import Recipe, TilingSettings
 from defectflow.runtime.calibration import Guarantee, advised_rate, parts_needed
-from defectflow.runtime.geometry import Geometry
 from defectflow.siblings import find_siblings
 from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
 

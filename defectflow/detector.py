@@ -22,9 +22,9 @@ from defectflow.errors import SettingsError
 from defectflow.flows.families import build_flow
 from defectflow.flows.flow import Flow
 from defectflow.gate import Gate
+from defectflow.image.decode import read_image
+from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import ImageSettings, Recipe
-from defectflow.runtime.image import read_image
-from defectflow.runtime.tiling import Tiling
 from defectflow.score import Score
 
 

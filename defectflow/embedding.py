@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from defectflow.backbone import Backbone, build_backbone
 from defectflow.errors import SettingsError
+from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, Geometry
+from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
-from defectflow.runtime.geometry import PADDING_GREY, PARTS_PER_WHOLE, Geometry
-from defectflow.runtime.tiling import Tiling
 
 CONDITION_WIDTH = 32
 """Values that tell a flow where on the part a place lies."""

@@ -18,11 +18,11 @@ from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.figures import Evaluation, KindFigures, notes
+from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.metrics import auroc, image_figures, rejected_interval
 from defectflow.pixels import PixelFigures, PixelStore
 from defectflow.runtime.bundle import Bundle, fitted_digests
 from defectflow.runtime.card import Card
-from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.share import Share
 from defectflow.runtime.verdict import Decision, Measurement, Verdict

@@ -20,10 +20,10 @@ from defectflow.detector import Detector, OnTiles
 from defectflow.embedding import WHOLE
 from defectflow.errors import ExportError
 from defectflow.folding import FoldedDetector, FoldedOnTiles
+from defectflow.image.geometry import Geometry
+from defectflow.image.tiling import Tiling
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
-from defectflow.runtime.tiling import Tiling
 from defectflow.runtime.verdict import Measurement
 
 LARGEST_SIDE_PX = 30_000

@@ -21,10 +21,10 @@ from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.detector import Detector
 from defectflow.embedding import Embedding
 from defectflow.errors import DataError
+from defectflow.image.decode import read_image
+from defectflow.image.geometry import Geometry
+from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import Recipe
-from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.image import read_image
-from defectflow.runtime.tiling import Tiling
 
 BATCH_PICTURES = 8
 TILES_KEPT = 4

@@ -33,13 +33,13 @@ from defectflow.extraction import embedding_key
 from defectflow.flows.flow import BOUND
 from defectflow.golden import write_golden
 from defectflow.heads import write_sample
+from defectflow.image.tiling import Tiling
 from defectflow.learning import choose_device
 from defectflow.recipe.settings import Recipe
 from defectflow.runtime.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
 from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.recalibrate import measure_parts
-from defectflow.runtime.tiling import Tiling
 from defectflow.splits import (
     Checked,
     Rejected,

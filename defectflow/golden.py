@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectflow.dataset import Picture
+from defectflow.image.decode import read_image
+from defectflow.image.geometry import PARTS_PER_WHOLE, SMALLEST_SIDE_PX
 from defectflow.runtime.bundle import GOLDEN, Bundle
-from defectflow.runtime.geometry import PARTS_PER_WHOLE, SMALLEST_SIDE_PX
 from defectflow.runtime.golden import NATIVE, record_golden
-from defectflow.runtime.image import read_image
 from defectflow.runtime.verdict import Measurement
 
 NATIVE_PICTURES = 4

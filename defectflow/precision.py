@@ -23,6 +23,9 @@ from defectflow.common.clock import utc_now
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import Picture, find_pictures
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
+from defectflow.image.decode import pixel_digest, read_image, read_raw
+from defectflow.image.geometry import Geometry
+from defectflow.image.resize import to_square
 from defectflow.quantising import Precision, inside, level_maps, with_level_constants, with_precision
 from defectflow.recipe.settings import parse_recipe
 from defectflow.runtime.bundle import (
@@ -39,14 +42,11 @@ from defectflow.runtime.bundle import (
     save_bundle,
 )
 from defectflow.runtime.card import Card
-from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.golden import record_golden
 from defectflow.runtime.graph import core_of, detach_verdict, has_core
-from defectflow.runtime.image import pixel_digest, read_image, read_raw
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.providers import CPU
 from defectflow.runtime.recalibrate import measure_parts
-from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import RECTANGLE, SQUARE
 from defectflow.runtime.verdict import Measurement
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from defectflow.charts import REJECTED, histogram_of, truth_of
 from defectflow.errors import DataError, DefectFlowError, NotCalibrated
+from defectflow.image.decode import read_image
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
-from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.overlay import overlay
 from defectflow.runtime.verdict import Verdict

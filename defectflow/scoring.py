@@ -29,9 +29,9 @@ from defectflow.common.files import whole
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
+from defectflow.image.decode import read_image
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
-from defectflow.runtime.image import read_image
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.overlay import overlay
 from defectflow.runtime.verdict import Measurement, Verdict

@@ -23,9 +23,9 @@ import onnx
 from numpy.typing import NDArray
 
 from defectflow.errors import SettingsError
+from defectflow.image.decode import read_image
 from defectflow.runtime.bundle import MODEL, Bundle
 from defectflow.runtime.golden import NATIVE, read_golden
-from defectflow.runtime.image import read_image
 
 TYPES: dict[int, str] = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from defectflow.image.geometry import Geometry
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
-from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.verdict import Decision, Verdict, decide
 from defectflow.store import Seen, Store
 

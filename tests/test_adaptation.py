@@ -16,9 +16,9 @@ from defectflow.adaptation import LEAST_SHARE, adapt, measure_statistics
 from defectflow.backbone import Backbone, builtin_weights
 from defectflow.detector import Detector, build_detector
 from defectflow.extraction import embedding_key
+from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
 from defectflow.runtime.bundle import FLOW, fitted_parts
-from defectflow.runtime.image import read_image
 
 CPU = torch.device("cpu")
 FIRST = "embedding.backbone.net.bn1."

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 from support import Pixels, marked, run
 
+from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector, Verdict
 from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.golden import read_golden
-from defectflow.runtime.image import read_image
 
 CLIENT = Path(__file__).parents[1] / "deploy" / "cpp"
 PRINTED = 2e-5

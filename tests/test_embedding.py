@@ -27,8 +27,8 @@ from defectflow.embedding import (
 )
 from defectflow.errors import SettingsError
 from defectflow.gate import SHRINKAGE, Gate
+from defectflow.image.geometry import Aspect, Geometry
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings, load_recipe
-from defectflow.runtime.geometry import Aspect, Geometry
 from defectflow.score import Score
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops

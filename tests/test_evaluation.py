@@ -22,11 +22,11 @@ from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation import evaluate
 from defectflow.figures import Evaluation
+from defectflow.image.geometry import Geometry
 from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
 from defectflow.pixels import shrink_mask
 from defectflow.runtime.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
-from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verdict import Decision, Measurement, Verdict

@@ -24,12 +24,12 @@ from defectflow.embedding import Embedding
 from defectflow.errors import ExportError
 from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
 from defectflow.flows.bijection import Bijection
+from defectflow.image.geometry import Geometry
+from defectflow.image.resize import to_square
 from defectflow.quantising import inside
 from defectflow.recipe.settings import EmbeddingSettings, load_recipe
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.geometry import Geometry
 from defectflow.runtime.graph import core_of
-from defectflow.runtime.resize import to_square
 from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.runtime.verdict import Measurement
 

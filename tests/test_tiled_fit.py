@@ -22,13 +22,13 @@ from defectflow.detector import build_detector
 from defectflow.errors import DataError, ImageError
 from defectflow.extraction import extract_tiles, sampled_places
 from defectflow.heads import open_heads
+from defectflow.image.decode import read_image
+from defectflow.image.geometry import Geometry
 from defectflow.precision import export_precision
 from defectflow.quantising import Precision
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.image import read_image
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import verify
 
@@ -255,7 +255,7 @@ def test_a_picture_of_twelve_megapixels_takes_less_than_a_gigabyte(tiled_path: P
 import sys
 from pathlib import Path
 from defectflow.runtime import Inspector
-from defectflow.runtime.image import read_image
+from defectflow.image.decode import read_image
 from defectflow.runtime.overlay import overlay
 
 file = Path({str(file)!r})

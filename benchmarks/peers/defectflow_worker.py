@@ -66,7 +66,7 @@ def pictures(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _size_px(path: Path) -> list[int]:
-    from defectflow.runtime.image import read_image
+    from defectflow.image.decode import read_image
 
     height, width, _ = read_image(path).shape
     return [width, height]
@@ -131,9 +131,9 @@ def _open_trained(model: Path) -> Judge:
     import torch
 
     from defectflow.detector import build_detector
+    from defectflow.image.decode import read_image
     from defectflow.recipe.settings import parse_recipe
     from defectflow.runtime.bundle import FLOW, open_bundle
-    from defectflow.runtime.image import read_image
 
     card = open_bundle(model).card
     detector, _ = build_detector(parse_recipe(card.recipe, source=str(model)))
@@ -192,10 +192,10 @@ def _pixel_auroc(rows: list[dict[str, Any]], maps: np.ndarray) -> float | None:
     """By DefectFlow's own definition, for every peer: the square map stretched over the picture."""
     from defectflow.dataset import Picture
     from defectflow.evaluation import MAP_SIDE_PX
+    from defectflow.image.decode import read_image
+    from defectflow.image.geometry import Geometry
     from defectflow.pixels import PixelStore
     from defectflow.runtime import Measurement
-    from defectflow.runtime.geometry import Geometry
-    from defectflow.runtime.image import read_image
 
     if not any(row["mask"] for row in rows):
         return None

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import find_pictures
 from defectflow.errors import DataError, ImageError, SettingsError, TrainingError
+from defectflow.image.decode import read_image
 from defectflow.learning import choose_device, load_checkpoint, save_checkpoint
 from defectflow.pretraining.drawing import Dice, draw
 from defectflow.pretraining.learner import Learner
 from defectflow.pretraining.settings import PretrainingRecipe
 from defectflow.pretraining.views import crops
-from defectflow.runtime.image import read_image
 
 SHEET_PICTURES = 64
 """Pictures drawn at once."""

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
+from defectflow.image.geometry import Aspect, Geometry
+from defectflow.image.tiling import Tiling
 from defectflow.runtime.calibration import (
     TOLERANCE,
     Basis,
@@ -21,8 +23,6 @@ from defectflow.runtime.calibration import (
     calibrate,
     chosen,
 )
-from defectflow.runtime.geometry import Aspect, Geometry
-from defectflow.runtime.tiling import Tiling
 
 FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from defectflow.errors import BundleError, ImageError
+from defectflow.image.decode import SUFFIXES, pixel_digest, read_image
 from defectflow.runtime.bundle import EXPECTED, GOLDEN, GOLDEN_MAPS, Bundle
-from defectflow.runtime.image import SUFFIXES, pixel_digest, read_image
 from defectflow.runtime.inspector import Inspector
 
 NATIVE = "native-"

@@ -9,8 +9,8 @@ from typing import Literal
 
 from defectflow.common.files import whole
 from defectflow.errors import StoreError
+from defectflow.image.decode import SUFFIXES
 from defectflow.runtime.bundle import file_digest
-from defectflow.runtime.image import SUFFIXES
 from defectflow.store.database import Database
 from defectflow.store.records import Inspection, Seen
 from defectflow.store.settings import StoreSettings

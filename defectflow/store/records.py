@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
-from defectflow.runtime.image import SUFFIXES
+from defectflow.image.decode import SUFFIXES
 from defectflow.runtime.verdict import PRECEDENCE, Region, Verdict, Word
 
 _Record = TypeVar("_Record")

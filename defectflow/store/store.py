@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import select
 
 from defectflow.errors import ImageError
+from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.runtime.bundle import file_digest
 from defectflow.runtime.card import Card
-from defectflow.runtime.image import pixel_digest, read_raw
 from defectflow.runtime.verdict import Verdict
 from defectflow.store import chain, schema
 from defectflow.store.audit import AuditDraw

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector, Measurement
 from defectflow.runtime.calibration import Calibration, calibrate
 from defectflow.runtime.graph import attach_verdict, detach_verdict
-from defectflow.runtime.image import read_image
 from defectflow.runtime.tensors import SCORING_OUTPUTS, THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.runtime.verdict import decide, marked_places
 

@@ -25,12 +25,12 @@ from defectflow.cache import EmbeddingCache
 from defectflow.embedding import Embedding
 from defectflow.errors import BundleError, ImageError, NotCalibrated
 from defectflow.fitting import fit
+from defectflow.image.decode import read_image
+from defectflow.image.geometry import Geometry
 from defectflow.recipe.settings import load_recipe
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import MODEL, Bundle, file_digest, open_bundle
 from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.image import read_image
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.samples import draw_product

@@ -12,9 +12,9 @@ import onnxruntime
 import pytest
 
 from defectflow.errors import BundleError
+from defectflow.image.decode import read_image
 from defectflow.runtime.bundle import open_bundle, read_card
 from defectflow.runtime.card import Card
-from defectflow.runtime.image import read_image
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.tensors import CARD_IN_MODEL
 

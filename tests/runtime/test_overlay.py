@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.runtime.geometry import Geometry
+from defectflow.image.geometry import Geometry
 from defectflow.runtime.overlay import overlay
 from defectflow.runtime.verdict import Decision, Verdict
 

@@ -12,7 +12,7 @@ from inspecting import activate, drop
 from running import CHROMIUM_FLAGS, PATIENCE_MS, Running, Watch, Watched, listening
 from support import marked, save
 
-from defectflow.runtime.image import read_image
+from defectflow.image.decode import read_image
 from defectflow.store import Role
 
 

@@ -28,9 +28,9 @@ from running import finish
 from support import marked
 
 from defectflow.errors import StoreError
+from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector
 from defectflow.runtime.bundle import EMBEDDINGS, INDEX, open_bundle
-from defectflow.runtime.image import read_image
 from defectflow.runtime.reference import References
 from defectflow.store import Seen, Store, StoreSettings
 

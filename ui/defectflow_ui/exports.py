@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from defectflow.dataset import Picture
 from defectflow.errors import ImageError
+from defectflow.image.decode import read_image
 from defectflow.runtime.card import Card
-from defectflow.runtime.image import read_image
 from defectflow.runtime.overlay import overlay
 from defectflow.scoring import as_csv, flatten, row_of
 from defectflow_ui.pictures import jpeg

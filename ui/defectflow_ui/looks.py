@@ -10,8 +10,8 @@ from threading import Lock
 
 import numpy as np
 
+from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.image import read_image
 from defectflow.runtime.overlay import overlay
 from defectflow.runtime.reference import References
 from defectflow.runtime.verdict import Region

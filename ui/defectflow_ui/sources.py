@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 
 from defectflow.dataset import find_pictures, stem_of
 from defectflow.errors import DataError, DefectFlowError
+from defectflow.image.decode import SUFFIXES, pixel_digest, read_raw
 from defectflow.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from defectflow.manifest import manifest_rows
 from defectflow.refit import Refit, plan_refit
 from defectflow.results import RUN
 from defectflow.runtime.bundle import CARD, Bundle, fitted_digests, fitted_parts
-from defectflow.runtime.image import SUFFIXES, pixel_digest, read_raw
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.disk import writing

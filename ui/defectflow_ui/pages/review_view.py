@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from defectflow.errors import DefectFlowError
+from defectflow.image.decode import read_image
 from defectflow.runtime import Verdict
 from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.image import read_image
 from defectflow.runtime.overlay import overlay
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from defectflow.errors import ImageError
-from defectflow.runtime import image
-from defectflow.runtime.image import brightest, full_scale_for, read_image, read_image_file, read_raw
+from defectflow.image import decode
+from defectflow.image.decode import brightest, full_scale_for, read_image, read_image_file, read_raw
 
 HEIGHT_PX, WIDTH_PX = 13, 22
 COLOUR = np.random.default_rng(0).integers(0, 256, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
@@ -246,7 +246,7 @@ def test_16_bits_follow_the_formula(name: str, full_scale: int) -> None:
 @pytest.mark.parametrize("name", SIXTEEN_BIT)
 def test_raw_values_are_what_was_stored(name: str, tmp_path: Path) -> None:
     content, values = SIXTEEN_BIT[name]
-    raw = image.read_raw(content)
+    raw = decode.read_raw(content)
     assert raw.dtype == np.uint16
     np.testing.assert_array_equal(raw, values if values.ndim == 3 else np.dstack([values] * 3))
     path = tmp_path / name
@@ -264,7 +264,7 @@ def test_8_bit_pictures_have_no_brightest_value(tmp_path: Path) -> None:
 def test_scaling_rounds_exactly(value: int, full_scale: int) -> None:
     exact = Fraction(value * 255, full_scale)
     expected = min(255, int(exact + Fraction(1, 2)))
-    assert image.to_uint8(np.array([value], np.uint16), full_scale=full_scale, name="x") == expected
+    assert decode.to_uint8(np.array([value], np.uint16), full_scale=full_scale, name="x") == expected
 
 
 def test_a_dark_picture_stays_dark() -> None:
@@ -546,13 +546,13 @@ def test_the_console_stays_clean(tmp_path: Path) -> None:
     (tmp_path / "half.png").write_bytes(png(smooth().astype(np.uint16) * 256, 2, kept=0.5))
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from defectflow.errors import ImageError\nfrom defectflow.runtime.image import read_image\n"
+        "from defectflow.errors import ImageError\nfrom defectflow.image.decode import read_image\n"
         "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
         "    try:\n        read_image(path)\n    except ImageError:\n        print('refused')\n"
     )
     result = subprocess.run(
         [sys.executable, "-W", "default", "-c", script, str(tmp_path)],
-        capture_output=True, text=True, check=True, cwd=Path(image.__file__).parents[2],
+        capture_output=True, text=True, check=True, cwd=Path(decode.__file__).parents[2],
     )  # fmt: skip
     assert result.stdout.split() == ["refused"] * 4
     assert result.stderr == ""

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.runtime.geometry import PADDING_GREY, Geometry
+from defectflow.image.geometry import PADDING_GREY, Geometry
 
 BLOCK = 16
 """Rows of the square that are made at a time."""

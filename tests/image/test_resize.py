@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from defectflow.backbone import Backbone
 from defectflow.embedding import Embedding
+from defectflow.image.geometry import Geometry
+from defectflow.image.resize import to_square
 from defectflow.recipe.settings import EmbeddingSettings
-from defectflow.runtime.geometry import Geometry
-from defectflow.runtime.resize import to_square
 
 SIZES = [(64, 64), (40, 33), (16, 16), (301, 203), (17, 200), (480, 640), (1000, 90), (65, 65), (31, 500), (777, 1024)]
 GEOMETRIES = {

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.errors import ImageError
-from defectflow.runtime.geometry import SMALLEST_SIDE_PX
+from defectflow.image.geometry import SMALLEST_SIDE_PX
 
 Floats = NDArray[np.float32]
 

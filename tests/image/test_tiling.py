@@ -10,8 +10,8 @@ import torch
 
 from defectflow.embedding import position_condition, tiling_of
 from defectflow.errors import SettingsError
+from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import ImageSettings, load_recipe
-from defectflow.runtime.tiling import Tiling
 
 TILINGS = [
     Tiling(rows=16, columns=16, side=16, overlap=4),  # one tile: the whole part
