@@ -43,7 +43,7 @@ import sys, time
 from pathlib import Path
 from defectflow.runtime import Inspector
 from defectflow.image.decode import read_image
-from defectflow.runtime.overlay import overlay
+from defectflow.verdict.overlay import overlay
 
 def peak_mib():
     # Not getrusage, which in a child also counts what its parent held.

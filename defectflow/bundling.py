@@ -33,9 +33,9 @@ from defectflow.runtime.bundle import (
 )
 from defectflow.runtime.card import Card, ImageCard, PartCounts
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.verdict import Measurement
 from defectflow.splits import Checked, Splits
 from defectflow.training import Run
+from defectflow.verdict.verdict import Measurement
 
 THUMBNAIL_SIDE_PX = 192
 

@@ -27,9 +27,9 @@ from defectflow.gate import Gate
 from defectflow.image.geometry import Geometry
 from defectflow.learning import choose_device
 from defectflow.recipe.settings import Recipe, TilingSettings
-from defectflow.runtime.calibration import Guarantee, advised_rate, parts_needed
 from defectflow.siblings import find_siblings
 from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
+from defectflow.verdict.calibration import Guarantee, advised_rate, parts_needed
 
 SUSPECTS = 24
 """How many of the most unusual pictures are named."""

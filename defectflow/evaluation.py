@@ -24,8 +24,8 @@ from defectflow.pixels import PixelFigures, PixelStore
 from defectflow.runtime.bundle import Bundle, fitted_digests
 from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.share import Share
-from defectflow.runtime.verdict import Decision, Measurement, Verdict
+from defectflow.verdict.share import Share
+from defectflow.verdict.verdict import Decision, Measurement, Verdict
 
 MAP_SIDE_PX = 512
 """Longer side of the maps that pixel figures are computed on, at most."""

@@ -22,9 +22,9 @@ from defectflow.errors import ExportError
 from defectflow.folding import FoldedDetector, FoldedOnTiles
 from defectflow.image.geometry import Geometry
 from defectflow.image.tiling import Tiling
-from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
-from defectflow.runtime.verdict import Measurement
+from defectflow.verdict.calibration import TOLERANCE
+from defectflow.verdict.verdict import Measurement
 
 LARGEST_SIDE_PX = 30_000
 

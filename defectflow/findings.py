@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from defectflow.runtime.calibration import CONFIDENCE, Guarantee
 from defectflow.siblings import Siblings
 from defectflow.splits import Rejected
+from defectflow.verdict.calibration import CONFIDENCE, Guarantee
 
 Gravity = Literal["fine", "note", "look", "stop"]
 """`note`: good to know; `look`: a person should; `stop`: a fit would fail."""

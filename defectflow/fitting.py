@@ -37,7 +37,6 @@ from defectflow.image.tiling import Tiling
 from defectflow.learning import choose_device
 from defectflow.recipe.settings import Recipe
 from defectflow.runtime.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
-from defectflow.runtime.calibration import parts_needed
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.splits import (
@@ -51,6 +50,7 @@ from defectflow.splits import (
 )
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 from defectflow.vectors import embed_pictures
+from defectflow.verdict.calibration import parts_needed
 
 FEW_PARTS = 20
 """Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""

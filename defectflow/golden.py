@@ -20,7 +20,7 @@ from defectflow.image.decode import read_image
 from defectflow.image.geometry import PARTS_PER_WHOLE, SMALLEST_SIDE_PX
 from defectflow.runtime.bundle import GOLDEN, Bundle
 from defectflow.runtime.golden import NATIVE, record_golden
-from defectflow.runtime.verdict import Measurement
+from defectflow.verdict.verdict import Measurement
 
 NATIVE_PICTURES = 4
 NATIVE_PIXELS = 8_000_000

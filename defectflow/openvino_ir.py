@@ -18,7 +18,7 @@ from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import read_golden
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.tensors import VERDICT_OUTPUTS
-from defectflow.runtime.verdict import Decision
+from defectflow.verdict.verdict import Decision
 
 IR = "model.xml"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -12,7 +12,7 @@ from defectflow.dataset import Picture
 from defectflow.errors import DataError
 from defectflow.image.decode import read_image
 from defectflow.metrics import PixelCurve, split_pixels
-from defectflow.runtime.verdict import Measurement
+from defectflow.verdict.verdict import Measurement
 
 AUPRO_LIMITS = (0.30, 0.05)
 

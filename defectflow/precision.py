@@ -48,7 +48,7 @@ from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.providers import CPU
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.runtime.tensors import RECTANGLE, SQUARE
-from defectflow.runtime.verdict import Measurement
+from defectflow.verdict.verdict import Measurement
 
 RANGE_SQUARES = 128
 """Train pictures, or tiles of them, at most, from which int8 takes its ranges."""

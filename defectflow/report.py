@@ -24,8 +24,8 @@ from defectflow.image.decode import read_image
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.overlay import overlay
-from defectflow.runtime.verdict import Verdict
+from defectflow.verdict.overlay import overlay
+from defectflow.verdict.verdict import Verdict
 
 PICTURE_SIDE_PX = 360
 ESCAPES = OVERKILLS = 3

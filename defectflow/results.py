@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.errors import DataError
 from defectflow.runtime.card import Card
-from defectflow.runtime.verdict import PRECEDENCE, Word
+from defectflow.verdict.verdict import PRECEDENCE, Word
 
 RUN, JOURNAL = "run.json", "results.jsonl"
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.runtime.verdict import FLOOR
+from defectflow.verdict.verdict import FLOOR
 
 Kind = Literal["likelihood", "latent_norm", "typicality"]
 

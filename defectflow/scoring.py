@@ -33,8 +33,8 @@ from defectflow.image.decode import read_image
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.overlay import overlay
-from defectflow.runtime.verdict import Measurement, Verdict
+from defectflow.verdict.overlay import overlay
+from defectflow.verdict.verdict import Measurement, Verdict
 
 TABLE, PARTS, OVERLAYS, MASKS = "results", "parts.csv", "overlays", "masks"
 UNJUDGED = "not judged"

@@ -11,8 +11,8 @@ import numpy as np
 
 from defectflow.image.geometry import Geometry
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
-from defectflow.runtime.verdict import Decision, Verdict, decide
 from defectflow.store import Seen, Store
+from defectflow.verdict.verdict import Decision, Verdict, decide
 
 LIMIT = 10.0
 """Largest distance of a picture that is not invalid."""

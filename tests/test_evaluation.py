@@ -29,7 +29,7 @@ from defectflow.runtime.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.verdict import Decision, Measurement, Verdict
+from defectflow.verdict.verdict import Decision, Measurement, Verdict
 
 SIDE = 16
 LIMIT = 10.0

@@ -28,10 +28,10 @@ from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
 from defectflow.quantising import inside
 from defectflow.recipe.settings import EmbeddingSettings, load_recipe
-from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.graph import core_of
 from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE
-from defectflow.runtime.verdict import Measurement
+from defectflow.verdict.calibration import TOLERANCE
+from defectflow.verdict.verdict import Measurement
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIZES = [(64, 64), (40, 33), (16, 16), (301, 203), (17, 200), (480, 640), (1000, 90)]

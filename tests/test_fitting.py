@@ -25,7 +25,7 @@ from defectflow.flows.base import StudentT
 from defectflow.heads import open_heads
 from defectflow.runtime import Inspector, Measurement
 from defectflow.runtime.bundle import open_bundle
-from defectflow.runtime.calibration import TOLERANCE
+from defectflow.verdict.calibration import TOLERANCE
 
 
 class Stop:

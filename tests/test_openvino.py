@@ -17,9 +17,9 @@ from defectflow.image.decode import read_image
 from defectflow.openvino_ir import IR, PRECISION, write_ir
 from defectflow.runtime import Decision, Inspector
 from defectflow.runtime.bundle import open_bundle
-from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.golden import read_golden
 from defectflow.runtime.tensors import VERDICT_OUTPUTS
+from defectflow.verdict.calibration import TOLERANCE
 
 SIZES = ((128, 128), (256, 256), (100, 100), (64, 200), (640, 480), (1000, 701))
 """Width and height: shrunk, as it is and enlarged on the way to the model's 128 x 128, and of other aspects."""

@@ -19,9 +19,9 @@ from defectflow.errors import BundleError, DataError, ImageError
 from defectflow.image.geometry import Geometry
 from defectflow.report import write_report
 from defectflow.results import read_journal
-from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
-from defectflow.runtime.verdict import Decision, Verdict
+from defectflow.verdict.calibration import Calibration
+from defectflow.verdict.verdict import Decision, Verdict
 
 LIMIT = 8.0
 KINDS = ("scratch", "dent", "stain")

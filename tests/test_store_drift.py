@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from store_support import card_of, record_parts
 
 from defectflow.errors import StoreError
-from defectflow.runtime.calibration import calibrate
 from defectflow.store import Store, StoreSettings
 from defectflow.store.drift import SHIFTS, Monitor, drift, look_into
 from defectflow.store.settings import DriftSettings
+from defectflow.verdict.calibration import calibrate
 
 CALIBRATION, FLAT = 100, 0.1
 

@@ -13,10 +13,10 @@ from store_support import card_of, verdict
 
 from defectflow.errors import ImageError
 from defectflow.runtime.bundle import INDEX, Bundle, file_digest
-from defectflow.runtime.calibration import calibrate
 from defectflow.store import Answer, Seen, Store, StoreSettings
 from defectflow.store.recalibration import propose
 from defectflow.store.settings import ReviewSettings
+from defectflow.verdict.calibration import calibrate
 
 RATE, CALIBRATION, PARTS = 0.05, 19, 160
 DEFECTIVE, AUDIT, UNANSWERED, CUT_SHORT = 0.1, 0.3, 0.03, 0.05

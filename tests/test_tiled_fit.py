@@ -28,9 +28,9 @@ from defectflow.precision import export_precision
 from defectflow.quantising import Precision
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import open_bundle
-from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import verify
+from defectflow.verdict.calibration import TOLERANCE
 
 TILED = (
     "image.tiling.tile=80",
@@ -256,7 +256,7 @@ import sys
 from pathlib import Path
 from defectflow.runtime import Inspector
 from defectflow.image.decode import read_image
-from defectflow.runtime.overlay import overlay
+from defectflow.verdict.overlay import overlay
 
 file = Path({str(file)!r})
 for verdict in Inspector(Path({str(tiled_path)!r}), threads=1).inspect([file, file]):

@@ -78,8 +78,8 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     from defectflow.fitting import fit
     from defectflow.recipe.settings import load_recipe
     from defectflow.runtime.bundle import FLOW, MODEL
-    from defectflow.runtime.calibration import advised_rate
     from defectflow.runtime.recalibrate import recalibrate
+    from defectflow.verdict.calibration import advised_rate
 
     out: Path = options.model
     started, cpu_started = time.perf_counter(), time.process_time()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from defectflow.dataset import Picture
     from defectflow.errors import ImageError
     from defectflow.runtime.card import Card
-    from defectflow.runtime.verdict import Verdict
     from defectflow.scoring import Record
+    from defectflow.verdict.verdict import Verdict
 
 NOT_AS_WRITTEN = DRIFTED = 1
 PASSWORD = "DEFECTFLOW_PASSWORD"

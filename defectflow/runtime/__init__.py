@@ -5,6 +5,6 @@ there is none.
 """
 
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.verdict import Decision, Measurement, Region, Verdict
+from defectflow.verdict.verdict import Decision, Measurement, Region, Verdict
 
 __all__ = ["Decision", "Inspector", "Measurement", "Region", "Verdict"]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from defectflow.errors import NotCalibrated
 from defectflow.image.geometry import Aspect, Geometry
 from defectflow.image.tiling import Tiling
-from defectflow.runtime.calibration import (
+from defectflow.verdict.calibration import (
     TOLERANCE,
     Basis,
     Calibration,

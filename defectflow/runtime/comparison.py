@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.errors import ImageError
-from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Comparison
-from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, is_gated
+from defectflow.verdict.calibration import Calibration
+from defectflow.verdict.verdict import Decision, Measurement, Verdict, decide, is_gated
 
 MAP_TOLERANCE = 10
 """A single place of a map may differ by so many times what a score, a mean over many places, may."""

@@ -15,7 +15,7 @@ from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import ImageError
 from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.verdict import Verdict
+from defectflow.verdict.verdict import Verdict
 
 UNUSABLE = "unusable"
 """In a decision's place where a picture cannot be used."""

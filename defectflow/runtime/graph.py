@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from defectflow.errors import BundleError
-from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.tensors import (
     CARD_IN_MODEL,
     SCORING_OUTPUTS,
@@ -24,6 +23,7 @@ from defectflow.runtime.tensors import (
     TILE_OUTPUTS,
     VERDICT_OUTPUTS,
 )
+from defectflow.verdict.calibration import Calibration
 
 PREFIX = "verdict_"
 

@@ -28,11 +28,11 @@ from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
 from defectflow.image.tiling import Tiling
 from defectflow.runtime.bundle import CORE, MODEL, Bundle, open_bundle, read_checked
-from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.runtime.tensors import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
-from defectflow.runtime.verdict import Decision, Measurement, Verdict, decide, is_gated, marked_places
+from defectflow.verdict.calibration import Calibration
+from defectflow.verdict.verdict import Decision, Measurement, Verdict, decide, is_gated, marked_places
 
 Source = Path | NDArray[np.uint8]
 """A picture file, or its pixels (H, W, 3) uint8 RGB."""

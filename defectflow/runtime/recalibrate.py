@@ -10,10 +10,10 @@ from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import CalibrationError
 from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts, save_bundle
-from defectflow.runtime.calibration import Guarantee
 from defectflow.runtime.card import CalibrationPart
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.verdict import Measurement
+from defectflow.verdict.calibration import Guarantee
+from defectflow.verdict.verdict import Measurement
 
 LISTED = 20
 """Pictures that an error names, at most."""

@@ -19,14 +19,14 @@ from defectflow.common.clock import utc_now
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import BundleError, ImageError
 from defectflow.runtime.bundle import CARD, CORE, Bundle, check_file
-from defectflow.runtime.calibration import Calibration
 from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Certificate, this_machine
 from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden
 from defectflow.runtime.inspector import BATCH_PICTURES, Inspector
 from defectflow.runtime.providers import CPU, find_providers, present_providers, short_name
-from defectflow.runtime.verdict import decide, is_gated
+from defectflow.verdict.calibration import Calibration
+from defectflow.verdict.verdict import decide, is_gated
 
 BATCHES = (1, 3, BATCH_PICTURES)
 LOSSY_TOLERANCE = 0.05

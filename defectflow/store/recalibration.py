@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 from defectflow.errors import CalibrationError, ImageError
 from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
-from defectflow.runtime.calibration import Calibration, Guarantee
 from defectflow.runtime.card import CalibrationPart, Card
-from defectflow.runtime.verdict import PRECEDENCE, Word, decide
 from defectflow.store.records import Answer, PartInspection
 from defectflow.store.versions import CalibrationVersion, unchanged
+from defectflow.verdict.calibration import Calibration, Guarantee
+from defectflow.verdict.verdict import PRECEDENCE, Word, decide
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store

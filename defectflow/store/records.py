@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
 from defectflow.image.decode import SUFFIXES
-from defectflow.runtime.verdict import PRECEDENCE, Region, Verdict, Word
+from defectflow.verdict.verdict import PRECEDENCE, Region, Verdict, Word
 
 _Record = TypeVar("_Record")
 

@@ -17,7 +17,6 @@ from defectflow.errors import ImageError
 from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.runtime.bundle import file_digest
 from defectflow.runtime.card import Card
-from defectflow.runtime.verdict import Verdict
 from defectflow.store import chain, schema
 from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
@@ -29,6 +28,7 @@ from defectflow.store.reviews import Reviews
 from defectflow.store.settings import StoreSettings
 from defectflow.store.users import Users
 from defectflow.store.versions import Versions, digests_of
+from defectflow.verdict.verdict import Verdict
 
 
 class Store:

@@ -15,10 +15,10 @@ from onnx import TensorProto, helper
 
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector, Measurement
-from defectflow.runtime.calibration import Calibration, calibrate
 from defectflow.runtime.graph import attach_verdict, detach_verdict
 from defectflow.runtime.tensors import SCORING_OUTPUTS, THRESHOLDS, VERDICT_OUTPUTS
-from defectflow.runtime.verdict import decide, marked_places
+from defectflow.verdict.calibration import Calibration, calibrate
+from defectflow.verdict.verdict import decide, marked_places
 
 OK, REVIEW, DEFECT, INVALID = 0, 1, 2, 3
 SIDE = 5

@@ -30,10 +30,10 @@ from defectflow.image.geometry import Geometry
 from defectflow.recipe.settings import load_recipe
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
 from defectflow.runtime.bundle import MODEL, Bundle, file_digest, open_bundle
-from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.samples import draw_product
+from defectflow.verdict.calibration import TOLERANCE
 
 BATCHES = (1, 3, 16)
 

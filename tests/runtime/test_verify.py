@@ -18,13 +18,13 @@ from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector
 from defectflow.runtime import verify as verifying
 from defectflow.runtime.bundle import CARD, EXPECTED, GOLDEN_MAPS, Bundle, file_digest, open_bundle, save_bundle
-from defectflow.runtime.calibration import TOLERANCE
 from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
 from defectflow.runtime.comparison import MAP_TOLERANCE
 from defectflow.runtime.golden import record_golden
 from defectflow.runtime.providers import CPU, check_runs_on, find_providers
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import LOSSY_TOLERANCE, verify
+from defectflow.verdict.calibration import TOLERANCE
 
 FORMS = {
     *(f"native-{number}.png" for number in range(4)),

@@ -17,8 +17,8 @@ from running import Running, Watch, listening
 from defectflow.dataset import find_pictures
 from defectflow.runtime import Inspector
 from defectflow.runtime.bundle import open_bundle
-from defectflow.runtime.tradeoff import Costs, Tradeoff
 from defectflow.store import Answer, Seen, Store
+from defectflow.verdict.tradeoff import Costs, Tradeoff
 
 
 @pytest.fixture(scope="module")

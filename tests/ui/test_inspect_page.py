@@ -15,9 +15,9 @@ from inspecting import FILES, activate, decisions, drop, slide, wait_for
 from running import Running, Watch, Watched, listening
 
 from defectflow.errors import StoreError
-from defectflow.runtime.overlay import overlay
-from defectflow.runtime.verdict import Verdict
 from defectflow.store import Seen
+from defectflow.verdict.overlay import overlay
+from defectflow.verdict.verdict import Verdict
 
 
 def choose(page: Any, name: str) -> None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.tradeoff import Tradeoff
 from defectflow.store import Answer, Store
 from defectflow.store.recalibration import tally_audit
+from defectflow.verdict.tradeoff import Tradeoff
 
 BINS = 40
 

@@ -13,8 +13,8 @@ from defectflow.dataset import Picture
 from defectflow.errors import ImageError
 from defectflow.image.decode import read_image
 from defectflow.runtime.card import Card
-from defectflow.runtime.overlay import overlay
 from defectflow.scoring import as_csv, flatten, row_of
+from defectflow.verdict.overlay import overlay
 from defectflow_ui.pictures import jpeg
 
 if TYPE_CHECKING:

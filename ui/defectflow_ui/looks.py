@@ -12,9 +12,9 @@ import numpy as np
 
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.overlay import overlay
 from defectflow.runtime.reference import References
-from defectflow.runtime.verdict import Region
+from defectflow.verdict.overlay import overlay
+from defectflow.verdict.verdict import Region
 from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
 from defectflow_ui.shelf import Shelf
 

@@ -11,8 +11,8 @@ import numpy as np
 from defectflow.errors import CalibrationError, DataError
 from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.card import Card
-from defectflow.runtime.tradeoff import Cheapest, Costs
 from defectflow.store import Role
+from defectflow.verdict.tradeoff import Cheapest, Costs
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.versions_view import pressed

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from defectflow.runtime.card import Card
-from defectflow.runtime.share import Share
-from defectflow.runtime.tradeoff import Point
+from defectflow.verdict.share import Share
+from defectflow.verdict.tradeoff import Point
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.theme import empty, tip
 from defectflow_ui.words import calibrate as words

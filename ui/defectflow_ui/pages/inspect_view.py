@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from defectflow.errors import DefectFlowError
 from defectflow.runtime import Verdict
-from defectflow.runtime.calibration import Calibration
-from defectflow.runtime.verdict import Region
 from defectflow.store import Role
+from defectflow.verdict.calibration import Calibration
+from defectflow.verdict.verdict import Region
 from defectflow_ui.exports import Drawn
 from defectflow_ui.inspection import Inspection
 from defectflow_ui.looks import Beside

@@ -10,9 +10,9 @@ from defectflow.errors import DefectFlowError
 from defectflow.image.decode import read_image
 from defectflow.runtime import Verdict
 from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.overlay import overlay
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
+from defectflow.verdict.overlay import overlay
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pages.inspect_view import viewer
 from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large

@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from defectflow.errors import CalibrationError
-from defectflow.runtime.beta import beta_cdf, beta_quantile
+from defectflow.verdict.beta import beta_cdf, beta_quantile
 
 Guarantee = Literal["expected", "confident"]
 Basis = Literal["expected", "confident", "estimate"]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from defectflow.errors import CalibrationError
-from defectflow.runtime.calibration import (
+from defectflow.verdict.calibration import (
     LIMITS,
     Calibration,
     Guarantee,

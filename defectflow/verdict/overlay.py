@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.runtime.verdict import Verdict
+from defectflow.verdict.verdict import Verdict
 
 FULL_HEAT = 2.0
 """Map value of the strongest colour, in multiples of the pixel threshold."""

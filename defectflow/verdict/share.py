@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from defectflow.runtime.beta import beta_quantile
-from defectflow.runtime.calibration import CONFIDENCE
+from defectflow.verdict.beta import beta_quantile
+from defectflow.verdict.calibration import CONFIDENCE
 
 
 @dataclass(frozen=True, slots=True)

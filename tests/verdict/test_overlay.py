@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.image.geometry import Geometry
-from defectflow.runtime.overlay import overlay
-from defectflow.runtime.verdict import Decision, Verdict
+from defectflow.verdict.overlay import overlay
+from defectflow.verdict.verdict import Decision, Verdict
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.errors import CalibrationError
-from defectflow.runtime.calibration import TOLERANCE
-from defectflow.runtime.share import Share
+from defectflow.verdict.calibration import TOLERANCE
+from defectflow.verdict.share import Share
 
 Scores = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 from defectflow.errors import CalibrationError
-from defectflow.runtime.share import Share
-from defectflow.runtime.tradeoff import Costs, Tradeoff
+from defectflow.verdict.share import Share
+from defectflow.verdict.tradeoff import Costs, Tradeoff
 
 
 @pytest.mark.parametrize(
