@@ -27,9 +27,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from defectflow.backbone import builtin_weights
+from defectflow.bundle.bundle import open_bundle
 from defectflow.cache import EmbeddingCache
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.inspector import Inspector
 
 BACKBONE = "resnet18"

@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from defectflow.bundle.bundle import open_bundle
 from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures
 from defectflow.embedding import CONDITION_WIDTH, build_embedding
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.recipe.settings import Recipe, load_recipe
-from defectflow.runtime.bundle import open_bundle
 
 TIMED_WIDTH = 128
 """Width of the vectors whose scoring is timed: level 2 of resnet18."""

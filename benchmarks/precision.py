@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from speed import take_turns
 
+from defectflow.bundle.bundle import Bundle
 from defectflow.cache import EmbeddingCache
 from defectflow.dataset import find_pictures
 from defectflow.dataset import test_pictures as labelled_test_pictures
@@ -28,7 +29,6 @@ from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
 from defectflow.precision import export_precision
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.inspector import Inspector
 from defectflow.samples import PRODUCTS, draw_product
 

@@ -23,11 +23,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from defectflow.bundle.bundle import MODEL
 from defectflow.cache import EmbeddingCache
 from defectflow.detector import build_detector
 from defectflow.fitting import fit
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime.bundle import MODEL
 from defectflow.samples import draw_product
 
 LARGE_PX = ((512, 512), (1024, 1024), (2048, 2448))

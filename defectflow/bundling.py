@@ -16,13 +16,7 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectflow.common.clock import utc_now
-from defectflow.detector import Detector
-from defectflow.embedding import geometry_of
-from defectflow.export import compare, export_graph
-from defectflow.image.decode import read_image
-from defectflow.recipe.settings import Recipe
-from defectflow.runtime.bundle import (
+from defectflow.bundle.bundle import (
     EMBEDDINGS,
     FLOW,
     INDEX,
@@ -31,7 +25,13 @@ from defectflow.runtime.bundle import (
     Bundle,
     file_digest,
 )
-from defectflow.runtime.card import Card, ImageCard, PartCounts
+from defectflow.bundle.card import Card, ImageCard, PartCounts
+from defectflow.common.clock import utc_now
+from defectflow.detector import Detector
+from defectflow.embedding import geometry_of
+from defectflow.export import compare, export_graph
+from defectflow.image.decode import read_image
+from defectflow.recipe.settings import Recipe
 from defectflow.runtime.inspector import Inspector
 from defectflow.splits import Checked, Splits
 from defectflow.training import Run

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from defectflow.bundle.card import Card
 from defectflow.results import Part, Row
-from defectflow.runtime.card import Card
 
 BINS = 48
 REJECTED = ("defect", "invalid")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from defectflow.bundle.bundle import Bundle, fitted_digests
+from defectflow.bundle.card import Card
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
@@ -21,8 +23,6 @@ from defectflow.figures import Evaluation, KindFigures, notes
 from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.metrics import auroc, image_figures, rejected_interval
 from defectflow.pixels import PixelFigures, PixelStore
-from defectflow.runtime.bundle import Bundle, fitted_digests
-from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
 from defectflow.verdict.share import Share
 from defectflow.verdict.verdict import Decision, Measurement, Verdict

@@ -16,13 +16,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
 from defectflow.detector import Detector, OnTiles
 from defectflow.embedding import WHOLE
 from defectflow.errors import ExportError
 from defectflow.folding import FoldedDetector, FoldedOnTiles
 from defectflow.image.geometry import Geometry
 from defectflow.image.tiling import Tiling
-from defectflow.runtime.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
 from defectflow.verdict.calibration import TOLERANCE
 from defectflow.verdict.verdict import Measurement
 

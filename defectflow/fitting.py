@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.adaptation import adapt
+from defectflow.bundle.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
 from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Progress, Watch, unwatched
@@ -36,7 +37,6 @@ from defectflow.heads import write_sample
 from defectflow.image.tiling import Tiling
 from defectflow.learning import choose_device
 from defectflow.recipe.settings import Recipe
-from defectflow.runtime.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.recalibrate import measure_parts
 from defectflow.splits import (

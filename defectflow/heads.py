@@ -13,12 +13,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from defectflow.bundle.bundle import FLOW, Bundle, check_file
 from defectflow.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
 from defectflow.errors import BundleError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.recipe.settings import parse_recipe
-from defectflow.runtime.bundle import FLOW, Bundle, check_file
 from defectflow.training import Vectors
 
 SAMPLE = "tune.safetensors"

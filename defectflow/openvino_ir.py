@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from defectflow.bundle.bundle import Bundle
+from defectflow.bundle.tensors import VERDICT_OUTPUTS
 from defectflow.errors import ExportError, ImageError, SettingsError
 from defectflow.image.decode import read_image
-from defectflow.runtime.bundle import Bundle
 from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import read_golden
 from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.tensors import VERDICT_OUTPUTS
 from defectflow.verdict.verdict import Decision
 
 IR = "model.xml"

@@ -19,16 +19,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from defectflow.common.clock import utc_now
-from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.dataset import Picture, find_pictures
-from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
-from defectflow.image.decode import pixel_digest, read_image, read_raw
-from defectflow.image.geometry import Geometry
-from defectflow.image.resize import to_square
-from defectflow.quantising import Precision, inside, level_maps, with_level_constants, with_precision
-from defectflow.recipe.settings import parse_recipe
-from defectflow.runtime.bundle import (
+from defectflow.bundle.bundle import (
     CARD,
     CORE,
     MODEL,
@@ -41,13 +32,22 @@ from defectflow.runtime.bundle import (
     open_bundle,
     save_bundle,
 )
-from defectflow.runtime.card import Card
+from defectflow.bundle.card import Card
+from defectflow.bundle.tensors import RECTANGLE, SQUARE
+from defectflow.bundle.verdict_nodes import core_of, detach_verdict, has_core
+from defectflow.common.clock import utc_now
+from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.dataset import Picture, find_pictures
+from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
+from defectflow.image.decode import pixel_digest, read_image, read_raw
+from defectflow.image.geometry import Geometry
+from defectflow.image.resize import to_square
+from defectflow.quantising import Precision, inside, level_maps, with_level_constants, with_precision
+from defectflow.recipe.settings import parse_recipe
 from defectflow.runtime.golden import record_golden
-from defectflow.runtime.graph import core_of, detach_verdict, has_core
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.providers import CPU
 from defectflow.runtime.recalibrate import measure_parts
-from defectflow.runtime.tensors import RECTANGLE, SQUARE
 from defectflow.verdict.verdict import Measurement
 
 RANGE_SQUARES = 128

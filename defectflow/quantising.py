@@ -18,8 +18,8 @@ import onnx.utils
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from defectflow.bundle.tensors import FEATURES, SQUARE
 from defectflow.errors import BundleError, ExportError
-from defectflow.runtime.tensors import FEATURES, SQUARE
 
 Precision = Literal["fp32", "fp16", "int8"]
 Squares = Iterable[NDArray[np.float32]]

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from defectflow.bundle.bundle import Bundle, fitted_parts
+from defectflow.bundle.card import Card
 from defectflow.common.files import whole
 from defectflow.dataset import Picture, Split, find_pictures, meant_for_fitting, part_of
 from defectflow.errors import DataError
-from defectflow.runtime.bundle import Bundle, fitted_parts
-from defectflow.runtime.card import Card
 from defectflow.store import PartInspection, Store
 from defectflow.store.recalibration import training_parts
 

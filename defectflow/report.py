@@ -18,11 +18,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from defectflow.bundle.card import Card
 from defectflow.charts import REJECTED, histogram_of, truth_of
 from defectflow.errors import DataError, DefectFlowError, NotCalibrated
 from defectflow.image.decode import read_image
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
-from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
 from defectflow.verdict.overlay import overlay
 from defectflow.verdict.verdict import Verdict

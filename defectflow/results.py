@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from defectflow.bundle.card import Card
 from defectflow.errors import DataError
-from defectflow.runtime.card import Card
 from defectflow.verdict.verdict import PRECEDENCE, Word
 
 RUN, JOURNAL = "run.json", "results.jsonl"

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from defectflow.bundle.card import Card
 from defectflow.common.cells import cell
 from defectflow.common.clock import utc_now
 from defectflow.common.files import whole
@@ -31,7 +32,6 @@ from defectflow.dataset import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.image.decode import read_image
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
-from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
 from defectflow.verdict.overlay import overlay
 from defectflow.verdict.verdict import Measurement, Verdict

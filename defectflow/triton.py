@@ -22,9 +22,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from defectflow.bundle.bundle import MODEL, Bundle
 from defectflow.errors import SettingsError
 from defectflow.image.decode import read_image
-from defectflow.runtime.bundle import MODEL, Bundle
 from defectflow.runtime.golden import NATIVE, read_golden
 
 TYPES: dict[int, str] = {

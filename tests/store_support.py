@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.image.geometry import Geometry
-from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.store import Seen, Store
 from defectflow.verdict.verdict import Decision, Verdict, decide
 

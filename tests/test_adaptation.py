@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from defectflow import adaptation
 from defectflow.adaptation import LEAST_SHARE, adapt, measure_statistics
 from defectflow.backbone import Backbone, builtin_weights
+from defectflow.bundle.bundle import FLOW, fitted_parts
 from defectflow.detector import Detector, build_detector
 from defectflow.extraction import embedding_key
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
-from defectflow.runtime.bundle import FLOW, fitted_parts
 
 CPU = torch.device("cpu")
 FIRST = "embedding.backbone.net.bn1."

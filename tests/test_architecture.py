@@ -46,7 +46,7 @@ from pathlib import Path
 import defectflow.runtime, defectflow.scoring, defectflow.report, defectflow.cli.main
 from defectflow.dataset import find_pictures
 from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import open_bundle
+from defectflow.bundle.bundle import open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import verify
 

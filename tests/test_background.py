@@ -29,8 +29,8 @@ from defectflow.background import (
     start,
     tasks,
 )
+from defectflow.bundle.bundle import open_bundle
 from defectflow.errors import DataError
-from defectflow.runtime.bundle import open_bundle
 
 RECIPE = tuple(word for override in SWATCH_RECIPE for word in ("--set", override))
 ENDLESS = ("--set", "training.steps=1000000", "--set", "training.patience=1000000")

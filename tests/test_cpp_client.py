@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from support import Pixels, marked, run
 
+from defectflow.bundle.bundle import open_bundle
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.golden import read_golden
 
 CLIENT = Path(__file__).parents[1] / "deploy" / "cpp"

@@ -17,6 +17,8 @@ from rich.console import Console
 from support import swatches
 
 from defectflow import evaluation
+from defectflow.bundle.bundle import INDEX, Bundle, file_digest, open_bundle
+from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.cli.tables import tables
 from defectflow.dataset import Picture
 from defectflow.errors import DataError, ImageError
@@ -25,8 +27,6 @@ from defectflow.figures import Evaluation
 from defectflow.image.geometry import Geometry
 from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
 from defectflow.pixels import shrink_mask
-from defectflow.runtime.bundle import INDEX, Bundle, file_digest, open_bundle
-from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.verdict.verdict import Decision, Measurement, Verdict

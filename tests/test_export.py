@@ -19,6 +19,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from defectflow.backbone import Backbone
+from defectflow.bundle.tensors import SCORING_OUTPUTS, SQUARE
+from defectflow.bundle.verdict_nodes import core_of
 from defectflow.detector import Detector, OnTiles, build_detector
 from defectflow.embedding import Embedding
 from defectflow.errors import ExportError
@@ -28,8 +30,6 @@ from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
 from defectflow.quantising import inside
 from defectflow.recipe.settings import EmbeddingSettings, load_recipe
-from defectflow.runtime.graph import core_of
-from defectflow.runtime.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.verdict.calibration import TOLERANCE
 from defectflow.verdict.verdict import Measurement
 

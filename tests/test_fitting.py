@@ -17,6 +17,7 @@ from PIL import Image
 from support import Pixels, digests, fit_swatches, save, swatch, swatch_recipe, swatches
 
 from defectflow import extraction
+from defectflow.bundle.bundle import open_bundle
 from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Progress
 from defectflow.errors import DataError, SettingsError, TrainingError
@@ -24,7 +25,6 @@ from defectflow.fitting import Fitted, fit
 from defectflow.flows.base import StudentT
 from defectflow.heads import open_heads
 from defectflow.runtime import Inspector, Measurement
-from defectflow.runtime.bundle import open_bundle
 from defectflow.verdict.calibration import TOLERANCE
 
 

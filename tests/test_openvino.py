@@ -12,13 +12,13 @@ from PIL import Image
 from support import DEFECTFLOW, Pixels, marked, run
 
 from defectflow import openvino_ir
+from defectflow.bundle.bundle import open_bundle
+from defectflow.bundle.tensors import VERDICT_OUTPUTS
 from defectflow.errors import ExportError, NotCalibrated
 from defectflow.image.decode import read_image
 from defectflow.openvino_ir import IR, PRECISION, write_ir
 from defectflow.runtime import Decision, Inspector
-from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.golden import read_golden
-from defectflow.runtime.tensors import VERDICT_OUTPUTS
 from defectflow.verdict.calibration import TOLERANCE
 
 SIZES = ((128, 128), (256, 256), (100, 100), (64, 200), (640, 480), (1000, 701))

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from support import save, swatch
 
+from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.dataset import find_pictures
 from defectflow.errors import DataError
 from defectflow.refit import plan_refit
 from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.splits import split_parts
 from defectflow.store import Answer, Seen, Store

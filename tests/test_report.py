@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from defectflow import charts, report
+from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.errors import BundleError, DataError, ImageError
 from defectflow.image.geometry import Geometry
 from defectflow.report import write_report
 from defectflow.results import read_journal
-from defectflow.runtime.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import Decision, Verdict
 

@@ -21,13 +21,13 @@ import pytest
 from PIL import Image
 from support import DEFECTFLOW, marked, run, save
 
+from defectflow.bundle.bundle import open_bundle
 from defectflow.common.progress import Progress
 from defectflow.dataset import find_pictures
 from defectflow.errors import DataError, NotCalibrated, SettingsError
 from defectflow.image.decode import read_image
 from defectflow.results import Row, gather_parts
 from defectflow.runtime import Inspector, Measurement, Verdict
-from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.scoring import Tally, as_csv, score_folder
 

@@ -21,10 +21,10 @@ from sqlalchemy import select
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
+from defectflow.bundle.bundle import file_digest
 from defectflow.errors import ImageError, SettingsError, StoreError
 from defectflow.image.decode import pixel_digest, read_image_file, read_raw
 from defectflow.recipe.tree import override
-from defectflow.runtime.bundle import file_digest
 from defectflow.store import Inspection, Query, Seen, Store, StoreSettings, chain, schema
 from defectflow.store.audit import AuditDraw
 from defectflow.store.database import parse_url

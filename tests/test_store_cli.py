@@ -18,10 +18,10 @@ from store_support import record_parts
 from support import DEFECTFLOW, run, swatches
 from typer.testing import CliRunner
 
+from defectflow.bundle.bundle import file_digest, fitted_parts, open_bundle
 from defectflow.cli.main import app
 from defectflow.dataset import find_pictures
 from defectflow.errors import CalibrationError, SettingsError, StoreError
-from defectflow.runtime.bundle import file_digest, fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.splits import split_parts
 from defectflow.store import Answer, Query, Store, StoreSettings

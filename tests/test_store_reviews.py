@@ -14,11 +14,11 @@ import pytest
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
+from defectflow.bundle.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
+from defectflow.bundle.card import Card
 from defectflow.errors import AnsweredMeanwhile, CalibrationError, ImageError, StoreError
 from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.runtime import Decision, Inspector, Verdict
-from defectflow.runtime.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
-from defectflow.runtime.card import Card
 from defectflow.store import Answer, Query, Seen, Store, StoreSettings
 from defectflow.store.audit import AuditDraw
 from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from store_support import card_of, verdict
 
+from defectflow.bundle.bundle import INDEX, Bundle, file_digest
 from defectflow.errors import ImageError
-from defectflow.runtime.bundle import INDEX, Bundle, file_digest
 from defectflow.store import Answer, Seen, Store, StoreSettings
 from defectflow.store.recalibration import propose
 from defectflow.store.settings import ReviewSettings

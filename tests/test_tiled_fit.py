@@ -17,6 +17,7 @@ import pytest
 import torch
 from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, swatch_recipe
 
+from defectflow.bundle.bundle import open_bundle
 from defectflow.cache import EmbeddingCache
 from defectflow.detector import build_detector
 from defectflow.errors import DataError, ImageError
@@ -27,7 +28,6 @@ from defectflow.image.geometry import Geometry
 from defectflow.precision import export_precision
 from defectflow.quantising import Precision
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
-from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import verify
 from defectflow.verdict.calibration import TOLERANCE

@@ -18,11 +18,11 @@ import pytest
 from google.protobuf import text_format
 from support import DEFECTFLOW, digests, run
 
+from defectflow.bundle.bundle import open_bundle
+from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.errors import NotCalibrated
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import open_bundle
-from defectflow.runtime.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.triton import write_repository
 
 

@@ -74,10 +74,10 @@ def _size_px(path: Path) -> list[int]:
 
 def fit(options: argparse.Namespace) -> dict[str, Any]:
     """One recipe, nothing cached; too few calibration parts for its rate: the lowest rate that they support."""
+    from defectflow.bundle.bundle import FLOW, MODEL
     from defectflow.cache import EmbeddingCache
     from defectflow.fitting import fit
     from defectflow.recipe.settings import load_recipe
-    from defectflow.runtime.bundle import FLOW, MODEL
     from defectflow.runtime.recalibrate import recalibrate
     from defectflow.verdict.calibration import advised_rate
 
@@ -130,10 +130,10 @@ def _open_trained(model: Path) -> Judge:
     import safetensors.torch
     import torch
 
+    from defectflow.bundle.bundle import FLOW, open_bundle
     from defectflow.detector import build_detector
     from defectflow.image.decode import read_image
     from defectflow.recipe.settings import parse_recipe
-    from defectflow.runtime.bundle import FLOW, open_bundle
 
     card = open_bundle(model).card
     detector, _ = build_detector(parse_recipe(card.recipe, source=str(model)))
@@ -158,7 +158,7 @@ def graph(options: argparse.Namespace) -> dict[str, Any]:
     sys.path.append(str(Path(__file__).parents[1]))
     from speed import measure_graph
 
-    from defectflow.runtime.bundle import MODEL
+    from defectflow.bundle.bundle import MODEL
 
     options.to.mkdir(exist_ok=True)
     return measure_graph(options.kind, options.model / MODEL, options.to, options.repeats)

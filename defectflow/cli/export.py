@@ -33,8 +33,8 @@ def export(
     instances: Annotated[int, typer.Option(min=1, help="triton: inferences at the same time.")] = 1,
 ) -> None:
     """Write a bundle in another precision, as a Triton model repository, or in OpenVINO's format."""
+    from defectflow.bundle.bundle import open_bundle
     from defectflow.errors import SettingsError
-    from defectflow.runtime.bundle import open_bundle
 
     if target == "bundle":
         if precision is None or not data:
@@ -62,8 +62,8 @@ def _in_precision(
     bundle: Path, to: Path, precision: Precision, data: list[Path], part_regex: str | None, key: Path | None
 ) -> None:
     """Calibrated anew through the graph that will run."""
+    from defectflow.bundle.bundle import open_bundle
     from defectflow.precision import export_precision
-    from defectflow.runtime.bundle import open_bundle
 
     with progress_bars() as watch:
         exported = export_precision(open_bundle(bundle), precision, data, to, part_regex=part_regex, watch=watch)

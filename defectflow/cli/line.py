@@ -56,10 +56,10 @@ def score(
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
+    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle.signature import check_signature
     from defectflow.dataset import find_pictures
-    from defectflow.runtime.bundle import open_bundle
     from defectflow.runtime.inspector import Inspector
-    from defectflow.runtime.signature import check_signature
     from defectflow.scoring import score_folder
 
     opened = open_bundle(bundle)
@@ -129,9 +129,9 @@ def calibrate(
     key: SignKey = None,
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
+    from defectflow.bundle.bundle import SIGNATURE, open_bundle
     from defectflow.dataset import find_pictures
     from defectflow.errors import DataError, SettingsError
-    from defectflow.runtime.bundle import SIGNATURE, open_bundle
     from defectflow.runtime.recalibrate import recalibrate
 
     opened = open_bundle(bundle)

@@ -17,9 +17,9 @@ from rich.table import Table
 from defectflow.cli.console import BundlePath, err, out
 
 if TYPE_CHECKING:
+    from defectflow.bundle.card import Card
     from defectflow.dataset import Picture
     from defectflow.errors import ImageError
-    from defectflow.runtime.card import Card
     from defectflow.scoring import Record
     from defectflow.verdict.verdict import Verdict
 
@@ -199,7 +199,7 @@ def show_drift(
 
     An alarm counts until the bundle's thresholds are set anew, or until it was looked into.
     """
-    from defectflow.runtime.bundle import open_bundle
+    from defectflow.bundle.bundle import open_bundle
     from defectflow.store import Store
     from defectflow.store.drift import drift, look_into
 

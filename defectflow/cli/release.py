@@ -22,7 +22,7 @@ from defectflow.cli.console import (
 )
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
-    from defectflow.runtime.bundle import Bundle
+    from defectflow.bundle.bundle import Bundle
     from defectflow.runtime.certificate import Certificate
     from defectflow.runtime.difference import Difference, Judged
 
@@ -37,7 +37,7 @@ def describe(
     json: Annotated[bool, typer.Option("--json", help="Print the whole card.")] = False,
 ) -> None:
     """Say what a bundle is, what it promises and what it was made from."""
-    from defectflow.runtime.bundle import open_bundle, read_card
+    from defectflow.bundle.bundle import open_bundle, read_card
 
     lone = model.is_file()
     card = read_card(model) if lone else open_bundle(model).card
@@ -108,10 +108,10 @@ def verify(
     """
     if quick and certificate is not None:
         raise typer.BadParameter("--quick writes no certificate; leave it or --certificate out")
+    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle.signature import check_signature
     from defectflow.dataset import find_pictures
-    from defectflow.runtime.bundle import open_bundle
     from defectflow.runtime.certificate import certificate_file
-    from defectflow.runtime.signature import check_signature
     from defectflow.runtime.verify import verify as run_verify
 
     opened = open_bundle(bundle)
@@ -276,15 +276,15 @@ def sign(
     key: Annotated[Path, typer.Option(help="Private key, an Ed25519 PEM file.")],
 ) -> None:
     """Sign a bundle, so that `verify --public-key` can tell it from a forgery. Sign again after each calibration."""
-    from defectflow.runtime.bundle import open_bundle
+    from defectflow.bundle.bundle import open_bundle
 
     sign_bundle(open_bundle(bundle), key)
 
 
 def sign_bundle(bundle: Bundle, key: Path) -> None:
     """Sign, asking for the key's passphrase where it has one."""
-    from defectflow.runtime.signature import is_encrypted
-    from defectflow.runtime.signature import sign as run_sign
+    from defectflow.bundle.signature import is_encrypted
+    from defectflow.bundle.signature import sign as run_sign
 
     passphrase = typer.prompt("Passphrase", hide_input=True, err=True) if is_encrypted(key) else None
     out.print(f"Signed by key {run_sign(bundle, key, passphrase)[:16]}", highlight=False)
@@ -294,7 +294,7 @@ def new_key(
     private: Annotated[Path, typer.Argument(help="The private key's file, e.g. release.pem; keep it secret.")],
 ) -> None:
     """Make a pair of keys to sign bundles with."""
-    from defectflow.runtime.signature import write_keys
+    from defectflow.bundle.signature import write_keys
 
     public = write_keys(private)
     out.print(f"Private key: {private} (keep it secret; whoever has it can sign)", markup=False, soft_wrap=True)

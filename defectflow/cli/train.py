@@ -191,9 +191,9 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table, with every layer.")] = False,
 ) -> None:
     """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
+    from defectflow.bundle.bundle import open_bundle
     from defectflow.heads import open_heads
     from defectflow.health import examine
-    from defectflow.runtime.bundle import open_bundle
 
     opened = open_bundle(bundle)
     heads = open_heads(opened)
@@ -252,8 +252,8 @@ def draw(
     to: Annotated[Path | None, typer.Option("--out", help="Also write them, whitened, to this .npz file.")] = None,
 ) -> None:
     """Draw embeddings from a model, and say how typical they are beside real ones of tune parts."""
+    from defectflow.bundle.bundle import open_bundle
     from defectflow.heads import open_heads
-    from defectflow.runtime.bundle import open_bundle
     from defectflow.sampling import draw_embeddings, write_embeddings
 
     opened = open_bundle(bundle)

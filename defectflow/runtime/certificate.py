@@ -13,9 +13,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from defectflow.bundle.bundle import Bundle
+from defectflow.bundle.card import Card
 from defectflow.errors import BundleError
-from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.card import Card
 
 FORMAT = 1
 _PACKAGES = ("defectflow", "numpy", "onnx", "onnxruntime", "opencv", "pillow")

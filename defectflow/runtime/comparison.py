@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from defectflow.bundle.card import Card
 from defectflow.errors import ImageError
-from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Comparison
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import Decision, Measurement, Verdict, decide, is_gated

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from defectflow.bundle.card import Card
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import ImageError
-from defectflow.runtime.card import Card
 from defectflow.runtime.inspector import Inspector
 from defectflow.verdict.verdict import Verdict
 

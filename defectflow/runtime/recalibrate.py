@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from defectflow.bundle.bundle import Bundle, fitted_digests, fitted_parts, save_bundle
+from defectflow.bundle.card import CalibrationPart
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import CalibrationError
 from defectflow.image.decode import pixel_digest, read_raw
-from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts, save_bundle
-from defectflow.runtime.card import CalibrationPart
 from defectflow.runtime.inspector import Inspector
 from defectflow.verdict.calibration import Guarantee
 from defectflow.verdict.verdict import Measurement

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from defectflow.bundle.bundle import CARD, CORE, Bundle, check_file
+from defectflow.bundle.card import Card
 from defectflow.common.clock import utc_now
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import BundleError, ImageError
-from defectflow.runtime.bundle import CARD, CORE, Bundle, check_file
-from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Certificate, this_machine
 from defectflow.runtime.comparison import Reference, Tally
 from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden

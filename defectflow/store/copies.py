@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from defectflow.bundle.bundle import file_digest
 from defectflow.common.files import whole
 from defectflow.errors import StoreError
 from defectflow.image.decode import SUFFIXES
-from defectflow.runtime.bundle import file_digest
 from defectflow.store.database import Database
 from defectflow.store.records import Inspection, Seen
 from defectflow.store.settings import StoreSettings

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from defectflow.bundle.card import Card
 from defectflow.errors import StoreError
-from defectflow.runtime.card import Card
 from defectflow.store import chain, schema
 from defectflow.store.records import read, stamped_now
 

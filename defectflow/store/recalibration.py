@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defectflow.bundle.bundle import Bundle, fitted_digests, fitted_parts
+from defectflow.bundle.card import CalibrationPart, Card
 from defectflow.errors import CalibrationError, ImageError
 from defectflow.image.decode import pixel_digest, read_raw
-from defectflow.runtime.bundle import Bundle, fitted_digests, fitted_parts
-from defectflow.runtime.card import CalibrationPart, Card
 from defectflow.store.records import Answer, PartInspection
 from defectflow.store.versions import CalibrationVersion, unchanged
 from defectflow.verdict.calibration import Calibration, Guarantee

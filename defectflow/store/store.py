@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import select
 
+from defectflow.bundle.bundle import file_digest
+from defectflow.bundle.card import Card
 from defectflow.errors import ImageError
 from defectflow.image.decode import pixel_digest, read_raw
-from defectflow.runtime.bundle import file_digest
-from defectflow.runtime.card import Card
 from defectflow.store import chain, schema
 from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from defectflow.bundle.bundle import Bundle, open_bundle, save_bundle
+from defectflow.bundle.card import CalibrationCard, Card
 from defectflow.errors import StoreError
-from defectflow.runtime.bundle import Bundle, open_bundle, save_bundle
-from defectflow.runtime.card import CalibrationCard, Card
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
 from defectflow.store.records import read, stamped_now

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support import save
 
+from defectflow.bundle.bundle import open_bundle
 from defectflow.errors import NotCalibrated
 from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.bundle import open_bundle
 from defectflow.runtime.difference import Difference, difference
 from defectflow.runtime.recalibrate import recalibrate
 

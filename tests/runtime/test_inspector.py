@@ -21,6 +21,8 @@ from PIL import Image
 from scipy import ndimage
 from support import SAMPLE_RECIPE, marked, save
 
+from defectflow.bundle.bundle import MODEL, Bundle, file_digest, open_bundle
+from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.cache import EmbeddingCache
 from defectflow.embedding import Embedding
 from defectflow.errors import BundleError, ImageError, NotCalibrated
@@ -29,9 +31,7 @@ from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
 from defectflow.recipe.settings import load_recipe
 from defectflow.runtime import Decision, Inspector, Measurement, Verdict
-from defectflow.runtime.bundle import MODEL, Bundle, file_digest, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.samples import draw_product
 from defectflow.verdict.calibration import TOLERANCE
 

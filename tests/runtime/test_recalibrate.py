@@ -14,9 +14,9 @@ import pytest
 from onnx import numpy_helper
 from support import digests, save, swatch, swatches
 
+from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError
 from defectflow.runtime import Decision, Inspector, Verdict
-from defectflow.runtime.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.runtime.verify import verify
 
@@ -84,7 +84,7 @@ def test_further_parts_calibrate_a_bundle_without_torch(uncalibrated_copy: Path,
 import sys
 from pathlib import Path
 sys.modules.update(dict.fromkeys(("torch", "timm", "sklearn", "scipy")))  # None: importing them fails
-from defectflow.runtime.bundle import open_bundle
+from defectflow.bundle.bundle import open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 more = [(path, path.stem) for path in sorted(Path({str(tmp_path / "more")!r}).glob("*.png"))]
 bundle = open_bundle(Path({str(uncalibrated_copy)!r}))

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 from support import digests, marked, save
 
+from defectflow.bundle.bundle import CARD, EXPECTED, GOLDEN_MAPS, Bundle, file_digest, open_bundle, save_bundle
 from defectflow.dataset import find_pictures
 from defectflow.errors import BundleError, ImageError
 from defectflow.golden import write_golden
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector
 from defectflow.runtime import verify as verifying
-from defectflow.runtime.bundle import CARD, EXPECTED, GOLDEN_MAPS, Bundle, file_digest, open_bundle, save_bundle
 from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
 from defectflow.runtime.comparison import MAP_TOLERANCE
 from defectflow.runtime.golden import record_golden

@@ -14,9 +14,9 @@ from defectflow_ui.pages.calibrate_view import slider_range
 from playwright.sync_api import expect
 from running import Running, Watch, listening
 
+from defectflow.bundle.bundle import open_bundle
 from defectflow.dataset import find_pictures
 from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import open_bundle
 from defectflow.store import Answer, Seen, Store
 from defectflow.verdict.tradeoff import Costs, Tradeoff
 

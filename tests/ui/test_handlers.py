@@ -40,11 +40,11 @@ from store_support import verdict
 from support import save, swatch, swatches
 
 from defectflow.background import STATE, TASK, new_folder
+from defectflow.bundle.bundle import file_digest, open_bundle
 from defectflow.common.clock import utc_now
 from defectflow.errors import CalibrationError
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import file_digest, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.store import Answer, Role, Seen, StoreSettings
 from defectflow.store.recalibration import propose

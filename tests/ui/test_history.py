@@ -18,8 +18,8 @@ from playwright.sync_api import expect
 from running import PATIENCE_MS, Running, Watch, call, listening
 from store_support import card_of, record_parts
 
-from defectflow.runtime.bundle import open_bundle
-from defectflow.runtime.card import Card
+from defectflow.bundle.bundle import open_bundle
+from defectflow.bundle.card import Card
 from defectflow.store import Query, Store, StoreSettings, YieldCount, chain, schema
 from defectflow.store.records import stamp
 from defectflow.store.settings import DriftSettings

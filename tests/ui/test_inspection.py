@@ -27,10 +27,10 @@ from defectflow_ui.words import inspect as words
 from running import finish
 from support import marked
 
+from defectflow.bundle.bundle import EMBEDDINGS, INDEX, open_bundle
 from defectflow.errors import StoreError
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import EMBEDDINGS, INDEX, open_bundle
 from defectflow.runtime.reference import References
 from defectflow.store import Seen, Store, StoreSettings
 

@@ -27,9 +27,9 @@ from running import Running, Watch, call, listening
 from support import save, swatch, swatches
 
 from defectflow.background import Task
+from defectflow.bundle.bundle import fitted_parts, open_bundle
 from defectflow.errors import DataError
 from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import fitted_parts, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
 from defectflow.store import Answer, Role, Seen, Store
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from defectflow.bundle.bundle import CARD, MODEL, Bundle, open_bundle
 from defectflow.errors import BundleError
 from defectflow.runtime import Inspector
-from defectflow.runtime.bundle import CARD, MODEL, Bundle, open_bundle
 from defectflow.store.versions import Versions
 from defectflow_ui.words import models as words
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectflow.runtime.bundle import Bundle
+from defectflow.bundle.bundle import Bundle
 from defectflow.store import Answer, Store
 from defectflow.store.recalibration import tally_audit
 from defectflow.verdict.tradeoff import Tradeoff

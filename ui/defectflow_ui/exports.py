@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from defectflow.bundle.card import Card
 from defectflow.dataset import Picture
 from defectflow.errors import ImageError
 from defectflow.image.decode import read_image
-from defectflow.runtime.card import Card
 from defectflow.scoring import as_csv, flatten, row_of
 from defectflow.verdict.overlay import overlay
 from defectflow_ui.pictures import jpeg

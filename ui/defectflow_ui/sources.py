@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from defectflow.bundle.bundle import CARD, Bundle, fitted_digests, fitted_parts
 from defectflow.dataset import find_pictures, stem_of
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.image.decode import SUFFIXES, pixel_digest, read_raw
@@ -21,7 +22,6 @@ from defectflow.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from defectflow.manifest import manifest_rows
 from defectflow.refit import Refit, plan_refit
 from defectflow.results import RUN
-from defectflow.runtime.bundle import CARD, Bundle, fitted_digests, fitted_parts
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.disk import writing

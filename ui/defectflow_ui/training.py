@@ -18,10 +18,10 @@ from time import sleep
 from typing import Any, Literal
 
 from defectflow.background import WORK, Step, Task, new_folder, resume, start, tasks
+from defectflow.bundle.bundle import CARD
 from defectflow.dataset import find_pictures, test_pictures
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.recipe.settings import builtin_recipes, load_recipe
-from defectflow.runtime.bundle import CARD
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.jobs import Job

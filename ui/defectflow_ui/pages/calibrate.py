@@ -8,9 +8,9 @@ from typing import Any, Literal
 import gradio as gr
 import numpy as np
 
+from defectflow.bundle.bundle import Bundle
+from defectflow.bundle.card import Card
 from defectflow.errors import CalibrationError, DataError
-from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.card import Card
 from defectflow.store import Role
 from defectflow.verdict.tradeoff import Cheapest, Costs
 from defectflow_ui.evidence import Evidence

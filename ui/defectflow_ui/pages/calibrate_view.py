@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from defectflow.runtime.card import Card
+from defectflow.bundle.card import Card
 from defectflow.verdict.share import Share
 from defectflow.verdict.tradeoff import Point
 from defectflow_ui.evidence import Evidence

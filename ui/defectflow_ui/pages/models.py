@@ -10,9 +10,9 @@ from typing import Any
 
 import gradio as gr
 
+from defectflow.bundle.bundle import Bundle
+from defectflow.bundle.card import Card
 from defectflow.errors import BundleError, DefectFlowError
-from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.card import Card
 from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
 from defectflow.runtime.verify import verify as run_verify
 from defectflow.store import Role

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from defectflow.bundle.bundle import Bundle
 from defectflow.errors import CalibrationError, DataError, DefectFlowError, StoreError
-from defectflow.runtime.bundle import Bundle
 from defectflow.store import Inspection, PartInspection, Role
 from defectflow.store.recalibration import Proposal, apply, propose
 from defectflow.store.reviews import waiting_parts

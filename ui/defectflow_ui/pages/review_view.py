@@ -6,10 +6,10 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from defectflow.bundle.bundle import Bundle
 from defectflow.errors import DefectFlowError
 from defectflow.image.decode import read_image
 from defectflow.runtime import Verdict
-from defectflow.runtime.bundle import Bundle
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
 from defectflow.verdict.overlay import overlay

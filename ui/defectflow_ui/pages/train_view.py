@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from defectflow.background import Status, Task
+from defectflow.bundle.bundle import Bundle
+from defectflow.bundle.card import CalibrationPart, Card
 from defectflow.common.progress import Progress
 from defectflow.refit import Refit
-from defectflow.runtime.bundle import Bundle
-from defectflow.runtime.card import CalibrationPart, Card
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.theme import empty, notice, tip

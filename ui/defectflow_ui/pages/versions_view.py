@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from defectflow.bundle.card import Card
 from defectflow.errors import StoreError
-from defectflow.runtime.card import Card
 from defectflow.store import CalibrationVersion
 from defectflow_ui.station import Station
 from defectflow_ui.theme import moment

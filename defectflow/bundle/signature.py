@@ -13,8 +13,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defectflow.bundle.bundle import CARD, SIGNATURE, Bundle
 from defectflow.errors import BundleError, SettingsError
-from defectflow.runtime.bundle import CARD, SIGNATURE, Bundle
 
 if TYPE_CHECKING:  # of an extra; the line's install does without unless it checks signatures
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

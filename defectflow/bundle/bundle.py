@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from defectflow.bundle.card import FORMAT, Card
+from defectflow.bundle.tensors import CARD_IN_MODEL
 from defectflow.errors import BundleError
-from defectflow.runtime.card import FORMAT, Card
-from defectflow.runtime.tensors import CARD_IN_MODEL
 
 if TYPE_CHECKING:  # imported where a model is written or taken apart: a fifth of the line's start would go into it
     import onnx
@@ -176,7 +176,7 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     """
     import onnx
 
-    from defectflow.runtime.graph import attach_verdict, core_of, has_core
+    from defectflow.bundle.verdict_nodes import attach_verdict, core_of, has_core
 
     model = onnx.load(path / MODEL)
     if card.calibration is not None:

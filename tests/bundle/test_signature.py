@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from defectflow.bundle.bundle import _seal, open_bundle
+from defectflow.bundle.signature import check_signature, is_encrypted, sign, write_keys
 from defectflow.errors import BundleError, SettingsError
-from defectflow.runtime.bundle import _seal, open_bundle
 from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.signature import check_signature, is_encrypted, sign, write_keys
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from defectflow.bundle.tensors import SCORING_OUTPUTS, THRESHOLDS, VERDICT_OUTPUTS
+from defectflow.bundle.verdict_nodes import attach_verdict, detach_verdict
 from defectflow.image.decode import read_image
 from defectflow.runtime import Inspector, Measurement
-from defectflow.runtime.graph import attach_verdict, detach_verdict
-from defectflow.runtime.tensors import SCORING_OUTPUTS, THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.verdict.calibration import Calibration, calibrate
 from defectflow.verdict.verdict import decide, marked_places
 

@@ -14,8 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from defectflow.errors import BundleError
-from defectflow.runtime.tensors import (
+from defectflow.bundle.tensors import (
     CARD_IN_MODEL,
     SCORING_OUTPUTS,
     SQUARE,
@@ -23,6 +22,7 @@ from defectflow.runtime.tensors import (
     TILE_OUTPUTS,
     VERDICT_OUTPUTS,
 )
+from defectflow.errors import BundleError
 from defectflow.verdict.calibration import Calibration
 
 PREFIX = "verdict_"

@@ -11,12 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 
+from defectflow.bundle.bundle import open_bundle, read_card
+from defectflow.bundle.card import Card
+from defectflow.bundle.tensors import CARD_IN_MODEL
 from defectflow.errors import BundleError
 from defectflow.image.decode import read_image
-from defectflow.runtime.bundle import open_bundle, read_card
-from defectflow.runtime.card import Card
 from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.tensors import CARD_IN_MODEL
 
 OK, REVIEW, DEFECT = 0, 1, 2
 

@@ -1,0 +1,1 @@
+"""A bundle on disk: card, files, checksums, signature, and the verdict's nodes in the graph."""
