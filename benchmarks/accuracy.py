@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from defectflow.cache import EmbeddingCache
-from defectflow.dataset import find_pictures
-from defectflow.dataset import test_pictures as labelled_test_pictures
+from defectflow.data.pictures import find_pictures
+from defectflow.data.pictures import test_pictures as labelled_test_pictures
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
 from defectflow.recipe.settings import Recipe, load_recipe

@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor
 
 from defectflow.adaptation import measure_statistics
-from defectflow.dataset import Picture, find_pictures
+from defectflow.data.pictures import Picture, find_pictures
 from defectflow.embedding import Embedding, Normalisation, build_embedding
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings

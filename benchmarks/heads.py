@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.cache import EmbeddingCache
-from defectflow.dataset import find_pictures
+from defectflow.data.pictures import find_pictures
 from defectflow.embedding import CONDITION_WIDTH, build_embedding
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow

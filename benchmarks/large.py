@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from defectflow.cache import EmbeddingCache
-from defectflow.dataset import find_pictures
+from defectflow.data.pictures import find_pictures
 from defectflow.fitting import fit
 from defectflow.image.decode import read_image
 from defectflow.metrics import auroc

@@ -23,8 +23,8 @@ from speed import take_turns
 
 from defectflow.bundle.bundle import Bundle
 from defectflow.cache import EmbeddingCache
-from defectflow.dataset import find_pictures
-from defectflow.dataset import test_pictures as labelled_test_pictures
+from defectflow.data.pictures import find_pictures
+from defectflow.data.pictures import test_pictures as labelled_test_pictures
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
 from defectflow.precision import export_precision

@@ -27,13 +27,13 @@ from defectflow.bundle.bundle import (
 )
 from defectflow.bundle.card import Card, ImageCard, PartCounts
 from defectflow.common.clock import utc_now
+from defectflow.data.splits import Checked, Splits
 from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.export import compare, export_graph
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
 from defectflow.runtime.inspector import Inspector
-from defectflow.splits import Checked, Splits
 from defectflow.training import Run
 from defectflow.verdict.verdict import Measurement
 

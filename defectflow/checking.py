@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.crossfit import Surprise, cross_fit, fold_by_part
-from defectflow.dataset import Picture, find_pictures, meant_for_fitting
+from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
+from defectflow.data.pictures import Picture, find_pictures, meant_for_fitting
+from defectflow.data.siblings import find_siblings
+from defectflow.data.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
 from defectflow.detector import build_detector
-from defectflow.duplicates import Pairs, exact_duplicates, near_duplicates
 from defectflow.embedding import geometry_of
 from defectflow.errors import DataError
 from defectflow.extraction import embedding_key, extract, pooled_embeddings
@@ -27,8 +29,6 @@ from defectflow.gate import Gate
 from defectflow.image.geometry import Geometry
 from defectflow.learning import choose_device
 from defectflow.recipe.settings import Recipe, TilingSettings
-from defectflow.siblings import find_siblings
-from defectflow.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
 from defectflow.verdict.calibration import Guarantee, advised_rate, parts_needed
 
 SUSPECTS = 24

@@ -17,7 +17,7 @@ import numpy as np
 from defectflow.bundle.bundle import Bundle, fitted_digests
 from defectflow.bundle.card import Card
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.dataset import Picture
+from defectflow.data.pictures import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.figures import Evaluation, KindFigures, notes
 from defectflow.image.decode import pixel_digest, read_raw

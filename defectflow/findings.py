@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from defectflow.siblings import Siblings
-from defectflow.splits import Rejected
+from defectflow.data.siblings import Siblings
+from defectflow.data.splits import Rejected
 from defectflow.verdict.calibration import CONFIDENCE, Guarantee
 
 Gravity = Literal["fine", "note", "look", "stop"]

@@ -25,9 +25,18 @@ from defectflow.bundle.bundle import CARD, Bundle, checksums, open_bundle, save_
 from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.dataset import find_pictures, meant_for_fitting
+from defectflow.data.duplicates import exact_duplicates, near_duplicates
+from defectflow.data.pictures import find_pictures, meant_for_fitting
+from defectflow.data.splits import (
+    Checked,
+    Rejected,
+    Splits,
+    check_readable,
+    common_size,
+    fix_full_scale,
+    split_parts,
+)
 from defectflow.detector import Detector, build_detector
-from defectflow.duplicates import exact_duplicates, near_duplicates
 from defectflow.embedding import geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.extraction import embedding_key
@@ -39,15 +48,6 @@ from defectflow.learning import choose_device
 from defectflow.recipe.settings import Recipe
 from defectflow.runtime.inspector import Inspector
 from defectflow.runtime.recalibrate import measure_parts
-from defectflow.splits import (
-    Checked,
-    Rejected,
-    Splits,
-    check_readable,
-    common_size,
-    fix_full_scale,
-    split_parts,
-)
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 from defectflow.vectors import embed_pictures
 from defectflow.verdict.calibration import parts_needed

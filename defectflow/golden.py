@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectflow.bundle.bundle import GOLDEN, Bundle
-from defectflow.dataset import Picture
+from defectflow.data.pictures import Picture
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import PARTS_PER_WHOLE, SMALLEST_SIDE_PX
 from defectflow.runtime.golden import NATIVE, record_golden

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.dataset import Picture
+from defectflow.data.pictures import Picture
 from defectflow.errors import DataError
 from defectflow.image.decode import read_image
 from defectflow.metrics import PixelCurve, split_pixels

@@ -37,7 +37,7 @@ from defectflow.bundle.tensors import RECTANGLE, SQUARE
 from defectflow.bundle.verdict_nodes import core_of, detach_verdict, has_core
 from defectflow.common.clock import utc_now
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.dataset import Picture, find_pictures
+from defectflow.data.pictures import Picture, find_pictures
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
 from defectflow.image.decode import pixel_digest, read_image, read_raw
 from defectflow.image.geometry import Geometry

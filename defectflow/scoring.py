@@ -28,7 +28,7 @@ from defectflow.common.cells import cell
 from defectflow.common.clock import utc_now
 from defectflow.common.files import whole
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.dataset import Picture, printable
+from defectflow.data.pictures import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.image.decode import read_image
 from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run

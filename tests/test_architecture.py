@@ -44,7 +44,7 @@ def test_the_line_works_without_torch(bundle_path: Path, sample: Path, tmp_path:
 import shutil
 from pathlib import Path
 import defectflow.runtime, defectflow.scoring, defectflow.report, defectflow.cli.main
-from defectflow.dataset import find_pictures
+from defectflow.data.pictures import find_pictures
 from defectflow.runtime import Inspector
 from defectflow.bundle.bundle import open_bundle
 from defectflow.runtime.recalibrate import recalibrate

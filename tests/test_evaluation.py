@@ -20,7 +20,7 @@ from defectflow import evaluation
 from defectflow.bundle.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.cli.tables import tables
-from defectflow.dataset import Picture
+from defectflow.data.pictures import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation import evaluate
 from defectflow.figures import Evaluation

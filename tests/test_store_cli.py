@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 
 from defectflow.bundle.bundle import file_digest, fitted_parts, open_bundle
 from defectflow.cli.main import app
-from defectflow.dataset import find_pictures
+from defectflow.data.pictures import find_pictures
+from defectflow.data.splits import split_parts
 from defectflow.errors import CalibrationError, SettingsError, StoreError
 from defectflow.runtime.recalibrate import recalibrate
-from defectflow.splits import split_parts
 from defectflow.store import Answer, Query, Store, StoreSettings
 from defectflow.store.settings import DriftSettings
 

@@ -28,7 +28,7 @@ TEST_PARTS = 40, 60
 
 def pictures(options: argparse.Namespace) -> dict[str, Any]:
     """Draw a sample product or read a set; link its pictures in plain folders, good/ to learn from and test/."""
-    from defectflow.dataset import find_pictures
+    from defectflow.data.pictures import find_pictures
     from defectflow.samples import draw_product
 
     source, to = options.source, options.to
@@ -190,7 +190,7 @@ def figures(options: argparse.Namespace) -> dict[str, Any]:
 
 def _pixel_auroc(rows: list[dict[str, Any]], maps: np.ndarray) -> float | None:
     """By DefectFlow's own definition, for every peer: the square map stretched over the picture."""
-    from defectflow.dataset import Picture
+    from defectflow.data.pictures import Picture
     from defectflow.evaluation import MAP_SIDE_PX
     from defectflow.image.decode import read_image
     from defectflow.image.geometry import Geometry

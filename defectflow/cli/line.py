@@ -58,7 +58,7 @@ def score(
     """
     from defectflow.bundle.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
-    from defectflow.dataset import find_pictures
+    from defectflow.data.pictures import find_pictures
     from defectflow.runtime.inspector import Inspector
     from defectflow.scoring import score_folder
 
@@ -130,7 +130,7 @@ def calibrate(
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
     from defectflow.bundle.bundle import SIGNATURE, open_bundle
-    from defectflow.dataset import find_pictures
+    from defectflow.data.pictures import find_pictures
     from defectflow.errors import DataError, SettingsError
     from defectflow.runtime.recalibrate import recalibrate
 

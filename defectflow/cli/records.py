@@ -18,7 +18,7 @@ from defectflow.cli.console import BundlePath, err, out
 
 if TYPE_CHECKING:
     from defectflow.bundle.card import Card
-    from defectflow.dataset import Picture
+    from defectflow.data.pictures import Picture
     from defectflow.errors import ImageError
     from defectflow.scoring import Record
     from defectflow.verdict.verdict import Verdict

@@ -110,7 +110,7 @@ def verify(
         raise typer.BadParameter("--quick writes no certificate; leave it or --certificate out")
     from defectflow.bundle.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
-    from defectflow.dataset import find_pictures
+    from defectflow.data.pictures import find_pictures
     from defectflow.runtime.certificate import certificate_file
     from defectflow.runtime.verify import verify as run_verify
 
@@ -215,7 +215,7 @@ def diff(
 
     Exit codes: 0 done, 1 more changes than --max-flips, 2 wrong use, 3 some pictures were unusable for both.
     """
-    from defectflow.dataset import find_pictures
+    from defectflow.data.pictures import find_pictures
     from defectflow.runtime.difference import difference
     from defectflow.runtime.inspector import Inspector
 

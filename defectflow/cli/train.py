@@ -126,7 +126,7 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
-    from defectflow.dataset import find_pictures, test_pictures
+    from defectflow.data.pictures import find_pictures, test_pictures
     from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
     from defectflow.runtime.inspector import Inspector

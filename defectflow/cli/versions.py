@@ -142,7 +142,7 @@ def refit_manifest(
 ) -> None:
     """What to fit again on: the same sides as before, and parts answered good that were not drawn, to train only."""
     from defectflow.bundle.bundle import open_bundle
-    from defectflow.refit import plan_refit
+    from defectflow.data.refit_manifest import plan_refit
     from defectflow.store import Store
 
     with Store.open(store, create=False) as log:

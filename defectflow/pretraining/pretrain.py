@@ -21,7 +21,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.dataset import find_pictures
+from defectflow.data.pictures import find_pictures
 from defectflow.errors import DataError, ImageError, SettingsError, TrainingError
 from defectflow.image.decode import read_image
 from defectflow.learning import choose_device, load_checkpoint, save_checkpoint

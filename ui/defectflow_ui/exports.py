@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from defectflow.bundle.card import Card
-from defectflow.dataset import Picture
+from defectflow.data.pictures import Picture
 from defectflow.errors import ImageError
 from defectflow.image.decode import read_image
 from defectflow.scoring import as_csv, flatten, row_of

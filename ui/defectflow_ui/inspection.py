@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from defectflow.dataset import part_of
+from defectflow.data.pictures import part_of
 from defectflow.errors import DefectFlowError, ImageError
 from defectflow.runtime import Inspector, Verdict
 from defectflow.store import Seen

@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from defectflow.bundle.bundle import CARD, Bundle, fitted_digests, fitted_parts
-from defectflow.dataset import find_pictures, stem_of
+from defectflow.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
+from defectflow.data.manifest import manifest_rows
+from defectflow.data.pictures import find_pictures, stem_of
+from defectflow.data.refit_manifest import Refit, plan_refit
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.image.decode import SUFFIXES, pixel_digest, read_raw
-from defectflow.manifest import SUFFIXES as MANIFEST_SUFFIXES
-from defectflow.manifest import manifest_rows
-from defectflow.refit import Refit, plan_refit
 from defectflow.results import RUN
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles

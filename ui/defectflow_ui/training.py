@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from defectflow.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow.bundle.bundle import CARD
-from defectflow.dataset import find_pictures, test_pictures
+from defectflow.data.pictures import find_pictures, test_pictures
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.recipe.settings import builtin_recipes, load_recipe
 from defectflow.store import Store

@@ -11,7 +11,7 @@ from defectflow.background import Status, Task
 from defectflow.bundle.bundle import Bundle
 from defectflow.bundle.card import CalibrationPart, Card
 from defectflow.common.progress import Progress
-from defectflow.refit import Refit
+from defectflow.data.refit_manifest import Refit
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.shelf import Shelf
 from defectflow_ui.theme import empty, notice, tip

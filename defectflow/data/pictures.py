@@ -13,10 +13,10 @@ from typing import Literal, cast, get_args
 
 import regex
 
+from defectflow.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
+from defectflow.data.manifest import manifest_rows
 from defectflow.errors import DataError, SettingsError
 from defectflow.image import decode
-from defectflow.manifest import SUFFIXES as MANIFEST_SUFFIXES
-from defectflow.manifest import manifest_rows
 
 Label = Literal["good", "defective"]
 Split = Literal["train", "tune", "calibration", "test"]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from defectflow.dataset import Picture
-from defectflow.duplicates import nearest_pictures
+from defectflow.data.duplicates import nearest_pictures
+from defectflow.data.pictures import Picture
 
 PATTERNS = (
     r"^(.+?)[_\-. ]+[A-Za-z]*\d+\.\w+$",  # part12_shot1.png, part12-2.png

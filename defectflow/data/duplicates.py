@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.dataset import Picture
+from defectflow.data.pictures import Picture
 
 NEAR_SHARE = 0.1
 """Twins are nearer than this share of the median distance between a picture and its nearest neighbour."""

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from defectflow import dataset
 from defectflow import splits as splits_module
-from defectflow.dataset import Picture, find_pictures
-from defectflow.duplicates import exact_duplicates, near_duplicates
+from defectflow.data.duplicates import exact_duplicates, near_duplicates
+from defectflow.data.pictures import Picture, find_pictures
+from defectflow.data.splits import Checked, Splits, check_readable, split_parts
 from defectflow.errors import DataError, SettingsError
-from defectflow.splits import Checked, Splits, check_readable, split_parts
 
 
 def write(path: Path, seed: int = 0, maximum: int = 255, dtype: type = np.uint8) -> Path:

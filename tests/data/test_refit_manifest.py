@@ -10,12 +10,12 @@ import pytest
 from support import save, swatch
 
 from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
-from defectflow.dataset import find_pictures
+from defectflow.data.pictures import find_pictures
+from defectflow.data.refit_manifest import plan_refit
+from defectflow.data.splits import split_parts
 from defectflow.errors import DataError
-from defectflow.refit import plan_refit
 from defectflow.runtime import Inspector, Verdict
 from defectflow.runtime.recalibrate import recalibrate
-from defectflow.splits import split_parts
 from defectflow.store import Answer, Seen, Store
 
 NUMBER = r"(\d{3})"

@@ -14,7 +14,7 @@ from typing import cast
 from defectflow.bundle.bundle import Bundle, fitted_parts
 from defectflow.bundle.card import Card
 from defectflow.common.files import whole
-from defectflow.dataset import Picture, Split, find_pictures, meant_for_fitting, part_of
+from defectflow.data.pictures import Picture, Split, find_pictures, meant_for_fitting, part_of
 from defectflow.errors import DataError
 from defectflow.store import PartInspection, Store
 from defectflow.store.recalibration import training_parts

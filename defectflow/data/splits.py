@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.dataset import Picture, meant_for_fitting
+from defectflow.data.pictures import Picture, meant_for_fitting
 from defectflow.errors import DataError, ImageError
 from defectflow.image import decode
 from defectflow.image.geometry import Geometry

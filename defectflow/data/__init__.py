@@ -1,0 +1,1 @@
+"""Folders, trees and manifests -> pictures -> parts -> train, tune, calibration and test. Never torch."""
