@@ -24,8 +24,8 @@ from defectflow.data.pictures import find_pictures
 from defectflow.data.pictures import test_pictures as labelled_test_pictures
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
+from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import Recipe, load_recipe
-from defectflow.runtime.inspector import Inspector
 from defectflow.samples import PRODUCTS, draw_product
 
 

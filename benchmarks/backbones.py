@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from defectflow.backbone import builtin_weights
 from defectflow.bundle.bundle import open_bundle
 from defectflow.cache import EmbeddingCache
+from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime.inspector import Inspector
 
 BACKBONE = "resnet18"
 FIGURES = ("image_auroc", "pixel_auroc", "aupro_30")

@@ -31,9 +31,9 @@ from defectflow.cache import EmbeddingCache
 from defectflow.data.pictures import find_pictures
 from defectflow.fitting import fit
 from defectflow.image.decode import read_image
+from defectflow.line.inspector import Inspector
 from defectflow.metrics import auroc
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime.inspector import Inspector
 from defectflow.samples import draw_product
 
 SHORT = ("flow.layers=2", "flow.hidden=64")
@@ -41,7 +41,7 @@ LARGE_PX = 640
 INSPECT = """
 import sys, time
 from pathlib import Path
-from defectflow.runtime import Inspector
+from defectflow.line import Inspector
 from defectflow.image.decode import read_image
 from defectflow.verdict.overlay import overlay
 

@@ -25,7 +25,7 @@ IMPORTS = {
         "judge": "from anomalib.deploy import OpenVINOInferencer",
     },
     "defectflow": {"train": "from defectflow.fitting import fit"},
-    "base": {"judge": "from defectflow.runtime import Inspector"},
+    "base": {"judge": "from defectflow.line import Inspector"},
 }
 PACKAGES = ("defectflow", "ui/defectflow_ui")
 GPU_PACKAGES = ("nvidia", "triton", "cuda")

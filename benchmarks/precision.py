@@ -27,9 +27,9 @@ from defectflow.data.pictures import find_pictures
 from defectflow.data.pictures import test_pictures as labelled_test_pictures
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
+from defectflow.line.inspector import Inspector
 from defectflow.precision import export_precision
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime.inspector import Inspector
 from defectflow.samples import PRODUCTS, draw_product
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -24,7 +24,7 @@ TARGET_S, TARGET_MB = 1.5, 600.0
 VERDICT = """
 import sys
 from pathlib import Path
-from defectflow.runtime import Inspector
+from defectflow.line import Inspector
 (verdict,) = Inspector(Path(sys.argv[1])).inspect([Path(sys.argv[2])])
 print(verdict.decision.word)
 """
@@ -62,7 +62,7 @@ def report(name: str, runs: list[Run]) -> bool:
 
 def slowest_imports(python: str, count: int = 12) -> str:
     done = subprocess.run(
-        [python, "-P", "-X", "importtime", "-c", "import defectflow.runtime"],
+        [python, "-P", "-X", "importtime", "-c", "import defectflow.line"],
         capture_output=True,
         text=True,
         check=True,

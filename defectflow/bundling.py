@@ -32,8 +32,8 @@ from defectflow.detector import Detector
 from defectflow.embedding import geometry_of
 from defectflow.export import compare, export_graph
 from defectflow.image.decode import read_image
+from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import Recipe
-from defectflow.runtime.inspector import Inspector
 from defectflow.training import Run
 from defectflow.verdict.verdict import Measurement
 

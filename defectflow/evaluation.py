@@ -21,9 +21,9 @@ from defectflow.data.pictures import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.figures import Evaluation, KindFigures, notes
 from defectflow.image.decode import pixel_digest, read_raw
+from defectflow.line.inspector import Inspector
 from defectflow.metrics import auroc, image_figures, rejected_interval
 from defectflow.pixels import PixelFigures, PixelStore
-from defectflow.runtime.inspector import Inspector
 from defectflow.verdict.share import Share
 from defectflow.verdict.verdict import Decision, Measurement, Verdict
 

@@ -45,9 +45,9 @@ from defectflow.golden import write_golden
 from defectflow.heads import write_sample
 from defectflow.image.tiling import Tiling
 from defectflow.learning import choose_device
+from defectflow.line.inspector import Inspector
+from defectflow.line.recalibrate import measure_parts
 from defectflow.recipe.settings import Recipe
-from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.recalibrate import measure_parts
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 from defectflow.vectors import embed_pictures
 from defectflow.verdict.calibration import parts_needed

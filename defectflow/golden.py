@@ -19,7 +19,7 @@ from defectflow.bundle.bundle import GOLDEN, Bundle
 from defectflow.data.pictures import Picture
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import PARTS_PER_WHOLE, SMALLEST_SIDE_PX
-from defectflow.runtime.golden import NATIVE, record_golden
+from defectflow.line.golden import NATIVE, record_golden
 from defectflow.verdict.verdict import Measurement
 
 NATIVE_PICTURES = 4

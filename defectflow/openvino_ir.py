@@ -15,9 +15,9 @@ from defectflow.bundle.bundle import Bundle
 from defectflow.bundle.tensors import VERDICT_OUTPUTS
 from defectflow.errors import ExportError, ImageError, SettingsError
 from defectflow.image.decode import read_image
-from defectflow.runtime.comparison import Reference, Tally
-from defectflow.runtime.golden import read_golden
-from defectflow.runtime.inspector import Inspector
+from defectflow.line.comparison import Reference, Tally
+from defectflow.line.golden import read_golden
+from defectflow.line.inspector import Inspector
 from defectflow.verdict.verdict import Decision
 
 IR = "model.xml"

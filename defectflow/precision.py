@@ -42,12 +42,12 @@ from defectflow.errors import BundleError, CalibrationError, DataError, ImageErr
 from defectflow.image.decode import pixel_digest, read_image, read_raw
 from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
+from defectflow.line.golden import record_golden
+from defectflow.line.inspector import Inspector
+from defectflow.line.providers import CPU
+from defectflow.line.recalibrate import measure_parts
 from defectflow.quantising import Precision, inside, level_maps, with_level_constants, with_precision
 from defectflow.recipe.settings import parse_recipe
-from defectflow.runtime.golden import record_golden
-from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.providers import CPU
-from defectflow.runtime.recalibrate import measure_parts
 from defectflow.verdict.verdict import Measurement
 
 RANGE_SQUARES = 128

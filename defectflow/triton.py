@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from defectflow.bundle.bundle import MODEL, Bundle
 from defectflow.errors import SettingsError
 from defectflow.image.decode import read_image
-from defectflow.runtime.golden import NATIVE, read_golden
+from defectflow.line.golden import NATIVE, read_golden
 
 TYPES: dict[int, str] = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",

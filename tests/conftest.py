@@ -18,8 +18,8 @@ from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, once, swat
 
 from defectflow.cache import EmbeddingCache
 from defectflow.fitting import fit
+from defectflow.line import Inspector
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime import Inspector
 from defectflow.samples import draw_product
 from defectflow.store import Store
 

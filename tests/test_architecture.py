@@ -43,20 +43,20 @@ def test_the_line_works_without_torch(bundle_path: Path, sample: Path, tmp_path:
         + f"""
 import shutil
 from pathlib import Path
-import defectflow.runtime, defectflow.scoring, defectflow.report, defectflow.cli.main
+import defectflow.line, defectflow.line.score_folder, defectflow.line.report, defectflow.cli.main
 from defectflow.data.pictures import find_pictures
-from defectflow.runtime import Inspector
+from defectflow.line import Inspector
 from defectflow.bundle.bundle import open_bundle
-from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.verify import verify
+from defectflow.line.recalibrate import recalibrate
+from defectflow.line.verify import verify
 
 out = Path({str(tmp_path)!r})
 inspector = Inspector(Path({str(bundle_path)!r}), threads=1)
 for verdict in inspector.inspect([Path(name) for name in {[str(path) for path in pictures]!r}]):
     print(verdict.decision.word)
 source = Path({str(sample / "test" / "good")!r})
-defectflow.scoring.score_folder(inspector, find_pictures(source), source, out / "results", overlays=True)
-defectflow.report.write_report(out / "results")
+defectflow.line.score_folder.score_folder(inspector, find_pictures(source), source, out / "results", overlays=True)
+defectflow.line.report.write_report(out / "results")
 copy = Path(shutil.copytree({str(bundle_path)!r}, out / "copy"))
 recalibrate(open_bundle(copy), rate=0.1, guarantee="expected", review_rate=0.2)
 assert verify(open_bundle(copy)).passed
@@ -79,9 +79,9 @@ def test_the_blocker_blocks() -> None:
         ("defectflow", (*HEAVY, "numpy", "cv2", "onnx", "onnxruntime", "pydantic", "yaml", "typer")),
         ("defectflow.errors", (*HEAVY, "numpy", "cv2", "onnxruntime")),
         ("defectflow.cli.main", (*HEAVY, "cv2", "onnxruntime", "onnx", "sqlalchemy", "argon2")),
-        ("defectflow.scoring", (*HEAVY, "sqlalchemy")),
+        ("defectflow.line.score_folder", (*HEAVY, "sqlalchemy")),
         ("defectflow.store", (*HEAVY, "typer", "gradio", "defectflow.recipe.settings")),
-        ("defectflow.runtime", (*HEAVY, "typer", "jinja2")),
+        ("defectflow.line", (*HEAVY, "typer", "jinja2")),
         ("defectflow.recipe.settings", (*HEAVY, "cv2", "onnxruntime")),
         ("defectflow.background", (*HEAVY, "gradio")),
         ("defectflow_ui.training", HEAVY),

@@ -17,8 +17,8 @@ from support import Pixels, marked, run
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.image.decode import read_image
-from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.golden import read_golden
+from defectflow.line import Inspector, Verdict
+from defectflow.line.golden import read_golden
 
 CLIENT = Path(__file__).parents[1] / "deploy" / "cpp"
 PRINTED = 2e-5

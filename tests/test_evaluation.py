@@ -25,10 +25,10 @@ from defectflow.errors import DataError, ImageError
 from defectflow.evaluation import evaluate
 from defectflow.figures import Evaluation
 from defectflow.image.geometry import Geometry
+from defectflow.line.inspector import Inspector
+from defectflow.line.recalibrate import recalibrate
 from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
 from defectflow.pixels import shrink_mask
-from defectflow.runtime.inspector import Inspector
-from defectflow.runtime.recalibrate import recalibrate
 from defectflow.verdict.verdict import Decision, Measurement, Verdict
 
 SIDE = 16

@@ -24,7 +24,7 @@ from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.fitting import Fitted, fit
 from defectflow.flows.base import StudentT
 from defectflow.heads import open_heads
-from defectflow.runtime import Inspector, Measurement
+from defectflow.line import Inspector, Measurement
 from defectflow.verdict.calibration import TOLERANCE
 
 

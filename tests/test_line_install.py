@@ -20,9 +20,7 @@ def test_it_scores_and_reports(line: Path, bundle_path: Path, sample: Path, tmp_
 def test_it_reports_to_nobody(line: Path, bundle_path: Path, tmp_path: Path) -> None:
     """ONNX Runtime's packages would send reports, and keep an identifier of the machine in the user's folder."""
     clean = ("env", "-u", "ORT_DISABLE_TELEMETRY", f"HOME={tmp_path}")
-    program = (
-        f"from pathlib import Path; from defectflow.runtime import Inspector; Inspector(Path({str(bundle_path)!r}))"
-    )
+    program = f"from pathlib import Path; from defectflow.line import Inspector; Inspector(Path({str(bundle_path)!r}))"
     assert run(*clean, line / "python", "-c", program).returncode == 0
     assert not list(tmp_path.iterdir())
 

@@ -16,9 +16,9 @@ from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import VERDICT_OUTPUTS
 from defectflow.errors import ExportError, NotCalibrated
 from defectflow.image.decode import read_image
+from defectflow.line import Decision, Inspector
+from defectflow.line.golden import read_golden
 from defectflow.openvino_ir import IR, PRECISION, write_ir
-from defectflow.runtime import Decision, Inspector
-from defectflow.runtime.golden import read_golden
 from defectflow.verdict.calibration import TOLERANCE
 
 SIZES = ((128, 128), (256, 256), (100, 100), (64, 200), (640, 480), (1000, 701))

@@ -23,7 +23,7 @@ from defectflow.cli.main import app
 from defectflow.data.pictures import find_pictures
 from defectflow.data.splits import split_parts
 from defectflow.errors import CalibrationError, SettingsError, StoreError
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Answer, Query, Store, StoreSettings
 from defectflow.store.settings import DriftSettings
 

@@ -18,7 +18,7 @@ from defectflow.bundle.bundle import file_digest, fitted_digests, fitted_parts, 
 from defectflow.bundle.card import Card
 from defectflow.errors import AnsweredMeanwhile, CalibrationError, ImageError, StoreError
 from defectflow.image.decode import pixel_digest, read_raw
-from defectflow.runtime import Decision, Inspector, Verdict
+from defectflow.line import Decision, Inspector, Verdict
 from defectflow.store import Answer, Query, Seen, Store, StoreSettings
 from defectflow.store.audit import AuditDraw
 from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts
@@ -105,7 +105,7 @@ def real(folder: Path, inspector: Inspector, seeds: range, *, named: bool = True
 @pytest.fixture
 def bundle(uncalibrated_copy: Path) -> Path:
     """Calibrated on its 8 parts for 1 in 4 good parts."""
-    from defectflow.runtime.recalibrate import recalibrate
+    from defectflow.line.recalibrate import recalibrate
 
     recalibrate(open_bundle(uncalibrated_copy), rate=0.25, guarantee="expected", review_rate=0.4)
     return uncalibrated_copy

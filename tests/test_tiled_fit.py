@@ -25,11 +25,11 @@ from defectflow.extraction import extract_tiles, sampled_places
 from defectflow.heads import open_heads
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
+from defectflow.line import Decision, Inspector, Measurement, Verdict
+from defectflow.line.recalibrate import recalibrate
+from defectflow.line.verify import verify
 from defectflow.precision import export_precision
 from defectflow.quantising import Precision
-from defectflow.runtime import Decision, Inspector, Measurement, Verdict
-from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.verify import verify
 from defectflow.verdict.calibration import TOLERANCE
 
 TILED = (
@@ -254,7 +254,7 @@ def test_a_picture_of_twelve_megapixels_takes_less_than_a_gigabyte(tiled_path: P
     program = f"""
 import sys
 from pathlib import Path
-from defectflow.runtime import Inspector
+from defectflow.line import Inspector
 from defectflow.image.decode import read_image
 from defectflow.verdict.overlay import overlay
 

@@ -22,7 +22,7 @@ from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.errors import NotCalibrated
 from defectflow.image.decode import read_image
-from defectflow.runtime import Inspector
+from defectflow.line import Inspector
 from defectflow.triton import write_repository
 
 

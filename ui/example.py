@@ -21,8 +21,8 @@ from defectflow_ui.training import Training, Wish
 
 from defectflow.background import Task
 from defectflow.bundle.bundle import open_bundle
-from defectflow.runtime import Inspector
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line import Inspector
+from defectflow.line.recalibrate import recalibrate
 from defectflow.samples import draw_product
 from defectflow.store import Answer, Seen, Store, records
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from measure import Judge, Prediction, one_by_one, peak_mb, run, size_mb
 
-from defectflow.runtime import Decision, Inspector, Verdict
+from defectflow.line import Decision, Inspector, Verdict
 
 REJECTED = (Decision.DEFECT, Decision.INVALID)
 TEST_PARTS = 40, 60
@@ -77,8 +77,8 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     from defectflow.bundle.bundle import FLOW, MODEL
     from defectflow.cache import EmbeddingCache
     from defectflow.fitting import fit
+    from defectflow.line.recalibrate import recalibrate
     from defectflow.recipe.settings import load_recipe
-    from defectflow.runtime.recalibrate import recalibrate
     from defectflow.verdict.calibration import advised_rate
 
     out: Path = options.model
@@ -194,8 +194,8 @@ def _pixel_auroc(rows: list[dict[str, Any]], maps: np.ndarray) -> float | None:
     from defectflow.evaluation import MAP_SIDE_PX
     from defectflow.image.decode import read_image
     from defectflow.image.geometry import Geometry
+    from defectflow.line import Measurement
     from defectflow.pixels import PixelStore
-    from defectflow.runtime import Measurement
 
     if not any(row["mask"] for row in rows):
         return None

@@ -59,8 +59,8 @@ def score(
     from defectflow.bundle.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
     from defectflow.data.pictures import find_pictures
-    from defectflow.runtime.inspector import Inspector
-    from defectflow.scoring import score_folder
+    from defectflow.line.inspector import Inspector
+    from defectflow.line.score_folder import score_folder
 
     opened = open_bundle(bundle)
     if public_key is not None:
@@ -108,7 +108,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about a scored folder."""
-    from defectflow.report import write_report
+    from defectflow.line.report import write_report
 
     out.print(f"Report: {write_report(results, to)}", markup=False, highlight=False, soft_wrap=True)
 
@@ -132,7 +132,7 @@ def calibrate(
     from defectflow.bundle.bundle import SIGNATURE, open_bundle
     from defectflow.data.pictures import find_pictures
     from defectflow.errors import DataError, SettingsError
-    from defectflow.runtime.recalibrate import recalibrate
+    from defectflow.line.recalibrate import recalibrate
 
     opened = open_bundle(bundle)
     if part_regex is not None and not opened.card.parts_known and opened.card.calibration_parts:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from defectflow.bundle.card import Card
     from defectflow.data.pictures import Picture
     from defectflow.errors import ImageError
-    from defectflow.scoring import Record
+    from defectflow.line.score_folder import Record
     from defectflow.verdict.verdict import Verdict
 
 NOT_AS_WRITTEN = DRIFTED = 1

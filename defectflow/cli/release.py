@@ -23,8 +23,8 @@ from defectflow.cli.console import (
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.bundle.bundle import Bundle
-    from defectflow.runtime.certificate import Certificate
-    from defectflow.runtime.difference import Difference, Judged
+    from defectflow.line.certificate import Certificate
+    from defectflow.line.difference import Difference, Judged
 
 FAILED, SOME_UNUSABLE = 1, 3
 SHOWN = 200
@@ -111,8 +111,8 @@ def verify(
     from defectflow.bundle.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
     from defectflow.data.pictures import find_pictures
-    from defectflow.runtime.certificate import certificate_file
-    from defectflow.runtime.verify import verify as run_verify
+    from defectflow.line.certificate import certificate_file
+    from defectflow.line.verify import verify as run_verify
 
     opened = open_bundle(bundle)
     with progress_bars() as watch:
@@ -216,8 +216,8 @@ def diff(
     Exit codes: 0 done, 1 more changes than --max-flips, 2 wrong use, 3 some pictures were unusable for both.
     """
     from defectflow.data.pictures import find_pictures
-    from defectflow.runtime.difference import difference
-    from defectflow.runtime.inspector import Inspector
+    from defectflow.line.difference import difference
+    from defectflow.line.inspector import Inspector
 
     before, after = (Inspector(each, providers=[provider], threads=threads, core=core) for each in (old, new))
     pictures = [picture.path for picture in find_pictures(images)]

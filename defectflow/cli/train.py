@@ -129,7 +129,7 @@ def evaluate(
     from defectflow.data.pictures import find_pictures, test_pictures
     from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
-    from defectflow.runtime.inspector import Inspector
+    from defectflow.line.inspector import Inspector
 
     inspector = Inspector(bundle)
     found = find_pictures(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)

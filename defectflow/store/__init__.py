@@ -15,7 +15,7 @@ The path of a row:
     drift       scores -> has production moved?
 
 Beneath them: schema (tables), chain (each row is bound to the one before), database (SQLite or PostgreSQL, one writer
-at a time), retention. Beside `defectflow.runtime`; never torch.
+at a time), retention. Beside `defectflow.line`; never torch.
 """
 
 from defectflow.store.history import Query, YieldCount

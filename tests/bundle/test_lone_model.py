@@ -16,7 +16,7 @@ from defectflow.bundle.card import Card
 from defectflow.bundle.tensors import CARD_IN_MODEL
 from defectflow.errors import BundleError
 from defectflow.image.decode import read_image
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line.recalibrate import recalibrate
 
 OK, REVIEW, DEFECT = 0, 1, 2
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from defectflow.bundle.bundle import _seal, open_bundle
 from defectflow.bundle.signature import check_signature, is_encrypted, sign, write_keys
 from defectflow.errors import BundleError, SettingsError
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line.recalibrate import recalibrate
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from defectflow.data.pictures import find_pictures
 from defectflow.data.refit_manifest import plan_refit
 from defectflow.data.splits import split_parts
 from defectflow.errors import DataError
-from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line import Inspector, Verdict
+from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Answer, Seen, Store
 
 NUMBER = r"(\d{3})"

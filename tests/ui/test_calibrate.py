@@ -16,7 +16,7 @@ from running import Running, Watch, listening
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.data.pictures import find_pictures
-from defectflow.runtime import Inspector
+from defectflow.line import Inspector
 from defectflow.store import Answer, Seen, Store
 from defectflow.verdict.tradeoff import Costs, Tradeoff
 

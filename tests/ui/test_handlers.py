@@ -44,8 +44,8 @@ from defectflow.bundle.bundle import file_digest, open_bundle
 from defectflow.common.clock import utc_now
 from defectflow.errors import CalibrationError
 from defectflow.image.decode import read_image
-from defectflow.runtime import Inspector
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line import Inspector
+from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Answer, Role, Seen, StoreSettings
 from defectflow.store.recalibration import propose
 from defectflow.store.settings import ReviewSettings

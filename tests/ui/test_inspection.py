@@ -30,8 +30,8 @@ from support import marked
 from defectflow.bundle.bundle import EMBEDDINGS, INDEX, open_bundle
 from defectflow.errors import StoreError
 from defectflow.image.decode import read_image
-from defectflow.runtime import Inspector
-from defectflow.runtime.reference import References
+from defectflow.line import Inspector
+from defectflow.line.reference import References
 from defectflow.store import Seen, Store, StoreSettings
 
 

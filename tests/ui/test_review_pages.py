@@ -15,8 +15,8 @@ from running import Running, Watch, Watched, call, listening
 from support import swatches
 
 from defectflow.bundle.bundle import file_digest, open_bundle
-from defectflow.runtime import Inspector
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line import Inspector
+from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Inspection, Query, Role, Seen, Store, StoreSettings
 from defectflow.store.settings import ReviewSettings
 

@@ -29,8 +29,8 @@ from support import save, swatch, swatches
 from defectflow.background import Task
 from defectflow.bundle.bundle import fitted_parts, open_bundle
 from defectflow.errors import DataError
-from defectflow.runtime import Inspector
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line import Inspector
+from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Answer, Role, Seen, Store
 
 TINY = """

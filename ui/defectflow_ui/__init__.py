@@ -1,4 +1,4 @@
-"""The inspection station: a page in the browser over `defectflow.runtime` and the store.
+"""The inspection station: a page in the browser over `defectflow.line` and the store.
 
 settings.py    where it listens, what it accepts
 station.py     what all pages share: bundles, the active one, the store, background jobs, who is asking
@@ -16,7 +16,7 @@ words.py       every string a user reads
 theme.py       colours, fonts, layout;  assets/  the station's own CSS and JavaScript
 server.py      puts it all together
 
-It judges nothing: verdicts, thresholds and p-values come from `defectflow.runtime`.
+It judges nothing: verdicts, thresholds and p-values come from `defectflow.line`.
 """
 
 import os

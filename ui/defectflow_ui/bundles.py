@@ -8,7 +8,7 @@ from threading import Lock
 
 from defectflow.bundle.bundle import CARD, MODEL, Bundle, open_bundle
 from defectflow.errors import BundleError
-from defectflow.runtime import Inspector
+from defectflow.line import Inspector
 from defectflow.store.versions import Versions
 from defectflow_ui.words import models as words
 

@@ -13,7 +13,7 @@ from defectflow.bundle.card import Card
 from defectflow.data.pictures import Picture
 from defectflow.errors import ImageError
 from defectflow.image.decode import read_image
-from defectflow.scoring import as_csv, flatten, row_of
+from defectflow.line.score_folder import as_csv, flatten, row_of
 from defectflow.verdict.overlay import overlay
 from defectflow_ui.pictures import jpeg
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from defectflow.data.pictures import part_of
 from defectflow.errors import DefectFlowError, ImageError
-from defectflow.runtime import Inspector, Verdict
+from defectflow.line import Inspector, Verdict
 from defectflow.store import Seen
 from defectflow_ui.disk import writing
 from defectflow_ui.exports import Drawn, as_table, draw_zip

@@ -11,8 +11,8 @@ from threading import Lock
 import numpy as np
 
 from defectflow.image.decode import read_image
-from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.reference import References
+from defectflow.line import Inspector, Verdict
+from defectflow.line.reference import References
 from defectflow.verdict.overlay import overlay
 from defectflow.verdict.verdict import Region
 from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail

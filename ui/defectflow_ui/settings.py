@@ -46,7 +46,7 @@ class Settings:
     data: Path | None = None
     """The folder below which pictures on this machine may be learned from; None: only uploads."""
     provider: str = "cpu"
-    """What runs the model, see `defectflow.runtime.providers`."""
+    """What runs the model, see `defectflow.line.providers`."""
     core: bool = False
     """Whether it runs model_core.onnx."""
 

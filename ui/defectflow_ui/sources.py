@@ -21,7 +21,7 @@ from defectflow.data.pictures import find_pictures, stem_of
 from defectflow.data.refit_manifest import Refit, plan_refit
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.image.decode import SUFFIXES, pixel_digest, read_raw
-from defectflow.results import RUN
+from defectflow.line.journal import RUN
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.disk import writing

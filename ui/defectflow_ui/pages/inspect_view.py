@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from defectflow.errors import DefectFlowError
-from defectflow.runtime import Verdict
+from defectflow.line import Verdict
 from defectflow.store import Role
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import Region

@@ -9,7 +9,7 @@ from pathlib import Path
 from defectflow.bundle.bundle import Bundle
 from defectflow.errors import DefectFlowError
 from defectflow.image.decode import read_image
-from defectflow.runtime import Verdict
+from defectflow.line import Verdict
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
 from defectflow.verdict.overlay import overlay

@@ -31,8 +31,8 @@ from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.data.pictures import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.image.decode import read_image
-from defectflow.results import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
-from defectflow.runtime.inspector import Inspector
+from defectflow.line.inspector import Inspector
+from defectflow.line.journal import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.verdict.overlay import overlay
 from defectflow.verdict.verdict import Measurement, Verdict
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.bundle.card import Card
-from defectflow.results import Part, Row
+from defectflow.line.journal import Part, Row
 
 BINS = 48
 REJECTED = ("defect", "invalid")

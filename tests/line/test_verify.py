@@ -16,14 +16,14 @@ from defectflow.data.pictures import find_pictures
 from defectflow.errors import BundleError, ImageError
 from defectflow.golden import write_golden
 from defectflow.image.decode import read_image
-from defectflow.runtime import Inspector
-from defectflow.runtime import verify as verifying
-from defectflow.runtime.certificate import Certificate, certificate_file, read_certificate
-from defectflow.runtime.comparison import MAP_TOLERANCE
-from defectflow.runtime.golden import record_golden
-from defectflow.runtime.providers import CPU, check_runs_on, find_providers
-from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.verify import LOSSY_TOLERANCE, verify
+from defectflow.line import Inspector
+from defectflow.line import verify as verifying
+from defectflow.line.certificate import Certificate, certificate_file, read_certificate
+from defectflow.line.comparison import MAP_TOLERANCE
+from defectflow.line.golden import record_golden
+from defectflow.line.providers import CPU, check_runs_on, find_providers
+from defectflow.line.recalibrate import recalibrate
+from defectflow.line.verify import LOSSY_TOLERANCE, verify
 from defectflow.verdict.calibration import TOLERANCE
 
 FORMS = {

@@ -11,7 +11,7 @@ from defectflow.bundle.card import CalibrationPart
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import CalibrationError
 from defectflow.image.decode import pixel_digest, read_raw
-from defectflow.runtime.inspector import Inspector
+from defectflow.line.inspector import Inspector
 from defectflow.verdict.calibration import Guarantee
 from defectflow.verdict.verdict import Measurement
 

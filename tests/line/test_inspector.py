@@ -29,9 +29,9 @@ from defectflow.errors import BundleError, ImageError, NotCalibrated
 from defectflow.fitting import fit
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
+from defectflow.line import Decision, Inspector, Measurement, Verdict
+from defectflow.line.recalibrate import recalibrate
 from defectflow.recipe.settings import load_recipe
-from defectflow.runtime import Decision, Inspector, Measurement, Verdict
-from defectflow.runtime.recalibrate import recalibrate
 from defectflow.samples import draw_product
 from defectflow.verdict.calibration import TOLERANCE
 

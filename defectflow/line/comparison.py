@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from defectflow.bundle.card import Card
 from defectflow.errors import ImageError
-from defectflow.runtime.certificate import Comparison
+from defectflow.line.certificate import Comparison
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import Decision, Measurement, Verdict, decide, is_gated
 

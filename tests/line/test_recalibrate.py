@@ -16,9 +16,9 @@ from support import digests, save, swatch, swatches
 
 from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError
-from defectflow.runtime import Decision, Inspector, Verdict
-from defectflow.runtime.recalibrate import recalibrate
-from defectflow.runtime.verify import verify
+from defectflow.line import Decision, Inspector, Verdict
+from defectflow.line.recalibrate import recalibrate
+from defectflow.line.verify import verify
 
 
 def further(folder: Path, count: int, first_seed: int = 100) -> list[tuple[Path, str]]:
@@ -85,7 +85,7 @@ import sys
 from pathlib import Path
 sys.modules.update(dict.fromkeys(("torch", "timm", "sklearn", "scipy")))  # None: importing them fails
 from defectflow.bundle.bundle import open_bundle
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line.recalibrate import recalibrate
 more = [(path, path.stem) for path in sorted(Path({str(tmp_path / "more")!r}).glob("*.png"))]
 bundle = open_bundle(Path({str(uncalibrated_copy)!r}))
 recalibrate(bundle, rate=0.05, guarantee="expected", review_rate=0.1, more_good=[(p, "new" + n) for p, n in more])

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from defectflow.bundle.bundle import EXPECTED, GOLDEN, GOLDEN_MAPS, Bundle
 from defectflow.errors import BundleError, ImageError
 from defectflow.image.decode import SUFFIXES, pixel_digest, read_image
-from defectflow.runtime.inspector import Inspector
+from defectflow.line.inspector import Inspector
 
 NATIVE = "native-"
 """How names of pictures begin that are as the camera gave them."""

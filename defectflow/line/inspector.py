@@ -30,7 +30,7 @@ from defectflow.image.decode import read_image_file
 from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
 from defectflow.image.tiling import Tiling
-from defectflow.runtime.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
+from defectflow.line.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import Decision, Measurement, Verdict, decide, is_gated, marked_places
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from defectflow.bundle.card import Card
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import ImageError
-from defectflow.runtime.inspector import Inspector
+from defectflow.line.inspector import Inspector
 from defectflow.verdict.verdict import Verdict
 
 UNUSABLE = "unusable"

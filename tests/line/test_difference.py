@@ -11,9 +11,9 @@ from support import save
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.errors import NotCalibrated
-from defectflow.runtime import Inspector, Verdict
-from defectflow.runtime.difference import Difference, difference
-from defectflow.runtime.recalibrate import recalibrate
+from defectflow.line import Inspector, Verdict
+from defectflow.line.difference import Difference, difference
+from defectflow.line.recalibrate import recalibrate
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ Start with `Inspector(Path("models/bracket")).inspect(paths)`: one Verdict per p
 there is none.
 """
 
-from defectflow.runtime.inspector import Inspector
+from defectflow.line.inspector import Inspector
 from defectflow.verdict.verdict import Decision, Measurement, Region, Verdict
 
 __all__ = ["Decision", "Inspector", "Measurement", "Region", "Verdict"]

@@ -20,11 +20,11 @@ from defectflow.bundle.card import Card
 from defectflow.common.clock import utc_now
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.errors import BundleError, ImageError
-from defectflow.runtime.certificate import Certificate, this_machine
-from defectflow.runtime.comparison import Reference, Tally
-from defectflow.runtime.golden import NATIVE, Golden, decoded, read_golden
-from defectflow.runtime.inspector import BATCH_PICTURES, Inspector
-from defectflow.runtime.providers import CPU, find_providers, present_providers, short_name
+from defectflow.line.certificate import Certificate, this_machine
+from defectflow.line.comparison import Reference, Tally
+from defectflow.line.golden import NATIVE, Golden, decoded, read_golden
+from defectflow.line.inspector import BATCH_PICTURES, Inspector
+from defectflow.line.providers import CPU, find_providers, present_providers, short_name
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import decide, is_gated
 

@@ -18,8 +18,8 @@ from defectflow import charts, report
 from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.errors import BundleError, DataError, ImageError
 from defectflow.image.geometry import Geometry
-from defectflow.report import write_report
-from defectflow.results import read_journal
+from defectflow.line.journal import read_journal
+from defectflow.line.report import write_report
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import Decision, Verdict
 

@@ -26,10 +26,10 @@ from defectflow.common.progress import Progress
 from defectflow.data.pictures import find_pictures
 from defectflow.errors import DataError, NotCalibrated, SettingsError
 from defectflow.image.decode import read_image
-from defectflow.results import Row, gather_parts
-from defectflow.runtime import Inspector, Measurement, Verdict
-from defectflow.runtime.recalibrate import recalibrate
-from defectflow.scoring import Tally, as_csv, score_folder
+from defectflow.line import Inspector, Measurement, Verdict
+from defectflow.line.journal import Row, gather_parts
+from defectflow.line.recalibrate import recalibrate
+from defectflow.line.score_folder import Tally, as_csv, score_folder
 
 VARYING = ("milliseconds",)
 MEASURED = ("score", "distance")
