@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from defectflow.cache import EmbeddingCache
 from defectflow.data.pictures import find_pictures
 from defectflow.data.pictures import test_pictures as labelled_test_pictures
+from defectflow.embedding.cache import EmbeddingCache
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
 from defectflow.line.inspector import Inspector

@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from defectflow.backbone import builtin_weights
 from defectflow.bundle.bundle import open_bundle
-from defectflow.cache import EmbeddingCache
+from defectflow.embedding.backbone import builtin_weights
+from defectflow.embedding.cache import EmbeddingCache
 from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import load_recipe
 

@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from defectflow.adaptation import measure_statistics
 from defectflow.data.pictures import Picture, find_pictures
-from defectflow.embedding import Embedding, Normalisation, build_embedding
+from defectflow.embedding.adapt import measure_statistics
+from defectflow.embedding.embedding import Embedding, Normalisation, build_embedding
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product

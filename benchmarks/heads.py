@@ -32,9 +32,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from defectflow.bundle.bundle import open_bundle
-from defectflow.cache import EmbeddingCache
 from defectflow.data.pictures import find_pictures
-from defectflow.embedding import CONDITION_WIDTH, build_embedding
+from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.embedding import CONDITION_WIDTH, build_embedding
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.recipe.settings import Recipe, load_recipe

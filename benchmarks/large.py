@@ -27,8 +27,8 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from defectflow.cache import EmbeddingCache
 from defectflow.data.pictures import find_pictures
+from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting import fit
 from defectflow.image.decode import read_image
 from defectflow.line.inspector import Inspector

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from defectflow.bundle.bundle import MODEL
-from defectflow.cache import EmbeddingCache
 from defectflow.detector import build_detector
+from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting import fit
 from defectflow.recipe.settings import load_recipe
 from defectflow.samples import draw_product

@@ -32,7 +32,7 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from defectflow.embedding import Normalisation, build_embedding, position_condition
+from defectflow.embedding.embedding import Normalisation, build_embedding, position_condition
 from defectflow.flows.families import build_flow
 from defectflow.flows.spatial import MapFlow, build_map_flow
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings

@@ -29,7 +29,7 @@ from defectflow.bundle.card import Card, ImageCard, PartCounts
 from defectflow.common.clock import utc_now
 from defectflow.data.splits import Checked, Splits
 from defectflow.detector import Detector
-from defectflow.embedding import geometry_of
+from defectflow.embedding.embedding import geometry_of
 from defectflow.export import compare, export_graph
 from defectflow.image.decode import read_image
 from defectflow.line.inspector import Inspector

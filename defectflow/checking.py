@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.crossfit import Surprise, cross_fit, fold_by_part
 from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
@@ -21,9 +20,10 @@ from defectflow.data.pictures import Picture, find_pictures, meant_for_fitting
 from defectflow.data.siblings import find_siblings
 from defectflow.data.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
 from defectflow.detector import build_detector
-from defectflow.embedding import geometry_of
+from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.embedding import geometry_of
+from defectflow.embedding.extract import embedding_key, extract, pooled_embeddings
 from defectflow.errors import DataError
-from defectflow.extraction import embedding_key, extract, pooled_embeddings
 from defectflow.findings import DataCheck, Format, Promise, Suspect
 from defectflow.gate import Gate
 from defectflow.image.geometry import Geometry

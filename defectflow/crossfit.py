@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectflow.cache import Levels
 from defectflow.detector import Detector
-from defectflow.embedding import Normalisation
+from defectflow.embedding.cache import Levels
+from defectflow.embedding.embedding import Normalisation
 from defectflow.gate import Gate
 
 FOLDS = 5

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from defectflow.embedding import (
+from defectflow.embedding.embedding import (
     CONDITION_WIDTH,
     WHOLE,
     Embedding,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
 from defectflow.detector import Detector, OnTiles
-from defectflow.embedding import WHOLE
+from defectflow.embedding.embedding import WHOLE
 from defectflow.errors import ExportError
 from defectflow.folding import FoldedDetector, FoldedOnTiles
 from defectflow.image.geometry import Geometry

@@ -20,10 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.adaptation import adapt
 from defectflow.bundle.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
 from defectflow.bundling import write_flow, write_reference, write_scoring_graph
-from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.data.duplicates import exact_duplicates, near_duplicates
 from defectflow.data.pictures import find_pictures, meant_for_fitting
@@ -37,9 +35,12 @@ from defectflow.data.splits import (
     split_parts,
 )
 from defectflow.detector import Detector, build_detector
-from defectflow.embedding import geometry_of
+from defectflow.embedding.adapt import adapt
+from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.embedding import geometry_of
+from defectflow.embedding.extract import embedding_key
+from defectflow.embedding.vectors import embed_pictures
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
-from defectflow.extraction import embedding_key
 from defectflow.flows.flow import BOUND
 from defectflow.golden import write_golden
 from defectflow.heads import write_sample
@@ -49,7 +50,6 @@ from defectflow.line.inspector import Inspector
 from defectflow.line.recalibrate import measure_parts
 from defectflow.recipe.settings import Recipe
 from defectflow.training import Run, Vectors, fit_normalisation, train_flow
-from defectflow.vectors import embed_pictures
 from defectflow.verdict.calibration import parts_needed
 
 FEW_PARTS = 20

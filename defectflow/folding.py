@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.backbone import Backbone
 from defectflow.detector import Detector
+from defectflow.embedding.backbone import Backbone
 from defectflow.flows.autoregressive import MaskedAffine, MaskedNet
 from defectflow.flows.base import Normal
 from defectflow.flows.bijection import Bijection

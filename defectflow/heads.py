@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from defectflow.bundle.bundle import FLOW, Bundle, check_file
-from defectflow.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
+from defectflow.embedding.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
 from defectflow.errors import BundleError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow

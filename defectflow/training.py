@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.embedding import Normalisation
+from defectflow.embedding.embedding import Normalisation
 from defectflow.errors import TrainingError
 from defectflow.flows.flow import Flow
 from defectflow.learning import (

@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Watch, unwatched
+from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting import Fitted, fit
 from defectflow.recipe.settings import Recipe, load_recipe
 

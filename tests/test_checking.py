@@ -12,9 +12,9 @@ import pytest
 from support import SAMPLE_RECIPE, SWATCH_RECIPE, save, swatch, swatches
 from test_cli import Cli, cli  # noqa: F401  (a fixture)
 
-from defectflow.cache import EmbeddingCache
 from defectflow.checking import check_data
 from defectflow.crossfit import FALSE_FLAGS, Surprise, fold_by_part, tail_units
+from defectflow.embedding.cache import EmbeddingCache
 from defectflow.findings import DataCheck
 from defectflow.recipe.settings import load_recipe
 

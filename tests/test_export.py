@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from defectflow.backbone import Backbone
 from defectflow.bundle.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.bundle.verdict_nodes import core_of
 from defectflow.detector import Detector, OnTiles, build_detector
-from defectflow.embedding import Embedding
+from defectflow.embedding.backbone import Backbone
+from defectflow.embedding.embedding import Embedding
 from defectflow.errors import ExportError
 from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
 from defectflow.flows.bijection import Bijection

@@ -18,8 +18,8 @@ from support import Pixels, digests, fit_swatches, save, swatch, swatch_recipe, 
 
 from defectflow import extraction
 from defectflow.bundle.bundle import open_bundle
-from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Progress
+from defectflow.embedding.cache import EmbeddingCache
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.fitting import Fitted, fit
 from defectflow.flows.base import StudentT

@@ -10,8 +10,8 @@ import pytest
 import torch
 from support import save
 
-from defectflow.backbone import Backbone
 from defectflow.detector import Detector, build_detector
+from defectflow.embedding.backbone import Backbone
 from defectflow.flows.families import Family
 from defectflow.folding import FoldedDetector, fold_backbone
 from defectflow.recipe.settings import load_recipe

@@ -18,10 +18,10 @@ import torch
 from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, swatch_recipe
 
 from defectflow.bundle.bundle import open_bundle
-from defectflow.cache import EmbeddingCache
 from defectflow.detector import build_detector
+from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.extract import extract_tiles, sampled_places
 from defectflow.errors import DataError, ImageError
-from defectflow.extraction import extract_tiles, sampled_places
 from defectflow.heads import open_heads
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry

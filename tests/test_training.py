@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from defectflow.common.progress import Progress
-from defectflow.embedding import SHRINKAGE, Normalisation, position_condition
+from defectflow.embedding.embedding import SHRINKAGE, Normalisation, position_condition
 from defectflow.errors import TrainingError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow

@@ -75,7 +75,7 @@ def _size_px(path: Path) -> list[int]:
 def fit(options: argparse.Namespace) -> dict[str, Any]:
     """One recipe, nothing cached; too few calibration parts for its rate: the lowest rate that they support."""
     from defectflow.bundle.bundle import FLOW, MODEL
-    from defectflow.cache import EmbeddingCache
+    from defectflow.embedding.cache import EmbeddingCache
     from defectflow.fitting import fit
     from defectflow.line.recalibrate import recalibrate
     from defectflow.recipe.settings import load_recipe

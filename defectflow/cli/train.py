@@ -50,7 +50,7 @@ def fit(
     key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
-    from defectflow.cache import EmbeddingCache
+    from defectflow.embedding.cache import EmbeddingCache
     from defectflow.fitting import fit as run_fit
     from defectflow.learning import choose_device
     from defectflow.recipe.settings import load_recipe
@@ -94,9 +94,9 @@ def check_data(
 ) -> None:
     """Look at good pictures before a fit: what is unreadable, double, suspicious, or too few. Exits with 1 where a fit
     would fail."""
-    from defectflow.cache import EmbeddingCache
     from defectflow.checking import check_data as run_check
     from defectflow.cli.tables import data_tables
+    from defectflow.embedding.cache import EmbeddingCache
     from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.backbone import Backbone
-from defectflow.embedding import Embedding
+from defectflow.embedding.backbone import Backbone
+from defectflow.embedding.embedding import Embedding
 from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
 from defectflow.recipe.settings import EmbeddingSettings

@@ -23,8 +23,8 @@ from support import SAMPLE_RECIPE, marked, save
 
 from defectflow.bundle.bundle import MODEL, Bundle, file_digest, open_bundle
 from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
-from defectflow.cache import EmbeddingCache
-from defectflow.embedding import Embedding
+from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.embedding import Embedding
 from defectflow.errors import BundleError, ImageError, NotCalibrated
 from defectflow.fitting import fit
 from defectflow.image.decode import read_image

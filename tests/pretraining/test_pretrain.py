@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from support import DEFECTFLOW, run, swatches
 
-from defectflow.backbone import build_backbone
 from defectflow.common.progress import Progress
+from defectflow.embedding.backbone import build_backbone
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.pretraining.pretrain import pretrain
 from defectflow.pretraining.settings import PretrainingRecipe, load_pretraining

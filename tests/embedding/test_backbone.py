@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from defectflow import backbone as backbone_module
-from defectflow.backbone import Backbone, build_backbone
+from defectflow.embedding.backbone import Backbone, build_backbone
 from defectflow.errors import SettingsError, WeightsError
 from defectflow.recipe.settings import EmbeddingSettings
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.backbone import Backbone, build_backbone
+from defectflow.embedding.backbone import Backbone, build_backbone
 from defectflow.errors import SettingsError
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, Geometry
 from defectflow.image.tiling import Tiling

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectflow.cache import ABANDONED_S, EmbeddingCache, Levels
+from defectflow.embedding.cache import ABANDONED_S, EmbeddingCache, Levels
 from defectflow.errors import DataError
 
 SHAPES = [(4, 5, 25), (2, 2, 25)]  # 600 values, 1200 bytes a picture

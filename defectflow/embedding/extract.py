@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectflow.cache import EmbeddingCache, Levels
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.detector import Detector
-from defectflow.embedding import Embedding
+from defectflow.embedding.cache import EmbeddingCache, Levels
+from defectflow.embedding.embedding import Embedding
 from defectflow.errors import DataError
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from defectflow.backbone import Backbone
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.detector import Detector
-from defectflow.embedding import geometry_of
+from defectflow.embedding.backbone import Backbone
+from defectflow.embedding.embedding import geometry_of
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import ImageSettings
 

@@ -15,9 +15,9 @@ from PIL import Image
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
-from defectflow.backbone import Backbone
 from defectflow.detector import build_detector
-from defectflow.embedding import (
+from defectflow.embedding.backbone import Backbone
+from defectflow.embedding.embedding import (
     CONDITION_WIDTH,
     PADDING_GREY,
     Embedding,

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.cache import EmbeddingCache
 from defectflow.common.progress import Watch
 from defectflow.detector import Detector
-from defectflow.embedding import geometry_of
-from defectflow.extraction import extract, extract_tiles, pooled_embeddings, sampled_places
+from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.embedding import geometry_of
+from defectflow.embedding.extract import extract, extract_tiles, pooled_embeddings, sampled_places
 from defectflow.recipe.settings import ImageSettings
 from defectflow.training import Vectors
 

@@ -12,11 +12,11 @@ from support import Pixels, fit_swatches, save, swatch, swatch_recipe
 from torch import Tensor, nn
 
 from defectflow import adaptation
-from defectflow.adaptation import LEAST_SHARE, adapt, measure_statistics
-from defectflow.backbone import Backbone, builtin_weights
 from defectflow.bundle.bundle import FLOW, fitted_parts
 from defectflow.detector import Detector, build_detector
-from defectflow.extraction import embedding_key
+from defectflow.embedding.adapt import LEAST_SHARE, adapt, measure_statistics
+from defectflow.embedding.backbone import Backbone, builtin_weights
+from defectflow.embedding.extract import embedding_key
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
 

@@ -1,0 +1,1 @@
+"""A timm backbone, frozen -> levels of embeddings: weights, cache, extraction, adaptation."""
