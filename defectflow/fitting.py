@@ -34,6 +34,9 @@ from defectflow.data.splits import (
     fix_full_scale,
     split_parts,
 )
+from defectflow.density.checkpoints import choose_device
+from defectflow.density.saved import write_sample
+from defectflow.density.train import Run, Vectors, fit_normalisation, train_flow
 from defectflow.detector import Detector, build_detector
 from defectflow.embedding.adapt import adapt
 from defectflow.embedding.cache import EmbeddingCache
@@ -43,13 +46,10 @@ from defectflow.embedding.vectors import embed_pictures
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.flows.flow import BOUND
 from defectflow.golden import write_golden
-from defectflow.heads import write_sample
 from defectflow.image.tiling import Tiling
-from defectflow.learning import choose_device
 from defectflow.line.inspector import Inspector
 from defectflow.line.recalibrate import measure_parts
 from defectflow.recipe.settings import Recipe
-from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 from defectflow.verdict.calibration import parts_needed
 
 FEW_PARTS = 20

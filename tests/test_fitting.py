@@ -19,11 +19,11 @@ from support import Pixels, digests, fit_swatches, save, swatch, swatch_recipe, 
 from defectflow import extraction
 from defectflow.bundle.bundle import open_bundle
 from defectflow.common.progress import Progress
+from defectflow.density.saved import open_heads
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.fitting import Fitted, fit
 from defectflow.flows.base import StudentT
-from defectflow.heads import open_heads
 from defectflow.line import Inspector, Measurement
 from defectflow.verdict.calibration import TOLERANCE
 

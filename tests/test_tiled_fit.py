@@ -18,11 +18,11 @@ import torch
 from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, swatch_recipe
 
 from defectflow.bundle.bundle import open_bundle
+from defectflow.density.saved import open_heads
 from defectflow.detector import build_detector
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.extract import extract_tiles, sampled_places
 from defectflow.errors import DataError, ImageError
-from defectflow.heads import open_heads
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
 from defectflow.line import Decision, Inspector, Measurement, Verdict

@@ -26,8 +26,8 @@ from defectflow.cli.console import (
 from defectflow.cli.release import sign_bundle
 
 if TYPE_CHECKING:
-    from defectflow.heads import Head
-    from defectflow.health import Check
+    from defectflow.density.health import Check
+    from defectflow.density.saved import Head
 
 UNKNOWN_PARTS = "every picture counts as a part of its own; where several show one part, told apart is too high"
 
@@ -50,9 +50,9 @@ def fit(
     key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
+    from defectflow.density.checkpoints import choose_device
     from defectflow.embedding.cache import EmbeddingCache
     from defectflow.fitting import fit as run_fit
-    from defectflow.learning import choose_device
     from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)
@@ -172,7 +172,7 @@ def pretrain(
 
     Use them with: defectflow fit GOOD --set embedding.weights=OUT --out MODEL
     """
-    from defectflow.learning import choose_device
+    from defectflow.density.checkpoints import choose_device
     from defectflow.pretraining.pretrain import pretrain as run_pretrain
     from defectflow.pretraining.settings import load_pretraining
 
@@ -192,8 +192,8 @@ def doctor(
 ) -> None:
     """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
     from defectflow.bundle.bundle import open_bundle
-    from defectflow.heads import open_heads
-    from defectflow.health import examine
+    from defectflow.density.health import examine
+    from defectflow.density.saved import open_heads
 
     opened = open_bundle(bundle)
     heads = open_heads(opened)
@@ -253,8 +253,8 @@ def draw(
 ) -> None:
     """Draw embeddings from a model, and say how typical they are beside real ones of tune parts."""
     from defectflow.bundle.bundle import open_bundle
-    from defectflow.heads import open_heads
-    from defectflow.sampling import draw_embeddings, write_embeddings
+    from defectflow.density.draw import draw_embeddings, write_embeddings
+    from defectflow.density.saved import open_heads
 
     opened = open_bundle(bundle)
     heads = open_heads(opened)

@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from defectflow.density.checkpoints import Tensors, optimiser_tensors, restore_optimiser, set_learning_rate
 from defectflow.errors import TrainingError
-from defectflow.learning import Tensors, optimiser_tensors, restore_optimiser, set_learning_rate
 from defectflow.pretraining.drawing import Dice
 from defectflow.pretraining.objective import Descriptors, descriptor_loss
 from defectflow.pretraining.settings import DescriptorSettings

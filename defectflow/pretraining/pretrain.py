@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.data.pictures import find_pictures
+from defectflow.density.checkpoints import choose_device, load_checkpoint, save_checkpoint
 from defectflow.errors import DataError, ImageError, SettingsError, TrainingError
 from defectflow.image.decode import read_image
-from defectflow.learning import choose_device, load_checkpoint, save_checkpoint
 from defectflow.pretraining.drawing import Dice, draw
 from defectflow.pretraining.learner import Learner
 from defectflow.pretraining.settings import PretrainingRecipe

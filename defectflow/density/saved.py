@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from defectflow.bundle.bundle import FLOW, Bundle, check_file
+from defectflow.density.train import Vectors
 from defectflow.embedding.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
 from defectflow.errors import BundleError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.recipe.settings import parse_recipe
-from defectflow.training import Vectors
 
 SAMPLE = "tune.safetensors"
 SAMPLE_VECTORS = 2048

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.embedding.embedding import Normalisation
-from defectflow.errors import TrainingError
-from defectflow.flows.flow import Flow
-from defectflow.learning import (
+from defectflow.density.checkpoints import (
     load_checkpoint,
     optimiser_tensors,
     restore_optimiser,
     save_checkpoint,
     set_learning_rate,
 )
+from defectflow.embedding.embedding import Normalisation
+from defectflow.errors import TrainingError
+from defectflow.flows.flow import Flow
 from defectflow.recipe.settings import TrainingSettings
 
 TUNE_VECTORS = 32_768

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from defectflow.density.saved import Head
 from defectflow.errors import SettingsError
-from defectflow.heads import Head
 
 CENTRAL = (0.025, 0.975)
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from defectflow.common.progress import Progress
+from defectflow.density.checkpoints import choose_device
+from defectflow.density.train import Run, Vectors, fit_normalisation, train_flow
 from defectflow.embedding.embedding import SHRINKAGE, Normalisation, position_condition
 from defectflow.errors import TrainingError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
-from defectflow.learning import choose_device
 from defectflow.recipe.settings import TrainingSettings
-from defectflow.training import Run, Vectors, fit_normalisation, train_flow
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIDE, DEPTH = 4, 6

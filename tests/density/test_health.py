@@ -19,12 +19,12 @@ from scipy import stats
 from support import DEFECTFLOW, run
 
 from defectflow.bundle.bundle import FLOW, file_digest, open_bundle, save_bundle
+from defectflow.density.draw import draw_embeddings, write_embeddings
+from defectflow.density.health import Check, examine
+from defectflow.density.saved import SAMPLE, SAMPLE_VECTORS, Head, open_heads
 from defectflow.errors import BundleError, SettingsError
 from defectflow.flows.families import Family, build_flow
-from defectflow.heads import SAMPLE, SAMPLE_VECTORS, Head, open_heads
-from defectflow.health import Check, examine
 from defectflow.recipe.settings import parse_recipe
-from defectflow.sampling import draw_embeddings, write_embeddings
 
 
 def head(family: str = "glow", *, count: int = 2000, **settings: Any) -> Head:

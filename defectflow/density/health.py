@@ -16,9 +16,9 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from defectflow.density.saved import Head
 from defectflow.flows.base import StudentT
 from defectflow.flows.families import Family
-from defectflow.heads import Head
 
 Finding = Literal["ok", "watch", "unfit"]
 GENTLER: dict[Family, str] = {

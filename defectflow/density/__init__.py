@@ -1,0 +1,1 @@
+"""One level's density: whitening, condition, flow; training, checkpoints, health, samples."""
