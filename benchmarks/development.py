@@ -30,7 +30,7 @@ from defectflow.embedding.embedding import Embedding, Normalisation, build_embed
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product
-from defectflow.score import Score
+from defectflow.score.score import Score
 
 SIDE_PX = 256
 MEMORY_VECTORS = 4000

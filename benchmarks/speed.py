@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from defectflow.bundle.bundle import MODEL
-from defectflow.detector import build_detector
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting import fit
 from defectflow.recipe.settings import load_recipe
 from defectflow.samples import draw_product
+from defectflow.score.detector import build_detector
 
 LARGE_PX = ((512, 512), (1024, 1024), (2048, 2448))
 

@@ -29,12 +29,12 @@ from defectflow.bundle.card import Card, ImageCard, PartCounts
 from defectflow.common.clock import utc_now
 from defectflow.data.splits import Checked, Splits
 from defectflow.density.train import Run
-from defectflow.detector import Detector
 from defectflow.embedding.embedding import geometry_of
 from defectflow.export import compare, export_graph
 from defectflow.image.decode import read_image
 from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import Recipe
+from defectflow.score.detector import Detector
 from defectflow.verdict.verdict import Measurement
 
 THUMBNAIL_SIDE_PX = 192

@@ -20,15 +20,15 @@ from defectflow.data.pictures import Picture, find_pictures, meant_for_fitting
 from defectflow.data.siblings import find_siblings
 from defectflow.data.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
 from defectflow.density.checkpoints import choose_device
-from defectflow.detector import build_detector
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import geometry_of
 from defectflow.embedding.extract import embedding_key, extract, pooled_embeddings
 from defectflow.errors import DataError
 from defectflow.findings import DataCheck, Format, Promise, Suspect
-from defectflow.gate import Gate
 from defectflow.image.geometry import Geometry
 from defectflow.recipe.settings import Recipe, TilingSettings
+from defectflow.score.detector import build_detector
+from defectflow.score.gate import Gate
 from defectflow.verdict.calibration import Guarantee, advised_rate, parts_needed
 
 SUSPECTS = 24

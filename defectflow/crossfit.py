@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectflow.detector import Detector
 from defectflow.embedding.cache import Levels
 from defectflow.embedding.embedding import Normalisation
-from defectflow.gate import Gate
+from defectflow.score.detector import Detector
+from defectflow.score.gate import Gate
 
 FOLDS = 5
 FALSE_FLAGS = 0.05

@@ -37,7 +37,6 @@ from defectflow.data.splits import (
 from defectflow.density.checkpoints import choose_device
 from defectflow.density.saved import write_sample
 from defectflow.density.train import Run, Vectors, fit_normalisation, train_flow
-from defectflow.detector import Detector, build_detector
 from defectflow.embedding.adapt import adapt
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import geometry_of
@@ -50,6 +49,7 @@ from defectflow.image.tiling import Tiling
 from defectflow.line.inspector import Inspector
 from defectflow.line.recalibrate import measure_parts
 from defectflow.recipe.settings import Recipe
+from defectflow.score.detector import Detector, build_detector
 from defectflow.verdict.calibration import parts_needed
 
 FEW_PARTS = 20

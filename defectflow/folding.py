@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.detector import Detector
 from defectflow.embedding.backbone import Backbone
 from defectflow.flows.autoregressive import MaskedAffine, MaskedNet
 from defectflow.flows.base import Normal
@@ -33,7 +32,8 @@ from defectflow.flows.flow import ContinuousFlow, Flow
 from defectflow.flows.glow import ActNorm, Mixing
 from defectflow.flows.networks import ConditionedNet
 from defectflow.flows.spline import SplineCoupling
-from defectflow.score import Score
+from defectflow.score.detector import Detector
+from defectflow.score.score import Score
 
 
 class FoldedDetector(nn.Module):

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from defectflow.bundle.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.bundle.verdict_nodes import core_of
-from defectflow.detector import Detector, OnTiles, build_detector
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import Embedding
 from defectflow.errors import ExportError
@@ -30,6 +29,7 @@ from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
 from defectflow.quantising import inside
 from defectflow.recipe.settings import EmbeddingSettings, load_recipe
+from defectflow.score.detector import Detector, OnTiles, build_detector
 from defectflow.verdict.calibration import TOLERANCE
 from defectflow.verdict.verdict import Measurement
 

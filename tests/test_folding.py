@@ -10,11 +10,11 @@ import pytest
 import torch
 from support import save
 
-from defectflow.detector import Detector, build_detector
 from defectflow.embedding.backbone import Backbone
 from defectflow.flows.families import Family
 from defectflow.folding import FoldedDetector, fold_backbone
 from defectflow.recipe.settings import load_recipe
+from defectflow.score.detector import Detector, build_detector
 
 TINY = ("image.size=64", "embedding.levels=[1, 2]")
 SETTINGS = {

@@ -19,7 +19,6 @@ from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, s
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.density.saved import open_heads
-from defectflow.detector import build_detector
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.extract import extract_tiles, sampled_places
 from defectflow.errors import DataError, ImageError
@@ -30,6 +29,7 @@ from defectflow.line.recalibrate import recalibrate
 from defectflow.line.verify import verify
 from defectflow.precision import export_precision
 from defectflow.quantising import Precision
+from defectflow.score.detector import build_detector
 from defectflow.verdict.calibration import TOLERANCE
 
 TILED = (

@@ -131,9 +131,9 @@ def _open_trained(model: Path) -> Judge:
     import torch
 
     from defectflow.bundle.bundle import FLOW, open_bundle
-    from defectflow.detector import build_detector
     from defectflow.image.decode import read_image
     from defectflow.recipe.settings import parse_recipe
+    from defectflow.score.detector import build_detector
 
     card = open_bundle(model).card
     detector, _ = build_detector(parse_recipe(card.recipe, source=str(model)))

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.detector import Detector
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import geometry_of
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import ImageSettings
+from defectflow.score.detector import Detector
 
 ADAPTED_ON = 128
 """Pictures that statistics are measured on, at most: of each they see thousands of places."""

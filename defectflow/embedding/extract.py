@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.detector import Detector
 from defectflow.embedding.cache import EmbeddingCache, Levels
 from defectflow.embedding.embedding import Embedding
 from defectflow.errors import DataError
@@ -25,6 +24,7 @@ from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
 from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import Recipe
+from defectflow.score.detector import Detector
 
 BATCH_PICTURES = 8
 TILES_KEPT = 4

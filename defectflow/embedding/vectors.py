@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from defectflow.common.progress import Watch
 from defectflow.density.train import Vectors
-from defectflow.detector import Detector
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import geometry_of
 from defectflow.embedding.extract import extract, extract_tiles, pooled_embeddings, sampled_places
 from defectflow.recipe.settings import ImageSettings
+from defectflow.score.detector import Detector
 
 
 def embed_pictures(

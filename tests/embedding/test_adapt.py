@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from defectflow import adaptation
 from defectflow.bundle.bundle import FLOW, fitted_parts
-from defectflow.detector import Detector, build_detector
 from defectflow.embedding.adapt import LEAST_SHARE, adapt, measure_statistics
 from defectflow.embedding.backbone import Backbone, builtin_weights
 from defectflow.embedding.extract import embedding_key
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
+from defectflow.score.detector import Detector, build_detector
 
 CPU = torch.device("cpu")
 FIRST = "embedding.backbone.net.bn1."

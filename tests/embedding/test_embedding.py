@@ -15,7 +15,6 @@ from PIL import Image
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
-from defectflow.detector import build_detector
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import (
     CONDITION_WIDTH,
@@ -26,10 +25,11 @@ from defectflow.embedding.embedding import (
     position_condition,
 )
 from defectflow.errors import SettingsError
-from defectflow.gate import SHRINKAGE, Gate
 from defectflow.image.geometry import Aspect, Geometry
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings, load_recipe
-from defectflow.score import Score
+from defectflow.score.detector import build_detector
+from defectflow.score.gate import SHRINKAGE, Gate
+from defectflow.score.score import Score
 
 torch.set_num_threads(1)  # on a busy machine, threads wait for each other in spinning loops
 SIDE_PX = 48

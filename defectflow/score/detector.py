@@ -21,11 +21,11 @@ from defectflow.embedding.embedding import (
 from defectflow.errors import SettingsError
 from defectflow.flows.families import build_flow
 from defectflow.flows.flow import Flow
-from defectflow.gate import Gate
 from defectflow.image.decode import read_image
 from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import ImageSettings, Recipe
-from defectflow.score import Score
+from defectflow.score.gate import Gate
+from defectflow.score.score import Score
 
 
 class Detector(nn.Module):

@@ -1,0 +1,1 @@
+"""Level maps -> anomaly map -> image score; the gate; the detector that composes all."""
