@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.bundle.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
-from defectflow.bundling import write_flow, write_reference, write_scoring_graph
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.data.duplicates import exact_duplicates, near_duplicates
 from defectflow.data.pictures import find_pictures, meant_for_fitting
@@ -43,8 +42,9 @@ from defectflow.embedding.embedding import geometry_of
 from defectflow.embedding.extract import embedding_key
 from defectflow.embedding.vectors import embed_pictures
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
+from defectflow.export.write_bundle import write_flow, write_reference, write_scoring_graph
+from defectflow.export.write_golden import write_golden
 from defectflow.flows.flow import BOUND
-from defectflow.golden import write_golden
 from defectflow.image.tiling import Tiling
 from defectflow.line.inspector import Inspector
 from defectflow.line.recalibrate import measure_parts

@@ -14,7 +14,7 @@ from support import digests, marked, save
 from defectflow.bundle.bundle import CARD, EXPECTED, GOLDEN_MAPS, Bundle, file_digest, open_bundle, save_bundle
 from defectflow.data.pictures import find_pictures
 from defectflow.errors import BundleError, ImageError
-from defectflow.golden import write_golden
+from defectflow.export.write_golden import write_golden
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
 from defectflow.line import verify as verifying

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
 from defectflow.embedding.embedding import WHOLE
 from defectflow.errors import ExportError
-from defectflow.folding import FoldedDetector, FoldedOnTiles
+from defectflow.export.folding import FoldedDetector, FoldedOnTiles
 from defectflow.image.geometry import Geometry
 from defectflow.image.tiling import Tiling
 from defectflow.score.detector import Detector, OnTiles

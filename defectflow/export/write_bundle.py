@@ -30,7 +30,7 @@ from defectflow.common.clock import utc_now
 from defectflow.data.splits import Checked, Splits
 from defectflow.density.train import Run
 from defectflow.embedding.embedding import geometry_of
-from defectflow.export import compare, export_graph
+from defectflow.export.onnx_graph import compare, export_graph
 from defectflow.image.decode import read_image
 from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import Recipe

@@ -23,7 +23,7 @@ from defectflow.bundle.verdict_nodes import core_of
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import Embedding
 from defectflow.errors import ExportError
-from defectflow.export import LARGEST_SIDE_PX, _check_resize, compare, export_graph
+from defectflow.export.onnx_graph import LARGEST_SIDE_PX, _check_resize, compare, export_graph
 from defectflow.flows.bijection import Bijection
 from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
