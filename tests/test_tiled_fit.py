@@ -18,6 +18,8 @@ import torch
 from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, swatch_recipe
 
 from defectflow.bundle.bundle import open_bundle
+from defectflow.convert.precision import export_precision
+from defectflow.convert.quantising import Precision
 from defectflow.density.saved import open_heads
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.extract import extract_tiles, sampled_places
@@ -27,8 +29,6 @@ from defectflow.image.geometry import Geometry
 from defectflow.line import Decision, Inspector, Measurement, Verdict
 from defectflow.line.recalibrate import recalibrate
 from defectflow.line.verify import verify
-from defectflow.precision import export_precision
-from defectflow.quantising import Precision
 from defectflow.score.detector import build_detector
 from defectflow.verdict.calibration import TOLERANCE
 

@@ -48,11 +48,11 @@ def export(
         )
     match target:
         case "triton":
-            from defectflow.triton import write_repository
+            from defectflow.convert.triton import write_repository
 
             written = write_repository(open_bundle(bundle), to, max_batch=max_batch, instances=instances)
         case "openvino":
-            from defectflow.openvino_ir import write_ir
+            from defectflow.convert.openvino import write_ir
 
             written = write_ir(open_bundle(bundle), to)
     out.print(f"{target}: {written}", markup=False, highlight=False, soft_wrap=True)
@@ -63,7 +63,7 @@ def _in_precision(
 ) -> None:
     """Calibrated anew through the graph that will run."""
     from defectflow.bundle.bundle import open_bundle
-    from defectflow.precision import export_precision
+    from defectflow.convert.precision import export_precision
 
     with progress_bars() as watch:
         exported = export_precision(open_bundle(bundle), precision, data, to, part_regex=part_regex, watch=watch)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from defectflow.bundle.tensors import SCORING_OUTPUTS, SQUARE
 from defectflow.bundle.verdict_nodes import core_of
+from defectflow.convert.quantising import inside
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import Embedding
 from defectflow.errors import ExportError
@@ -27,7 +28,6 @@ from defectflow.export.onnx_graph import LARGEST_SIDE_PX, _check_resize, compare
 from defectflow.flows.bijection import Bijection
 from defectflow.image.geometry import Geometry
 from defectflow.image.resize import to_square
-from defectflow.quantising import inside
 from defectflow.recipe.settings import EmbeddingSettings, load_recipe
 from defectflow.score.detector import Detector, OnTiles, build_detector
 from defectflow.verdict.calibration import TOLERANCE

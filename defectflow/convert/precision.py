@@ -37,6 +37,7 @@ from defectflow.bundle.tensors import RECTANGLE, SQUARE
 from defectflow.bundle.verdict_nodes import core_of, detach_verdict, has_core
 from defectflow.common.clock import utc_now
 from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.convert.quantising import Precision, inside, level_maps, with_level_constants, with_precision
 from defectflow.data.pictures import Picture, find_pictures
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
 from defectflow.image.decode import pixel_digest, read_image, read_raw
@@ -46,7 +47,6 @@ from defectflow.line.golden import record_golden
 from defectflow.line.inspector import Inspector
 from defectflow.line.providers import CPU
 from defectflow.line.recalibrate import measure_parts
-from defectflow.quantising import Precision, inside, level_maps, with_level_constants, with_precision
 from defectflow.recipe.settings import parse_recipe
 from defectflow.verdict.verdict import Measurement
 

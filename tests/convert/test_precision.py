@@ -13,12 +13,12 @@ from onnx import TensorProto, numpy_helper
 from support import DEFECTFLOW, digests, fit_swatches, marked, run, swatches
 
 from defectflow.bundle.bundle import fitted_digests, open_bundle
+from defectflow.convert.precision import Exported, export_precision
+from defectflow.convert.quantising import inside, level_maps
 from defectflow.errors import BundleError, DataError, SettingsError
 from defectflow.image.decode import pixel_digest, read_image, read_raw
 from defectflow.line import Inspector, Measurement, Verdict
 from defectflow.line.verify import verify
-from defectflow.precision import Exported, export_precision
-from defectflow.quantising import inside, level_maps
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ from support import DEFECTFLOW, digests, run
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
+from defectflow.convert.triton import write_repository
 from defectflow.errors import NotCalibrated
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
-from defectflow.triton import write_repository
 
 
 def schema() -> ModuleType:

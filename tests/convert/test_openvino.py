@@ -14,11 +14,11 @@ from support import DEFECTFLOW, Pixels, marked, run
 from defectflow import openvino_ir
 from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import VERDICT_OUTPUTS
+from defectflow.convert.openvino import IR, PRECISION, write_ir
 from defectflow.errors import ExportError, NotCalibrated
 from defectflow.image.decode import read_image
 from defectflow.line import Decision, Inspector
 from defectflow.line.golden import read_golden
-from defectflow.openvino_ir import IR, PRECISION, write_ir
 from defectflow.verdict.calibration import TOLERANCE
 
 SIZES = ((128, 128), (256, 256), (100, 100), (64, 200), (640, 480), (1000, 701))

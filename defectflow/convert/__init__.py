@@ -1,0 +1,1 @@
+"""A bundle -> other precisions, and other engines' forms. Never torch."""
