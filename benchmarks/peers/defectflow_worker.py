@@ -166,7 +166,7 @@ def graph(options: argparse.Namespace) -> dict[str, Any]:
 
 def figures(options: argparse.Namespace) -> dict[str, Any]:
     """AUROCs of one backend's predictions, and verdict flips against those of the trained model, --reference."""
-    from defectflow.metrics import auroc
+    from defectflow.evaluation.metrics import auroc
 
     rows = json.loads(options.pictures.read_text(encoding="utf-8"))["test"]
     with np.load(options.source) as file:
@@ -191,11 +191,11 @@ def figures(options: argparse.Namespace) -> dict[str, Any]:
 def _pixel_auroc(rows: list[dict[str, Any]], maps: np.ndarray) -> float | None:
     """By DefectFlow's own definition, for every peer: the square map stretched over the picture."""
     from defectflow.data.pictures import Picture
-    from defectflow.evaluation import MAP_SIDE_PX
+    from defectflow.evaluation.evaluate import MAP_SIDE_PX
+    from defectflow.evaluation.pixels import PixelStore
     from defectflow.image.decode import read_image
     from defectflow.image.geometry import Geometry
     from defectflow.line import Measurement
-    from defectflow.pixels import PixelStore
 
     if not any(row["mask"] for row in rows):
         return None

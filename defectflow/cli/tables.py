@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Column, Table
 
-from defectflow.figures import Evaluation
+from defectflow.evaluation.figures import Evaluation
+from defectflow.evaluation.metrics import Interval
 from defectflow.findings import DataCheck
-from defectflow.metrics import Interval
 
 COLOURS = {"fine": "green", "note": "blue", "look": "yellow", "stop": "red"}
 LISTED = 10

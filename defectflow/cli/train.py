@@ -128,7 +128,7 @@ def evaluate(
     from defectflow.cli.tables import tables
     from defectflow.data.pictures import find_pictures, test_pictures
     from defectflow.errors import DataError
-    from defectflow.evaluation import evaluate as run_evaluate
+    from defectflow.evaluation.evaluate import evaluate as run_evaluate
     from defectflow.line.inspector import Inspector
 
     inspector = Inspector(bundle)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from defectflow.data.pictures import Picture
 from defectflow.errors import DataError
+from defectflow.evaluation.metrics import PixelCurve, split_pixels
 from defectflow.image.decode import read_image
-from defectflow.metrics import PixelCurve, split_pixels
 from defectflow.verdict.verdict import Measurement
 
 AUPRO_LIMITS = (0.30, 0.05)

@@ -19,11 +19,11 @@ from defectflow.bundle.card import Card
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.data.pictures import Picture
 from defectflow.errors import DataError, ImageError
-from defectflow.figures import Evaluation, KindFigures, notes
+from defectflow.evaluation.figures import Evaluation, KindFigures, notes
+from defectflow.evaluation.metrics import auroc, image_figures, rejected_interval
+from defectflow.evaluation.pixels import PixelFigures, PixelStore
 from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.line.inspector import Inspector
-from defectflow.metrics import auroc, image_figures, rejected_interval
-from defectflow.pixels import PixelFigures, PixelStore
 from defectflow.verdict.share import Share
 from defectflow.verdict.verdict import Decision, Measurement, Verdict
 

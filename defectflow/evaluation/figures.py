@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from defectflow.bundle.card import Card
-from defectflow.metrics import ImageFigures, Interval
-from defectflow.pixels import PixelFigures, PixelStore
+from defectflow.evaluation.metrics import ImageFigures, Interval
+from defectflow.evaluation.pixels import PixelFigures, PixelStore
 from defectflow.verdict.share import Share
 
 PIXEL_KEYS = ("pixel_auroc", "pixel_ap", "aupro_30", "aupro_05")

@@ -22,13 +22,13 @@ from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.cli.tables import tables
 from defectflow.data.pictures import Picture
 from defectflow.errors import DataError, ImageError
-from defectflow.evaluation import evaluate
-from defectflow.figures import Evaluation
+from defectflow.evaluation.evaluate import evaluate
+from defectflow.evaluation.figures import Evaluation
+from defectflow.evaluation.metrics import PixelCurve, rejected_interval, split_pixels
+from defectflow.evaluation.pixels import shrink_mask
 from defectflow.image.geometry import Geometry
 from defectflow.line.inspector import Inspector
 from defectflow.line.recalibrate import recalibrate
-from defectflow.metrics import PixelCurve, rejected_interval, split_pixels
-from defectflow.pixels import shrink_mask
 from defectflow.verdict.verdict import Decision, Measurement, Verdict
 
 SIDE = 16

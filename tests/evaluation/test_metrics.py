@@ -9,7 +9,7 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from defectflow.errors import DataError
-from defectflow.metrics import (
+from defectflow.evaluation.metrics import (
     PixelCurve,
     auroc,
     average_precision,
@@ -224,6 +224,6 @@ def test_many_pictures_are_drawn_in_blocks_with_the_same_law(monkeypatch: pytest
     defective, scores = scored(5, n=50)
     parts = [str(index // 2) for index in range(50)]
     whole = image_figures(defective, scores, parts)
-    monkeypatch.setattr("defectflow.metrics.CHUNK_WEIGHTS", 350)
+    monkeypatch.setattr("defectflow.evaluation.metrics.CHUNK_WEIGHTS", 350)
     blocks = image_figures(defective, scores, parts)
     assert whole.auroc_interval == pytest.approx(blocks.auroc_interval, abs=0.02)

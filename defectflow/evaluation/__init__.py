@@ -1,0 +1,1 @@
+"""A bundle and labelled pictures -> AUROC, AUPRO, overkill and escape with intervals. Chooses nothing."""
