@@ -52,7 +52,7 @@ def fit(
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.density.checkpoints import choose_device
     from defectflow.embedding.cache import EmbeddingCache
-    from defectflow.fitting import fit as run_fit
+    from defectflow.fit.fit import fit as run_fit
     from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)
@@ -94,9 +94,9 @@ def check_data(
 ) -> None:
     """Look at good pictures before a fit: what is unreadable, double, suspicious, or too few. Exits with 1 where a fit
     would fail."""
-    from defectflow.checking import check_data as run_check
     from defectflow.cli.tables import data_tables
     from defectflow.embedding.cache import EmbeddingCache
+    from defectflow.fit.check import check_data as run_check
     from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)

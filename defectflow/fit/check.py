@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.crossfit import Surprise, cross_fit, fold_by_part
 from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
 from defectflow.data.pictures import Picture, find_pictures, meant_for_fitting
 from defectflow.data.siblings import find_siblings
@@ -24,7 +23,8 @@ from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import geometry_of
 from defectflow.embedding.extract import embedding_key, extract, pooled_embeddings
 from defectflow.errors import DataError
-from defectflow.findings import DataCheck, Format, Promise, Suspect
+from defectflow.fit.findings import DataCheck, Format, Promise, Suspect
+from defectflow.fit.suspects import Surprise, cross_fit, fold_by_part
 from defectflow.image.geometry import Geometry
 from defectflow.recipe.settings import Recipe, TilingSettings
 from defectflow.score.detector import build_detector
