@@ -82,7 +82,7 @@ def build_backbone(settings: EmbeddingSettings, size_px: int) -> tuple[Backbone,
 
 def builtin_weights(backbone: str) -> Path:
     """The file in the package that holds the weights of a built-in backbone."""
-    folder = Path(str(resources.files("defectflow") / "weights"))
+    folder = Path(str(resources.files("defectflow.embedding") / "weights"))
     path = folder / f"{backbone}.safetensors"
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors")))

@@ -15,7 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from defectflow.recipe.flow_settings import FlowSettings, GlowSettings
 from defectflow.recipe.tree import Fraction, Settings, load, validated
 
-CONFIGS = Path(str(resources.files("defectflow") / "configs"))
+_PACKAGE = Path(str(resources.files("defectflow")))
+CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
+"""Where the built-in recipes are: inside the package of a wheel, at the top of a checkout."""
 PRETRAIN = "pretrain"
 """The recipe that makes a backbone, not a detector."""
 
