@@ -17,9 +17,9 @@ from unittest import mock
 from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.station import Station
+from defectflow_ui.tasks.background import Task
 from defectflow_ui.training import Training, Wish
 
-from defectflow.background import Task
 from defectflow.bundle.bundle import open_bundle
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate

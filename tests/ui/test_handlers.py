@@ -31,6 +31,7 @@ from defectflow_ui.shelf import Shelf
 from defectflow_ui.sources import FOLDER, UPLOADED
 from defectflow_ui.start import open_station
 from defectflow_ui.station import LOCAL_USER
+from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.uploads import Arrived, Drop
 from defectflow_ui.visitors import MOST_TABS, Session
 from PIL import Image
@@ -39,7 +40,6 @@ from starlette.requests import Request
 from store_support import verdict
 from support import save, swatch, swatches
 
-from defectflow.background import STATE, TASK, new_folder
 from defectflow.bundle.bundle import file_digest, open_bundle
 from defectflow.common.clock import utc_now
 from defectflow.errors import CalibrationError

@@ -20,13 +20,13 @@ from defectflow_ui.bundles import Bundles
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.scratch import prefix, sweep
 from defectflow_ui.sources import AGAIN, FOLDER, UPLOADED
+from defectflow_ui.tasks.background import Task
 from defectflow_ui.training import CHECK, Training, Wish, result
 from defectflow_ui.uploads import Arrived
 from playwright.sync_api import expect
 from running import Running, Watch, call, listening
 from support import save, swatch, swatches
 
-from defectflow.background import Task
 from defectflow.bundle.bundle import fitted_parts, open_bundle
 from defectflow.errors import DataError
 from defectflow.line import Inspector

@@ -1,7 +1,8 @@
 """Good pictures -> a data check -> a model, in processes that outlive the page and the station. No Gradio, no torch.
 
-Everything is below `.training` in the bundles' folder: `tasks/` (see `defectflow.background`), `pictures/` (uploads
-that are to be learned from). A page only asks how the latest task stands, so it may be closed and opened at any time.
+Everything is below `.training` in the bundles' folder: `tasks/` (see `defectflow_ui.tasks.background`), `pictures/`
+(uploads that are to be learned from). A page only asks how the latest task stands, so it may be closed and opened at
+any time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from threading import Lock
 from time import sleep
 from typing import Any, Literal
 
-from defectflow.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow.bundle.bundle import CARD
 from defectflow.data.pictures import find_pictures, test_pictures
 from defectflow.errors import BundleError, DataError, DefectFlowError
@@ -26,6 +26,7 @@ from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.jobs import Job
 from defectflow_ui.sources import Sources
+from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow_ui.uploads import Arrived
 from defectflow_ui.words import train as words
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import gradio as gr
 
-from defectflow.background import Task
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.station import Station
+from defectflow_ui.tasks.background import Task
 from defectflow_ui.theme import block, clicks, problem
 from defectflow_ui.training import CHECK, EVALUATION, Training, Wish, follow, result
 from defectflow_ui.uploads import Arrived

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from defectflow.background import Status, Task
 from defectflow.bundle.bundle import Bundle
 from defectflow.bundle.card import CalibrationPart, Card
 from defectflow.common.progress import Progress
 from defectflow.data.refit_manifest import Refit
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.shelf import Shelf
+from defectflow_ui.tasks.background import Status, Task
 from defectflow_ui.theme import empty, notice, tip
 from defectflow_ui.training import Wish
 from defectflow_ui.words import train as words

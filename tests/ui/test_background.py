@@ -12,9 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support import SWATCH_RECIPE
-
-from defectflow.background import (
+from defectflow_ui.tasks.background import (
     CANCEL,
     LOG,
     PROGRESS,
@@ -29,6 +27,8 @@ from defectflow.background import (
     start,
     tasks,
 )
+from support import SWATCH_RECIPE
+
 from defectflow.bundle.bundle import open_bundle
 from defectflow.errors import DataError
 

@@ -1,0 +1,1 @@
+"""Commands in processes that can be left, cancelled and found again."""

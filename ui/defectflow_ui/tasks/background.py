@@ -1,0 +1,320 @@
+"""Commands in processes of their own, which nobody has to wait for: with progress, a log and cancel. No torch here.
+
+    task = start(new_folder(root), "Train bracket", [Step("fit", ("fit", "good/", "--out", ...))])
+    task.status(), task.progress(), task.log(), task.cancel()
+    resume(task)    # one that was cut short, from its checkpoints
+
+Whoever asks need not be who has started it: all that is known of a task lies in its folder, and a supervisor process
+(`python -m defectflow_ui.tasks.background FOLDER`) sees it through when the page, or the server, is gone.
+
+    task.json         what to do                    state.json  how far it is; replaced, never written over
+    progress.jsonl    what `--progress` writes      log.txt     what the commands print
+    cancel            somebody wants it to stop     work/       unfinished results; gone once a task ends, but for
+                                                                checkpoints where it was cut short
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import dropwhile
+from pathlib import Path
+from time import sleep
+from typing import Any, Literal
+
+from defectflow.common.clock import utc_now
+from defectflow.common.files import whole
+from defectflow.common.progress import Progress
+from defectflow.errors import DataError
+from defectflow_ui.tasks.processes import Identity, alive, identity, stop
+
+State = Literal["running", "done", "failed", "cancelled", "ended"]
+"""`ended`: it stopped without a word, because the machine was switched off or the process killed."""
+KEPT = 20
+"""Tasks whose folders are kept, at least; older ones go when a new one starts."""
+LOOK_EVERY_S = 0.2
+PYTHON = (sys.executable, "-P", "-m")
+"""-P: nothing that lies in the working folder is imported by mistake."""
+TASK, STATE, PROGRESS, LOG, CANCEL, WORK = "task.json", "state.json", "progress.jsonl", "log.txt", "cancel", "work"
+LOST = "It ended without a word: the machine was switched off, or the process was killed. Nothing half-made is left."
+RESUME = "--resume"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of `defectflow`; `--progress` is added."""
+
+    name: str
+    arguments: tuple[str, ...]
+    publish: tuple[str, str] | None = None
+    """(name below `work/`, path): a result that is moved, once the step is done, to where it may be seen."""
+    may_exit: tuple[int, ...] = (0,)
+    """Exit codes that count as done."""
+    checkpoints: str | None = None
+    """Name of a folder below `work/` from which the command goes on with --resume; kept where the step is cut short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a task stands."""
+
+    state: State
+    step: str = ""
+    message: str = ""
+    """Why it failed, in words."""
+    code: int | None = None
+    """Exit code of the last command that ended."""
+    changed: str = ""
+    """UTC, ISO 8601."""
+    processes: tuple[Identity, ...] = ()
+    """The supervisor and its command; before there is a supervisor, whoever is starting it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task by its folder. Every question is answered from the folder, so any process may ask."""
+
+    folder: Path
+    title: str
+    steps: tuple[Step, ...]
+    started: str
+    notes: dict[str, Any] = field(default_factory=dict)
+    """Whatever whoever started it wants to find again: plain values."""
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def work(self) -> Path:
+        """Where its commands put what is unfinished."""
+        return self.folder / WORK
+
+    def status(self) -> Status:
+        """How it stands; a task whose supervisor is gone is marked as ended, and what it left is removed."""
+        found = _read_status(self.folder)
+        if found.state != "running" or alive(found.processes[:1]):
+            return found
+        found = _read_status(self.folder)  # it may have written its last word in between
+        if found.state == "running":
+            stop(found.processes)
+            found = _finish(self, replace(found, state="ended", message=LOST))
+        return found
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it was cut short, and `resume` could go on with it."""
+        return self.status().state not in ("running", "done") and any(map(self.has_checkpoints, self.steps))
+
+    def has_checkpoints(self, step: Step) -> bool:
+        """Whether there is something that the step can go on from."""
+        return step.checkpoints is not None and (self.work / step.checkpoints).is_dir()
+
+    def forget(self) -> None:
+        """Remove the checkpoints of a task that is over: nobody will go on with it."""
+        if self.status().state != "running":
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    def progress(self) -> list[Progress]:
+        """The latest of each stage, in the order in which they began."""
+        latest: dict[str, Progress] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(ValueError, KeyError):  # the last line may be half-written
+                    step = json.loads(line)
+                    counts = (step["stage"], step["done"], step["total"])
+                    latest[step["stage"]] = Progress(*counts, step.get("note", ""), step.get("detail", ""))
+        return list(latest.values())
+
+    def log(self, last: int = 20_000, *, since: int = 0) -> str:
+        """The last so many bytes of what its commands have printed, from byte `since` on."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / LOG).open("rb") as file:
+            file.seek(max(since, file.seek(0, 2) - last))
+            return file.read().decode("utf-8", "replace")
+        return ""
+
+    def cancel(self) -> None:
+        """Ask it to stop; `status` says when it has."""
+        (self.folder / CANCEL).touch()
+
+
+def new_folder(root: Path) -> Path:
+    """An empty folder for a task; its name sorts by time."""
+    folder = root / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any] | None = None) -> Task:
+    """Begin a task in a folder of `new_folder`. Returns at once; old tasks are forgotten. Raises DataError."""
+    task = Task(folder, title, tuple(steps), utc_now(), notes or {})
+    body = {key: value for key, value in asdict(task).items() if key != "folder"}
+    _claim(folder, "")  # before there is a task: whoever finds one without a state takes it for dead
+    _replace(folder / TASK, body)
+    _start_supervisor(folder, Status("failed", message="Its process could not be started."))
+    for old in tasks(folder.parent)[KEPT:]:
+        if old.status().state != "running":
+            shutil.rmtree(old.folder, ignore_errors=True)
+    return task
+
+
+def resume(task: Task) -> Task:
+    """Go on with a task that was cut short, from its checkpoints. Returns at once. Raises DataError without any."""
+    if not task.resumable:
+        raise DataError(f"{task.title}: there is nothing to go on from; start it anew")
+    before = task.status()
+    _claim(task.folder, before.step)
+    (task.folder / CANCEL).unlink(missing_ok=True)
+    _start_supervisor(task.folder, before)
+    return task
+
+
+def _claim(folder: Path, step: str) -> None:
+    """From now on a task runs, from the step of this name on: this process answers for it until its supervisor does."""
+    _write_status(folder, Status("running", step, processes=(identity(),)))
+
+
+def _start_supervisor(folder: Path, otherwise: Status) -> None:
+    """Have a claimed task seen through by a process of its own. Raises DataError, and leaves it as `otherwise` says."""
+    try:
+        with (folder / LOG).open("ab") as log:
+            supervisor = subprocess.Popen(
+                [*PYTHON, "defectflow_ui.tasks.background", str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C at the server is not meant for it
+            )
+    except OSError as error:
+        _write_status(folder, otherwise)
+        raise DataError(f"{folder}: its process cannot be started ({error.strerror}); make room, and repeat") from error
+    _write_status(folder, replace(_read_status(folder), processes=(identity(supervisor.pid),)))  # for this it waits
+
+
+def tasks(root: Path) -> list[Task]:
+    """All tasks below a folder, newest first; without those that a power cut has left without content."""
+    found = []
+    for path in sorted(root.glob(f"*/{TASK}"), reverse=True):
+        with contextlib.suppress(DataError):
+            found.append(open_task(path.parent))
+    return found
+
+
+def open_task(folder: Path) -> Task:
+    """A task that somebody has started. Raises DataError where there is none."""
+    try:
+        body = json.loads((folder / TASK).read_text(encoding="utf-8"))
+        steps = tuple(
+            Step(
+                one["name"],
+                tuple(one["arguments"]),
+                # What was added later has a default; and once there were paths where there are names now.
+                publish and (Path(publish[0]).name, publish[1]),
+                tuple(one.get("may_exit", (0,))),
+                checkpoints and Path(checkpoints).name,
+            )
+            for one in body["steps"]
+            for publish, checkpoints in [(one.get("publish"), one.get("checkpoints"))]
+        )
+        return Task(folder, body["title"], steps, body["started"], body.get("notes", {}))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder}: holds no task ({error}); it may have been removed") from error
+
+
+def supervise(folder: Path) -> Status:
+    """Run a task's steps one after the other, until one fails, somebody cancels, or all are done."""
+    task = open_task(folder)
+    while os.getpid() not in [pid for pid, _ in _read_status(folder).processes]:
+        if not alive(_read_status(folder).processes):
+            return _read_status(folder)  # whoever started this process is gone, and the task is taken for dead
+        sleep(LOOK_EVERY_S)
+    first = _read_status(folder).step
+    status = Status("running", processes=(identity(),))
+    for step in dropwhile(lambda step: first not in ("", step.name), task.steps):
+        status = replace(status, step=step.name)
+        log_size = (folder / LOG).stat().st_size
+        code = _run(task, step, status)
+        if (folder / CANCEL).exists():
+            return _finish(task, replace(status, state="cancelled", code=code))
+        if code not in step.may_exit:
+            message = _last_words(task.log(since=log_size))
+            return _finish(task, replace(status, state="failed", code=code, message=message))
+        if step.publish is not None:
+            made, target = task.work / step.publish[0], Path(step.publish[1])
+            if target.exists():
+                message = f"{target}: appeared in the meantime, and is not replaced; choose another name"
+                return _finish(task, replace(status, state="failed", code=code, message=message))
+            made.rename(target)
+        status = replace(status, code=code)
+    return _finish(task, replace(status, state="done"))
+
+
+def _run(task: Task, step: Step, status: Status) -> int:
+    """The exit code of a step's command."""
+    resume_option = (RESUME,) if task.has_checkpoints(step) else ()
+    command = [*PYTHON, "defectflow", *step.arguments, *resume_option, "--progress", str(task.folder / PROGRESS)]
+    # Something else is served beside it, like a station: threads that wait for each other sleep instead of spinning.
+    # Beside other work that is several times as fast, on an idle machine a tenth slower.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    with (task.folder / LOG).open("ab") as log:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    _write_status(task.folder, replace(status, processes=(*status.processes, identity(child.pid))))
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(LOOK_EVERY_S)
+        if (task.folder / CANCEL).exists():
+            stop((identity(child.pid),))
+            return child.wait()
+
+
+def _finish(task: Task, status: Status) -> Status:
+    """The last word about a task: nothing unfinished stays, but for what a task that was cut short can go on from."""
+    kept = [] if status.state == "done" else [step.checkpoints for step in task.steps]
+    for left in task.work.glob("*"):
+        if left.name in kept:
+            continue
+        with contextlib.suppress(OSError):
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink()
+    with contextlib.suppress(OSError):  # not there, or checkpoints are in it
+        task.work.rmdir()
+    _write_status(task.folder, replace(status, processes=()))
+    return status
+
+
+def _last_words(log: str) -> str:
+    """What a command said on ending: its error, or the last line of its log."""
+    head, found, error = log.rpartition("error: ")
+    lines = (error if found else head + error).strip().splitlines()
+    return "\n".join(lines if found else lines[-1:])
+
+
+def _read_status(folder: Path) -> Status:
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # after a power cut it may be empty
+        said = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return Status(**{**said, "processes": tuple((pid, created) for pid, created in said["processes"])})
+    return Status("running")
+
+
+def _write_status(folder: Path, status: Status) -> None:
+    _replace(folder / STATE, {**asdict(status), "changed": utc_now()})
+
+
+def _replace(file: Path, said: dict[str, Any]) -> None:
+    """Whoever reads meanwhile sees the old or the new."""
+    with whole(file) as partial:
+        partial.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    supervise(Path(sys.argv[1]))
