@@ -30,11 +30,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
+from spatial import MapFlow, build_map_flow
 from torch import Tensor, nn
 
 from defectflow.embedding.embedding import Normalisation, build_embedding, position_condition
 from defectflow.flows.families import build_flow
-from defectflow.flows.spatial import MapFlow, build_map_flow
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product
 

@@ -107,3 +107,17 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(store_url: str) -> Iterator[Store]:
     with Store.open(store_url) as opened:
         yield opened
+
+
+@pytest.fixture
+def perturb():
+    """Moves every parameter of a module, so that nothing is tested at the identity where flows start."""
+    import torch
+
+    def move(module, size: float = 0.3):
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter += size * torch.randn_like(parameter)
+        return module
+
+    return move

@@ -83,7 +83,7 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.store", (*HEAVY, "typer", "gradio", "defectflow.recipe.settings")),
         ("defectflow.line", (*HEAVY, "typer", "jinja2")),
         ("defectflow.recipe.settings", (*HEAVY, "cv2", "onnxruntime")),
-        ("defectflow.background", (*HEAVY, "gradio")),
+        ("defectflow_ui.tasks.background", (*HEAVY, "gradio")),
         ("defectflow_ui.training", HEAVY),
     ],
 )

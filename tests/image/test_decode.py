@@ -517,7 +517,7 @@ def test_a_huge_webp_is_refused() -> None:
 def test_large_files_are_refused_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "part.bmp"
     path.write_bytes(bytes(3 * 2**20))
-    monkeypatch.setattr(image, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(decode, "MAX_BYTES", 2**20)
     with pytest.raises(ImageError) as error:
         read_image(path)
     assert str(error.value) == (

@@ -83,7 +83,7 @@ def test_the_base_image_has_what_libraries_need(line: Path) -> None:
 
 
 def test_byte_code_is_there(line: Path) -> None:
-    compiled = list(line.parent.rglob("defectflow/runtime/__pycache__/inspector.*.pyc"))
+    compiled = list(line.parent.rglob("defectflow/line/__pycache__/inspector.*.pyc"))
     assert compiled, "a read-only root could not keep it"
 
 

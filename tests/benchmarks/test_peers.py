@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
+import defectflow_worker
+import measure
 import numpy as np
-import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+import peer_tables
 
 
-@pytest.fixture
-def imported() -> Iterator[dict[str, ModuleType]]:
-    """The benchmark's own modules, which are no package."""
-    folders = [str(BENCHMARKS), str(BENCHMARKS / "peers")]
-    sys.path[:0] = folders
-    import defectflow_worker
-    import measure
-    import peer_tables
-
-    yield {"worker": defectflow_worker, "measure": measure, "tables": peer_tables}
-    for folder in folders:
-        sys.path.remove(folder)
-
-
-def test_the_rebuilt_torch_model_and_the_bundle_agree(
-    imported: dict[str, ModuleType], sample: Path, bundle_path: Path, tmp_path: Path
-) -> None:
-    worker = imported["worker"]
+def test_the_rebuilt_torch_model_and_the_bundle_agree(sample: Path, bundle_path: Path, tmp_path: Path) -> None:
     listing = tmp_path / "pictures.json"
-    said = worker.pictures(Namespace(product=None, source=sample, to=tmp_path, pictures=listing))
+    said = defectflow_worker.pictures(Namespace(product=None, source=sample, to=tmp_path, pictures=listing))
     assert said["test_defective"] == said["masks"] >= 18
     links = sorted((tmp_path / "test").iterdir())
     assert [Path(row["path"]) for row in json.loads(listing.read_text())["test"]] == links
@@ -43,11 +23,11 @@ def test_the_rebuilt_torch_model_and_the_bundle_agree(
     rows = [row for row in json.loads(listing.read_text())["test"] if Path(row["path"]) in paths]
     listing.write_text(json.dumps({"test": rows}))
     for backend in ("torch", "onnx"):
-        judge = worker.open_backend(bundle_path, backend)
-        measured = imported["measure"].predict(judge, paths, tmp_path / f"{backend}.npz")
+        judge = defectflow_worker.open_backend(bundle_path, backend)
+        measured = measure.predict(judge, paths, tmp_path / f"{backend}.npz")
         assert measured == {"predictions": len(paths)}
     given = Namespace(pictures=listing, source=tmp_path / "onnx.npz", reference=tmp_path / "torch.npz")
-    figures = worker.figures(given)
+    figures = defectflow_worker.figures(given)
     assert figures["flips"] == 0
     assert figures["largest_score_difference"] < 1e-3
     assert 0.5 < figures["image_auroc"] <= 1
@@ -56,13 +36,10 @@ def test_the_rebuilt_torch_model_and_the_bundle_agree(
     with np.load(tmp_path / "torch.npz") as file:
         wrong = dict(file) | {"rejected": ~file["rejected"]}
     np.savez(given.reference, **wrong)
-    assert worker.figures(given)["flips"] == len(paths)
+    assert defectflow_worker.figures(given)["flips"] == len(paths)
 
 
-def test_a_peer_is_compared_at_its_fastest_and_a_failure_is_shown(
-    imported: dict[str, ModuleType], tmp_path: Path
-) -> None:
-    tables = imported["tables"]
+def test_a_peer_is_compared_at_its_fastest_and_a_failure_is_shown(tmp_path: Path) -> None:
 
     def timed(median_ms: float) -> dict[str, object]:
         return {"latency": {"median_ms": median_ms, "single_peak_mb": 100.0}, "first_verdict_s": 1.6}
@@ -75,14 +52,14 @@ def test_a_peer_is_compared_at_its_fastest_and_a_failure_is_shown(
         "fastflow": {"backends": {"onnx": timed(40), "openvino": timed(10)}},
     }
     results = {"sets": {"ring": {"peers": peers}}}
-    results["targets"] = tables.targets(results)
+    results["targets"] = peer_tables.targets(results)
     speed, fastest, same_engine, start, memory = results["targets"]
     assert (speed["measured"], speed["met"], "openvino" in speed["target"]) == (2.5, False, True)
     assert (fastest["measured"], fastest["met"], "its fastest" in fastest["target"]) == (0.5, False, True)
     assert (same_engine["measured"], same_engine["met"], "same engine" in same_engine["target"]) == (2.0, True, True)
     assert (start["measured"], start["met"]) == (1.6, False)
     assert (memory["measured"], memory["met"]) == (100, True)
-    tables.write_tables(results, tmp_path / "page.md")
+    peer_tables.write_tables(results, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert "ring / peers / cflow / backends / onnx / latency: no such op" in page
     assert "| cflow openvino |" in page

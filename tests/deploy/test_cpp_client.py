@@ -20,7 +20,7 @@ from defectflow.image.decode import read_image
 from defectflow.line import Inspector, Verdict
 from defectflow.line.golden import read_golden
 
-CLIENT = Path(__file__).parents[1] / "deploy" / "cpp"
+CLIENT = Path(__file__).parents[2] / "deploy" / "cpp"
 PRINTED = 2e-5
 """Relative: six digits are printed."""
 

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
+import toy
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EXPRESSIVE = ["nice", "realnvp", "glow", "maf", "iaf", "planar", "spline", "cnf"]
 
 
-@pytest.fixture
-def toy() -> Iterator[ModuleType]:
-    """The benchmark's own module, which is in no package."""
-    sys.path.insert(0, str(BENCHMARKS))
-    import toy
-
-    yield toy
-    sys.path.remove(str(BENCHMARKS))
-
-
 @pytest.mark.parametrize("shape", ["moons", "ring"])
-def test_the_truth_is_a_density_and_its_points_follow_it(toy: ModuleType, shape: str) -> None:
+def test_the_truth_is_a_density_and_its_points_follow_it(shape: str) -> None:
     x, y = np.linspace(-4, 4, 400), np.linspace(-4, 4, 400)
     log_p = toy.true_log_density(shape, np.stack(np.meshgrid(x, y), -1).reshape(-1, 2))
     area = (x[1] - x[0]) * (y[1] - y[0])
@@ -37,7 +22,7 @@ def test_the_truth_is_a_density_and_its_points_follow_it(toy: ModuleType, shape:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", EXPRESSIVE)
-def test_an_expressive_family_comes_within_a_tenth_of_a_nat_of_two_moons(toy: ModuleType, family: str) -> None:
+def test_an_expressive_family_comes_within_a_tenth_of_a_nat_of_two_moons(family: str) -> None:
     _, excess = toy.learn(family, "moons", steps=3000)
     print(f"{family}: {excess:.3f} nats above the truth")
     assert excess < 0.1

@@ -7,9 +7,8 @@ from typing import get_args
 
 import pytest
 import torch
-from torch import Tensor
-
 from defectflow.flows.spatial import MapFlow, Mask, Squeeze, build_map_flow, masks_of
+from torch import Tensor
 
 MASKS: tuple[Mask, ...] = get_args(Mask)
 SHAPE = (4, 4, 2)
