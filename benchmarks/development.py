@@ -25,8 +25,9 @@ from rich.table import Table
 from torch import Tensor
 
 from defectflow.data.pictures import Picture, find_pictures
+from defectflow.density.whitening import Normalisation
 from defectflow.embedding.adapt import measure_statistics
-from defectflow.embedding.embedding import Embedding, Normalisation, build_embedding
+from defectflow.embedding.embedding import Embedding, build_embedding
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product

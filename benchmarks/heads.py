@@ -33,8 +33,9 @@ from torch import Tensor, nn
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.data.pictures import find_pictures
+from defectflow.density.condition import CONDITION_WIDTH
 from defectflow.embedding.cache import EmbeddingCache
-from defectflow.embedding.embedding import CONDITION_WIDTH, build_embedding
+from defectflow.embedding.embedding import build_embedding
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.recipe.settings import Recipe, load_recipe

@@ -33,7 +33,9 @@ from sklearn.metrics import roc_auc_score
 from spatial import MapFlow, build_map_flow
 from torch import Tensor, nn
 
-from defectflow.embedding.embedding import Normalisation, build_embedding, position_condition
+from defectflow.density.condition import position_condition
+from defectflow.density.whitening import Normalisation
+from defectflow.embedding.embedding import build_embedding
 from defectflow.flows.families import build_flow
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from defectflow.data.duplicates import nearest_pictures
 from defectflow.data.pictures import Picture
+from defectflow.verdict.intervals import beta_cdf
 
 PATTERNS = (
     r"^(.+?)[_\-. ]+[A-Za-z]*\d+\.\w+$",  # part12_shot1.png, part12-2.png
@@ -62,7 +62,8 @@ def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64])
         return None
     alike = sum(groups[row] == groups[nearest[row]] for row in shared)
     chance = float(np.mean([(sizes[groups[row]] - 1) / (len(groups) - 1) for row in shared]))
-    if alike < TIMES_CHANCE * chance * len(shared) or stats.binom.sf(alike - 1, len(shared), chance) > P_VALUE_LIMIT:
+    by_chance = beta_cdf(chance, len(shared), len(shared) - alike + 1) if alike else 1.0  # P(Binomial >= alike)
+    if alike < TIMES_CHANCE * chance * len(shared) or by_chance > P_VALUE_LIMIT:
         return None
     first, second, *_ = (PurePosixPath(pictures[row].name).name for row in shared if groups[row] == groups[shared[0]])
     return Siblings(pattern, len(sizes), len(shared), alike / len(shared), (first, second))

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from defectflow.bundle.bundle import FLOW, Bundle, check_file
-from defectflow.density.train import Vectors
-from defectflow.embedding.embedding import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
+from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
+from defectflow.density.whitening import Normalisation
+from defectflow.embedding.vectors import Vectors
 from defectflow.errors import BundleError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow

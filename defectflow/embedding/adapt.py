@@ -17,10 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from defectflow.common.progress import Progress, Watch, unwatched
 from defectflow.embedding.backbone import Backbone
-from defectflow.embedding.embedding import geometry_of
+from defectflow.embedding.embedding import Embedding, geometry_of
 from defectflow.image.decode import read_image
+from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import ImageSettings
-from defectflow.score.detector import Detector
 
 ADAPTED_ON = 128
 """Pictures that statistics are measured on, at most: of each they see thousands of places."""
@@ -31,22 +31,23 @@ LEAST_SHARE = 0.01
 
 
 def adapt(
-    detector: Detector,
+    embedding: Embedding,
+    tiling: Tiling | None,
     image: ImageSettings,
     paths: Sequence[Path],
     device: torch.device,
     watch: Watch = unwatched,
 ) -> None:
-    """Give the detector's backbone the batch statistics of training pictures; of tiled ones, of one tile each.
+    """Give the embedding's backbone the batch statistics of training pictures; of tiled ones, of one tile each.
 
     A network without batch normalisation is left as it is, and so is any where there is a single picture.
     """
-    backbone = detector.embedding.to(device).backbone
+    backbone = embedding.to(device).backbone
     if len(paths) < 2 or not _norms(backbone):
         return
     chosen = [paths[row] for row in np.random.default_rng(0).permutation(len(paths))[:ADAPTED_ON]]
     watch(Progress("adapt", 0, len(chosen)))
-    measure_statistics(backbone, _batches(detector, image, chosen, device, watch))
+    measure_statistics(backbone, _batches(embedding, tiling, image, chosen, device, watch))
 
 
 @torch.no_grad()
@@ -70,20 +71,25 @@ def _norms(backbone: Backbone) -> list[_BatchNorm]:
 
 
 def _batches(
-    detector: Detector, image: ImageSettings, paths: Sequence[Path], device: torch.device, watch: Watch
+    embedding: Embedding,
+    tiling: Tiling | None,
+    image: ImageSettings,
+    paths: Sequence[Path],
+    device: torch.device,
+    watch: Watch,
 ) -> Iterator[Tensor]:
     """The pictures' squares in equally large batches."""
     count, done = -(-len(paths) * image.size**2 // BATCH_PIXELS), 0
     for rows in np.array_split(np.arange(len(paths)), min(count, len(paths))):
-        yield torch.cat([detector.embedding.square(_look(detector, image, paths, row).to(device)) for row in rows])
+        yield torch.cat([embedding.square(_look(tiling, image, paths, row).to(device)) for row in rows])
         done += len(rows)
         watch(Progress("adapt", done, len(paths)))
 
 
-def _look(detector: Detector, image: ImageSettings, paths: Sequence[Path], row: int) -> Tensor:
+def _look(tiling: Tiling | None, image: ImageSettings, paths: Sequence[Path], row: int) -> Tensor:
     """(1, H, W, 3): the whole picture, or one of its tiles, of each picture another one."""
     pixels = read_image(paths[row], full_scale=image.full_scale)
-    if detector.tiling is not None:
-        tiles = detector.tiling.cut(geometry_of(image).part(pixels))
+    if tiling is not None:
+        tiles = tiling.cut(geometry_of(image).part(pixels))
         pixels = tiles[row % len(tiles)]
     return torch.from_numpy(pixels)[None]

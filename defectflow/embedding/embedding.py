@@ -15,10 +15,6 @@ from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, Geometry
 from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
 
-CONDITION_WIDTH = 32
-"""Values that tell a flow where on the part a place lies."""
-WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0])
-"""The whole part: left, top, width, height."""
 MOST_TILES = 400
 """At tens of milliseconds each, more than anyone would wait for."""
 
@@ -86,44 +82,6 @@ class Embedding(nn.Module):
         return kept
 
 
-class Normalisation(nn.Module):
-    """v -> (v - mean) M, with statistics of the training parts, never of the batch or the picture.
-
-    Shapes: (..., D) -> (..., D).
-    """
-
-    mean: Tensor
-    matrix: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("matrix", torch.eye(width))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        return (vectors - self.mean) @ self.matrix
-
-    def fit(self, mean: Tensor, covariance: Tensor, how: str) -> None:
-        """`whiten`: M = C^(-1/2); `standardise`: M = diag(C)^(-1/2); both after adding a little to C's diagonal.
-
-        mean (D,), covariance (D, D). Without that little, dead channels would be blown up to the size of live ones.
-        """
-        covariance = covariance.double()
-        width = len(covariance)
-        covariance = covariance + SHRINKAGE * covariance.trace() / width * torch.eye(width, dtype=torch.float64)
-        if how == "standardise":
-            matrix = torch.diag(covariance.diagonal().rsqrt())
-        else:
-            values, vectors = torch.linalg.eigh(covariance)
-            matrix = vectors @ torch.diag(values.rsqrt()) @ vectors.T
-        self.mean.copy_(mean)
-        self.matrix.copy_(matrix)
-
-
-SHRINKAGE = 1e-3
-"""Added to a level's covariance, as a share of its mean variance."""
-
-
 def geometry_of(image: ImageSettings) -> Geometry:
     """Where a recipe's square lies on a picture, in whole ten-thousandths."""
     if image.roi.rectangle is None:
@@ -172,19 +130,3 @@ def build_embedding(image: ImageSettings, embedding: EmbeddingSettings) -> tuple
     # Tiles are cut before they are embedded, region of interest and all.
     geometry = geometry_of(image) if image.tiling.tile is None else Geometry()
     return Embedding(backbone, geometry, image.size, embedding), unused
-
-
-def position_condition(height: int, width: int, rectangle: Tensor = WHOLE) -> Tensor:
-    """Where on the part each place lies: (h, w, K), sines and cosines of x and y at octaves of half a turn.
-
-    rectangle (..., 4): left, top, width, height of what the places cover, as fractions of the part -> (..., h, w, K).
-    Source: the encoding of Vaswani et al. 2017, arXiv:1706.03762, section 3.5, on a [0, 1] plane.
-    """
-    octaves = 2.0 ** torch.arange(CONDITION_WIDTH // 4) * math.pi  # (K / 4,)
-    left, top, wide, tall = (rectangle[..., side, None] for side in range(4))  # (..., 1) each
-    y = (top + tall * ((torch.arange(height) + 0.5) / height))[..., None] * octaves  # (..., h, K / 4)
-    x = (left + wide * ((torch.arange(width) + 0.5) / width))[..., None] * octaves  # (..., w, K / 4)
-    rows = torch.cat([torch.sin(y), torch.cos(y)], -1)[..., :, None, :]  # (..., h, 1, K / 2)
-    columns = torch.cat([torch.sin(x), torch.cos(x)], -1)[..., None, :, :]  # (..., 1, w, K / 2)
-    shape = (*rectangle.shape[:-1], height, width, CONDITION_WIDTH // 2)
-    return torch.cat([rows.expand(shape), columns.expand(shape)], dim=-1)

@@ -24,7 +24,6 @@ from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
 from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import Recipe
-from defectflow.score.detector import Detector
 
 BATCH_PICTURES = 8
 TILES_KEPT = 4
@@ -123,13 +122,6 @@ def _kept(places: int, tiling: Tiling) -> int:
 def level_batch(levels: Levels, start: int, stop: int) -> list[Tensor]:
     """Rows of every level as float32, (stop - start, h_l, w_l, D_l)."""
     return [torch.from_numpy(level[start:stop].astype(np.float32)) for level in levels]
-
-
-@torch.no_grad()
-def pooled_embeddings(detector: Detector, levels: Levels) -> NDArray[np.float32]:
-    """Pooled embeddings of all cached pictures, (pictures, sum of D_l)."""
-    starts = range(0, len(levels[0]), BATCH_PICTURES)
-    return torch.cat([detector.pooled(level_batch(levels, row, row + BATCH_PICTURES)) for row in starts]).numpy()
 
 
 def _fill(

@@ -1,52 +1,50 @@
-"""Pictures -> the vectors that densities learn from, and a pooled embedding of each; looked at whole or in tiles."""
+"""A level's cached vectors: drawn from for training, read picture by picture for statistics."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from defectflow.common.progress import Watch
-from defectflow.density.train import Vectors
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.embedding.embedding import geometry_of
-from defectflow.embedding.extract import extract, extract_tiles, pooled_embeddings, sampled_places
-from defectflow.recipe.settings import ImageSettings
-from defectflow.score.detector import Detector
+from torch import Tensor
 
 
-def embed_pictures(
-    detector: Detector,
-    image: ImageSettings,
-    paths: list[Path],
-    *,
-    cache: EmbeddingCache,
-    key: str,
-    device: torch.device,
-    watch: Watch,
-) -> tuple[list[Vectors], NDArray[np.float32]]:
-    """Per level, the vectors of all pictures; and the pictures' pooled embeddings (n, sum of D_l)."""
-    embedding, tiling = detector.embedding, detector.tiling
-    if tiling is None:
-        levels = extract(embedding, paths, image.full_scale, cache=cache, key=key, device=device, watch=watch)
-        places = [detector.score.inside_at(*shape[:2]).flatten().nonzero()[:, 0].numpy() for shape in embedding.shapes]
-        whole = [Vectors(level, inside) for level, inside in zip(levels, places, strict=True)]
-        return whole, pooled_embeddings(detector, levels)
-    levels, means = extract_tiles(
-        embedding,
-        paths,
-        image.full_scale,
-        geometry=geometry_of(image),
-        tiling=tiling,
-        cache=cache,
-        key=key,
-        device=device,
-        watch=watch,
-    )
-    vectors = []
-    for level, (height, width, _) in zip(levels, embedding.shapes, strict=True):
-        sampled = np.stack([sampled_places(height * width, tiling, row) for row in range(len(paths))])
-        vectors.append(Vectors(level, np.arange(sampled.shape[1]), sampled))
-    return vectors, tiling.shares @ means.astype(np.float32)
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A level's cached vectors and the places that count.
+
+    maps (n, h, w, D) fp16, on disk; places: flat indices into h * w inside the region of interest. Where only a sample
+    of a part's places is kept, maps are (n, 1, P, D) and `sampled` (n, P) says which place each vector is from.
+    """
+
+    maps: NDArray[np.float16]
+    places: NDArray[np.int64]
+    sampled: NDArray[np.int32] | None = None
+
+    def draw(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """`count` vectors (count, D) and the places (count,) that they come from."""
+        vectors, places, _ = self.draw_with_pictures(count, random)
+        return vectors, places
+
+    def draw_with_pictures(self, count: int, random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """The same, and the pictures (count,) that they come from."""
+        pictures, height, width, depth = self.maps.shape
+        picture = random.integers(pictures, size=count)
+        place = random.choice(self.places, size=count)
+        vectors = self.maps.reshape(-1, depth)[picture * (height * width) + place]
+        places = torch.from_numpy(self._on_part(picture, place))
+        return torch.from_numpy(vectors.astype(np.float32)), places, torch.from_numpy(picture)
+
+    def rows(self, start: int, stop: int | None = None) -> Vectors:
+        """Those of some of the pictures."""
+        sampled = None if self.sampled is None else self.sampled[start:stop]
+        return Vectors(self.maps[start:stop], self.places, sampled)
+
+    def of_picture(self, picture: int) -> tuple[Tensor, Tensor]:
+        """All vectors of one picture (P, D) and the places (P,) that they come from."""
+        vectors = self.maps[picture].reshape(-1, self.maps.shape[-1])[self.places]
+        return torch.from_numpy(vectors.astype(np.float32)), torch.from_numpy(self._on_part(picture, self.places))
+
+    def _on_part(self, picture: NDArray[np.int64] | int, place: NDArray[np.int64]) -> NDArray[np.int64]:
+        return place if self.sampled is None else self.sampled[picture, place].astype(np.int64)

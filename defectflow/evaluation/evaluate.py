@@ -24,7 +24,7 @@ from defectflow.evaluation.metrics import auroc, image_figures, rejected_interva
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
 from defectflow.image.decode import pixel_digest, read_raw
 from defectflow.line.inspector import Inspector
-from defectflow.verdict.share import Share
+from defectflow.verdict.intervals import Share
 from defectflow.verdict.verdict import Decision, Measurement, Verdict
 
 MAP_SIDE_PX = 512

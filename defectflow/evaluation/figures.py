@@ -10,7 +10,7 @@ from typing import Any
 from defectflow.bundle.card import Card
 from defectflow.evaluation.metrics import ImageFigures, Interval
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
-from defectflow.verdict.share import Share
+from defectflow.verdict.intervals import Share
 
 PIXEL_KEYS = ("pixel_auroc", "pixel_ap", "aupro_30", "aupro_05")
 NOT_CALIBRATED = "The bundle is uncalibrated: it has no thresholds, so overkill, review and escape are not known."

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
-from defectflow.embedding.embedding import WHOLE
+from defectflow.density.condition import WHOLE
 from defectflow.errors import ExportError
 from defectflow.export.folding import FoldedDetector, FoldedOnTiles
 from defectflow.image.geometry import Geometry

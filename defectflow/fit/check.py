@@ -21,8 +21,9 @@ from defectflow.data.splits import Checked, Splits, check_readable, fix_full_sca
 from defectflow.density.checkpoints import choose_device
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import geometry_of
-from defectflow.embedding.extract import embedding_key, extract, pooled_embeddings
+from defectflow.embedding.extract import embedding_key, extract
 from defectflow.errors import DataError
+from defectflow.fit.embed import pooled_embeddings
 from defectflow.fit.findings import DataCheck, Format, Promise, Suspect
 from defectflow.fit.suspects import Surprise, cross_fit, fold_by_part
 from defectflow.image.geometry import Geometry

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from defectflow.data.siblings import Siblings
 from defectflow.data.splits import Rejected
-from defectflow.verdict.calibration import CONFIDENCE, Guarantee
+from defectflow.verdict.calibration import Guarantee
+from defectflow.verdict.intervals import CONFIDENCE
 
 Gravity = Literal["fine", "note", "look", "stop"]
 """`note`: good to know; `look`: a person should; `stop`: a fit would fail."""

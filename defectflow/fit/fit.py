@@ -35,15 +35,17 @@ from defectflow.data.splits import (
 )
 from defectflow.density.checkpoints import choose_device
 from defectflow.density.saved import write_sample
-from defectflow.density.train import Run, Vectors, fit_normalisation, train_flow
+from defectflow.density.train import Run, train_flow
+from defectflow.density.whitening import fit_normalisation
 from defectflow.embedding.adapt import adapt
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import geometry_of
 from defectflow.embedding.extract import embedding_key
-from defectflow.embedding.vectors import embed_pictures
+from defectflow.embedding.vectors import Vectors
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export.write_bundle import write_flow, write_reference, write_scoring_graph
 from defectflow.export.write_golden import write_golden
+from defectflow.fit.embed import embed_pictures
 from defectflow.flows.flow import BOUND
 from defectflow.image.tiling import Tiling
 from defectflow.line.inspector import Inspector
@@ -123,7 +125,7 @@ def fit(
     digests = [checked.pixel_digests[picture.path] for picture in learned_from]
     adapted_on = splits.train if recipe.embedding.adapt else ()
     key = embedding_key(recipe, detector.embedding, digests, digests[: len(adapted_on)])
-    adapt(detector, recipe.image, [picture.path for picture in adapted_on], device, watch)
+    adapt(detector.embedding, detector.tiling, recipe.image, [picture.path for picture in adapted_on], device, watch)
     levels, embeddings = embed_pictures(
         detector,
         recipe.image,

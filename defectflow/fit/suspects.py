@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from defectflow.density.whitening import Normalisation
 from defectflow.embedding.cache import Levels
-from defectflow.embedding.embedding import Normalisation
 from defectflow.score.detector import Detector
 from defectflow.score.gate import Gate
 

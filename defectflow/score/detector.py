@@ -8,16 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from defectflow.embedding.embedding import (
-    CONDITION_WIDTH,
-    WHOLE,
-    Embedding,
-    Normalisation,
-    build_embedding,
-    geometry_of,
-    position_condition,
-    tiling_of,
-)
+from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
+from defectflow.density.whitening import Normalisation
+from defectflow.embedding.embedding import Embedding, build_embedding, geometry_of, tiling_of
 from defectflow.errors import SettingsError
 from defectflow.flows.families import build_flow
 from defectflow.flows.flow import Flow

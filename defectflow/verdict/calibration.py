@@ -21,12 +21,11 @@ from typing import Literal
 import numpy as np
 
 from defectflow.errors import CalibrationError
-from defectflow.verdict.beta import beta_cdf, beta_quantile
+from defectflow.verdict.intervals import CONFIDENCE, beta_cdf, beta_quantile
 
 Guarantee = Literal["expected", "confident"]
 Basis = Literal["expected", "confident", "estimate"]
 """What thresholds rest on; `estimate`: a person chose them, and nothing is promised."""
-CONFIDENCE = 0.95
 TOLERANCE = 1e-3
 """Differences up to this many standard deviations of the good scores are numerical, not evidence."""
 LIMITS = (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from defectflow.errors import CalibrationError
 from defectflow.verdict.calibration import TOLERANCE
-from defectflow.verdict.share import Share
+from defectflow.verdict.intervals import Share
 
 Scores = NDArray[np.float64]
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from defectflow.common.progress import Progress
 from defectflow.density.checkpoints import choose_device
-from defectflow.density.train import Run, Vectors, fit_normalisation, train_flow
-from defectflow.embedding.embedding import SHRINKAGE, Normalisation, position_condition
+from defectflow.density.condition import position_condition
+from defectflow.density.train import Run, train_flow
+from defectflow.density.whitening import SHRINKAGE, Normalisation, fit_normalisation
+from defectflow.embedding.vectors import Vectors
 from defectflow.errors import TrainingError
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import Flow

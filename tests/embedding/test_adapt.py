@@ -30,7 +30,7 @@ def detector_of(recipe: Recipe) -> Detector:
 
 def adapted(recipe: Recipe, paths: list[Path]) -> Detector:
     detector = detector_of(recipe)
-    adapt(detector, recipe.image, paths, CPU)
+    adapt(detector.embedding, detector.tiling, recipe.image, paths, CPU)
     return detector
 
 
@@ -95,7 +95,7 @@ def test_batches_are_bounded_by_pixels(swatch_folder: Path, monkeypatch: pytest.
     detector = detector_of(recipe)
     monkeypatch.setattr(Backbone, "forward", counted)
     monkeypatch.setattr(adaptation, "BATCH_PIXELS", 100)  # less than one square has
-    adapt(detector, recipe.image, paths, CPU)
+    adapt(detector.embedding, detector.tiling, recipe.image, paths, CPU)
     assert sizes == [1] * 5
     mean = f"{FIRST}running_mean"
     torch.testing.assert_close(statistics_of(detector)[mean], statistics_of(at_once)[mean], rtol=1e-3, atol=1e-4)
@@ -117,14 +117,14 @@ def test_nothing_to_measure_leaves_a_network_as_it_is(swatch_folder: Path) -> No
     recipe, paths = swatch_recipe(), pictures(swatch_folder)
     detector = detector_of(recipe)
     before = detector.embedding.backbone.digest()
-    adapt(detector, recipe.image, paths[:1], CPU)
-    adapt(detector, recipe.image, [], CPU)
+    adapt(detector.embedding, detector.tiling, recipe.image, paths[:1], CPU)
+    adapt(detector.embedding, detector.tiling, recipe.image, [], CPU)
     assert detector.embedding.backbone.digest() == before
 
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
     detector.embedding.backbone = Backbone(plain, (0.5,) * 3, (0.25,) * 3)
     before = detector.embedding.backbone.digest()
-    adapt(detector, recipe.image, paths, CPU)
+    adapt(detector.embedding, detector.tiling, recipe.image, paths, CPU)
     assert detector.embedding.backbone.digest() == before
 
 
@@ -144,7 +144,7 @@ def test_of_tiled_pictures_different_tiles_are_seen(tmp_path: Path, monkeypatch:
         return square(image)
 
     monkeypatch.setattr(detector.embedding, "square", noted)
-    adapt(detector, recipe.image, paths, CPU)
+    adapt(detector.embedding, detector.tiling, recipe.image, paths, CPU)
     assert len(seen) == 8
     assert min(seen) < 1 and max(seen) > 50, "tiles of the black half and of the other"
 

@@ -15,15 +15,9 @@ from PIL import Image
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
+from defectflow.density.condition import CONDITION_WIDTH, position_condition
 from defectflow.embedding.backbone import Backbone
-from defectflow.embedding.embedding import (
-    CONDITION_WIDTH,
-    PADDING_GREY,
-    Embedding,
-    build_embedding,
-    geometry_of,
-    position_condition,
-)
+from defectflow.embedding.embedding import PADDING_GREY, Embedding, build_embedding, geometry_of
 from defectflow.errors import SettingsError
 from defectflow.image.geometry import Aspect, Geometry
 from defectflow.recipe.settings import EmbeddingSettings, ImageSettings, load_recipe

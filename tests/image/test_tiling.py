@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from defectflow.embedding.embedding import position_condition, tiling_of
+from defectflow.density.condition import position_condition
+from defectflow.embedding.embedding import tiling_of
 from defectflow.errors import SettingsError
 from defectflow.image.tiling import Tiling
 from defectflow.recipe.settings import ImageSettings, load_recipe

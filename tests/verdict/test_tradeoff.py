@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from defectflow.errors import CalibrationError
-from defectflow.verdict.share import Share
+from defectflow.verdict.intervals import Share
 from defectflow.verdict.tradeoff import Costs, Tradeoff
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from defectflow.bundle.card import Card
-from defectflow.verdict.share import Share
+from defectflow.verdict.intervals import Share
 from defectflow.verdict.tradeoff import Point
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.theme import empty, tip

@@ -1,11 +1,16 @@
-"""P(Beta(n + 1 - k, k) <= rate), and the rate for a probability: the law of conformal thresholds and of shares."""
+"""Counts of parts -> rates with exact intervals: the Beta law of conformal thresholds and of shares, without SciPy."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+
+CONFIDENCE = 0.95
+"""Of every interval, and of the confident guarantee."""
 
 
 @lru_cache(maxsize=4096)  # a table of many thresholds asks for the same ones again at each drag of a slider
@@ -39,3 +44,29 @@ def _binomial_tail(log_p: float, log_q: float, n: int, j: int) -> float:
     successes = np.arange(j, min(n, j + 5 * math.isqrt(n) + 50))
     ratios = math.exp(log_p - log_q) * (n - successes) / (successes + 1)  # of each term to the one before
     return math.exp(log_first) * (1.0 + float(np.cumprod(ratios).sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """`count` of `of` parts; the rate behind it is unknown where there are none."""
+
+    count: int
+    of: int
+
+    @property
+    def rate(self) -> float | None:
+        return self.count / self.of if self.of else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The exact 95% interval of the rate; (0, 1) where nothing was seen.
+
+        Source: Clopper, Pearson 1934, doi:10.1093/biomet/26.4.404.
+        """
+        tail = (1 - CONFIDENCE) / 2
+        low = beta_quantile(tail, self.of, self.of - self.count + 1) if self.count else 0.0
+        high = beta_quantile(1 - tail, self.of, self.of - self.count) if self.count < self.of else 1.0
+        return low, high
+
+    def to_json(self) -> dict[str, Any]:
+        return {"count": self.count, "of": self.of, "rate": self.rate, "interval": list(self.interval)}

@@ -1,0 +1,29 @@
+"""Where on the part a place lies, as a flow is told."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+CONDITION_WIDTH = 32
+"""Values that tell a flow where on the part a place lies."""
+WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0])
+"""The whole part: left, top, width, height."""
+
+
+def position_condition(height: int, width: int, rectangle: Tensor = WHOLE) -> Tensor:
+    """Where on the part each place lies: (h, w, K), sines and cosines of x and y at octaves of half a turn.
+
+    rectangle (..., 4): left, top, width, height of what the places cover, as fractions of the part -> (..., h, w, K).
+    Source: the encoding of Vaswani et al. 2017, arXiv:1706.03762, section 3.5, on a [0, 1] plane.
+    """
+    octaves = 2.0 ** torch.arange(CONDITION_WIDTH // 4) * math.pi  # (K / 4,)
+    left, top, wide, tall = (rectangle[..., side, None] for side in range(4))  # (..., 1) each
+    y = (top + tall * ((torch.arange(height) + 0.5) / height))[..., None] * octaves  # (..., h, K / 4)
+    x = (left + wide * ((torch.arange(width) + 0.5) / width))[..., None] * octaves  # (..., w, K / 4)
+    rows = torch.cat([torch.sin(y), torch.cos(y)], -1)[..., :, None, :]  # (..., h, 1, K / 2)
+    columns = torch.cat([torch.sin(x), torch.cos(x)], -1)[..., None, :, :]  # (..., 1, w, K / 2)
+    shape = (*rectangle.shape[:-1], height, width, CONDITION_WIDTH // 2)
+    return torch.cat([rows.expand(shape), columns.expand(shape)], dim=-1)
