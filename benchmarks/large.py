@@ -30,7 +30,7 @@ from rich.table import Table
 from defectflow.data.pictures import find_pictures
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.evaluation.metrics import auroc
-from defectflow.fit.fit import fit
+from defectflow.fitting.fit import fit
 from defectflow.image.decode import read_image
 from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import load_recipe

@@ -24,7 +24,7 @@ IMPORTS = {
         "train": "from anomalib.engine import Engine; from anomalib.models import Fastflow",
         "judge": "from anomalib.deploy import OpenVINOInferencer",
     },
-    "defectflow": {"train": "from defectflow.fit.fit import fit"},
+    "defectflow": {"train": "from defectflow.fitting.fit import fit"},
     "base": {"judge": "from defectflow.line import Inspector"},
 }
 PACKAGES = ("defectflow", "ui/defectflow_ui")

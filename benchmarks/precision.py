@@ -27,7 +27,7 @@ from defectflow.data.pictures import find_pictures
 from defectflow.data.pictures import test_pictures as labelled_test_pictures
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.evaluation.evaluate import evaluate
-from defectflow.fit.fit import fit
+from defectflow.fitting.fit import fit
 from defectflow.line.inspector import Inspector
 from defectflow.recipe.settings import load_recipe
 from defectflow.samples import PRODUCTS, draw_product

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from defectflow.bundle.bundle import MODEL
 from defectflow.embedding.cache import EmbeddingCache
-from defectflow.fit.fit import fit
+from defectflow.fitting.fit import fit
 from defectflow.recipe.settings import load_recipe
 from defectflow.samples import draw_product
 from defectflow.score.detector import build_detector

@@ -17,7 +17,7 @@ from postgres import INSTALL, binaries, new_schema, server
 from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, once, swatches
 
 from defectflow.embedding.cache import EmbeddingCache
-from defectflow.fit.fit import fit
+from defectflow.fitting.fit import fit
 from defectflow.line import Inspector
 from defectflow.recipe.settings import load_recipe
 from defectflow.samples import draw_product

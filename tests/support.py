@@ -18,7 +18,7 @@ from PIL import Image
 
 from defectflow.common.progress import Watch, unwatched
 from defectflow.embedding.cache import EmbeddingCache
-from defectflow.fit.fit import Fitted, fit
+from defectflow.fitting.fit import Fitted, fit
 from defectflow.recipe.settings import Recipe, load_recipe
 
 Pixels = NDArray[np.uint8]

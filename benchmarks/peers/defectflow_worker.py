@@ -76,7 +76,7 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     """One recipe, nothing cached; too few calibration parts for its rate: the lowest rate that they support."""
     from defectflow.bundle.bundle import FLOW, MODEL
     from defectflow.embedding.cache import EmbeddingCache
-    from defectflow.fit.fit import fit
+    from defectflow.fitting.fit import fit
     from defectflow.line.recalibrate import recalibrate
     from defectflow.recipe.settings import load_recipe
     from defectflow.verdict.calibration import advised_rate

@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from defectflow.evaluation.figures import Evaluation
 from defectflow.evaluation.metrics import Interval
-from defectflow.fit.findings import DataCheck
+from defectflow.fitting.findings import DataCheck
 
 COLOURS = {"fine": "green", "note": "blue", "look": "yellow", "stop": "red"}
 LISTED = 10

@@ -52,7 +52,7 @@ def fit(
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.density.checkpoints import choose_device
     from defectflow.embedding.cache import EmbeddingCache
-    from defectflow.fit.fit import fit as run_fit
+    from defectflow.fitting.fit import fit as run_fit
     from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)
@@ -96,7 +96,7 @@ def check_data(
     would fail."""
     from defectflow.cli.tables import data_tables
     from defectflow.embedding.cache import EmbeddingCache
-    from defectflow.fit.check import check_data as run_check
+    from defectflow.fitting.check import check_data as run_check
     from defectflow.recipe.settings import load_recipe
 
     chosen = load_recipe(recipe, settings)

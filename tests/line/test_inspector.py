@@ -26,7 +26,7 @@ from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import Embedding
 from defectflow.errors import BundleError, ImageError, NotCalibrated
-from defectflow.fit.fit import fit
+from defectflow.fitting.fit import fit
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
 from defectflow.line import Decision, Inspector, Measurement, Verdict

@@ -23,9 +23,9 @@ from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import geometry_of
 from defectflow.embedding.extract import embedding_key, extract
 from defectflow.errors import DataError
-from defectflow.fit.embed import pooled_embeddings
-from defectflow.fit.findings import DataCheck, Format, Promise, Suspect
-from defectflow.fit.suspects import Surprise, cross_fit, fold_by_part
+from defectflow.fitting.embed import pooled_embeddings
+from defectflow.fitting.findings import DataCheck, Format, Promise, Suspect
+from defectflow.fitting.suspects import Surprise, cross_fit, fold_by_part
 from defectflow.image.geometry import Geometry
 from defectflow.recipe.settings import Recipe, TilingSettings
 from defectflow.score.detector import build_detector

@@ -45,7 +45,7 @@ from defectflow.embedding.vectors import Vectors
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export.write_bundle import write_flow, write_reference, write_scoring_graph
 from defectflow.export.write_golden import write_golden
-from defectflow.fit.embed import embed_pictures
+from defectflow.fitting.embed import embed_pictures
 from defectflow.flows.flow import BOUND
 from defectflow.image.tiling import Tiling
 from defectflow.line.inspector import Inspector

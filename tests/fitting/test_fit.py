@@ -22,7 +22,7 @@ from defectflow.common.progress import Progress
 from defectflow.density.saved import open_heads
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.errors import DataError, SettingsError, TrainingError
-from defectflow.fit.fit import Fitted, fit
+from defectflow.fitting.fit import Fitted, fit
 from defectflow.flows.base import StudentT
 from defectflow.line import Inspector, Measurement
 from defectflow.verdict.calibration import TOLERANCE
