@@ -26,7 +26,7 @@ chromium:
 screenshots: chromium $(VENV)/.test
 	$(BIN)/python ui/screenshots.py
 
-test: $(VENV)/.test chromium postgresql
+test: lint chromium postgresql
 	$(BIN)/python -m pytest -n auto
 
 # The store's tests start a server of their own; where it cannot be had, they say so and are skipped.

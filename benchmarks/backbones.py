@@ -26,11 +26,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from defectflow.bundle.bundle import open_bundle
-from defectflow.embedding.backbone import builtin_weights
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.line.inspector import Inspector
-from defectflow.recipe.settings import load_recipe
+from defectflow.bundle import open_bundle
+from defectflow.embedding import EmbeddingCache, builtin_weights
+from defectflow.line import Inspector
+from defectflow.recipe import load_recipe
 
 BACKBONE = "resnet18"
 FIGURES = ("image_auroc", "pixel_auroc", "aupro_30")

@@ -24,14 +24,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from defectflow.data.pictures import Picture, find_pictures
-from defectflow.density.whitening import Normalisation
-from defectflow.embedding.adapt import measure_statistics
-from defectflow.embedding.embedding import Embedding, build_embedding
-from defectflow.image.decode import read_image
-from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
+from defectflow.data import Picture, find_pictures
+from defectflow.density import Normalisation
+from defectflow.embedding import Embedding, build_embedding, measure_statistics
+from defectflow.image import read_image
+from defectflow.recipe import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product
-from defectflow.score.score import Score
+from defectflow.score import Score
 
 SIDE_PX = 256
 MEMORY_VECTORS = 4000

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from defectflow.data.pictures import find_pictures
+from defectflow.data import find_pictures
 
 TARGET_S = 1.0
 PORT = 7896

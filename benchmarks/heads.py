@@ -31,14 +31,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from defectflow.bundle.bundle import open_bundle
-from defectflow.data.pictures import find_pictures
-from defectflow.density.condition import CONDITION_WIDTH
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.embedding.embedding import build_embedding
-from defectflow.flows.families import Family, build_flow
-from defectflow.flows.flow import Flow
-from defectflow.recipe.settings import Recipe, load_recipe
+from defectflow.bundle import open_bundle
+from defectflow.data import find_pictures
+from defectflow.density import CONDITION_WIDTH
+from defectflow.embedding import EmbeddingCache, build_embedding
+from defectflow.flows import Family, Flow, build_flow
+from defectflow.recipe import Recipe, load_recipe
 
 TIMED_WIDTH = 128
 """Width of the vectors whose scoring is timed: level 2 of resnet18."""

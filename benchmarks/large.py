@@ -27,13 +27,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from defectflow.data.pictures import find_pictures
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.evaluation.metrics import auroc
-from defectflow.fitting.fit import fit
-from defectflow.image.decode import read_image
-from defectflow.line.inspector import Inspector
-from defectflow.recipe.settings import load_recipe
+from defectflow.data import find_pictures
+from defectflow.embedding import EmbeddingCache
+from defectflow.evaluation import auroc
+from defectflow.fitting import fit
+from defectflow.image import read_image
+from defectflow.line import Inspector
+from defectflow.recipe import load_recipe
 from defectflow.samples import draw_product
 
 SHORT = ("flow.layers=2", "flow.hidden=64")
@@ -42,8 +42,8 @@ INSPECT = """
 import sys, time
 from pathlib import Path
 from defectflow.line import Inspector
-from defectflow.image.decode import read_image
-from defectflow.verdict.overlay import overlay
+from defectflow.image import read_image
+from defectflow.verdict import overlay
 
 def peak_mib():
     # Not getrusage, which in a child also counts what its parent held.

@@ -21,15 +21,15 @@ from rich.console import Console
 from rich.table import Table
 from speed import take_turns
 
-from defectflow.bundle.bundle import Bundle
+from defectflow.bundle import Bundle
 from defectflow.convert.precision import export_precision
-from defectflow.data.pictures import find_pictures
-from defectflow.data.pictures import test_pictures as labelled_test_pictures
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.evaluation.evaluate import evaluate
-from defectflow.fitting.fit import fit
-from defectflow.line.inspector import Inspector
-from defectflow.recipe.settings import load_recipe
+from defectflow.data import find_pictures
+from defectflow.data import test_pictures as labelled_test_pictures
+from defectflow.embedding import EmbeddingCache
+from defectflow.evaluation import evaluate
+from defectflow.fitting import fit
+from defectflow.line import Inspector
+from defectflow.recipe import load_recipe
 from defectflow.samples import PRODUCTS, draw_product
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.flows.bijection import Bijection
-from defectflow.flows.glow import ActNorm, Mixing
-from defectflow.flows.networks import soft_clamp
+from defectflow.flows import ActNorm, Bijection, Mixing, soft_clamp
 
 Mask = Literal["channel", "checkerboard", "horizontal", "cycle"]
 

@@ -23,12 +23,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from defectflow.bundle.bundle import MODEL
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.fitting.fit import fit
-from defectflow.recipe.settings import load_recipe
+from defectflow.bundle import MODEL
+from defectflow.embedding import EmbeddingCache
+from defectflow.fitting import fit
+from defectflow.recipe import load_recipe
 from defectflow.samples import draw_product
-from defectflow.score.detector import build_detector
+from defectflow.score import build_detector
 
 LARGE_PX = ((512, 512), (1024, 1024), (2048, 2448))
 

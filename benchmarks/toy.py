@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from defectflow.flows.families import Family, build_flow
-from defectflow.flows.flow import Flow
+from defectflow.flows import Family, Flow, build_flow
 
 Points = NDArray[np.float64]
 SHAPES = ("moons", "ring")

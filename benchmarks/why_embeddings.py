@@ -33,11 +33,10 @@ from sklearn.metrics import roc_auc_score
 from spatial import MapFlow, build_map_flow
 from torch import Tensor, nn
 
-from defectflow.density.condition import position_condition
-from defectflow.density.whitening import Normalisation
-from defectflow.embedding.embedding import build_embedding
-from defectflow.flows.families import build_flow
-from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
+from defectflow.density import Normalisation, position_condition
+from defectflow.embedding import build_embedding
+from defectflow.flows import build_flow
+from defectflow.recipe import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product
 
 SIDE_PX = 32

@@ -20,9 +20,8 @@ from defectflow_ui.station import Station
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.training import Training, Wish
 
-from defectflow.bundle.bundle import open_bundle
-from defectflow.line import Inspector
-from defectflow.line.recalibrate import recalibrate
+from defectflow.bundle import open_bundle
+from defectflow.line import Inspector, recalibrate
 from defectflow.samples import draw_product
 from defectflow.store import Answer, Seen, Store, records
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from measure import Judge, Prediction, one_by_one, peak_mb, run, size_mb
 
-from defectflow.line import Decision, Inspector, Verdict
+from defectflow.line import Inspector
+from defectflow.verdict import Decision, Verdict
 
 REJECTED = (Decision.DEFECT, Decision.INVALID)
 TEST_PARTS = 40, 60
@@ -28,7 +29,7 @@ TEST_PARTS = 40, 60
 
 def pictures(options: argparse.Namespace) -> dict[str, Any]:
     """Draw a sample product or read a set; link its pictures in plain folders, good/ to learn from and test/."""
-    from defectflow.data.pictures import find_pictures
+    from defectflow.data import find_pictures
     from defectflow.samples import draw_product
 
     source, to = options.source, options.to
@@ -66,7 +67,7 @@ def pictures(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _size_px(path: Path) -> list[int]:
-    from defectflow.image.decode import read_image
+    from defectflow.image import read_image
 
     height, width, _ = read_image(path).shape
     return [width, height]
@@ -74,12 +75,12 @@ def _size_px(path: Path) -> list[int]:
 
 def fit(options: argparse.Namespace) -> dict[str, Any]:
     """One recipe, nothing cached; too few calibration parts for its rate: the lowest rate that they support."""
-    from defectflow.bundle.bundle import FLOW, MODEL
-    from defectflow.embedding.cache import EmbeddingCache
-    from defectflow.fitting.fit import fit
-    from defectflow.line.recalibrate import recalibrate
-    from defectflow.recipe.settings import load_recipe
-    from defectflow.verdict.calibration import advised_rate
+    from defectflow.bundle import FLOW, MODEL
+    from defectflow.embedding import EmbeddingCache
+    from defectflow.fitting import fit
+    from defectflow.line import recalibrate
+    from defectflow.recipe import load_recipe
+    from defectflow.verdict import advised_rate
 
     out: Path = options.model
     started, cpu_started = time.perf_counter(), time.process_time()
@@ -130,10 +131,10 @@ def _open_trained(model: Path) -> Judge:
     import safetensors.torch
     import torch
 
-    from defectflow.bundle.bundle import FLOW, open_bundle
-    from defectflow.image.decode import read_image
-    from defectflow.recipe.settings import parse_recipe
-    from defectflow.score.detector import build_detector
+    from defectflow.bundle import FLOW, open_bundle
+    from defectflow.image import read_image
+    from defectflow.recipe import parse_recipe
+    from defectflow.score import build_detector
 
     card = open_bundle(model).card
     detector, _ = build_detector(parse_recipe(card.recipe, source=str(model)))
@@ -158,7 +159,7 @@ def graph(options: argparse.Namespace) -> dict[str, Any]:
     sys.path.append(str(Path(__file__).parents[1]))
     from speed import measure_graph
 
-    from defectflow.bundle.bundle import MODEL
+    from defectflow.bundle import MODEL
 
     options.to.mkdir(exist_ok=True)
     return measure_graph(options.kind, options.model / MODEL, options.to, options.repeats)
@@ -166,7 +167,7 @@ def graph(options: argparse.Namespace) -> dict[str, Any]:
 
 def figures(options: argparse.Namespace) -> dict[str, Any]:
     """AUROCs of one backend's predictions, and verdict flips against those of the trained model, --reference."""
-    from defectflow.evaluation.metrics import auroc
+    from defectflow.evaluation import auroc
 
     rows = json.loads(options.pictures.read_text(encoding="utf-8"))["test"]
     with np.load(options.source) as file:
@@ -190,12 +191,10 @@ def figures(options: argparse.Namespace) -> dict[str, Any]:
 
 def _pixel_auroc(rows: list[dict[str, Any]], maps: np.ndarray) -> float | None:
     """By DefectFlow's own definition, for every peer: the square map stretched over the picture."""
-    from defectflow.data.pictures import Picture
-    from defectflow.evaluation.evaluate import MAP_SIDE_PX
-    from defectflow.evaluation.pixels import PixelStore
-    from defectflow.image.decode import read_image
-    from defectflow.image.geometry import Geometry
-    from defectflow.line import Measurement
+    from defectflow.data import Picture
+    from defectflow.evaluation import MAP_SIDE_PX, PixelStore
+    from defectflow.image import Geometry, read_image
+    from defectflow.verdict import Measurement
 
     if not any(row["mask"] for row in rows):
         return None

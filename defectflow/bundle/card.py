@@ -11,9 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from defectflow.errors import NotCalibrated
-from defectflow.image.geometry import Aspect, Geometry
-from defectflow.image.tiling import Tiling
-from defectflow.verdict.calibration import (
+from defectflow.image import Aspect, Geometry, Tiling
+from defectflow.verdict import (
     TOLERANCE,
     Basis,
     Calibration,

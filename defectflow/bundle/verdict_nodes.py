@@ -23,7 +23,7 @@ from defectflow.bundle.tensors import (
     VERDICT_OUTPUTS,
 )
 from defectflow.errors import BundleError
-from defectflow.verdict.calibration import Calibration
+from defectflow.verdict import Calibration
 
 PREFIX = "verdict_"
 

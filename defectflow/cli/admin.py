@@ -18,7 +18,7 @@ def demo_data(
     seed: Annotated[int, typer.Option(help="Another seed draws other parts.")] = 0,
 ) -> None:
     """Draw sample products: good parts with natural variation, and defective ones with masks."""
-    from defectflow.common.progress import Progress, Watch
+    from defectflow.common import Progress, Watch
     from defectflow.samples import PRODUCTS, draw_product
 
     for name in product or PRODUCTS:
@@ -33,7 +33,7 @@ def demo_data(
 
 def recipes() -> None:
     """List the built-in recipes and where they are, to copy and change."""
-    from defectflow.recipe.settings import builtin_recipes
+    from defectflow.recipe import builtin_recipes
 
     for name, path in builtin_recipes().items():
         first_line = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

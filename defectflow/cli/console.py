@@ -17,8 +17,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
-    from defectflow.common.progress import Progress as Step
-    from defectflow.common.progress import Watch
+    from defectflow.common import Progress as Step
+    from defectflow.common import Watch
 
 out = Console()
 err = Console(stderr=True)

@@ -33,7 +33,7 @@ def export(
     instances: Annotated[int, typer.Option(min=1, help="triton: inferences at the same time.")] = 1,
 ) -> None:
     """Write a bundle in another precision, as a Triton model repository, or in OpenVINO's format."""
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.errors import SettingsError
 
     if target == "bundle":
@@ -62,7 +62,7 @@ def _in_precision(
     bundle: Path, to: Path, precision: Precision, data: list[Path], part_regex: str | None, key: Path | None
 ) -> None:
     """Calibrated anew through the graph that will run."""
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.convert.precision import export_precision
 
     with progress_bars() as watch:

@@ -56,11 +56,10 @@ def score(
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
-    from defectflow.data.pictures import find_pictures
-    from defectflow.line.inspector import Inspector
-    from defectflow.line.score_folder import score_folder
+    from defectflow.data import find_pictures
+    from defectflow.line import Inspector, score_folder
 
     opened = open_bundle(bundle)
     if public_key is not None:
@@ -129,10 +128,10 @@ def calibrate(
     key: SignKey = None,
 ) -> None:
     """Set new thresholds for a bundle, without training again."""
-    from defectflow.bundle.bundle import SIGNATURE, open_bundle
-    from defectflow.data.pictures import find_pictures
+    from defectflow.bundle import SIGNATURE, open_bundle
+    from defectflow.data import find_pictures
     from defectflow.errors import DataError, SettingsError
-    from defectflow.line.recalibrate import recalibrate
+    from defectflow.line import recalibrate
 
     opened = open_bundle(bundle)
     if part_regex is not None and not opened.card.parts_known and opened.card.calibration_parts:

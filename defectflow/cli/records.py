@@ -17,11 +17,11 @@ from rich.table import Table
 from defectflow.cli.console import BundlePath, err, out
 
 if TYPE_CHECKING:
-    from defectflow.bundle.card import Card
-    from defectflow.data.pictures import Picture
+    from defectflow.bundle import Card
+    from defectflow.data import Picture
     from defectflow.errors import ImageError
-    from defectflow.line.score_folder import Record
-    from defectflow.verdict.verdict import Verdict
+    from defectflow.line import Record
+    from defectflow.verdict import Verdict
 
 NOT_AS_WRITTEN = DRIFTED = 1
 PASSWORD = "DEFECTFLOW_PASSWORD"
@@ -140,7 +140,7 @@ def export_log(
     part: Annotated[str | None, typer.Option(help="This part only.")] = None,
 ) -> None:
     """Write all inspections as one CSV file."""
-    from defectflow.common.files import whole
+    from defectflow.common import whole
     from defectflow.store import Query, Store
 
     query = Query(since=utc(since), until=utc(until), part=part)
@@ -164,7 +164,7 @@ def log_settings(
     """Show what the store keeps and for how long, or change it."""
     import yaml
 
-    from defectflow.recipe.tree import override
+    from defectflow.recipe import override
     from defectflow.store import Store, StoreSettings
 
     with Store.open(store, create=bool(change)) as opened:
@@ -199,7 +199,7 @@ def show_drift(
 
     An alarm counts until the bundle's thresholds are set anew, or until it was looked into.
     """
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.store import Store
     from defectflow.store.drift import drift, look_into
 

@@ -22,9 +22,8 @@ from defectflow.cli.console import (
 )
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
-    from defectflow.bundle.bundle import Bundle
-    from defectflow.line.certificate import Certificate
-    from defectflow.line.difference import Difference, Judged
+    from defectflow.bundle import Bundle
+    from defectflow.line import Certificate, Difference, Judged
 
 FAILED, SOME_UNUSABLE = 1, 3
 SHOWN = 200
@@ -37,7 +36,7 @@ def describe(
     json: Annotated[bool, typer.Option("--json", help="Print the whole card.")] = False,
 ) -> None:
     """Say what a bundle is, what it promises and what it was made from."""
-    from defectflow.bundle.bundle import open_bundle, read_card
+    from defectflow.bundle import open_bundle, read_card
 
     lone = model.is_file()
     card = read_card(model) if lone else open_bundle(model).card
@@ -108,11 +107,11 @@ def verify(
     """
     if quick and certificate is not None:
         raise typer.BadParameter("--quick writes no certificate; leave it or --certificate out")
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
-    from defectflow.data.pictures import find_pictures
-    from defectflow.line.certificate import certificate_file
-    from defectflow.line.verify import verify as run_verify
+    from defectflow.data import find_pictures
+    from defectflow.line import certificate_file
+    from defectflow.line import verify as run_verify
 
     opened = open_bundle(bundle)
     with progress_bars() as watch:
@@ -215,9 +214,8 @@ def diff(
 
     Exit codes: 0 done, 1 more changes than --max-flips, 2 wrong use, 3 some pictures were unusable for both.
     """
-    from defectflow.data.pictures import find_pictures
-    from defectflow.line.difference import difference
-    from defectflow.line.inspector import Inspector
+    from defectflow.data import find_pictures
+    from defectflow.line import Inspector, difference
 
     before, after = (Inspector(each, providers=[provider], threads=threads, core=core) for each in (old, new))
     pictures = [picture.path for picture in find_pictures(images)]
@@ -276,7 +274,7 @@ def sign(
     key: Annotated[Path, typer.Option(help="Private key, an Ed25519 PEM file.")],
 ) -> None:
     """Sign a bundle, so that `verify --public-key` can tell it from a forgery. Sign again after each calibration."""
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
 
     sign_bundle(open_bundle(bundle), key)
 

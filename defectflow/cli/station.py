@@ -35,7 +35,7 @@ def ui(
     from defectflow_ui.start import open_station
     from defectflow_ui.words import start as words
 
-    from defectflow.line.providers import find_providers
+    from defectflow.line import find_providers
 
     find_providers([provider])  # at the start, and not at the first picture
     settings = Settings(bundles, host, port, store, data=data, provider=provider, core=core)

@@ -7,9 +7,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Column, Table
 
-from defectflow.evaluation.figures import Evaluation
-from defectflow.evaluation.metrics import Interval
-from defectflow.fitting.findings import DataCheck
+from defectflow.evaluation import Evaluation, Interval
+from defectflow.fitting import DataCheck
 
 COLOURS = {"fine": "green", "note": "blue", "look": "yellow", "stop": "red"}
 LISTED = 10

@@ -26,8 +26,7 @@ from defectflow.cli.console import (
 from defectflow.cli.release import sign_bundle
 
 if TYPE_CHECKING:
-    from defectflow.density.health import Check
-    from defectflow.density.saved import Head
+    from defectflow.density import Check, Head
 
 UNKNOWN_PARTS = "every picture counts as a part of its own; where several show one part, told apart is too high"
 
@@ -50,10 +49,10 @@ def fit(
     key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
-    from defectflow.density.checkpoints import choose_device
-    from defectflow.embedding.cache import EmbeddingCache
-    from defectflow.fitting.fit import fit as run_fit
-    from defectflow.recipe.settings import load_recipe
+    from defectflow.density import choose_device
+    from defectflow.embedding import EmbeddingCache
+    from defectflow.fitting import fit as run_fit
+    from defectflow.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
@@ -95,9 +94,9 @@ def check_data(
     """Look at good pictures before a fit: what is unreadable, double, suspicious, or too few. Exits with 1 where a fit
     would fail."""
     from defectflow.cli.tables import data_tables
-    from defectflow.embedding.cache import EmbeddingCache
-    from defectflow.fitting.check import check_data as run_check
-    from defectflow.recipe.settings import load_recipe
+    from defectflow.embedding import EmbeddingCache
+    from defectflow.fitting import check_data as run_check
+    from defectflow.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
     if rate is not None:
@@ -126,10 +125,10 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
-    from defectflow.data.pictures import find_pictures, test_pictures
+    from defectflow.data import find_pictures, test_pictures
     from defectflow.errors import DataError
-    from defectflow.evaluation.evaluate import evaluate as run_evaluate
-    from defectflow.line.inspector import Inspector
+    from defectflow.evaluation import evaluate as run_evaluate
+    from defectflow.line import Inspector
 
     inspector = Inspector(bundle)
     found = find_pictures(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
@@ -172,7 +171,7 @@ def pretrain(
 
     Use them with: defectflow fit GOOD --set embedding.weights=OUT --out MODEL
     """
-    from defectflow.density.checkpoints import choose_device
+    from defectflow.density import choose_device
     from defectflow.pretraining.pretrain import pretrain as run_pretrain
     from defectflow.pretraining.settings import load_pretraining
 
@@ -191,9 +190,8 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table, with every layer.")] = False,
 ) -> None:
     """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
-    from defectflow.bundle.bundle import open_bundle
-    from defectflow.density.health import examine
-    from defectflow.density.saved import open_heads
+    from defectflow.bundle import open_bundle
+    from defectflow.density import examine, open_heads
 
     opened = open_bundle(bundle)
     heads = open_heads(opened)
@@ -213,7 +211,7 @@ def doctor(
 
 def _notes(heads: list[Head]) -> list[str]:
     """What must be known to read a density's figures."""
-    from defectflow.flows.flow import BOUND
+    from defectflow.flows import BOUND
 
     return [BOUND] if any(head.flow.is_bound for head in heads) else []
 
@@ -252,9 +250,8 @@ def draw(
     to: Annotated[Path | None, typer.Option("--out", help="Also write them, whitened, to this .npz file.")] = None,
 ) -> None:
     """Draw embeddings from a model, and say how typical they are beside real ones of tune parts."""
-    from defectflow.bundle.bundle import open_bundle
-    from defectflow.density.draw import draw_embeddings, write_embeddings
-    from defectflow.density.saved import open_heads
+    from defectflow.bundle import open_bundle
+    from defectflow.density import draw_embeddings, open_heads, write_embeddings
 
     opened = open_bundle(bundle)
     heads = open_heads(opened)

@@ -31,7 +31,7 @@ SHOWN = 20
 @versions_app.command("list")
 def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
     """All calibrations of a bundle that the store knows; the one that holds is marked."""
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.store import Store
 
     card = open_bundle(bundle).card
@@ -75,7 +75,7 @@ def from_reviews(
 
     --since and --until bound when an audit part was first seen: what cannot be answered any more blocks no later part.
     """
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.store import Store
     from defectflow.store.recalibration import apply as apply_proposal
     from defectflow.store.recalibration import propose
@@ -123,7 +123,7 @@ def apply_version(
     by: By = None,
 ) -> None:
     """Put any version's thresholds into the bundle: also the way back."""
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.store import Store
 
     opened = open_bundle(bundle)
@@ -141,7 +141,7 @@ def refit_manifest(
     to: Annotated[Path, typer.Option("--out", help="The manifest (CSV), for fit.")],
 ) -> None:
     """What to fit again on: the same sides as before, and parts answered good that were not drawn, to train only."""
-    from defectflow.bundle.bundle import open_bundle
+    from defectflow.bundle import open_bundle
     from defectflow.data.refit_manifest import plan_refit
     from defectflow.store import Store
 

@@ -11,14 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from defectflow.bundle.bundle import Bundle
-from defectflow.bundle.tensors import VERDICT_OUTPUTS
+from defectflow.bundle import VERDICT_OUTPUTS, Bundle
 from defectflow.errors import ExportError, ImageError, SettingsError
-from defectflow.image.decode import read_image
-from defectflow.line.comparison import Reference, Tally
-from defectflow.line.golden import read_golden
-from defectflow.line.inspector import Inspector
-from defectflow.verdict.verdict import Decision
+from defectflow.image import read_image
+from defectflow.line import Inspector, Reference, Tally, read_golden
+from defectflow.verdict import Decision
 
 IR = "model.xml"
 PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -19,12 +19,15 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from defectflow.bundle.bundle import (
+from defectflow.bundle import (
     CARD,
     CORE,
     MODEL,
+    RECTANGLE,
     SIGNATURE,
+    SQUARE,
     Bundle,
+    Card,
     checksums,
     file_digest,
     fitted_digests,
@@ -32,23 +35,15 @@ from defectflow.bundle.bundle import (
     open_bundle,
     save_bundle,
 )
-from defectflow.bundle.card import Card
-from defectflow.bundle.tensors import RECTANGLE, SQUARE
 from defectflow.bundle.verdict_nodes import core_of, detach_verdict, has_core
-from defectflow.common.clock import utc_now
-from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.common import Progress, Watch, unwatched, utc_now
 from defectflow.convert.quantising import Precision, inside, level_maps, with_level_constants, with_precision
-from defectflow.data.pictures import Picture, find_pictures
+from defectflow.data import Picture, find_pictures
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
-from defectflow.image.decode import pixel_digest, read_image, read_raw
-from defectflow.image.geometry import Geometry
-from defectflow.image.resize import to_square
-from defectflow.line.golden import record_golden
-from defectflow.line.inspector import Inspector
-from defectflow.line.providers import CPU
-from defectflow.line.recalibrate import measure_parts
-from defectflow.recipe.settings import parse_recipe
-from defectflow.verdict.verdict import Measurement
+from defectflow.image import Geometry, pixel_digest, read_image, read_raw, to_square
+from defectflow.line import CPU, Inspector, measure_parts, record_golden
+from defectflow.recipe import parse_recipe
+from defectflow.verdict import Measurement
 
 RANGE_SQUARES = 128
 """Train pictures, or tiles of them, at most, from which int8 takes its ranges."""

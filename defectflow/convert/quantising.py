@@ -18,7 +18,7 @@ import onnx.utils
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from defectflow.bundle.tensors import FEATURES, SQUARE
+from defectflow.bundle import FEATURES, SQUARE
 from defectflow.errors import BundleError, ExportError
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -22,10 +22,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from defectflow.bundle.bundle import MODEL, Bundle
+from defectflow.bundle import MODEL, Bundle
 from defectflow.errors import SettingsError
-from defectflow.image.decode import read_image
-from defectflow.line.golden import NATIVE, read_golden
+from defectflow.image import read_image
+from defectflow.line import NATIVE, read_golden
 
 TYPES: dict[int, str] = {
     onnx.TensorProto.UINT8: "TYPE_UINT8",

@@ -1,1 +1,40 @@
 """Folders, trees and manifests -> pictures -> parts -> train, tune, calibration and test. Never torch."""
+
+from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
+from defectflow.data.manifest import SUFFIXES, manifest_rows
+from defectflow.data.pictures import (
+    Picture,
+    find_pictures,
+    meant_for_fitting,
+    part_of,
+    printable,
+    stem_of,
+    test_pictures,
+)
+from defectflow.data.siblings import Siblings, find_siblings
+from defectflow.data.splits import Checked, Rejected, Splits, check_readable, common_size, fix_full_scale, split_parts
+
+__all__ = [
+    "SUFFIXES",
+    "Checked",
+    "Pairs",
+    "Picture",
+    "Rejected",
+    "Siblings",
+    "Splits",
+    "check_readable",
+    "common_size",
+    "exact_duplicates",
+    "find_pictures",
+    "find_siblings",
+    "fix_full_scale",
+    "manifest_rows",
+    "meant_for_fitting",
+    "near_duplicates",
+    "part_of",
+    "printable",
+    "refit_manifest",
+    "split_parts",
+    "stem_of",
+    "test_pictures",
+]

@@ -16,7 +16,7 @@ import regex
 from defectflow.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
 from defectflow.data.manifest import manifest_rows
 from defectflow.errors import DataError, SettingsError
-from defectflow.image import decode
+from defectflow.image import SUFFIXES
 
 Label = Literal["good", "defective"]
 Split = Literal["train", "tune", "calibration", "test"]
@@ -79,7 +79,7 @@ def find_pictures(
     else:
         pictures = [_unsorted_picture(path, source, label, parts) for path in _picture_files(source)]
     if not pictures:
-        raise DataError(f"{source}: no pictures found; accepted are {', '.join(sorted(decode.SUFFIXES))}")
+        raise DataError(f"{source}: no pictures found; accepted are {', '.join(sorted(SUFFIXES))}")
     return pictures
 
 
@@ -106,7 +106,7 @@ def test_pictures(pictures: Iterable[Picture]) -> list[Picture]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in decode.SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _picture_files(folder: Path) -> list[Path]:
@@ -264,8 +264,8 @@ def _manifest_picture(
         files[column] = folder / cell if cell else None
         if cell and not (folder / cell).is_file():
             faults.append(f"{column} {row[column]!r}: no such file below {folder}")
-        elif cell and Path(cell).suffix.lower() not in decode.SUFFIXES:
-            faults.append(f"{column} {row[column]!r} is no picture; accepted: {', '.join(sorted(decode.SUFFIXES))}")
+        elif cell and Path(cell).suffix.lower() not in SUFFIXES:
+            faults.append(f"{column} {row[column]!r} is no picture; accepted: {', '.join(sorted(SUFFIXES))}")
     path = files["path"]
     if path is None:
         faults.append("path is empty")

@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from defectflow.bundle.bundle import Bundle, fitted_parts
-from defectflow.bundle.card import Card
-from defectflow.common.files import whole
+from defectflow.bundle import Bundle, Card, fitted_parts
+from defectflow.common import whole
 from defectflow.data.pictures import Picture, Split, find_pictures, meant_for_fitting, part_of
 from defectflow.errors import DataError
 from defectflow.store import PartInspection, Store

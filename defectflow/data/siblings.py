@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from defectflow.data.duplicates import nearest_pictures
 from defectflow.data.pictures import Picture
-from defectflow.verdict.intervals import beta_cdf
+from defectflow.verdict import beta_cdf
 
 PATTERNS = (
     r"^(.+?)[_\-. ]+[A-Za-z]*\d+\.\w+$",  # part12_shot1.png, part12-2.png

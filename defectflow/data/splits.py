@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from defectflow.data.pictures import Picture, meant_for_fitting
 from defectflow.errors import DataError, ImageError
-from defectflow.image import decode
-from defectflow.image.geometry import Geometry
+from defectflow.image import Geometry, brightest, full_scale_for, pixel_digest, read_raw
 
 MIN_PARTS = 8
 """Fewest good parts that can be divided into train, tune and calibration."""
@@ -112,12 +111,12 @@ class _Read:
 
 def _check_picture(picture: Picture, geometry: Geometry | None) -> _Read | Rejected:
     try:
-        pixels = decode.read_raw(picture.path)
+        pixels = read_raw(picture.path)
         if geometry is not None:
             geometry.check(pixels.shape[0], pixels.shape[1], str(picture.path))
     except ImageError as error:
         return Rejected(picture.path, str(error).removeprefix(f"{picture.path}: "))
-    return _Read(decode.pixel_digest(pixels), decode.brightest(pixels), (pixels.shape[1], pixels.shape[0]))
+    return _Read(pixel_digest(pixels), brightest(pixels), (pixels.shape[1], pixels.shape[0]))
 
 
 def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
@@ -127,7 +126,7 @@ def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
     """
     values = [checked.brightest[p.path] for p in splits.train if p.path in checked.brightest]
     if values:
-        return decode.full_scale_for(values)
+        return full_scale_for(values)
     for picture in splits.pictures:
         if picture.path in checked.brightest:
             raise DataError(

@@ -1,1 +1,41 @@
 """One level's density: whitening, condition, flow; training, checkpoints, health, samples."""
+
+from defectflow.density.checkpoints import (
+    Tensors,
+    choose_device,
+    load_checkpoint,
+    optimiser_tensors,
+    restore_optimiser,
+    save_checkpoint,
+    set_learning_rate,
+)
+from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
+from defectflow.density.draw import draw_embeddings, write_embeddings
+from defectflow.density.health import Check, examine
+from defectflow.density.saved import Head, open_heads, write_sample
+from defectflow.density.train import Run, train_flow
+from defectflow.density.whitening import Normalisation, fit_normalisation
+
+__all__ = [
+    "CONDITION_WIDTH",
+    "WHOLE",
+    "Check",
+    "Head",
+    "Normalisation",
+    "Run",
+    "Tensors",
+    "choose_device",
+    "draw_embeddings",
+    "examine",
+    "fit_normalisation",
+    "load_checkpoint",
+    "open_heads",
+    "optimiser_tensors",
+    "position_condition",
+    "restore_optimiser",
+    "save_checkpoint",
+    "set_learning_rate",
+    "train_flow",
+    "write_embeddings",
+    "write_sample",
+]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from defectflow.errors import TrainingError
-from defectflow.recipe.settings import LearningSettings
+from defectflow.recipe import LearningSettings
 
 Tensors = dict[str, Tensor]
 

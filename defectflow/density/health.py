@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from defectflow.density.saved import Head
-from defectflow.flows.base import StudentT
-from defectflow.flows.families import Family
+from defectflow.flows import Family, StudentT
 
 Finding = Literal["ok", "watch", "unfit"]
 GENTLER: dict[Family, str] = {

@@ -13,14 +13,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from defectflow.bundle.bundle import FLOW, Bundle, check_file
+from defectflow.bundle import FLOW, Bundle, check_file
 from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
 from defectflow.density.whitening import Normalisation
-from defectflow.embedding.vectors import Vectors
+from defectflow.embedding import Vectors
 from defectflow.errors import BundleError
-from defectflow.flows.families import Family, build_flow
-from defectflow.flows.flow import Flow
-from defectflow.recipe.settings import parse_recipe
+from defectflow.flows import Family, Flow, build_flow
+from defectflow.recipe import parse_recipe
 
 SAMPLE = "tune.safetensors"
 SAMPLE_VECTORS = 2048

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.common import Progress, Watch, unwatched
 from defectflow.density.checkpoints import (
     load_checkpoint,
     optimiser_tensors,
@@ -25,10 +25,10 @@ from defectflow.density.checkpoints import (
     set_learning_rate,
 )
 from defectflow.density.whitening import Normalisation
-from defectflow.embedding.vectors import Vectors
+from defectflow.embedding import Vectors
 from defectflow.errors import TrainingError
-from defectflow.flows.flow import Flow
-from defectflow.recipe.settings import TrainingSettings
+from defectflow.flows import Flow
+from defectflow.recipe import TrainingSettings
 
 TUNE_VECTORS = 32_768
 """Tune vectors looked at, always the same ones."""

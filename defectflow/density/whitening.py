@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from defectflow.embedding.vectors import Vectors
+from defectflow.embedding import Vectors
 
 
 class Normalisation(nn.Module):

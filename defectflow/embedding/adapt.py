@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.common import Progress, Watch, unwatched
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import Embedding, geometry_of
-from defectflow.image.decode import read_image
-from defectflow.image.tiling import Tiling
-from defectflow.recipe.settings import ImageSettings
+from defectflow.image import Tiling, read_image
+from defectflow.recipe import ImageSettings
 
 ADAPTED_ON = 128
 """Pictures that statistics are measured on, at most: of each they see thousands of places."""

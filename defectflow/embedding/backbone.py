@@ -21,7 +21,7 @@ from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from defectflow.errors import SettingsError, WeightsError
-from defectflow.recipe.settings import EmbeddingSettings
+from defectflow.recipe import EmbeddingSettings
 
 WAYS_OUT = (
     "either use `embedding.weights: builtin`; or fetch the weights on a machine that reaches the hub and copy its "

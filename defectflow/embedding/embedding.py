@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from defectflow.embedding.backbone import Backbone, build_backbone
 from defectflow.errors import SettingsError
-from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, Geometry
-from defectflow.image.tiling import Tiling
-from defectflow.recipe.settings import EmbeddingSettings, ImageSettings
+from defectflow.image import PADDING_GREY, PARTS_PER_WHOLE, Geometry, Tiling
+from defectflow.recipe import EmbeddingSettings, ImageSettings
 
 MOST_TILES = 400
 """At tens of milliseconds each, more than anyone would wait for."""

@@ -16,14 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.common import Progress, Watch, unwatched
 from defectflow.embedding.cache import EmbeddingCache, Levels
 from defectflow.embedding.embedding import Embedding
 from defectflow.errors import DataError
-from defectflow.image.decode import read_image
-from defectflow.image.geometry import Geometry
-from defectflow.image.tiling import Tiling
-from defectflow.recipe.settings import Recipe
+from defectflow.image import Geometry, Tiling, read_image
+from defectflow.recipe import Recipe
 
 BATCH_PICTURES = 8
 TILES_KEPT = 4

@@ -1,1 +1,8 @@
 """A bundle and labelled pictures -> AUROC, AUPRO, overkill and escape with intervals. Chooses nothing."""
+
+from defectflow.evaluation.evaluate import MAP_SIDE_PX, evaluate
+from defectflow.evaluation.figures import Evaluation
+from defectflow.evaluation.metrics import Interval, auroc
+from defectflow.evaluation.pixels import PixelStore
+
+__all__ = ["MAP_SIDE_PX", "Evaluation", "Interval", "PixelStore", "auroc", "evaluate"]

@@ -14,18 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from defectflow.bundle.bundle import Bundle, fitted_digests
-from defectflow.bundle.card import Card
-from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.data.pictures import Picture
+from defectflow.bundle import Bundle, Card, fitted_digests
+from defectflow.common import Progress, Watch, unwatched
+from defectflow.data import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation.figures import Evaluation, KindFigures, notes
 from defectflow.evaluation.metrics import auroc, image_figures, rejected_interval
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
-from defectflow.image.decode import pixel_digest, read_raw
-from defectflow.line.inspector import Inspector
-from defectflow.verdict.intervals import Share
-from defectflow.verdict.verdict import Decision, Measurement, Verdict
+from defectflow.image import pixel_digest, read_raw
+from defectflow.line import Inspector
+from defectflow.verdict import Decision, Measurement, Share, Verdict
 
 MAP_SIDE_PX = 512
 """Longer side of the maps that pixel figures are computed on, at most."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card
 from defectflow.evaluation.metrics import ImageFigures, Interval
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
-from defectflow.verdict.intervals import Share
+from defectflow.verdict import Share
 
 PIXEL_KEYS = ("pixel_auroc", "pixel_ap", "aupro_30", "aupro_05")
 NOT_CALIBRATED = "The bundle is uncalibrated: it has no thresholds, so overkill, review and escape are not known."

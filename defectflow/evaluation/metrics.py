@@ -16,7 +16,7 @@ from scipy import ndimage, stats
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from defectflow.errors import DataError
-from defectflow.verdict.intervals import CONFIDENCE
+from defectflow.verdict import CONFIDENCE
 
 Interval = tuple[float, float]
 CHUNK_WEIGHTS = 2_000_000

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.data.pictures import Picture
+from defectflow.data import Picture
 from defectflow.errors import DataError
 from defectflow.evaluation.metrics import PixelCurve, split_pixels
-from defectflow.image.decode import read_image
-from defectflow.verdict.verdict import Measurement
+from defectflow.image import read_image
+from defectflow.verdict import Measurement
 
 AUPRO_LIMITS = (0.30, 0.05)
 

@@ -16,24 +16,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.embedding.backbone import Backbone
-from defectflow.flows.autoregressive import MaskedAffine, MaskedNet
-from defectflow.flows.base import Normal
-from defectflow.flows.bijection import Bijection
-from defectflow.flows.coupling import (
+from defectflow.embedding import Backbone
+from defectflow.flows import (
+    ActNorm,
     AdditiveCoupling,
     AffineCoupling,
+    Bijection,
+    ConditionedNet,
     ContextAffine,
     ContextShift,
+    ContinuousFlow,
     DiagonalScale,
+    Flow,
+    MaskedAffine,
+    MaskedNet,
+    Mixing,
+    Normal,
     Permutation,
+    SplineCoupling,
 )
-from defectflow.flows.flow import ContinuousFlow, Flow
-from defectflow.flows.glow import ActNorm, Mixing
-from defectflow.flows.networks import ConditionedNet
-from defectflow.flows.spline import SplineCoupling
-from defectflow.score.detector import Detector
-from defectflow.score.score import Score
+from defectflow.score import Detector, Score
 
 
 class FoldedDetector(nn.Module):

@@ -16,15 +16,13 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
-from defectflow.density.condition import WHOLE
+from defectflow.bundle import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
+from defectflow.density import WHOLE
 from defectflow.errors import ExportError
 from defectflow.export.folding import FoldedDetector, FoldedOnTiles
-from defectflow.image.geometry import Geometry
-from defectflow.image.tiling import Tiling
-from defectflow.score.detector import Detector, OnTiles
-from defectflow.verdict.calibration import TOLERANCE
-from defectflow.verdict.verdict import Measurement
+from defectflow.image import Geometry, Tiling
+from defectflow.score import Detector, OnTiles
+from defectflow.verdict import TOLERANCE, Measurement
 
 LARGEST_SIDE_PX = 30_000
 

@@ -16,26 +16,28 @@ import safetensors.torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectflow.bundle.bundle import (
+from defectflow.bundle import (
     EMBEDDINGS,
     FLOW,
     INDEX,
     MODEL,
     REFERENCE,
     Bundle,
+    Card,
+    ImageCard,
+    PartCounts,
     file_digest,
 )
-from defectflow.bundle.card import Card, ImageCard, PartCounts
-from defectflow.common.clock import utc_now
-from defectflow.data.splits import Checked, Splits
-from defectflow.density.train import Run
-from defectflow.embedding.embedding import geometry_of
+from defectflow.common import utc_now
+from defectflow.data import Checked, Splits
+from defectflow.density import Run
+from defectflow.embedding import geometry_of
 from defectflow.export.onnx_graph import compare, export_graph
-from defectflow.image.decode import read_image
-from defectflow.line.inspector import Inspector
-from defectflow.recipe.settings import Recipe
-from defectflow.score.detector import Detector
-from defectflow.verdict.verdict import Measurement
+from defectflow.image import read_image
+from defectflow.line import Inspector
+from defectflow.recipe import Recipe
+from defectflow.score import Detector
+from defectflow.verdict import Measurement
 
 THUMBNAIL_SIDE_PX = 192
 

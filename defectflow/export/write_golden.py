@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from defectflow.bundle.bundle import GOLDEN, Bundle
-from defectflow.data.pictures import Picture
-from defectflow.image.decode import read_image
-from defectflow.image.geometry import PARTS_PER_WHOLE, SMALLEST_SIDE_PX
-from defectflow.line.golden import NATIVE, record_golden
-from defectflow.verdict.verdict import Measurement
+from defectflow.bundle import GOLDEN, Bundle
+from defectflow.data import Picture
+from defectflow.image import PARTS_PER_WHOLE, SMALLEST_SIDE_PX, read_image
+from defectflow.line import NATIVE, record_golden
+from defectflow.verdict import Measurement
 
 NATIVE_PICTURES = 4
 NATIVE_PIXELS = 8_000_000

@@ -1,1 +1,7 @@
 """Check the pictures, fit, publish: from a recipe and a folder of good parts to a bundle."""
+
+from defectflow.fitting.check import check_data
+from defectflow.fitting.findings import DataCheck
+from defectflow.fitting.fit import fit
+
+__all__ = ["DataCheck", "check_data", "fit"]

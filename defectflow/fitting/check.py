@@ -13,24 +13,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
-from defectflow.data.pictures import Picture, find_pictures, meant_for_fitting
-from defectflow.data.siblings import find_siblings
-from defectflow.data.splits import Checked, Splits, check_readable, fix_full_scale, split_parts
-from defectflow.density.checkpoints import choose_device
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.embedding.embedding import geometry_of
-from defectflow.embedding.extract import embedding_key, extract
+from defectflow.common import Progress, Watch, unwatched
+from defectflow.data import (
+    Checked,
+    Pairs,
+    Picture,
+    Splits,
+    check_readable,
+    exact_duplicates,
+    find_pictures,
+    find_siblings,
+    fix_full_scale,
+    meant_for_fitting,
+    near_duplicates,
+    split_parts,
+)
+from defectflow.density import choose_device
+from defectflow.embedding import EmbeddingCache, embedding_key, extract, geometry_of
 from defectflow.errors import DataError
 from defectflow.fitting.embed import pooled_embeddings
 from defectflow.fitting.findings import DataCheck, Format, Promise, Suspect
 from defectflow.fitting.suspects import Surprise, cross_fit, fold_by_part
-from defectflow.image.geometry import Geometry
-from defectflow.recipe.settings import Recipe, TilingSettings
-from defectflow.score.detector import build_detector
-from defectflow.score.gate import Gate
-from defectflow.verdict.calibration import Guarantee, advised_rate, parts_needed
+from defectflow.image import Geometry
+from defectflow.recipe import Recipe, TilingSettings
+from defectflow.score import Gate, build_detector
+from defectflow.verdict import Guarantee, advised_rate, parts_needed
 
 SUSPECTS = 24
 """How many of the most unusual pictures are named."""

@@ -8,13 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.common.progress import Watch
-from defectflow.embedding.cache import EmbeddingCache, Levels
-from defectflow.embedding.embedding import geometry_of
-from defectflow.embedding.extract import BATCH_PICTURES, extract, extract_tiles, level_batch, sampled_places
-from defectflow.embedding.vectors import Vectors
-from defectflow.recipe.settings import ImageSettings
-from defectflow.score.detector import Detector
+from defectflow.common import Watch
+from defectflow.embedding import (
+    BATCH_PICTURES,
+    EmbeddingCache,
+    Levels,
+    Vectors,
+    extract,
+    extract_tiles,
+    geometry_of,
+    level_batch,
+    sampled_places,
+)
+from defectflow.recipe import ImageSettings
+from defectflow.score import Detector
 
 
 def embed_pictures(

@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from defectflow.data.siblings import Siblings
-from defectflow.data.splits import Rejected
-from defectflow.verdict.calibration import Guarantee
-from defectflow.verdict.intervals import CONFIDENCE
+from defectflow.data import Rejected, Siblings
+from defectflow.verdict import CONFIDENCE, Guarantee
 
 Gravity = Literal["fine", "note", "look", "stop"]
 """`note`: good to know; `look`: a person should; `stop`: a fit would fail."""

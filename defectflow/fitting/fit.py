@@ -20,39 +20,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.bundle.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
-from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.data.duplicates import exact_duplicates, near_duplicates
-from defectflow.data.pictures import find_pictures, meant_for_fitting
-from defectflow.data.splits import (
+from defectflow.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
+from defectflow.common import Progress, Watch, unwatched
+from defectflow.data import (
     Checked,
     Rejected,
     Splits,
     check_readable,
     common_size,
+    exact_duplicates,
+    find_pictures,
     fix_full_scale,
+    meant_for_fitting,
+    near_duplicates,
     split_parts,
 )
-from defectflow.density.checkpoints import choose_device
-from defectflow.density.saved import write_sample
-from defectflow.density.train import Run, train_flow
-from defectflow.density.whitening import fit_normalisation
-from defectflow.embedding.adapt import adapt
-from defectflow.embedding.cache import EmbeddingCache
-from defectflow.embedding.embedding import geometry_of
-from defectflow.embedding.extract import embedding_key
-from defectflow.embedding.vectors import Vectors
+from defectflow.density import Run, choose_device, fit_normalisation, train_flow, write_sample
+from defectflow.embedding import EmbeddingCache, Vectors, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
-from defectflow.export.write_bundle import write_flow, write_reference, write_scoring_graph
-from defectflow.export.write_golden import write_golden
+from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
 from defectflow.fitting.embed import embed_pictures
-from defectflow.flows.flow import BOUND
-from defectflow.image.tiling import Tiling
-from defectflow.line.inspector import Inspector
-from defectflow.line.recalibrate import measure_parts
-from defectflow.recipe.settings import Recipe
-from defectflow.score.detector import Detector, build_detector
-from defectflow.verdict.calibration import parts_needed
+from defectflow.flows import BOUND
+from defectflow.image import Tiling
+from defectflow.line import Inspector, measure_parts
+from defectflow.recipe import Recipe
+from defectflow.score import Detector, build_detector
+from defectflow.verdict import parts_needed
 
 FEW_PARTS = 20
 """Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""

@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defectflow.density.whitening import Normalisation
-from defectflow.embedding.cache import Levels
-from defectflow.score.detector import Detector
-from defectflow.score.gate import Gate
+from defectflow.density import Normalisation
+from defectflow.embedding import Levels
+from defectflow.score import Detector, Gate
 
 FOLDS = 5
 FALSE_FLAGS = 0.05

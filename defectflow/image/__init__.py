@@ -1,1 +1,35 @@
 """Bytes -> uint8 RGB; the square on the picture; the graph's resize; large pictures in tiles."""
+
+from defectflow.image.decode import (
+    SUFFIXES,
+    brightest,
+    full_scale_for,
+    pixel_digest,
+    read_image,
+    read_image_file,
+    read_raw,
+    size_px,
+    to_uint8,
+)
+from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
+from defectflow.image.resize import to_square
+from defectflow.image.tiling import Tiling
+
+__all__ = [
+    "PADDING_GREY",
+    "PARTS_PER_WHOLE",
+    "SMALLEST_SIDE_PX",
+    "SUFFIXES",
+    "Aspect",
+    "Geometry",
+    "Tiling",
+    "brightest",
+    "full_scale_for",
+    "pixel_digest",
+    "read_image",
+    "read_image_file",
+    "read_raw",
+    "size_px",
+    "to_square",
+    "to_uint8",
+]

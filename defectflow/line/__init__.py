@@ -4,7 +4,42 @@ Start with `Inspector(Path("models/bracket")).inspect(paths)`: one Verdict per p
 there is none.
 """
 
+from defectflow.line.certificate import Certificate, certificate_file, read_certificate
+from defectflow.line.comparison import Reference, Tally
+from defectflow.line.difference import Difference, Judged, difference
+from defectflow.line.golden import NATIVE, read_golden, record_golden
 from defectflow.line.inspector import Inspector
-from defectflow.verdict.verdict import Decision, Measurement, Region, Verdict
+from defectflow.line.journal import RUN
+from defectflow.line.providers import CPU, find_providers
+from defectflow.line.recalibrate import measure_parts, recalibrate
+from defectflow.line.reference import References
+from defectflow.line.score_folder import Record, as_csv, flatten, row_of, score_folder
+from defectflow.line.verify import verify
 
-__all__ = ["Decision", "Inspector", "Measurement", "Region", "Verdict"]
+__all__ = [
+    "CPU",
+    "NATIVE",
+    "RUN",
+    "Certificate",
+    "Difference",
+    "Inspector",
+    "Judged",
+    "Record",
+    "Reference",
+    "References",
+    "Tally",
+    "as_csv",
+    "certificate_file",
+    "difference",
+    "find_providers",
+    "flatten",
+    "measure_parts",
+    "read_certificate",
+    "read_golden",
+    "recalibrate",
+    "record_golden",
+    "report",
+    "row_of",
+    "score_folder",
+    "verify",
+]

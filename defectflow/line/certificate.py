@@ -13,8 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectflow.bundle.bundle import Bundle
-from defectflow.bundle.card import Card
+from defectflow.bundle import Bundle, Card
 from defectflow.errors import BundleError
 
 FORMAT = 1

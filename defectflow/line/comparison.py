@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card
 from defectflow.errors import ImageError
 from defectflow.line.certificate import Comparison
-from defectflow.verdict.calibration import Calibration
-from defectflow.verdict.verdict import Decision, Measurement, Verdict, decide, is_gated
+from defectflow.verdict import Calibration, Decision, Measurement, Verdict, decide, is_gated
 
 MAP_TOLERANCE = 10
 """A single place of a map may differ by so many times what a score, a mean over many places, may."""

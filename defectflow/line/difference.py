@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from defectflow.bundle.card import Card
-from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.bundle import Card
+from defectflow.common import Progress, Watch, unwatched
 from defectflow.errors import ImageError
 from defectflow.line.inspector import Inspector
-from defectflow.verdict.verdict import Verdict
+from defectflow.verdict import Verdict
 
 UNUSABLE = "unusable"
 """In a decision's place where a picture cannot be used."""

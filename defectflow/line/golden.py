@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from defectflow.bundle.bundle import EXPECTED, GOLDEN, GOLDEN_MAPS, Bundle
+from defectflow.bundle import EXPECTED, GOLDEN, GOLDEN_MAPS, Bundle
 from defectflow.errors import BundleError, ImageError
-from defectflow.image.decode import SUFFIXES, pixel_digest, read_image
+from defectflow.image import SUFFIXES, pixel_digest, read_image
 from defectflow.line.inspector import Inspector
 
 NATIVE = "native-"

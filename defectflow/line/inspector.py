@@ -22,17 +22,23 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from defectflow.bundle.bundle import CORE, MODEL, Bundle, open_bundle, read_checked
-from defectflow.bundle.card import Card
-from defectflow.bundle.tensors import RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
+from defectflow.bundle import (
+    CORE,
+    MODEL,
+    RECTANGLE,
+    SCORING_OUTPUTS,
+    SQUARE,
+    TILE_OUTPUTS,
+    VERDICT_OUTPUTS,
+    Bundle,
+    Card,
+    open_bundle,
+    read_checked,
+)
 from defectflow.errors import BundleError, ImageError
-from defectflow.image.decode import read_image_file
-from defectflow.image.geometry import Geometry
-from defectflow.image.resize import to_square
-from defectflow.image.tiling import Tiling
+from defectflow.image import Geometry, Tiling, read_image_file, to_square
 from defectflow.line.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
-from defectflow.verdict.calibration import Calibration
-from defectflow.verdict.verdict import Decision, Measurement, Verdict, decide, is_gated, marked_places
+from defectflow.verdict import Calibration, Decision, Measurement, Verdict, decide, is_gated, marked_places
 
 Source = Path | NDArray[np.uint8]
 """A picture file, or its pixels (H, W, 3) uint8 RGB."""

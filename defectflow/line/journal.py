@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card
 from defectflow.errors import DataError
-from defectflow.verdict.verdict import PRECEDENCE, Word
+from defectflow.verdict import PRECEDENCE, Word
 
 RUN, JOURNAL = "run.json", "results.jsonl"
 

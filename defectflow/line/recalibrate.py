@@ -6,14 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from defectflow.bundle.bundle import Bundle, fitted_digests, fitted_parts, save_bundle
-from defectflow.bundle.card import CalibrationPart
-from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.bundle import Bundle, CalibrationPart, fitted_digests, fitted_parts, save_bundle
+from defectflow.common import Progress, Watch, unwatched
 from defectflow.errors import CalibrationError
-from defectflow.image.decode import pixel_digest, read_raw
+from defectflow.image import pixel_digest, read_raw
 from defectflow.line.inspector import Inspector
-from defectflow.verdict.calibration import Guarantee
-from defectflow.verdict.verdict import Measurement
+from defectflow.verdict import Guarantee, Measurement
 
 LISTED = 20
 """Pictures that an error names, at most."""

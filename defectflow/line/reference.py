@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.bundle.bundle import EMBEDDINGS, INDEX, REFERENCE, Bundle, check_file
+from defectflow.bundle import EMBEDDINGS, INDEX, REFERENCE, Bundle, check_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,13 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card
 from defectflow.errors import DataError, DefectFlowError, NotCalibrated
-from defectflow.image.decode import read_image
+from defectflow.image import read_image
 from defectflow.line.inspector import Inspector
 from defectflow.line.journal import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.line.report_charts import REJECTED, histogram_of, truth_of
-from defectflow.verdict.overlay import overlay
-from defectflow.verdict.verdict import Verdict
+from defectflow.verdict import Verdict, overlay
 
 PICTURE_SIDE_PX = 360
 ESCAPES = OVERKILLS = 3

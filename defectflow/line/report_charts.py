@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card
 from defectflow.line.journal import Part, Row
 
 BINS = 48

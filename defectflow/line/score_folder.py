@@ -23,18 +23,14 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from defectflow.bundle.card import Card
-from defectflow.common.cells import cell
-from defectflow.common.clock import utc_now
-from defectflow.common.files import whole
-from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.data.pictures import Picture, printable
+from defectflow.bundle import Card
+from defectflow.common import Progress, Watch, cell, unwatched, utc_now, whole
+from defectflow.data import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
-from defectflow.image.decode import read_image
+from defectflow.image import read_image
 from defectflow.line.inspector import Inspector
 from defectflow.line.journal import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
-from defectflow.verdict.overlay import overlay
-from defectflow.verdict.verdict import Measurement, Verdict
+from defectflow.verdict import Measurement, Verdict, overlay
 
 TABLE, PARTS, OVERLAYS, MASKS = "results", "parts.csv", "overlays", "masks"
 UNJUDGED = "not judged"

@@ -15,18 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from defectflow.bundle.bundle import CARD, CORE, Bundle, check_file
-from defectflow.bundle.card import Card
-from defectflow.common.clock import utc_now
-from defectflow.common.progress import Progress, Watch, unwatched
+from defectflow.bundle import CARD, CORE, Bundle, Card, check_file
+from defectflow.common import Progress, Watch, unwatched, utc_now
 from defectflow.errors import BundleError, ImageError
 from defectflow.line.certificate import Certificate, this_machine
 from defectflow.line.comparison import Reference, Tally
 from defectflow.line.golden import NATIVE, Golden, decoded, read_golden
 from defectflow.line.inspector import BATCH_PICTURES, Inspector
 from defectflow.line.providers import CPU, find_providers, present_providers, short_name
-from defectflow.verdict.calibration import Calibration
-from defectflow.verdict.verdict import decide, is_gated
+from defectflow.verdict import Calibration, decide, is_gated
 
 BATCHES = (1, 3, BATCH_PICTURES)
 LOSSY_TOLERANCE = 0.05

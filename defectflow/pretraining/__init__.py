@@ -3,3 +3,5 @@
 Reading order: drawing (pictures from nothing) -> views (crops, in pairs that show the same places) ->
 objective (descriptors of one place agree, of two differ) -> learner (one step) -> pretrain (the loop).
 """
+
+__all__ = ["drawing", "learner", "objective", "pretrain", "settings", "views"]

@@ -10,13 +10,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from defectflow.density.checkpoints import Tensors, optimiser_tensors, restore_optimiser, set_learning_rate
+from defectflow.density import Tensors, optimiser_tensors, restore_optimiser, set_learning_rate
 from defectflow.errors import TrainingError
 from defectflow.pretraining.drawing import Dice
 from defectflow.pretraining.objective import Descriptors, descriptor_loss
 from defectflow.pretraining.settings import DescriptorSettings
 from defectflow.pretraining.views import photographed, toned, warped
-from defectflow.recipe.settings import LearningSettings
+from defectflow.recipe import LearningSettings
 
 AVERAGE_FROM = 10
 """The running average forgets faster in the first steps, so that nothing of the start is left in it."""

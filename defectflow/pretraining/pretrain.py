@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from defectflow.common.progress import Progress, Watch, unwatched
-from defectflow.data.pictures import find_pictures
-from defectflow.density.checkpoints import choose_device, load_checkpoint, save_checkpoint
+from defectflow.common import Progress, Watch, unwatched
+from defectflow.data import find_pictures
+from defectflow.density import choose_device, load_checkpoint, save_checkpoint
 from defectflow.errors import DataError, ImageError, SettingsError, TrainingError
-from defectflow.image.decode import read_image
+from defectflow.image import read_image
 from defectflow.pretraining.drawing import Dice, draw
 from defectflow.pretraining.learner import Learner
 from defectflow.pretraining.settings import PretrainingRecipe

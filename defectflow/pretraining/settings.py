@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from defectflow.recipe.settings import CONFIGS, PRETRAIN, LearningSettings
-from defectflow.recipe.tree import Fraction, Settings, load
+from defectflow.recipe import CONFIGS, PRETRAIN, Fraction, LearningSettings, Settings, load
 
 
 class PretrainingPictures(Settings):

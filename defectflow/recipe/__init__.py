@@ -1,1 +1,34 @@
 """YAML -> frozen, typed settings: every number that shapes a model, with its unit."""
+
+from defectflow.recipe.settings import (
+    CONFIGS,
+    PRETRAIN,
+    EmbeddingSettings,
+    ImageSettings,
+    LearningSettings,
+    Recipe,
+    TilingSettings,
+    TrainingSettings,
+    builtin_recipes,
+    load_recipe,
+    parse_recipe,
+)
+from defectflow.recipe.tree import Fraction, Settings, load, override
+
+__all__ = [
+    "CONFIGS",
+    "PRETRAIN",
+    "EmbeddingSettings",
+    "Fraction",
+    "ImageSettings",
+    "LearningSettings",
+    "Recipe",
+    "Settings",
+    "TilingSettings",
+    "TrainingSettings",
+    "builtin_recipes",
+    "load",
+    "load_recipe",
+    "override",
+    "parse_recipe",
+]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from defectflow.common.files import whole
+from defectflow.common import whole
 from defectflow.errors import DataError, SettingsError
 from defectflow.samples import board, fabric, ring
 from defectflow.samples.camera import Optics, photograph

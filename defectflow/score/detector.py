@@ -8,15 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
-from defectflow.density.whitening import Normalisation
-from defectflow.embedding.embedding import Embedding, build_embedding, geometry_of, tiling_of
+from defectflow.density import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
+from defectflow.embedding import Embedding, build_embedding, geometry_of, tiling_of
 from defectflow.errors import SettingsError
-from defectflow.flows.families import build_flow
-from defectflow.flows.flow import Flow
-from defectflow.image.decode import read_image
-from defectflow.image.tiling import Tiling
-from defectflow.recipe.settings import ImageSettings, Recipe
+from defectflow.flows import Flow, build_flow
+from defectflow.image import Tiling, read_image
+from defectflow.recipe import ImageSettings, Recipe
 from defectflow.score.gate import Gate
 from defectflow.score.score import Score
 

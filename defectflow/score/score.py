@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.verdict.verdict import FLOOR
+from defectflow.verdict import FLOOR
 
 Kind = Literal["likelihood", "latent_norm", "typicality"]
 

@@ -18,17 +18,21 @@ Beneath them: schema (tables), chain (each row is bound to the one before), data
 at a time), retention. Beside `defectflow.line`; never torch.
 """
 
-from defectflow.store.history import Query, YieldCount
+from defectflow.store.history import Every, Query, Story, YieldCount
 from defectflow.store.records import Answer, Inspection, PartInspection, Review, Seen
+from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers, waiting_parts
 from defectflow.store.settings import StoreSettings
 from defectflow.store.store import Store
 from defectflow.store.users import Role, User
-from defectflow.store.versions import Activation, CalibrationVersion
+from defectflow.store.versions import Activation, CalibrationVersion, Versions
 
 __all__ = [
+    "LONGEST_COMMENT",
+    "LONGEST_KIND",
     "Activation",
     "Answer",
     "CalibrationVersion",
+    "Every",
     "Inspection",
     "PartInspection",
     "Query",
@@ -37,6 +41,15 @@ __all__ = [
     "Seen",
     "Store",
     "StoreSettings",
+    "Story",
     "User",
+    "Versions",
     "YieldCount",
+    "chain",
+    "drift",
+    "recalibration",
+    "records",
+    "schema",
+    "standing_answers",
+    "waiting_parts",
 ]

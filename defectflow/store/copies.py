@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from defectflow.bundle.bundle import file_digest
-from defectflow.common.files import whole
+from defectflow.bundle import file_digest
+from defectflow.common import whole
 from defectflow.errors import StoreError
-from defectflow.image.decode import SUFFIXES
+from defectflow.image import SUFFIXES
 from defectflow.store.database import Database
 from defectflow.store.records import Inspection, Seen
 from defectflow.store.settings import StoreSettings

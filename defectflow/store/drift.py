@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card
 from defectflow.errors import StoreError
 from defectflow.store import chain, schema
 from defectflow.store.records import read, stamped_now

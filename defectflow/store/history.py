@@ -12,12 +12,12 @@ from typing import Any, Literal, TextIO
 
 from sqlalchemy import Select, and_, case, func, select
 
-from defectflow.common.cells import cell
+from defectflow.common import cell
 from defectflow.store import schema
 from defectflow.store.database import Database
 from defectflow.store.records import Inspection, Review, read, stamp
 from defectflow.store.versions import CalibrationVersion
-from defectflow.verdict.verdict import PRECEDENCE, Word
+from defectflow.verdict import PRECEDENCE, Word
 
 _table = schema.inspections
 EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118

@@ -17,14 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.bundle.bundle import Bundle, fitted_digests, fitted_parts
-from defectflow.bundle.card import CalibrationPart, Card
+from defectflow.bundle import Bundle, CalibrationPart, Card, fitted_digests, fitted_parts
 from defectflow.errors import CalibrationError, ImageError
-from defectflow.image.decode import pixel_digest, read_raw
+from defectflow.image import pixel_digest, read_raw
 from defectflow.store.records import Answer, PartInspection
 from defectflow.store.versions import CalibrationVersion, unchanged
-from defectflow.verdict.calibration import Calibration, Guarantee
-from defectflow.verdict.verdict import PRECEDENCE, Word, decide
+from defectflow.verdict import PRECEDENCE, Calibration, Guarantee, Word, decide
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store

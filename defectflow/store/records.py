@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
-from defectflow.image.decode import SUFFIXES
-from defectflow.verdict.verdict import PRECEDENCE, Region, Verdict, Word
+from defectflow.image import SUFFIXES
+from defectflow.verdict import PRECEDENCE, Region, Verdict, Word
 
 _Record = TypeVar("_Record")
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from defectflow.recipe.tree import Settings
+from defectflow.recipe import Settings
 
 
 class ReviewSettings(Settings):

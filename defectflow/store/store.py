@@ -13,10 +13,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from defectflow.bundle.bundle import file_digest
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card, file_digest
 from defectflow.errors import ImageError
-from defectflow.image.decode import pixel_digest, read_raw
+from defectflow.image import pixel_digest, read_raw
 from defectflow.store import chain, schema
 from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
@@ -28,7 +27,7 @@ from defectflow.store.reviews import Reviews
 from defectflow.store.settings import StoreSettings
 from defectflow.store.users import Users
 from defectflow.store.versions import Versions, digests_of
-from defectflow.verdict.verdict import Verdict
+from defectflow.verdict import Verdict
 
 
 class Store:

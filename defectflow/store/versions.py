@@ -10,8 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from defectflow.bundle.bundle import Bundle, open_bundle, save_bundle
-from defectflow.bundle.card import CalibrationCard, Card
+from defectflow.bundle import Bundle, CalibrationCard, Card, open_bundle, save_bundle
 from defectflow.errors import StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database

@@ -1,1 +1,58 @@
 """Good scores -> threshold and guarantee; a score -> p-value and verdict; regions, overlay."""
+
+from defectflow.verdict.calibration import (
+    TOLERANCE,
+    Basis,
+    Calibration,
+    Guarantee,
+    Threshold,
+    advised_rate,
+    calibrate,
+    chosen,
+    parts_needed,
+)
+from defectflow.verdict.intervals import CONFIDENCE, Share, beta_cdf
+from defectflow.verdict.overlay import overlay
+from defectflow.verdict.tradeoff import Cheapest, Costs, Point, Tradeoff
+from defectflow.verdict.verdict import (
+    FLOOR,
+    PRECEDENCE,
+    Decision,
+    Measurement,
+    Region,
+    Verdict,
+    Word,
+    decide,
+    is_gated,
+    marked_places,
+)
+
+__all__ = [
+    "CONFIDENCE",
+    "FLOOR",
+    "PRECEDENCE",
+    "TOLERANCE",
+    "Basis",
+    "Calibration",
+    "Cheapest",
+    "Costs",
+    "Decision",
+    "Guarantee",
+    "Measurement",
+    "Point",
+    "Region",
+    "Share",
+    "Threshold",
+    "Tradeoff",
+    "Verdict",
+    "Word",
+    "advised_rate",
+    "beta_cdf",
+    "calibrate",
+    "chosen",
+    "decide",
+    "is_gated",
+    "marked_places",
+    "overlay",
+    "parts_needed",
+]

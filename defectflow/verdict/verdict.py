@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.image.geometry import Geometry
+from defectflow.image import Geometry
 
 FLOOR = 1e-6
 """A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""

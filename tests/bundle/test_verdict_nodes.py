@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 from defectflow.bundle.tensors import SCORING_OUTPUTS, THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.bundle.verdict_nodes import attach_verdict, detach_verdict
 from defectflow.image.decode import read_image
-from defectflow.line import Inspector, Measurement
+from defectflow.line import Inspector
+from defectflow.verdict import Measurement
 from defectflow.verdict.calibration import Calibration, calibrate
 from defectflow.verdict.verdict import decide, marked_places
 

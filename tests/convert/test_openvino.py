@@ -17,8 +17,9 @@ from defectflow.bundle.tensors import VERDICT_OUTPUTS
 from defectflow.convert.openvino import IR, PRECISION, write_ir
 from defectflow.errors import ExportError, NotCalibrated
 from defectflow.image.decode import read_image
-from defectflow.line import Decision, Inspector
+from defectflow.line import Inspector
 from defectflow.line.golden import read_golden
+from defectflow.verdict import Decision
 from defectflow.verdict.calibration import TOLERANCE
 
 SIZES = ((128, 128), (256, 256), (100, 100), (64, 200), (640, 480), (1000, 701))

@@ -17,8 +17,9 @@ from defectflow.convert.precision import Exported, export_precision
 from defectflow.convert.quantising import inside, level_maps
 from defectflow.errors import BundleError, DataError, SettingsError
 from defectflow.image.decode import pixel_digest, read_image, read_raw
-from defectflow.line import Inspector, Measurement, Verdict
+from defectflow.line import Inspector
 from defectflow.line.verify import verify
+from defectflow.verdict import Measurement, Verdict
 
 
 @pytest.fixture(scope="module")

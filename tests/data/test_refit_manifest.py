@@ -14,9 +14,10 @@ from defectflow.data.pictures import find_pictures
 from defectflow.data.refit_manifest import plan_refit
 from defectflow.data.splits import split_parts
 from defectflow.errors import DataError
-from defectflow.line import Inspector, Verdict
+from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Answer, Seen, Store
+from defectflow.verdict import Verdict
 
 NUMBER = r"(\d{3})"
 

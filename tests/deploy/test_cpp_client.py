@@ -17,8 +17,9 @@ from support import Pixels, marked, run
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.image.decode import read_image
-from defectflow.line import Inspector, Verdict
+from defectflow.line import Inspector
 from defectflow.line.golden import read_golden
+from defectflow.verdict import Verdict
 
 CLIENT = Path(__file__).parents[2] / "deploy" / "cpp"
 PRINTED = 2e-5

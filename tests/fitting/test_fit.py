@@ -24,7 +24,8 @@ from defectflow.embedding.cache import EmbeddingCache
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.fitting.fit import Fitted, fit
 from defectflow.flows.base import StudentT
-from defectflow.line import Inspector, Measurement
+from defectflow.line import Inspector
+from defectflow.verdict import Measurement
 from defectflow.verdict.calibration import TOLERANCE
 
 

@@ -26,10 +26,11 @@ from defectflow.embedding.extract import extract_tiles, sampled_places
 from defectflow.errors import DataError, ImageError
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
-from defectflow.line import Decision, Inspector, Measurement, Verdict
+from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
 from defectflow.line.verify import verify
 from defectflow.score.detector import build_detector
+from defectflow.verdict import Decision, Measurement, Verdict
 from defectflow.verdict.calibration import TOLERANCE
 
 TILED = (

@@ -11,9 +11,10 @@ from support import save
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.errors import NotCalibrated
-from defectflow.line import Inspector, Verdict
+from defectflow.line import Inspector
 from defectflow.line.difference import Difference, difference
 from defectflow.line.recalibrate import recalibrate
+from defectflow.verdict import Verdict
 
 
 @pytest.fixture(scope="module")

@@ -29,10 +29,11 @@ from defectflow.errors import BundleError, ImageError, NotCalibrated
 from defectflow.fitting.fit import fit
 from defectflow.image.decode import read_image
 from defectflow.image.geometry import Geometry
-from defectflow.line import Decision, Inspector, Measurement, Verdict
+from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
 from defectflow.recipe.settings import load_recipe
 from defectflow.samples import draw_product
+from defectflow.verdict import Decision, Measurement, Verdict
 from defectflow.verdict.calibration import TOLERANCE
 
 BATCHES = (1, 3, 16)

@@ -16,9 +16,10 @@ from support import digests, save, swatch, swatches
 
 from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError
-from defectflow.line import Decision, Inspector, Verdict
+from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
 from defectflow.line.verify import verify
+from defectflow.verdict import Decision, Verdict
 
 
 def further(folder: Path, count: int, first_seed: int = 100) -> list[tuple[Path, str]]:

@@ -26,10 +26,11 @@ from defectflow.common.progress import Progress
 from defectflow.data.pictures import find_pictures
 from defectflow.errors import DataError, NotCalibrated, SettingsError
 from defectflow.image.decode import read_image
-from defectflow.line import Inspector, Measurement, Verdict
+from defectflow.line import Inspector
 from defectflow.line.journal import Row, gather_parts
 from defectflow.line.recalibrate import recalibrate
 from defectflow.line.score_folder import Tally, as_csv, score_folder
+from defectflow.verdict import Measurement, Verdict
 
 VARYING = ("milliseconds",)
 MEASURED = ("score", "distance")

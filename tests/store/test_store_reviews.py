@@ -18,11 +18,12 @@ from defectflow.bundle.bundle import file_digest, fitted_digests, fitted_parts, 
 from defectflow.bundle.card import Card
 from defectflow.errors import AnsweredMeanwhile, CalibrationError, ImageError, StoreError
 from defectflow.image.decode import pixel_digest, read_raw
-from defectflow.line import Decision, Inspector, Verdict
+from defectflow.line import Inspector
 from defectflow.store import Answer, Query, Seen, Store, StoreSettings
 from defectflow.store.audit import AuditDraw
 from defectflow.store.recalibration import apply, flips, propose, rejudged, training_parts
 from defectflow.store.settings import ReviewSettings
+from defectflow.verdict import Decision, Verdict
 
 CARD = card_of(np.linspace(0, 1, 39))
 

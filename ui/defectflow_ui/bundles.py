@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from defectflow.bundle.bundle import CARD, MODEL, Bundle, open_bundle
+from defectflow.bundle import CARD, MODEL, Bundle, open_bundle
 from defectflow.errors import BundleError
 from defectflow.line import Inspector
-from defectflow.store.versions import Versions
+from defectflow.store import Versions
 from defectflow_ui.words import models as words
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectflow.bundle.bundle import Bundle
+from defectflow.bundle import Bundle
 from defectflow.store import Answer, Store
 from defectflow.store.recalibration import tally_audit
-from defectflow.verdict.tradeoff import Tradeoff
+from defectflow.verdict import Tradeoff
 
 BINS = 40
 

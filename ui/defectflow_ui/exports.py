@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from defectflow.bundle.card import Card
-from defectflow.data.pictures import Picture
+from defectflow.bundle import Card
+from defectflow.data import Picture
 from defectflow.errors import ImageError
-from defectflow.image.decode import read_image
-from defectflow.line.score_folder import as_csv, flatten, row_of
-from defectflow.verdict.overlay import overlay
+from defectflow.image import read_image
+from defectflow.line import as_csv, flatten, row_of
+from defectflow.verdict import overlay
 from defectflow_ui.pictures import jpeg
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal
 
-from defectflow.data.pictures import part_of
+from defectflow.data import part_of
 from defectflow.errors import DefectFlowError, ImageError
-from defectflow.line import Inspector, Verdict
+from defectflow.line import Inspector
 from defectflow.store import Seen
+from defectflow.verdict import Verdict
 from defectflow_ui.disk import writing
 from defectflow_ui.exports import Drawn, as_table, draw_zip
 from defectflow_ui.looks import Look, Looks

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 from typing import Any, Literal
 
-from defectflow.common.progress import Progress
+from defectflow.common import Progress
 from defectflow.errors import DefectFlowError
 
 State = Literal["running", "done", "failed", "cancelled"]

@@ -10,11 +10,9 @@ from threading import Lock
 
 import numpy as np
 
-from defectflow.image.decode import read_image
-from defectflow.line import Inspector, Verdict
-from defectflow.line.reference import References
-from defectflow.verdict.overlay import overlay
-from defectflow.verdict.verdict import Region
+from defectflow.image import read_image
+from defectflow.line import Inspector, References
+from defectflow.verdict import Region, Verdict, overlay
 from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
 from defectflow_ui.shelf import Shelf
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.image.decode import brightest, full_scale_for, read_raw, to_uint8
+from defectflow.image import brightest, full_scale_for, read_raw, to_uint8
 
 Pixels = NDArray[np.uint8]
 THUMBNAIL_PX = 220

@@ -14,14 +14,13 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from defectflow.bundle.bundle import CARD, Bundle, fitted_digests, fitted_parts
-from defectflow.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
-from defectflow.data.manifest import manifest_rows
-from defectflow.data.pictures import find_pictures, stem_of
+from defectflow.bundle import CARD, Bundle, fitted_digests, fitted_parts
+from defectflow.data import SUFFIXES as MANIFEST_SUFFIXES
+from defectflow.data import find_pictures, manifest_rows, stem_of
 from defectflow.data.refit_manifest import Refit, plan_refit
 from defectflow.errors import DataError, DefectFlowError
-from defectflow.image.decode import SUFFIXES, pixel_digest, read_raw
-from defectflow.line.journal import RUN
+from defectflow.image import SUFFIXES, pixel_digest, read_raw
+from defectflow.line import RUN
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.disk import writing

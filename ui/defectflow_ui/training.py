@@ -18,10 +18,10 @@ from threading import Lock
 from time import sleep
 from typing import Any, Literal
 
-from defectflow.bundle.bundle import CARD
-from defectflow.data.pictures import find_pictures, test_pictures
+from defectflow.bundle import CARD
+from defectflow.data import find_pictures, test_pictures
 from defectflow.errors import BundleError, DataError, DefectFlowError
-from defectflow.recipe.settings import builtin_recipes, load_recipe
+from defectflow.recipe import builtin_recipes, load_recipe
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.jobs import Job

@@ -20,7 +20,7 @@ from time import monotonic
 from starlette.concurrency import run_in_threadpool
 
 from defectflow.errors import ImageError
-from defectflow.image.decode import SUFFIXES, size_px
+from defectflow.image import SUFFIXES, size_px
 from defectflow_ui.scratch import prefix
 from defectflow_ui.settings import MIB, Limits
 from defectflow_ui.words import uploads as words

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from defectflow.errors import AnsweredMeanwhile, StoreError
-from defectflow.store import Answer, Inspection, Review, Role
-from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers
+from defectflow.store import LONGEST_COMMENT, LONGEST_KIND, Answer, Inspection, Review, Role, standing_answers
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, moment, notice, tip
 from defectflow_ui.visitors import Visitor

@@ -8,11 +8,10 @@ from typing import Any, Literal
 import gradio as gr
 import numpy as np
 
-from defectflow.bundle.bundle import Bundle
-from defectflow.bundle.card import Card
+from defectflow.bundle import Bundle, Card
 from defectflow.errors import CalibrationError, DataError
 from defectflow.store import Role
-from defectflow.verdict.tradeoff import Cheapest, Costs
+from defectflow.verdict import Cheapest, Costs
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.versions_view import pressed

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from defectflow.bundle.card import Card
-from defectflow.verdict.intervals import Share
-from defectflow.verdict.tradeoff import Point
+from defectflow.bundle import Card
+from defectflow.verdict import Point, Share
 from defectflow_ui.evidence import Evidence
 from defectflow_ui.theme import empty, tip
 from defectflow_ui.words import calibrate as words

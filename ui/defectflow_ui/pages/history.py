@@ -10,12 +10,11 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from defectflow.common.files import whole
+from defectflow.common import whole
 from defectflow.errors import DataError, StoreError
-from defectflow.store import Inspection, Query, Role, YieldCount
+from defectflow.store import Every, Inspection, Query, Role, YieldCount
 from defectflow.store.drift import Drift, look_into
-from defectflow.store.history import Every
-from defectflow.verdict.verdict import Word
+from defectflow.verdict import Word
 from defectflow_ui.disk import writing
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts

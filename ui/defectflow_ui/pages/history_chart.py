@@ -10,9 +10,8 @@ import math
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from defectflow.store import YieldCount
+from defectflow.store import Every, YieldCount
 from defectflow.store.drift import Drift
-from defectflow.store.history import Every
 from defectflow_ui.theme import ICONS, tip
 from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS

@@ -6,9 +6,8 @@ import html
 from collections.abc import Sequence
 from functools import partial
 
-from defectflow.store import Inspection, YieldCount
-from defectflow.store.history import Story
-from defectflow.verdict.verdict import Word
+from defectflow.store import Inspection, Story, YieldCount
+from defectflow.verdict import Word
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.station import Station

@@ -7,10 +7,8 @@ import json
 from collections.abc import Sequence
 
 from defectflow.errors import DefectFlowError
-from defectflow.line import Verdict
 from defectflow.store import Role
-from defectflow.verdict.calibration import Calibration
-from defectflow.verdict.verdict import Region
+from defectflow.verdict import Calibration, Region, Verdict
 from defectflow_ui.exports import Drawn
 from defectflow_ui.inspection import Inspection
 from defectflow_ui.looks import Beside

@@ -10,11 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from defectflow.bundle.bundle import Bundle
-from defectflow.bundle.card import Card
+from defectflow.bundle import Bundle, Card
 from defectflow.errors import BundleError, DefectFlowError
-from defectflow.line.certificate import Certificate, certificate_file, read_certificate
-from defectflow.line.verify import verify as run_verify
+from defectflow.line import Certificate, certificate_file, read_certificate
+from defectflow.line import verify as run_verify
 from defectflow.store import Role
 from defectflow_ui.jobs import Job
 from defectflow_ui.station import Station

@@ -8,11 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from defectflow.bundle.bundle import Bundle
+from defectflow.bundle import Bundle
 from defectflow.errors import CalibrationError, DataError, DefectFlowError, StoreError
-from defectflow.store import Inspection, PartInspection, Role
+from defectflow.store import Inspection, PartInspection, Role, waiting_parts
 from defectflow.store.recalibration import Proposal, apply, propose
-from defectflow.store.reviews import waiting_parts
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
 from defectflow_ui.pages.versions_view import pressed

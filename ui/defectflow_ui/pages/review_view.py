@@ -6,13 +6,12 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from defectflow.bundle.bundle import Bundle
+from defectflow.bundle import Bundle
 from defectflow.errors import DefectFlowError
-from defectflow.image.decode import read_image
-from defectflow.line import Verdict
+from defectflow.image import read_image
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
-from defectflow.verdict.overlay import overlay
+from defectflow.verdict import Verdict, overlay
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pages.inspect_view import viewer
 from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from defectflow.bundle.bundle import Bundle
-from defectflow.bundle.card import CalibrationPart, Card
-from defectflow.common.progress import Progress
+from defectflow.bundle import Bundle, CalibrationPart, Card
+from defectflow.common import Progress
 from defectflow.data.refit_manifest import Refit
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.shelf import Shelf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from defectflow.bundle.card import Card
+from defectflow.bundle import Card
 from defectflow.errors import StoreError
 from defectflow.store import CalibrationVersion
 from defectflow_ui.station import Station

@@ -30,9 +30,7 @@ from pathlib import Path
 from time import sleep
 from typing import Any, Literal
 
-from defectflow.common.clock import utc_now
-from defectflow.common.files import whole
-from defectflow.common.progress import Progress
+from defectflow.common import Progress, utc_now, whole
 from defectflow.errors import DataError
 from defectflow_ui.tasks.processes import Identity, alive, identity, stop
 
