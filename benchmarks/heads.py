@@ -110,7 +110,7 @@ class LogProb(nn.Module):
 
 def _cost(family: Family) -> dict[str, float | None]:
     """Parameters, and microseconds for each vector in torch and in ONNX Runtime."""
-    settings = load_recipe("default", [f"flow={{family: {family}}}"]).flow.model_dump()
+    settings = load_recipe("default", [f"flow={{family: {family}}}"]).flow.of_layers()
     flow = build_flow(width=TIMED_WIDTH, context_width=CONDITION_WIDTH, **settings).eval()
     x, context = torch.randn(TIMED_VECTORS, TIMED_WIDTH), torch.randn(TIMED_VECTORS, CONDITION_WIDTH)
     with torch.no_grad():

@@ -26,7 +26,12 @@ Points = NDArray[np.float64]
 SHAPES = ("moons", "ring")
 MOON_NOISE, RING_NOISE, RING_RADIUS = 0.1, 0.2, 2.0
 TRAIN, TEST, BATCH = 20_000, 10_000, 1024
-LAYERS = {"planar": 32, "nice": 12, "realnvp": 12, "glow": 12, "maf": 16, "iaf": 16, "spline": 6}
+LAYERS: dict[Family, int] = {"planar": 32, "nice": 12, "realnvp": 12, "glow": 12, "maf": 16, "iaf": 16, "spline": 6}
+SETTINGS: dict[Family, dict[str, int]] = {
+    **{family: {"layers": count, "hidden": 64} for family, count in LAYERS.items()},
+    "cnf": {"hidden": 64, "steps": 16},
+    "gaussian": {},
+}
 
 
 def main() -> None:
@@ -56,7 +61,7 @@ def learn(family: Family, shape: str, steps: int) -> tuple[Flow, float]:
     random = np.random.default_rng(0)
     train = torch.from_numpy(points(shape, TRAIN, random)).float()
     test = points(shape, TEST, random)
-    flow = build_flow(family, 2, 0, layers=LAYERS.get(family, 1), hidden=64, clamp=2.0, steps=16)
+    flow = build_flow(family, 2, 0, **SETTINGS[family])
     nothing = torch.zeros(BATCH, 0)
     flow.initialise(train, torch.zeros(TRAIN, 0))
     parameters = list(flow.parameters())

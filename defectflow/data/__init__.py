@@ -12,7 +12,16 @@ from defectflow.data.pictures import (
     test_pictures,
 )
 from defectflow.data.siblings import Siblings, find_siblings
-from defectflow.data.splits import Checked, Rejected, Splits, check_readable, common_size, fix_full_scale, split_parts
+from defectflow.data.splits import (
+    Checked,
+    Rejected,
+    Splits,
+    check_readable,
+    common_size,
+    fix_full_scale,
+    fold_by_part,
+    split_parts,
+)
 
 __all__ = [
     "SUFFIXES",
@@ -28,6 +37,7 @@ __all__ = [
     "find_pictures",
     "find_siblings",
     "fix_full_scale",
+    "fold_by_part",
     "manifest_rows",
     "meant_for_fitting",
     "near_duplicates",

@@ -23,6 +23,8 @@ from defectflow.data.pictures import Picture, meant_for_fitting
 from defectflow.errors import DataError, ImageError
 from defectflow.image import Geometry, brightest, full_scale_for, pixel_digest, read_raw
 
+FOLDS = 5
+"""Groups of parts, of which each is judged by what the others taught."""
 MIN_PARTS = 8
 """Fewest good parts that can be divided into train, tune and calibration."""
 
@@ -215,3 +217,11 @@ def _split_warnings(pictures: Sequence[Picture], fitted_parts: set[str]) -> Iter
             f"{len(parts)} parts have pictures both for fitting and in the test split ({len(shared)} test "
             f"pictures, {n_good} of them good; e.g. part {parts[0]!r}); on these, test figures look too good"
         )
+
+
+def fold_by_part(parts: list[str], folds: int = FOLDS) -> NDArray[np.int64]:
+    """The group of each picture, (N,), 0 to folds - 1; no part is in two groups, and groups are equally large."""
+    names = sorted(set(parts))
+    order = np.random.default_rng(0).permutation(len(names))
+    fold_of = {names[index]: position % folds for position, index in enumerate(order)}
+    return np.array([fold_of[part] for part in parts])

@@ -12,6 +12,8 @@ from defectflow.density.checkpoints import (
 from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
 from defectflow.density.draw import draw_embeddings, write_embeddings
 from defectflow.density.health import Check, examine
+from defectflow.density.level import LevelDensity
+from defectflow.density.place_whitening import PlaceWhitening
 from defectflow.density.saved import Head, open_heads, write_sample
 from defectflow.density.train import Run, train_flow
 from defectflow.density.whitening import Normalisation, fit_normalisation
@@ -21,7 +23,9 @@ __all__ = [
     "WHOLE",
     "Check",
     "Head",
+    "LevelDensity",
     "Normalisation",
+    "PlaceWhitening",
     "Run",
     "Tensors",
     "choose_device",

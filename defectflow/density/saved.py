@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from defectflow.bundle import FLOW, Bundle, check_file
-from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
-from defectflow.density.whitening import Normalisation
+from defectflow.density.condition import WHOLE
+from defectflow.density.level import LevelDensity
 from defectflow.embedding import Vectors
 from defectflow.errors import BundleError
-from defectflow.flows import Family, Flow, build_flow
+from defectflow.flows import Family, Flow
 from defectflow.recipe import parse_recipe
 
 SAMPLE = "tune.safetensors"
@@ -35,12 +35,15 @@ class Head:
     """
 
     level: int
-    flow: Flow
-    normalisation: Normalisation
+    density: LevelDensity
     vectors: Tensor
     context: Tensor
     family: Family
     parts: Tensor | None
+
+    @property
+    def flow(self) -> Flow:
+        return self.density.flow
 
 
 def write_sample(
@@ -75,21 +78,29 @@ def open_heads(bundle: Bundle) -> list[Head]:
     tiling = bundle.card.image.tiling
     where = WHOLE if tiling is None else torch.from_numpy(tiling.rectangles)
     heads = []
-    for index, (height, width, depth) in enumerate(shapes):
-        flow = build_flow(width=depth, context_width=CONDITION_WIDTH, **recipe.flow.model_dump())
-        normalisation = Normalisation(depth)
-        for module, prefix in ((flow, f"flows.{index}."), (normalisation, f"normalisations.{index}.")):
-            state = {name.removeprefix(prefix): value for name, value in learned.items() if name.startswith(prefix)}
-            try:
-                module.load_state_dict(state)
-            except RuntimeError as error:
-                reason = str(error).splitlines()[-1].strip()
-                raise BundleError(
-                    f"{bundle.path / FLOW}: does not fit its recipe in this version of DefectFlow ({reason}); fit again"
-                ) from error
+    for index, shape in enumerate(shapes):
+        density = LevelDensity(shape, recipe.flow, rectangles=where, with_log_det=recipe.score.kind != "latent_norm")
+        try:
+            density.load_state_dict(_of_level(learned, index))
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise BundleError(
+                f"{bundle.path / FLOW}: does not fit its recipe in this version of DefectFlow ({reason}); fit again"
+            ) from error
+        places = sample[f"places.{index}"].long()
         with torch.no_grad():
-            vectors = normalisation(sample[f"vectors.{index}"].float())
-        context = position_condition(height, width, where).flatten(0, -2)[sample[f"places.{index}"].long()]
+            vectors = density.eval().whitened(sample[f"vectors.{index}"].float(), places)
         level, parts = recipe.embedding.levels[index], sample.get(f"parts.{index}")
-        heads.append(Head(level, flow.eval(), normalisation, vectors, context, recipe.flow.family, parts))
+        heads.append(Head(level, density, vectors, density.contexts[places], recipe.flow.family, parts))
     return heads
+
+
+def _of_level(learned: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    """One density's tensors under its own names; files of version 0.1.0 keep flows and normalisations apart."""
+    prefixes = {f"densities.{index}.": "", f"flows.{index}.": "flow.", f"normalisations.{index}.": "normalisation."}
+    return {
+        own + name.removeprefix(prefix): value
+        for name, value in learned.items()
+        for prefix, own in prefixes.items()
+        if name.startswith(prefix)
+    }

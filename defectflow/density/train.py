@@ -24,7 +24,6 @@ from defectflow.density.checkpoints import (
     save_checkpoint,
     set_learning_rate,
 )
-from defectflow.density.whitening import Normalisation
 from defectflow.embedding import Vectors
 from defectflow.errors import TrainingError
 from defectflow.flows import Flow
@@ -49,8 +48,7 @@ class Run:
 
 def train_flow(
     flow: Flow,
-    normalisation: Normalisation,
-    condition: Tensor,
+    contexts: Tensor,
     train: Vectors,
     tune: Vectors,
     settings: TrainingSettings,
@@ -63,19 +61,26 @@ def train_flow(
 ) -> Run:
     """Train in place and leave the flow in its best state by the likelihood of tune parts.
 
-    condition (h, w, K), or (tiles, h, w, K). Raises TrainingError on a loss that is not a number. However a run ends,
-    `resume` goes on from its last checkpoint exactly as if nothing had happened: each step's batch depends on its
-    number alone.
+    contexts (places, K): the condition of every place; train, tune: whitened vectors. Raises TrainingError on a loss
+    that is not a number. However a run ends, `resume` goes on from its last checkpoint exactly as if nothing had
+    happened: each step's batch depends on its number alone.
     """
     flow.to(device).train()
-    normalise = normalisation.to(device)
-    contexts = condition.flatten(0, -2).to(device)  # (h, w, K) -> (h * w, K)
+    contexts = contexts.to(device)
 
     def batch(source: Vectors, count: int, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         vectors, places = source.draw(count, np.random.default_rng(seed))
-        with torch.no_grad():
-            return normalise(vectors.to(device)), contexts[places.to(device)]
+        return vectors.to(device), contexts[places.to(device)]
 
+    tune_vectors, tune_context = batch(tune, TUNE_VECTORS, (settings.seed, 1))
+
+    @torch.no_grad()
+    def loss_on_tune() -> float:
+        return -flow.log_prob(tune_vectors, tune_context).mean().item() / flow.width
+
+    if next(flow.parameters(), None) is None:  # a Gaussian whose places were measured has nothing to learn
+        flow.eval()
+        return Run(best_tune=loss_on_tune(), finished=True)
     optimiser = torch.optim.AdamW(flow.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     run, best = Run(), _state(flow)
     if resume and checkpoint.is_file():
@@ -85,7 +90,6 @@ def train_flow(
         restore_optimiser(optimiser, groups["optimiser"])
     else:
         flow.initialise(*batch(train, settings.batch, (settings.seed, 0)))
-    tune_vectors, tune_context = batch(tune, TUNE_VECTORS, (settings.seed, 1))
 
     started, first_step, since_look = time.perf_counter(), run.step, list[float]()
     while run.step < settings.steps and not run.finished:
@@ -103,8 +107,7 @@ def train_flow(
         since_look.append(loss.item())
         run.step += 1
         if run.step % settings.check_every == 0 or run.step == settings.steps:
-            with torch.no_grad():
-                tune_loss = -flow.log_prob(tune_vectors, tune_context).mean().item() / flow.width
+            tune_loss = loss_on_tune()
             if not math.isfinite(tune_loss):
                 raise TrainingError(
                     f"{name}: the loss on tune parts became {tune_loss:g} at step {run.step} with learning rate "

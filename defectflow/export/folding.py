@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from defectflow.density import LevelDensity, PlaceWhitening
 from defectflow.embedding import Backbone
 from defectflow.flows import (
     ActNorm,
@@ -34,6 +35,7 @@ from defectflow.flows import (
     Normal,
     Permutation,
     SplineCoupling,
+    anchor,
 )
 from defectflow.score import Detector, Score
 
@@ -49,7 +51,9 @@ class FoldedDetector(nn.Module):
         super().__init__()
         self.detector = detector
         self.backbone = fold_backbone(detector.embedding.backbone, detector.embedding.size_px)
-        self.densities = nn.ModuleList(fold_density(detector, level) for level in range(len(detector.flows)))
+        self.densities = nn.ModuleList(
+            fold_density(density, detector.score, level) for level, density in enumerate(detector.levels)
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         square, features, levels = _seams(self.detector, self.backbone, image)
@@ -66,15 +70,14 @@ class FoldedOnTiles(nn.Module):
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = copy.deepcopy(detector)
-        for level in range(len(detector.flows)):
-            flow = self.detector.flow(level)
-            flow.base = flow.base.fixed()
+        for density in self.detector.levels:
+            density.flow.base = density.flow.base.fixed()
         self.backbone = fold_backbone(detector.embedding.backbone, detector.embedding.size_px)
-        self.densities = nn.ModuleList(Standardised(detector.score, level) for level in range(len(detector.flows)))
+        self.densities = nn.ModuleList(Standardised(detector.score, level) for level in range(len(detector.levels)))
 
     def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
         square, features, levels = _seams(self.detector, self.backbone, image)
-        nats = self.detector.unusual_on_tiles(levels, rectangle)
+        nats = [density.on_tiles(level, rectangle) for density, level in zip(self.detector.levels, levels, strict=True)]
         maps = [density(values) for density, values in zip(self.densities, nats, strict=True)]
         return *self.detector.outputs_on_tiles(levels, self.detector.score.joined(maps)), square, *features
 
@@ -131,9 +134,19 @@ class Density(Standardised):
     constant: Tensor
     context: Tensor
 
-    def __init__(self, steps: list[nn.Module], constant: Tensor, flow: Flow, context: Tensor, score: Score, level: int):
+    def __init__(
+        self,
+        steps: list[nn.Module],
+        constant: Tensor,
+        flow: Flow,
+        context: Tensor,
+        with_log_det: bool,
+        score: Score,
+        level: int,
+    ) -> None:
         """constant (h, w): the log-determinant of all that is affine."""
         super().__init__(score, level)
+        self.with_log_det = with_log_det
         self.steps = nn.ModuleList(steps)
         self.base, self.width = flow.base, flow.width
         self.register_buffer("constant", constant)
@@ -148,7 +161,7 @@ class Density(Standardised):
             else:
                 x = step(x)
         log_prob = self.base.log_prob(x)
-        nats = (log_prob if self.kind == "latent_norm" else log_prob + total) * (-1 / self.width)
+        nats = (log_prob + total if self.with_log_det else log_prob) * (-1 / self.width)
         return super().forward(nats)
 
 
@@ -226,23 +239,37 @@ class PlaceAffine(nn.Module):
         return x if self.shift is None else x + self.shift
 
 
+class Turned(nn.Module):
+    """The linear part of a whitening by place. Shapes: (N, h, w, D) -> (N, h, w, D)."""
+
+    def __init__(self, whitening: PlaceWhitening) -> None:
+        super().__init__()
+        self.whitening = whitening
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.whitening.turned(x)
+
+
 @torch.no_grad()
-def fold_density(detector: Detector, level: int) -> Density:
-    """A level's normalisation, flow and part of the score, at its places."""
-    dtype = detector.normalisation(level).matrix.dtype
-    normalisation = copy.deepcopy(detector.normalisation(level)).double()
-    flow = copy.deepcopy(detector.flow(level)).double()
+def fold_density(density: LevelDensity, score: Score, level: int) -> Density:
+    """A level's whitening, flow and part of the score, at its places."""
+    dtype = density.normalisation.matrix.dtype
+    density = copy.deepcopy(density).double()
+    normalisation, whitening, flow = density.normalisation, density.whitening, density.flow
     flow.base = flow.base.fixed()
-    condition = detector.condition(level).double()  # (h, w, K)
+    condition = density.condition  # (h, w, K)
     grid = condition.shape[:2]
     constant = condition.new_zeros(grid)
     if isinstance(flow, ContinuousFlow):
         constant = constant - Normal().log_prob(flow.extra)
+    steps: list[nn.Module] = []
     pending = Affine(normalisation.matrix, None, -normalisation.mean @ normalisation.matrix)
+    if whitening is not None:
+        steps = [*pending.then_at_places(None, -whitening.mean).steps(), Turned(whitening)]
+        pending = Affine(torch.eye(flow.width, dtype=torch.float64), None, condition.new_zeros(flow.width))
     lifted = flow.lifted(condition.new_zeros(flow.width))
     pending = pending.then(flow.lifted(torch.eye(flow.width, dtype=torch.float64)) - lifted, lifted)
     nothing = Affine(torch.eye(len(lifted), dtype=torch.float64), None, torch.zeros_like(lifted))
-    steps: list[nn.Module] = []
     for layer in flow.layers():
         match layer:
             case ActNorm() | DiagonalScale() | Mixing() | Permutation():
@@ -266,7 +293,7 @@ def fold_density(detector: Detector, level: int) -> Density:
                     setattr(layer, "net", _at_places(layer.net, condition))  # noqa: B010  (of another type)
                 steps.append(layer)
     steps += pending.steps()
-    return Density(steps, constant, flow, condition, detector.score, level).to(dtype).eval()
+    return Density(steps, constant, flow, condition, density.with_log_det, score, level).to(dtype).eval()
 
 
 class PlaceNet(nn.Module):
@@ -275,15 +302,16 @@ class PlaceNet(nn.Module):
     Shapes: x (N, h, w, D) -> (N, h, w, D').
     """
 
-    def __init__(self, layers: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, layers: list[tuple[Tensor, Tensor]], anchored: bool = False) -> None:
         """layers: weight (out, in) and bias (out) or (h, w, out) of each."""
         super().__init__()
+        self.anchored = anchored
         self.steps = nn.ModuleList(PlaceLinear(weight, bias) for weight, bias in layers)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         first, second, last = self.steps
         out: Tensor = last(F.relu(second(F.relu(first(x)))))
-        return out
+        return anchor(x) * out if self.anchored else out
 
 
 class PlaceLinear(nn.Module):
@@ -328,7 +356,8 @@ def _at_places(net: ConditionedNet | MaskedNet, condition: Tensor) -> PlaceNet:
     first, second, last = net.first, net.second, net.last
     entered = added(first, net.from_context)
     if isinstance(net, ConditionedNet):
-        return PlaceNet([(first.weight, entered), (second.weight, second.bias), (last.weight, last.bias)])
+        layers = [(first.weight, entered), (second.weight, second.bias), (last.weight, last.bias)]
+        return PlaceNet(layers, net.anchored)
     weights = first.weight * net.into, second.weight * net.between, last.weight * net.out_of
     return PlaceMaskedNet(list(zip(weights, (entered, second.bias, added(last, net.straight)), strict=True)))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import torch
 from numpy.typing import NDArray
 
@@ -40,7 +41,7 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     sizes = {0: count, 1: dim("H", min=16, max=LARGEST_SIDE_PX), 2: dim("W", min=16, max=LARGEST_SIDE_PX)}
     module: torch.nn.Module
     inputs, outputs = {"image": (example, sizes)}, list(SCORING_OUTPUTS)
-    seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.flows)))]
+    seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.levels)))]
     if detector.tiling is None:
         module = FoldedDetector(detector.cpu().eval())
     else:
@@ -69,6 +70,7 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     model = program.model_proto
     _check_resize(model)
     _forget_origin(model)
+    _store_factors_in_half(model)
     kept = [output for output in model.graph.output if output.name in outputs]
     model.graph.value_info.extend(output for output in model.graph.output if output.name in seams)
     del model.graph.output[:]
@@ -105,6 +107,18 @@ def _check_resize(model: onnx.ModelProto) -> None:
                 f"the exporter of torch {torch.__version__} wrote Resize without exclude_outside=1, so verdicts at "
                 "picture edges would differ from the trained model; install a newer torch"
             )
+
+
+def _store_factors_in_half(model: onnx.ModelProto) -> None:
+    """The factors of whitening by place, which fp16 holds exactly, take half the file; engines cast them on loading."""
+    graph = model.graph
+    for value in graph.initializer:
+        if value.name.endswith("whitening.factor"):
+            halves = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(value).astype(np.float16))
+            cast = onnx.helper.make_node("Cast", [f"{value.name}.half"], [value.name], to=onnx.TensorProto.FLOAT)
+            value.CopyFrom(halves)
+            value.name = cast.input[0]
+            graph.node.insert(0, cast)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

@@ -105,9 +105,12 @@ def write_scoring_graph(
 
 
 def write_flow(folder: Path, detector: Detector) -> None:
-    """flow.safetensors: all that was learned; of the backbone, its batch statistics alone."""
+    """flow.safetensors: all that was learned; of the backbone, its batch statistics alone.
+
+    Factors of whitening by place are rounded to fp16 where they are measured, so that fp16 holds them exactly.
+    """
     learned = {
-        name: tensor.contiguous()
+        name: (tensor.half() if name.endswith("whitening.factor") else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
         if not name.startswith("embedding.") or name.endswith((".running_mean", ".running_var"))
     }

@@ -24,6 +24,7 @@ from defectflow.data import (
     find_pictures,
     find_siblings,
     fix_full_scale,
+    fold_by_part,
     meant_for_fitting,
     near_duplicates,
     split_parts,
@@ -33,7 +34,7 @@ from defectflow.embedding import EmbeddingCache, embedding_key, extract, geometr
 from defectflow.errors import DataError
 from defectflow.fitting.embed import pooled_embeddings
 from defectflow.fitting.findings import DataCheck, Format, Promise, Suspect
-from defectflow.fitting.suspects import Surprise, cross_fit, fold_by_part
+from defectflow.fitting.suspects import Surprise, cross_fit
 from defectflow.image import Geometry
 from defectflow.recipe import Recipe, TilingSettings
 from defectflow.score import Gate, build_detector

@@ -31,11 +31,12 @@ from defectflow.data import (
     exact_duplicates,
     find_pictures,
     fix_full_scale,
+    fold_by_part,
     meant_for_fitting,
     near_duplicates,
     split_parts,
 )
-from defectflow.density import Run, choose_device, fit_normalisation, train_flow, write_sample
+from defectflow.density import Run, choose_device, train_flow, write_sample
 from defectflow.embedding import EmbeddingCache, Vectors, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
@@ -77,66 +78,19 @@ def fit(
     Raises DataError, SettingsError, WeightsError, TrainingError or ExportError. Too few parts for the wanted rate
     is no error: the bundle is saved uncalibrated and says what is missing.
     """
-    if out.exists() and not overwrite:
-        raise SettingsError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
-    if out.exists() and not (out / CARD).is_file():
-        raise SettingsError(f"{out}: is not a bundle, so --overwrite does not replace it; choose another --out")
-    if recipe.flow.family == "iaf":
-        raise SettingsError(
-            "flow.family: iaf scores a vector of D values in D passes through each layer's network, up to hundreds of "
-            "times the cost, and the size, of another family's graph, so it is not exported; use maf, the same layers "
-            "with scoring as the fast direction"
-        )
+    _check_request(recipe, out, overwrite)
     device = choose_device(recipe.training)
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     torch.manual_seed(recipe.training.seed)
 
-    watch(Progress("check pictures", 0, 1))
-    found = find_pictures(source, label="good", part_regex=part_regex)
-    candidates = meant_for_fitting(found)
-    checked = check_readable(candidates, geometry=geometry_of(recipe.image))
-    verdict = recipe.verdict
-    try:
-        splits = split_parts(
-            [*checked.readable, *set(found).difference(candidates)],
-            calibration_parts=parts_needed(verdict.rate, verdict.guarantee),
-            tune_share=recipe.splits.tune,
-            seed=recipe.splits.seed,
-        )
-    except DataError as error:
-        unusable = [f"  {rejected.path}: {rejected.reason}" for rejected in checked.rejected[:LISTED]]
-        more = f"{len(checked.rejected)} picture(s) could not be used:"
-        raise DataError("\n".join([str(error), *([more, *unusable] if unusable else [])])) from error
-    recipe = _fixed(recipe, splits, checked)
-    counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
-    watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
-
+    recipe, splits, checked = _read_and_split(recipe, source, part_regex, watch)
     detector, unused_weights = build_detector(recipe)
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
-    learned_from = [*splits.train, *splits.tune]
-    digests = [checked.pixel_digests[picture.path] for picture in learned_from]
-    adapted_on = splits.train if recipe.embedding.adapt else ()
-    key = embedding_key(recipe, detector.embedding, digests, digests[: len(adapted_on)])
-    adapt(detector.embedding, detector.tiling, recipe.image, [picture.path for picture in adapted_on], device, watch)
-    levels, embeddings = embed_pictures(
-        detector,
-        recipe.image,
-        [picture.path for picture in learned_from],
-        cache=cache,
-        key=key,
-        device=device,
-        watch=watch,
-    )
-    train = [vectors.rows(0, len(splits.train)) for vectors in levels]
-    tune = [vectors.rows(len(splits.train)) for vectors in levels]
-    checkpoints = _checkpoints(out, key, recipe, resume)
-    runs = [
-        _learn_level(detector, index, train[index], tune[index], recipe, device, checkpoints, resume, watch)
-        for index in range(len(levels))
-    ]
-    detector.cpu()
-    distance_limit = _freeze(detector, tune, embeddings, verdict.gate_margin)
+    embedded = _embed(detector, recipe, splits, checked, cache, device, watch)
+    checkpoints = _checkpoints(out, embedded.key, recipe, resume)
+    runs = _learn(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
+    distance_limit = _freeze(detector, embedded, recipe.verdict.gate_margin)
 
     folder = out.with_name(f"{out.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
@@ -150,29 +104,97 @@ def fit(
         Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
     )
     write_flow(folder, detector)
-    write_sample(folder, tune, [picture.part for picture in splits.tune], detector.embedding.shapes)
+    write_sample(folder, embedded.tune, [picture.part for picture in splits.tune], detector.embedding.shapes)
     write_golden(bundle, splits.tune, measured)
-    write_reference(bundle, splits, checked, embeddings)
+    write_reference(bundle, splits, checked, embedded.pooled)
     card = bundle.card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
-        card = card.calibrated(parts, verdict.rate, verdict.guarantee, verdict.review_rate)
-    everything = np.concatenate([embeddings, *(item.embedding[None] for item in unseen)])
-    warnings = [*splits.warnings, *_duplicate_warnings(splits, checked, everything)]
-    train_parts = splits.part_counts["train"]
-    if train_parts < FEW_PARTS:
-        warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
-    if detector.flow(0).is_bound:
-        warnings.append(BOUND)
-    if unused_weights:
-        warnings.append(f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}")
+        card = card.calibrated(parts, recipe.verdict.rate, recipe.verdict.guarantee, recipe.verdict.review_rate)
+    everything = np.concatenate([embedded.pooled, *(item.embedding[None] for item in unseen)])
+    warnings = _warnings(splits, checked, everything, detector, unused_weights)
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))
-    replaced = out.with_name(f"{out.name}.replaced")
-    if out.exists():
-        out.rename(replaced)
-    folder.rename(out)
-    for leftover in (replaced, checkpoints.parent):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _publish(folder, out)
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
     return Fitted(open_bundle(out), checked.rejected)
+
+
+def _check_request(recipe: Recipe, out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise SettingsError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
+    if out.exists() and not (out / CARD).is_file():
+        raise SettingsError(f"{out}: is not a bundle, so --overwrite does not replace it; choose another --out")
+    if recipe.flow.family == "iaf":
+        raise SettingsError(
+            "flow.family: iaf scores a vector of D values in D passes through each layer's network, up to hundreds of "
+            "times the cost, and the size, of another family's graph, so it is not exported; use maf, the same layers "
+            "with scoring as the fast direction"
+        )
+
+
+def _read_and_split(
+    recipe: Recipe, source: Path, part_regex: str | None, watch: Watch
+) -> tuple[Recipe, Splits, Checked]:
+    """Pictures of good parts, read once and split by part; and the recipe with what it leaves to the training parts."""
+    watch(Progress("check pictures", 0, 1))
+    found = find_pictures(source, label="good", part_regex=part_regex)
+    candidates = meant_for_fitting(found)
+    checked = check_readable(candidates, geometry=geometry_of(recipe.image))
+    try:
+        splits = split_parts(
+            [*checked.readable, *set(found).difference(candidates)],
+            calibration_parts=parts_needed(recipe.verdict.rate, recipe.verdict.guarantee),
+            tune_share=recipe.splits.tune,
+            seed=recipe.splits.seed,
+        )
+    except DataError as error:
+        unusable = [f"  {rejected.path}: {rejected.reason}" for rejected in checked.rejected[:LISTED]]
+        more = f"{len(checked.rejected)} picture(s) could not be used:"
+        raise DataError("\n".join([str(error), *([more, *unusable] if unusable else [])])) from error
+    counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
+    watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
+    return _fixed(recipe, splits, checked), splits, checked
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What the densities learn from: vectors of training and tune pictures, by level, and their pooled embeddings."""
+
+    key: str
+    """A digest of all that they depend on."""
+    train: list[Vectors]
+    tune: list[Vectors]
+    pooled: NDArray[np.float32]
+    """(n, sum of D_l): training pictures, then tune pictures."""
+
+
+def _embed(
+    detector: Detector,
+    recipe: Recipe,
+    splits: Splits,
+    checked: Checked,
+    cache: EmbeddingCache,
+    device: torch.device,
+    watch: Watch,
+) -> Embedded:
+    """Each training and tune picture through the backbone, once; first adapted, where the recipe asks for it."""
+    learned_from = [*splits.train, *splits.tune]
+    digests = [checked.pixel_digests[picture.path] for picture in learned_from]
+    adapted_on = splits.train if recipe.embedding.adapt else ()
+    key = embedding_key(recipe, detector.embedding, digests, digests[: len(adapted_on)])
+    adapt(detector.embedding, detector.tiling, recipe.image, [picture.path for picture in adapted_on], device, watch)
+    levels, pooled = embed_pictures(
+        detector,
+        recipe.image,
+        [picture.path for picture in learned_from],
+        cache=cache,
+        key=key,
+        device=device,
+        watch=watch,
+    )
+    last = len(splits.train)
+    return Embedded(
+        key, [vectors.rows(0, last) for vectors in levels], [vectors.rows(last) for vectors in levels], pooled
+    )
 
 
 def _checkpoints(out: Path, key: str, recipe: Recipe, resume: bool) -> Path:
@@ -208,46 +230,73 @@ def _check_tiles(tiling: Tiling, recipe: Recipe, splits: Splits, checked: Checke
             raise DataError(f"{error}; or leave it out") from error
 
 
-def _learn_level(
+def _learn(
     detector: Detector,
-    index: int,
-    train: Vectors,
-    tune: Vectors,
+    embedded: Embedded,
+    splits: Splits,
     recipe: Recipe,
     device: torch.device,
     checkpoints: Path,
     resume: bool,
     watch: Watch,
-) -> Run:
-    """Normalisation from train, flow from train with early stopping on tune."""
-    fit_normalisation(detector.normalisation(index), train, recipe.embedding.normalise)
-    return train_flow(
-        detector.flow(index),
-        detector.normalisation(index),
-        detector.condition(index),
-        train,
-        tune,
-        recipe.training,
-        device=device,
-        checkpoint=checkpoints / f"level{index}.safetensors",
-        resume=resume,
-        name=f"learn level {recipe.embedding.levels[index]}",
-        watch=watch,
-    )
+) -> list[Run]:
+    """One density after another: whitening measured on training parts, flow from them with early stopping on tune."""
+    folds = fold_by_part([picture.part for picture in splits.train])
+    runs = []
+    for number, (density, train, tune) in enumerate(zip(detector.levels, embedded.train, embedded.tune, strict=True)):
+        whitened = density.cpu().fit_whitening(train, recipe.embedding.normalise, folds, checkpoints)
+        run = train_flow(
+            density.flow,
+            density.contexts,
+            whitened,
+            density.whiten(tune, checkpoints),
+            recipe.training,
+            device=device,
+            checkpoint=checkpoints / f"level{number}.safetensors",
+            resume=resume,
+            name=f"learn level {recipe.embedding.levels[number]}",
+            watch=watch,
+        )
+        runs.append(run)
+    detector.cpu()
+    return runs
 
 
 @torch.no_grad()
-def _freeze(detector: Detector, tune: list[Vectors], embeddings: NDArray[np.float32], gate_margin: float) -> float:
+def _freeze(detector: Detector, embedded: Embedded, gate_margin: float) -> float:
     """The score's constants from tune parts, the gate from training parts; returns its limit, from tune parts."""
     values = []
-    for index, vectors in enumerate(tune):
-        conditions = detector.condition(index).flatten(0, -2)
+    for density, vectors in zip(detector.levels, embedded.tune, strict=True):
         pictures = (vectors.of_picture(picture) for picture in range(len(vectors.maps)))
-        values.append(torch.cat([detector.unusual(index, seen, conditions[places]) for seen, places in pictures]))
+        values.append(torch.cat([density.at(seen, places) for seen, places in pictures]))
     detector.score.fit_values(values)
-    pooled, train_pictures = torch.from_numpy(embeddings), len(embeddings) - len(tune[0].maps)
+    pooled, train_pictures = torch.from_numpy(embedded.pooled), len(embedded.train[0].maps)
     detector.gate.fit(pooled[:train_pictures])
     return float(detector.gate(pooled[train_pictures:]).max().item() * (1 + gate_margin))
+
+
+def _warnings(
+    splits: Splits, checked: Checked, embeddings: NDArray[np.float32], detector: Detector, unused_weights: list[str]
+) -> Iterator[str]:
+    """What the model's user should know; embeddings (n, D) as splits.pictures."""
+    yield from splits.warnings
+    yield from _duplicate_warnings(splits, checked, embeddings)
+    train_parts = splits.part_counts["train"]
+    if train_parts < FEW_PARTS:
+        yield f"learned from {train_parts} parts only: the promise holds, but many defects will be missed"
+    if detector.levels[0].flow.is_bound:
+        yield BOUND
+    if unused_weights:
+        yield f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}"
+
+
+def _publish(folder: Path, out: Path) -> None:
+    """Only now does the bundle appear under its name, whole; another that had it is gone."""
+    replaced = out.with_name(f"{out.name}.replaced")
+    if out.exists():
+        out.rename(replaced)
+    folder.rename(out)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np.float32]) -> Iterator[str]:

@@ -19,7 +19,6 @@ from defectflow.density import Normalisation
 from defectflow.embedding import Levels
 from defectflow.score import Detector, Gate
 
-FOLDS = 5
 FALSE_FLAGS = 0.05
 """In a set without a single wrong picture, about this is the probability that any picture is flagged."""
 
@@ -47,14 +46,6 @@ class Surprise:
         """Beyond it a picture stands out. With tails that fall exponentially, the larger of two values passes it in
         any of n/2 pictures beyond the middle with probability FALSE_FLAGS."""
         return math.log(max(2, len(self.places)) / FALSE_FLAGS)
-
-
-def fold_by_part(parts: list[str], folds: int = FOLDS) -> NDArray[np.int64]:
-    """The group of each picture, (N,), 0 to folds - 1; no part is in two groups, and groups are equally large."""
-    names = sorted(set(parts))
-    order = np.random.default_rng(0).permutation(len(names))
-    fold_of = {names[index]: position % folds for position, index in enumerate(order)}
-    return np.array([fold_of[part] for part in parts])
 
 
 def cross_fit(detector: Detector, levels: Levels, pooled: NDArray[np.float32], folds: NDArray[np.int64]) -> Surprise:

@@ -14,7 +14,7 @@ from defectflow.flows.coupling import (
 from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import BOUND, ContinuousFlow, Flow
 from defectflow.flows.glow import ActNorm, Mixing
-from defectflow.flows.networks import ConditionedNet, soft_clamp
+from defectflow.flows.networks import ConditionedNet, anchor, soft_clamp
 from defectflow.flows.spline import SplineCoupling
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Permutation",
     "SplineCoupling",
     "StudentT",
+    "anchor",
     "build_flow",
     "soft_clamp",
 ]

@@ -18,11 +18,11 @@ class AffineCoupling(Bijection):
 
     clamp: float
 
-    def __init__(self, width: int, context_width: int, hidden: int, clamp: float) -> None:
+    def __init__(self, width: int, context_width: int, hidden: int, clamp: float, anchored: bool = False) -> None:
         super().__init__()
         self.kept = kept_values(width)
         self.clamp = clamp
-        self.net = ConditionedNet(self.kept, context_width, hidden, 2 * (width - self.kept))
+        self.net = ConditionedNet(self.kept, context_width, hidden, 2 * (width - self.kept), anchored)
 
     def _scale_and_shift(self, kept: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = self.net(kept, context).chunk(2, dim=-1)
@@ -51,10 +51,10 @@ class AdditiveCoupling(Bijection):
     Source: Dinh et al. 2015, arXiv:1410.8516, eq. 10.
     """
 
-    def __init__(self, width: int, context_width: int, hidden: int) -> None:
+    def __init__(self, width: int, context_width: int, hidden: int, anchored: bool = False) -> None:
         super().__init__()
         self.kept = kept_values(width)
-        self.net = ConditionedNet(self.kept, context_width, hidden, width - self.kept)
+        self.net = ConditionedNet(self.kept, context_width, hidden, width - self.kept, anchored)
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         kept, moved = halves(x, self.kept)

@@ -22,10 +22,12 @@ class SplineCoupling(Bijection):
     Source: Durkan et al. 2019, arXiv:1906.04032, section 3.1 and appendix A.1.
     """
 
-    def __init__(self, width: int, context_width: int, hidden: int, bins: int, bound: float) -> None:
+    def __init__(
+        self, width: int, context_width: int, hidden: int, bins: int, bound: float, anchored: bool = False
+    ) -> None:
         super().__init__()
         self.kept, self.bins, self.bound = kept_values(width), bins, bound
-        self.net = ConditionedNet(self.kept, context_width, hidden, (width - self.kept) * (3 * bins - 1))
+        self.net = ConditionedNet(self.kept, context_width, hidden, (width - self.kept) * (3 * bins - 1), anchored)
 
     def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         kept, moved = halves(x, self.kept)

@@ -1,5 +1,6 @@
 """YAML -> frozen, typed settings: every number that shapes a model, with its unit."""
 
+from defectflow.recipe.flow_settings import FlowSettings
 from defectflow.recipe.settings import (
     CONFIGS,
     PRETRAIN,
@@ -19,6 +20,7 @@ __all__ = [
     "CONFIGS",
     "PRETRAIN",
     "EmbeddingSettings",
+    "FlowSettings",
     "Fraction",
     "ImageSettings",
     "LearningSettings",

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from defectflow.recipe.tree import Settings
 
+PLACE = ("place", "shrinkage", "block")
+"""Settings of what is measured at each place, before a flow."""
+
 
 class _FlowSettings(Settings):
-    shared: ClassVar[tuple[str, ...]] = ("base", "hidden", "clamp")
+    shared: ClassVar[tuple[str, ...]] = ("base", "hidden", "clamp", "anchored", *PLACE)
+    place: Literal["none", "spread", "full"] = "none"
+    """What is measured at each place of the training parts before the flow learns: nothing, mean and spread, or mean
+    and covariance."""
+    shrinkage: float = Field(0.1, ge=0, le=1)
+    """Share of the mean of all places' covariances in each place's own."""
+    block: int = Field(2, ge=1, le=8)
+    """Side, in places, of the squares that share one covariance; each place has its own mean."""
     base: Literal["normal", "student_t"] = "normal"
     """What the flow carries good vectors to; `student_t` learns how heavy the tails are."""
     hidden: int = Field(128, ge=8, le=4096)
     """Width of the networks inside."""
 
+    def of_layers(self) -> dict[str, Any]:
+        """What shapes the flow itself: all but what is measured before it."""
+        return self.model_dump(exclude=set(PLACE))
 
-class NiceSettings(_FlowSettings):
+
+class _AnchoredSettings(_FlowSettings):
+    anchored: bool = False
+    """Whether couplings fade to the identity far from good vectors, where nothing was learned."""
+
+
+class NiceSettings(_AnchoredSettings):
     """Additive couplings and one scale for all (Dinh 2014): the Jacobian is the same everywhere."""
 
     family: Literal["nice"] = "nice"
@@ -49,13 +68,13 @@ class _LayeredSettings(_ScalingSettings):
     """Layers per level."""
 
 
-class RealNVPSettings(_LayeredSettings):
+class RealNVPSettings(_LayeredSettings, _AnchoredSettings):
     """Affine couplings with fixed permutations between them (Dinh 2016)."""
 
     family: Literal["realnvp"] = "realnvp"
 
 
-class GlowSettings(_LayeredSettings):
+class GlowSettings(_LayeredSettings, _AnchoredSettings):
     """ActNorm, learned invertible mixing and affine couplings (Kingma 2018)."""
 
     family: Literal["glow"] = "glow"
@@ -73,7 +92,7 @@ class IAFSettings(_LayeredSettings):
     family: Literal["iaf"] = "iaf"
 
 
-class SplineSettings(_LayeredSettings):
+class SplineSettings(_LayeredSettings, _AnchoredSettings):
     """Couplings through monotone rational-quadratic curves (Durkan 2019)."""
 
     family: Literal["spline"] = "spline"

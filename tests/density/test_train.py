@@ -52,11 +52,9 @@ def settings(**changes: object) -> TrainingSettings:
 def learn(flow: Flow, folder: Path, train: Vectors | None = None, tune: Vectors | None = None, **options) -> Run:
     changes = options.pop("settings", {})
     options = {"checkpoint": folder / "level0.safetensors", "name": "learn level 2"} | options
-    condition = position_condition(SIDE, SIDE)
     return train_flow(
         flow,
-        Normalisation(DEPTH),
-        condition,
+        position_condition(SIDE, SIDE).flatten(0, 1),
         train or vectors(20, 1),
         tune or vectors(10, 2),
         settings(**changes),

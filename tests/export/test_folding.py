@@ -32,11 +32,14 @@ def learned(*overrides: str) -> Detector:
     torch.manual_seed(0)
     detector, _ = build_detector(load_recipe("default", [*TINY, *overrides]))
     detector.double()
-    for level in range(2):
-        width = detector.flow(level).width
+    for density in detector.levels:
+        width = density.flow.width
         factor = torch.randn(width, width, dtype=torch.float64) / width**0.5
-        detector.normalisation(level).fit(torch.randn(width), factor @ factor.T, "whiten")
-        for parameter in detector.flow(level).parameters():
+        density.normalisation.fit(torch.randn(width), factor @ factor.T, "whiten")
+        if density.whitening is not None:
+            density.whitening.mean += torch.randn_like(density.whitening.mean)
+            density.whitening.factor += 0.1 * torch.randn_like(density.whitening.factor).triu()
+        for parameter in density.flow.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     for constant in (detector.score.typical, detector.score.mean):
         constant.copy_(torch.randn(2))
@@ -56,6 +59,13 @@ def assert_same(detector: Detector) -> None:
 @pytest.mark.parametrize("family", [family for family in get_args(Family) if family != "iaf"])  # it is not exported
 def test_every_family_gives_the_same_numbers(family: str) -> None:
     assert_same(learned(f"flow={{family: {family}, hidden: 16, {SETTINGS.get(family, '')}}}"))
+
+
+@pytest.mark.parametrize("place", ["spread", "full"])
+@pytest.mark.parametrize("family", ["gaussian", "glow", "nice", "spline"])
+def test_whitening_by_place_and_anchored_couplings_give_the_same_numbers(family: str, place: str) -> None:
+    anchored = "" if family == "gaussian" else ", anchored: true"
+    assert_same(learned(f"flow={{family: {family}, hidden: 16, place: {place}{anchored}, {SETTINGS.get(family, '')}}}"))
 
 
 @pytest.mark.parametrize("kind", ["latent_norm", "typicality"])

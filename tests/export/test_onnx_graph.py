@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from defectflow.bundle.verdict_nodes import core_of
 from defectflow.convert.quantising import inside
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import Embedding
+from defectflow.embedding.vectors import Vectors
 from defectflow.errors import ExportError
 from defectflow.export.onnx_graph import LARGEST_SIDE_PX, _check_resize, compare, export_graph
 from defectflow.flows.bijection import Bijection
@@ -43,6 +45,8 @@ WAYS = {
     "rectangle": ("image.aspect=letterbox", "image.roi.rectangle=[0.1, 0.2, 0.55, 0.7]"),
     "mask": ("image.roi.mask=MASK",),
     "fewer places": ("embedding.spacing_px=8",),
+    "whitened by place": ("flow.place=full", "flow.anchored=true", "flow.family=realnvp"),
+    "a gaussian by place": ("flow={family: gaussian, place: spread}",),
 }
 
 
@@ -61,12 +65,12 @@ def trained(*overrides: str) -> Detector:
     detector, _ = build_detector(load_recipe("default", [*TINY, *overrides]))
     levels = detector.embedding(torch.from_numpy(np.stack([picture(64, 64, seed) for seed in range(8)])))
     maps = []
-    for index, level in enumerate(levels):
-        rows = level.flatten(0, 2).double()
-        detector.normalisation(index).fit(rows.mean(0).float(), torch.cov(rows.T), "whiten")
-        for parameter in detector.flow(index).parameters():
+    for density, level in zip(detector.levels, levels, strict=True):
+        vectors = Vectors(level.numpy().astype(np.float16), np.arange(level.shape[1] * level.shape[2]))
+        density.fit_whitening(vectors, "whiten", np.arange(8) % 2, Path(tempfile.gettempdir()))
+        for parameter in density.flow.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
-        maps.append(detector.unusual(index, level, detector.condition(index)))
+        maps.append(density(level))
     detector.score.fit(maps)
     detector.gate.fit(torch.cat([level.mean((1, 2)) for level in levels], 1))
     return detector
@@ -95,7 +99,7 @@ def test_a_tiles_graph_has_a_student_t_base() -> None:
     tiled = ("image.tiling={tile: 64, overlap: 16, picture: [100, 64]}", "flow.base=student_t", "embedding.levels=[1]")
     detector, _ = build_detector(load_recipe("default", [*TINY, *tiled]))
     with torch.no_grad():
-        for parameter in detector.flow(0).parameters():
+        for parameter in detector.levels[0].flow.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     tile, where = picture(64, 64)[None], np.array([[0.0, 0.0, 0.64, 1.0]], np.float32)
     ours = session(export_graph(detector)).run(["score"], {"image": tile, "rectangle": where})[0]
@@ -106,7 +110,7 @@ def test_a_tiles_graph_has_a_student_t_base() -> None:
 
 def test_what_the_exporter_does_not_know_is_told_in_words() -> None:
     detector = trained("embedding.levels=[1]")
-    detector.flow(0).bijections.append(Digamma())
+    detector.levels[0].flow.bijections.append(Digamma())
     with pytest.raises(ExportError, match=r"cannot write .* as an ONNX graph \(.*digamma.*\); choose another flow\.fa"):
         export_graph(detector)
 

@@ -12,10 +12,11 @@ import pytest
 from support import SAMPLE_RECIPE, SWATCH_RECIPE, save, swatch, swatches
 from test_cli import Cli, cli  # noqa: F401  (a fixture)
 
+from defectflow.data.splits import fold_by_part
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting.check import check_data
 from defectflow.fitting.findings import DataCheck
-from defectflow.fitting.suspects import FALSE_FLAGS, Surprise, fold_by_part, tail_units
+from defectflow.fitting.suspects import FALSE_FLAGS, Surprise, tail_units
 from defectflow.recipe.settings import load_recipe
 
 PART = r"(part\d+)"

@@ -38,6 +38,9 @@ LAYERS: dict[str, Callable[[int], Bijection]] = {
     "actnorm": lambda k: ActNorm(WIDTH),
     "mixing": lambda k: Mixing(WIDTH, seed=3),
     "context affine": lambda k: ContextAffine(WIDTH, k, hidden=12, clamp=2.0),
+    "anchored coupling": lambda k: AffineCoupling(WIDTH, k, hidden=12, clamp=2.0, anchored=True),
+    "anchored additive coupling": lambda k: AdditiveCoupling(WIDTH, k, hidden=12, anchored=True),
+    "anchored spline": lambda k: SplineCoupling(WIDTH, k, hidden=12, bins=5, bound=3.0, anchored=True),
     "inverse": lambda k: Inverse(AffineCoupling(WIDTH, k, hidden=12, clamp=2.0)),
 }
 CASES = [(name, k) for name in LAYERS for k in (0, 7) if k or not name.startswith("context")]
@@ -76,6 +79,18 @@ def test_places_of_maps_are_treated_as_vectors(name: str, k: int, perturb) -> No
         torch.testing.assert_close(on_maps[0].reshape(24, WIDTH), on_vectors[0], atol=1e-5, rtol=1e-5)
         assert on_maps[1].shape == (2, 3, 4)
         torch.testing.assert_close(on_maps[1].reshape(24), on_vectors[1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name.startswith("anchored")])
+def test_an_anchored_layer_is_the_identity_far_from_good_vectors(name: str, perturb) -> None:
+    layer = perturb(LAYERS[name](0)).double()
+    near = torch.randn(50, WIDTH, dtype=torch.float64) * 0.5
+    far = 6 + torch.rand(50, WIDTH, dtype=torch.float64)
+    nothing = torch.zeros(50, 0, dtype=torch.float64)
+    assert (layer(near, nothing)[0] - near).abs().max() > 0.05, "it has learned something"
+    z, log_det = layer(far, nothing)
+    torch.testing.assert_close(z, far, rtol=0, atol=1e-6)
+    assert log_det.abs().max() < 1e-6
 
 
 def test_inverse_swaps_the_directions(perturb) -> None:

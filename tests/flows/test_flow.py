@@ -67,9 +67,33 @@ contract = pytest.mark.parametrize(
 )
 
 
+LAYERED = {"layers", "hidden", "clamp"}
+KNOWN: dict[Family, set[str]] = {
+    "nice": {"layers", "hidden"},
+    **dict.fromkeys(("realnvp", "glow", "maf", "iaf", "planar"), LAYERED),
+    "spline": {*LAYERED, "bins", "bound"},
+    "cnf": {"hidden", "clamp", "steps"},
+    "gaussian": {"hidden", "clamp"},
+}
+"""Which of the numbers that all tests give each family's builder takes."""
+
+
 def make(family: Family, context_width: int, width: int = 6, seed: int = 0, layers: int = 4, **others: Any) -> Flow:
-    numbers = {"layers": layers, "hidden": 16, "clamp": 2.0, "bins": 5, "bound": 3.0, "steps": 16, "seed": seed}
-    return build_flow(family, width, context_width, **numbers | others)
+    numbers = {"layers": layers, "hidden": 16, "clamp": 2.0, "bins": 5, "bound": 3.0, "steps": 16}
+    known = {name: value for name, value in numbers.items() if name in KNOWN[family]}
+    return build_flow(family, width, context_width, seed=seed, **known | others)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_setting_that_a_family_does_not_know_is_refused(family: Family) -> None:
+    with pytest.raises(TypeError, match="bend"):
+        build_flow(family, 4, 2, bend=3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_where_places_were_measured_no_layer_learns_their_mean_and_spread(family: Family) -> None:
+    flow = build_flow(family, 4, 2, measured=True)
+    assert not [layer for layer in flow.layers() if isinstance(layer, ContextAffine | ContextShift)]
 
 
 def to_data(flow: Flow, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
@@ -434,7 +458,8 @@ def test_two_moons_are_learned_better_than_by_a_gaussian(family: Family) -> None
     mahalanobis = (centred @ np.linalg.inv(covariance) * centred).sum(1)
     gaussian = -0.5 * (mahalanobis + np.linalg.slogdet(covariance)[1] + 2 * math.log(2 * math.pi)).mean()
 
-    flow = build_flow(family, 2, 0, layers=8, hidden=48, clamp=2.0)
+    numbers = {"layers": 8, "hidden": 48} if "layers" in KNOWN[family] else {"hidden": 48}
+    flow = build_flow(family, 2, 0, **numbers)
     context, data = torch.zeros(512, 0), torch.from_numpy(train)
     flow.initialise(data, torch.zeros(len(data), 0))
     optimiser = torch.optim.Adam(flow.parameters(), 3e-3)
