@@ -2,7 +2,7 @@
 
 from defectflow.embedding.adapt import adapt, measure_statistics
 from defectflow.embedding.backbone import Backbone, builtin_weights
-from defectflow.embedding.cache import EmbeddingCache, Levels
+from defectflow.embedding.cache import EmbeddingCache, EmbeddingKey, Levels
 from defectflow.embedding.embedding import Embedding, build_embedding, geometry_of, tiling_of
 from defectflow.embedding.extract import (
     BATCH_PICTURES,
@@ -19,6 +19,7 @@ __all__ = [
     "Backbone",
     "Embedding",
     "EmbeddingCache",
+    "EmbeddingKey",
     "Levels",
     "Vectors",
     "adapt",

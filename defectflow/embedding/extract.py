@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from defectflow.common import Progress, Watch, unwatched
-from defectflow.embedding.cache import EmbeddingCache, Levels
+from defectflow.embedding.cache import EmbeddingCache, EmbeddingKey, Levels
 from defectflow.embedding.embedding import Embedding
 from defectflow.errors import DataError
 from defectflow.image import Geometry, Tiling, read_image
@@ -32,15 +32,15 @@ FORMAT = 2
 
 def embedding_key(
     recipe: Recipe, embedding: Embedding, pixel_digests: Sequence[str], adapted_on: Sequence[str] = ()
-) -> str:
-    """A digest of all that cached embeddings depend on: pixels in their order, settings, weights.
+) -> EmbeddingKey:
+    """All that cached embeddings depend on: pixels in their order, settings, weights.
 
     embedding: before its backbone is adapted, on the pictures of digests `adapted_on`, in their order.
     """
     settings = [recipe.image.model_dump(mode="json"), recipe.embedding.model_dump(mode="json")]
     made_by = [FORMAT, timm.__version__, embedding.backbone.digest(), list(adapted_on)]
-    text = json.dumps([list(pixel_digests), settings, made_by], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    text = json.dumps([settings, made_by], sort_keys=True)
+    return EmbeddingKey(hashlib.sha256(text.encode()).hexdigest(), tuple(pixel_digests))
 
 
 def extract(
@@ -49,16 +49,15 @@ def extract(
     full_scale: int | None,
     *,
     cache: EmbeddingCache,
-    key: str,
+    key: EmbeddingKey,
     device: torch.device,
     watch: Watch = unwatched,
 ) -> Levels:
     """One fp16 array (pictures, h_l, w_l, D_l) per level, memory-mapped from the cache; made there if absent."""
     return cache.levels(
         key,
-        len(paths),
         embedding.shapes,
-        lambda levels: _fill(levels, embedding.to(device), paths, full_scale, device, watch),
+        lambda levels, rows: _fill(levels, rows, embedding.to(device), paths, full_scale, device, watch),
     )
 
 
@@ -70,7 +69,7 @@ def extract_tiles(
     geometry: Geometry,
     tiling: Tiling,
     cache: EmbeddingCache,
-    key: str,
+    key: EmbeddingKey,
     device: torch.device,
     watch: Watch = unwatched,
 ) -> tuple[Levels, NDArray[np.float16]]:
@@ -82,12 +81,13 @@ def extract_tiles(
     ]
     shapes.append((len(tiling), sum(shape[-1] for shape in embedding.shapes)))
 
-    def fill(arrays: Levels) -> None:
+    def fill(arrays: Levels, rows: Sequence[int]) -> None:
         embedding.to(device)
-        for row, path in enumerate(paths):
-            pixels = read_image(path, full_scale=full_scale)
+        for done, row in enumerate(rows, start=1):
+            pixels = read_image(paths[row], full_scale=full_scale)
             tiles = tiling.cut(geometry.part(pixels))
-            places = [sampled_places(height * width, tiling, row) for height, width, _ in embedding.shapes]
+            digest = key.pictures[row]
+            places = [sampled_places(height * width, tiling, digest) for height, width, _ in embedding.shapes]
             for start in range(0, len(tiles), BATCH_PICTURES):
                 levels = _embedded(embedding, tiles[start : start + BATCH_PICTURES], device)
                 means = [level.mean(axis=(1, 2), dtype=np.float32) for level in levels]
@@ -97,18 +97,18 @@ def extract_tiles(
                     first = start * level.shape[1] * level.shape[2]
                     low, high = np.searchsorted(chosen, (first, first + len(vectors)))
                     array[row, 0, low:high] = vectors[chosen[low:high] - first]
-            watch(Progress("embed", row + 1, len(paths), f"{len(tiles)} tiles each"))
+            watch(Progress("embed", done, len(rows), f"{len(tiles)} tiles each"))
 
-    *levels, means = cache.levels(key, len(paths), shapes, fill)
+    *levels, means = cache.levels(key, shapes, fill)
     return levels, means
 
 
-def sampled_places(places: int, tiling: Tiling, row: int) -> NDArray[np.int32]:
-    """Which places of a level are kept of the `row`-th picture, ascending, counted over all tiles of `places` each.
+def sampled_places(places: int, tiling: Tiling, digest: str) -> NDArray[np.int32]:
+    """Which places of a level are kept of a picture, ascending, counted over all tiles of `places` each.
 
-    Others for each picture, so that together they cover the part; the same in every run.
+    digest: of its pixels, in hex. Others for each picture, so that together they cover the part; the same in every run.
     """
-    random = np.random.default_rng((places, row))
+    random = np.random.default_rng((places, int(digest[:16], 16)))
     chosen = random.choice(len(tiling) * places, _kept(places, tiling), replace=False, shuffle=False)
     return np.sort(chosen).astype(np.int32)
 
@@ -124,30 +124,29 @@ def level_batch(levels: Levels, start: int, stop: int) -> list[Tensor]:
 
 def _fill(
     levels: Levels,
+    rows: Sequence[int],
     embedding: Embedding,
     paths: Sequence[Path],
     full_scale: int | None,
     device: torch.device,
     watch: Watch,
 ) -> None:
-    batch: list[NDArray[np.uint8]] = []
-    for done, path in enumerate(paths):
-        pixels = read_image(path, full_scale=full_scale)
-        if batch and (batch[0].shape != pixels.shape or len(batch) == BATCH_PICTURES):
-            _embed(levels, embedding, batch, done - len(batch), device)
+    batch = dict[int, NDArray[np.uint8]]()
+    for done, row in enumerate(rows):
+        pixels = read_image(paths[row], full_scale=full_scale)
+        if batch and (next(iter(batch.values())).shape != pixels.shape or len(batch) == BATCH_PICTURES):
+            _embed(levels, embedding, batch, device)
             batch.clear()
-            watch(Progress("embed", done, len(paths)))
-        batch.append(pixels)
-    _embed(levels, embedding, batch, len(paths) - len(batch), device)
-    watch(Progress("embed", len(paths), len(paths)))
+            watch(Progress("embed", done, len(rows)))
+        batch[row] = pixels
+    _embed(levels, embedding, batch, device)
+    watch(Progress("embed", len(rows), len(rows)))
 
 
-def _embed(
-    levels: Levels, embedding: Embedding, batch: list[NDArray[np.uint8]], start: int, device: torch.device
-) -> None:
+def _embed(levels: Levels, embedding: Embedding, batch: dict[int, NDArray[np.uint8]], device: torch.device) -> None:
     """Write the rows of one batch of equally large pictures."""
-    for array, level in zip(levels, _embedded(embedding, batch, device), strict=True):
-        array[start : start + len(batch)] = level
+    for array, level in zip(levels, _embedded(embedding, list(batch.values()), device), strict=True):
+        array[list(batch)] = level
 
 
 @torch.inference_mode()

@@ -84,6 +84,8 @@ def check_data(
 
     siblings, near, suspects = None, Pairs(), list[Suspect]()
     if failure is None:
+        image = image.model_copy(update={"full_scale": full_scale})
+        recipe = recipe.model_copy(update={"image": image})  # as a fit will use it, which finds the embeddings then
         detector, _ = build_detector(recipe)
         key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[picture.path] for picture in good])
         paths = [picture.path for picture in good]

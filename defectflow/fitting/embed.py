@@ -12,6 +12,7 @@ from defectflow.common import Watch
 from defectflow.embedding import (
     BATCH_PICTURES,
     EmbeddingCache,
+    EmbeddingKey,
     Levels,
     Vectors,
     extract,
@@ -30,7 +31,7 @@ def embed_pictures(
     paths: list[Path],
     *,
     cache: EmbeddingCache,
-    key: str,
+    key: EmbeddingKey,
     device: torch.device,
     watch: Watch,
 ) -> tuple[list[Vectors], NDArray[np.float32]]:
@@ -54,7 +55,7 @@ def embed_pictures(
     )
     vectors = []
     for level, (height, width, _) in zip(levels, embedding.shapes, strict=True):
-        sampled = np.stack([sampled_places(height * width, tiling, row) for row in range(len(paths))])
+        sampled = np.stack([sampled_places(height * width, tiling, digest) for digest in key.pictures])
         vectors.append(Vectors(level, np.arange(sampled.shape[1]), sampled))
     return vectors, tiling.shares @ means.astype(np.float32)
 

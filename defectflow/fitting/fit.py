@@ -37,7 +37,7 @@ from defectflow.data import (
     split_parts,
 )
 from defectflow.density import Run, choose_device, train_flow, write_sample
-from defectflow.embedding import EmbeddingCache, Vectors, adapt, embedding_key, geometry_of
+from defectflow.embedding import EmbeddingCache, EmbeddingKey, Vectors, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
 from defectflow.fitting.embed import embed_pictures
@@ -159,8 +159,8 @@ def _read_and_split(
 class Embedded:
     """What the densities learn from: vectors of training and tune pictures, by level, and their pooled embeddings."""
 
-    key: str
-    """A digest of all that they depend on."""
+    key: EmbeddingKey
+    """All that they depend on."""
     train: list[Vectors]
     tune: list[Vectors]
     pooled: NDArray[np.float32]
@@ -197,10 +197,10 @@ def _embed(
     )
 
 
-def _checkpoints(out: Path, key: str, recipe: Recipe, resume: bool) -> Path:
+def _checkpoints(out: Path, key: EmbeddingKey, recipe: Recipe, resume: bool) -> Path:
     """Where this very training, by its data and settings, keeps its checkpoints."""
     settings = recipe.model_dump_json(include={"flow", "training", "embedding"})
-    folder = out.with_name(f"{out.name}.training") / hashlib.sha256(f"{key} {settings}".encode()).hexdigest()[:16]
+    folder = out.with_name(f"{out.name}.training") / hashlib.sha256(f"{key.name} {settings}".encode()).hexdigest()[:16]
     if resume and not folder.is_dir():
         raise TrainingError(
             f"{folder.parent}: nothing to resume for this recipe and these pictures; leave --resume out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from PIL import Image
 from support import DEFECTFLOW, Pixels, marked, run
 
-from defectflow import openvino_ir
 from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import VERDICT_OUTPUTS
 from defectflow.convert.openvino import IR, PRECISION, write_ir
@@ -101,7 +101,7 @@ def test_without_the_other_filter_it_is_refused(
     bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reason for the filter; where this fails, OpenVINO has learnt `antialias` and the filter can go."""
-    monkeypatch.setattr(openvino_ir, "_put_filter", lambda model: None)
+    monkeypatch.setattr(sys.modules[write_ir.__module__], "_put_filter", lambda model: None)
     with pytest.raises(ExportError, match="OpenVINO, golden pictures: ") as refused:
         write_ir(open_bundle(bundle_path), tmp_path / "ir")
     assert str(bundle_path) in str(refused.value)

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectflow import dataset
-from defectflow import splits as splits_module
+from defectflow.data import pictures as pictures_module
+from defectflow.data import splits as splits_module
 from defectflow.data.duplicates import exact_duplicates, near_duplicates
 from defectflow.data.pictures import Picture, find_pictures
 from defectflow.data.splits import Checked, Splits, check_readable, split_parts
@@ -42,7 +42,7 @@ def names(pictures: Sequence[Picture], base: Path) -> list[str]:
     return [picture.path.relative_to(base).as_posix() for picture in pictures]
 
 
-def good_parts(n_parts: int, per_part: int = 1, split: dataset.Split | None = None) -> list[Picture]:
+def good_parts(n_parts: int, per_part: int = 1, split: pictures_module.Split | None = None) -> list[Picture]:
     return [
         Picture(Path(f"{part:03}_{shot}.png"), f"{part:03}", "good", "good", None, split)
         for part in range(n_parts)
@@ -136,7 +136,7 @@ def test_tree_gives_labels_kinds_masks_and_splits(tree: Path) -> None:
 
 
 def test_test_folder_of_a_tree_is_the_trees_test_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = dataset.test_pictures(find_pictures(tree))
+    expected = pictures_module.test_pictures(find_pictures(tree))
     assert find_pictures(tree / "test") == expected
     monkeypatch.chdir(tree / "test")
     assert find_pictures(Path()) == expected
@@ -332,13 +332,13 @@ def test_damaged_parquet_is_a_data_error(tmp_path: Path) -> None:
 
 
 def test_test_pictures_are_those_of_split_test_or_all_labelled_ones() -> None:
-    def picture(name: str, label: dataset.Label | None, split: dataset.Split | None) -> Picture:
+    def picture(name: str, label: pictures_module.Label | None, split: pictures_module.Split | None) -> Picture:
         return Picture(Path(name), name, label, "", None, split)
 
     unsplit = [picture("a", "good", None), picture("b", "defective", None), picture("c", None, None)]
-    assert dataset.test_pictures(unsplit) == unsplit[:2]
+    assert pictures_module.test_pictures(unsplit) == unsplit[:2]
     split = [picture("a", "good", "train"), picture("b", "good", "test"), picture("c", "defective", "test")]
-    assert dataset.test_pictures(split) == split[1:]
+    assert pictures_module.test_pictures(split) == split[1:]
 
 
 # --- checking ---
@@ -578,7 +578,7 @@ def test_real_manifests(name: str) -> None:
     }
     pictures = find_pictures(Path(str(REAL)) / f"{name}.csv")
     splits = split_parts(pictures, calibration_parts=19, tune_share=0.15, seed=0)
-    tested = Counter(picture.label for picture in dataset.test_pictures(pictures))
+    tested = Counter(picture.label for picture in pictures_module.test_pictures(pictures))
     n_masks = sum(picture.mask is not None for picture in pictures)
     assert (len(splits.pictures), tested["good"], tested["defective"], n_masks) == counts[name]
     assert not splits.warnings or name.startswith("mtd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 from support import Pixels, fit_swatches, save, swatch, swatch_recipe
 from torch import Tensor, nn
 
-from defectflow import adaptation
 from defectflow.bundle.bundle import FLOW, fitted_parts
 from defectflow.embedding.adapt import LEAST_SHARE, adapt, measure_statistics
 from defectflow.embedding.backbone import Backbone, builtin_weights
@@ -67,7 +67,7 @@ def test_weights_stay_as_they_are(swatch_folder: Path) -> None:
 def test_pictures_are_chosen_alike_every_time_and_from_the_whole_folder(
     swatch_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adaptation, "ADAPTED_ON", 6)
+    monkeypatch.setattr(sys.modules[adapt.__module__], "ADAPTED_ON", 6)
     recipe, paths = swatch_recipe(), pictures(swatch_folder)
     seen: list[str] = []
 
@@ -75,7 +75,7 @@ def test_pictures_are_chosen_alike_every_time_and_from_the_whole_folder(
         seen.append(path.stem)
         return read_image(path, full_scale=full_scale)
 
-    monkeypatch.setattr(adaptation, "read_image", noted)
+    monkeypatch.setattr(sys.modules[adapt.__module__], "read_image", noted)
     first, second = (adapted(recipe, paths).embedding.backbone.digest() for _ in range(2))
     assert first == second
     assert seen[:6] == seen[6:] and len(set(seen)) == 6
@@ -94,7 +94,7 @@ def test_batches_are_bounded_by_pixels(swatch_folder: Path, monkeypatch: pytest.
 
     detector = detector_of(recipe)
     monkeypatch.setattr(Backbone, "forward", counted)
-    monkeypatch.setattr(adaptation, "BATCH_PIXELS", 100)  # less than one square has
+    monkeypatch.setattr(sys.modules[adapt.__module__], "BATCH_PIXELS", 100)  # less than one square has
     adapt(detector.embedding, detector.tiling, recipe.image, paths, CPU)
     assert sizes == [1] * 5
     mean = f"{FIRST}running_mean"

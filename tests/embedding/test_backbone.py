@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from defectflow import backbone as backbone_module
+from defectflow.embedding import backbone as backbone_module
 from defectflow.embedding.backbone import Backbone, build_backbone
 from defectflow.errors import SettingsError, WeightsError
 from defectflow.recipe.settings import EmbeddingSettings

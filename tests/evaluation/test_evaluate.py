@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from support import swatches
 
-from defectflow import evaluation
 from defectflow.bundle.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.cli.tables import tables
@@ -294,7 +294,7 @@ def test_smaller_maps_change_pixel_figures_little_and_say_so(tmp_path: Path) -> 
 
 
 def test_many_pictures_lower_the_map_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "PIXEL_BUDGET", 100 * 100 * len(ROWS))
+    monkeypatch.setattr(sys.modules[evaluate.__module__], "PIXEL_BUDGET", 100 * 100 * len(ROWS))
     assert run(ROWS).map_side_px == 100
 
 

@@ -21,7 +21,7 @@ from defectflow.bundle.bundle import open_bundle
 from defectflow.convert.precision import export_precision
 from defectflow.convert.quantising import Precision
 from defectflow.density.saved import open_heads
-from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.cache import EmbeddingCache, EmbeddingKey
 from defectflow.embedding.extract import extract_tiles, sampled_places
 from defectflow.errors import DataError, ImageError
 from defectflow.image.decode import read_image
@@ -232,15 +232,15 @@ def test_the_cache_holds_what_the_backbone_says_of_the_sampled_places(sheets: Pa
         geometry=Geometry("stretch", (2000, 0, 8000, 10_000)),
         tiling=tiling,
         cache=EmbeddingCache(tmp_path),
-        key="two-sheets",
+        key=EmbeddingKey("settings", ("0123456789abcdef", "fedcba9876543210")),
         device=torch.device("cpu"),
     )
-    for row, file in enumerate(files):
+    for row, (file, digest) in enumerate(zip(files, ("0123456789abcdef", "fedcba9876543210"), strict=True)):
         tiles = torch.from_numpy(np.stack(tiling.cut(read_image(file)[:, 50:])))
         with torch.no_grad():
             expected = detector.embedding(tiles)  # (9, h, w, D) each
         for array, level in zip(levels, expected, strict=True):
-            chosen = sampled_places(level.shape[1] * level.shape[2], tiling, row)
+            chosen = sampled_places(level.shape[1] * level.shape[2], tiling, digest)
             assert len(np.unique(chosen)) == 4 * level.shape[1] * level.shape[2]
             np.testing.assert_allclose(array[row, 0], level.flatten(0, 2)[chosen], rtol=2e-3, atol=2e-3)  # fp16
         pooled = torch.cat([level.mean((1, 2)) for level in expected], 1)

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from defectflow import charts, report
 from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.errors import BundleError, DataError, ImageError
 from defectflow.image.geometry import Geometry
+from defectflow.line import report, report_charts
 from defectflow.line.journal import read_journal
 from defectflow.line.report import write_report
 from defectflow.verdict.calibration import Calibration
@@ -241,11 +241,11 @@ def test_auroc_is_the_share_of_pairs_in_order(tmp_path: Path) -> None:
 def test_roc_corners_enclose_the_auroc_even_with_ties() -> None:
     generator = np.random.default_rng(0)
     good, defective = (np.sort(generator.integers(low, high, 40)).astype(np.float64) for low, high in ((0, 6), (2, 9)))
-    x, y = np.array([*charts.roc_corners(good, defective)], np.float64).T
+    x, y = np.array([*report_charts.roc_corners(good, defective)], np.float64).T
     area = np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2)
     pairs = defective[:, None] - good[None]
     assert area == pytest.approx(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
-    assert charts.auroc_of(good, defective) == pytest.approx(area)
+    assert report_charts.auroc_of(good, defective) == pytest.approx(area)
 
 
 def test_names_from_disk_cannot_become_markup(tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ def test_an_empty_run_gives_a_page(tmp_path: Path) -> None:
 def test_one_outlier_does_not_flatten_the_histogram(tmp_path: Path) -> None:
     rows = [report.Row(**row_of(f"{i}.png", score=2.0 + i / 100)) for i in range(100)]
     rows.append(report.Row(**row_of("far.png", score=1e6)))
-    histogram = charts.histogram_of(rows, card_of())
+    histogram = report_charts.histogram_of(rows, card_of())
     assert histogram is not None
     assert histogram.high < 10 and histogram.clipped_high == 1
     assert sum(histogram.panels[0].bars) == 101
