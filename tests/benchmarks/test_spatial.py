@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 import torch
-from defectflow.flows.spatial import MapFlow, Mask, Squeeze, build_map_flow, masks_of
+from spatial import MapFlow, Mask, Squeeze, build_map_flow, masks_of
 from torch import Tensor
 
 MASKS: tuple[Mask, ...] = get_args(Mask)
