@@ -111,7 +111,7 @@ def fit(
     counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
     watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
 
-    detector, unused_weights = build_detector(recipe)
+    detector, weights = build_detector(recipe)
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
     learned_from = [*splits.train, *splits.tune]
@@ -142,7 +142,9 @@ def fit(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     watch(Progress("export", 0, 1))
-    bundle, measured = write_scoring_graph(folder, out.name, detector, recipe, splits, runs, distance_limit, part_regex)
+    bundle, measured = write_scoring_graph(
+        folder, out.name, detector, weights, recipe, splits, runs, distance_limit, part_regex
+    )
     parity = bundle.card.export_parity["score"]
     detail = f"scores within {parity:.0e} of torch, in standard deviations of the good ones"
     watch(Progress("export", 1, 1, "the file gives what was learned", detail))
@@ -163,8 +165,8 @@ def fit(
         warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
     if detector.flow(0).is_bound:
         warnings.append(BOUND)
-    if unused_weights:
-        warnings.append(f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}")
+    if weights.unused:
+        warnings.append(f"{len(weights.unused)} tensors of the weights were not needed, the first {weights.unused[0]}")
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))
     replaced = out.with_name(f"{out.name}.replaced")
     if out.exists():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from defectflow.density import CONDITION_WIDTH, WHOLE, Normalisation, position_condition
-from defectflow.embedding import Embedding, build_embedding, geometry_of, tiling_of
+from defectflow.embedding import Embedding, Weights, build_embedding, geometry_of, tiling_of
 from defectflow.errors import SettingsError
 from defectflow.flows import Flow, build_flow
 from defectflow.image import Tiling, read_image
@@ -106,9 +106,9 @@ class OnTiles(nn.Module):
         return detector.outputs_on_tiles(levels, detector.score.anomaly_map(maps))
 
 
-def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
-    """A detector with a ready backbone and untrained flows, and the weights' tensors that found no place."""
-    embedding, unused = build_embedding(recipe.image, recipe.embedding)
+def build_detector(recipe: Recipe) -> tuple[Detector, Weights]:
+    """A detector with a ready backbone and untrained flows, and the weights that its backbone was given."""
+    embedding, weights = build_embedding(recipe.image, recipe.embedding)
     flows = [
         build_flow(
             width=shape[-1],
@@ -134,7 +134,7 @@ def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
                 f"image.roi.mask: {recipe.image.roi.mask} leaves nothing to score at {width}x{height} places; white "
                 "(above 127) is scored, black is ignored. Widen it, raise image.size, or use finer embedding.levels"
             )
-    return Detector(embedding, flows, score, tiling).eval(), unused
+    return Detector(embedding, flows, score, tiling).eval(), weights
 
 
 def _inside(image: ImageSettings, height: int, width: int) -> Tensor:

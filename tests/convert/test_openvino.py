@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from support import DEFECTFLOW, Pixels, marked, run
 
-from defectflow import openvino_ir
 from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import VERDICT_OUTPUTS
+from defectflow.convert import openvino as openvino_ir
 from defectflow.convert.openvino import IR, PRECISION, write_ir
 from defectflow.errors import ExportError, NotCalibrated
 from defectflow.image.decode import read_image

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from support import Pixels, digests, fit_swatches, save, swatch, swatch_recipe, swatches
 
-from defectflow import extraction
 from defectflow.bundle.bundle import open_bundle
 from defectflow.common.progress import Progress
 from defectflow.density.saved import open_heads
 from defectflow.embedding.cache import EmbeddingCache
+from defectflow.embedding.extract import extract
 from defectflow.errors import DataError, SettingsError, TrainingError
 from defectflow.fitting.fit import Fitted, fit
 from defectflow.flows.base import StudentT
@@ -192,6 +193,7 @@ def untidy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fitted]:
     lines = ["path,split,part", *(f"{name},{split},part {name}" for name, split in rows)]
     (folder / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
     seen: list[Pixels] = []
+    extraction = sys.modules[extract.__module__]
     embed = extraction._embed
 
     def watched(levels: Any, embedding: Any, batch: list[Pixels], *rest: Any) -> None:

@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
-from defectflow import charts, report
 from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.errors import BundleError, DataError, ImageError
 from defectflow.image.geometry import Geometry
+from defectflow.line import report
+from defectflow.line import report_charts as charts
 from defectflow.line.journal import read_journal
 from defectflow.line.report import write_report
 from defectflow.verdict.calibration import Calibration
