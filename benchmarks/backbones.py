@@ -129,7 +129,7 @@ def _milliseconds(bundle: Path) -> float:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", nargs="*", type=Path, default=[], help="more weights files to compare")
-    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--recipe", default="free")
     parser.add_argument("--set", action="append", default=[], help="change one setting for all")
     parser.add_argument("--real", action="store_true", help="every manifest in the folder named by DEFECTFLOW_DATA")
     parser.add_argument("--json", type=Path)

@@ -110,7 +110,7 @@ class LogProb(nn.Module):
 
 def _cost(family: Family) -> dict[str, float | None]:
     """Parameters, and microseconds for each vector in torch and in ONNX Runtime."""
-    settings = load_recipe("default", [f"flow={{family: {family}}}"]).flow.of_layers()
+    settings = load_recipe("free", [f"flow={{family: {family}}}"]).flow.of_layers()
     flow = build_flow(width=TIMED_WIDTH, context_width=CONDITION_WIDTH, **settings).eval()
     x, context = torch.randn(TIMED_VECTORS, TIMED_WIDTH), torch.randn(TIMED_VECTORS, CONDITION_WIDTH)
     with torch.no_grad():
@@ -149,7 +149,7 @@ def _steps_of_an_epoch(source: Path, recipe: Recipe) -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="*", choices=get_args(Family), default=list(get_args(Family)))
-    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--recipe", default="free")
     parser.add_argument("--set", action="append", default=[], help="change one setting for all")
     parser.add_argument("--budgets", nargs="+", choices=("epoch", "recipe"), default=["epoch"])
     parser.add_argument("--real", action="store_true", help="every manifest in the folder named by DEFECTFLOW_DATA")

@@ -31,7 +31,7 @@ import peer_environments
 from peer_tables import targets, write_tables
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent / "defectflow" / "weights" / "resnet18.safetensors"
+WEIGHTS = HERE.parent / "defectflow" / "embedding" / "weights" / "resnet18.safetensors"
 STAGES = ("environments", "fit", "latency")
 LIMIT_S = 7200
 """A worker that takes longer has failed."""

@@ -173,7 +173,9 @@ def _bits_per_dim(flow: MapFlow, pixels: Tensor) -> NDArray[np.float64]:
 def on_embeddings(groups: Groups, side_px: int, steps: int) -> Seen:
     """Bits per dimension of the worst tenth of the places of level 2, under a Glow of whitened vectors."""
     torch.manual_seed(0)
-    embedding, _ = build_embedding(ImageSettings(size=side_px), EmbeddingSettings(levels=(2,)))
+    embedding, _ = build_embedding(
+        ImageSettings(size=side_px), EmbeddingSettings(backbone="resnet18", weights="builtin", levels=(2,))
+    )
     with torch.no_grad():
         maps = {group: embedding(torch.from_numpy(members))[0] for group, members in groups.items()}
     flat = maps["train"].flatten(0, 2).double()

@@ -74,7 +74,10 @@ def _size_px(path: Path) -> list[int]:
 
 
 def fit(options: argparse.Namespace) -> dict[str, Any]:
-    """One recipe, nothing cached; too few calibration parts for its rate: the lowest rate that they support."""
+    """One recipe with the weights that all peers have, nothing cached.
+
+    Too few calibration parts for its rate: the lowest rate that they support.
+    """
     from defectflow.bundle import FLOW, MODEL
     from defectflow.embedding import EmbeddingCache
     from defectflow.fitting import fit
@@ -85,7 +88,8 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     out: Path = options.model
     started, cpu_started = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as empty:
-        fitted = fit(load_recipe(options.kind), options.source, out, cache=EmbeddingCache(Path(empty)))
+        recipe = load_recipe(options.kind, ["embedding.backbone=resnet18", f"embedding.weights={options.weights}"])
+        fitted = fit(recipe, options.source, out, cache=EmbeddingCache(Path(empty)))
     fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     bundle = fitted.bundle
     if bundle.card.calibration is None:

@@ -23,7 +23,7 @@ from defectflow.bundle.bundle import (
     read_checked,
     save_bundle,
 )
-from defectflow.bundle.card import CalibrationCard, CalibrationPart, Card, ImageCard, PartCounts
+from defectflow.bundle.card import CalibrationCard, CalibrationPart, Card, ImageCard, PartCounts, WeightsCard
 from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Card",
     "ImageCard",
     "PartCounts",
+    "WeightsCard",
     "check_file",
     "checksums",
     "file_digest",

@@ -56,6 +56,15 @@ class ImageCard(_Part):
             self.tiling.check(cut.bottom - cut.top, cut.right - cut.left, name)
 
 
+class WeightsCard(_Part):
+    """Which weights the backbone started from; the recipe says where they were taken from."""
+
+    name: str
+    """Package and version, file, or the hub's name."""
+    sha256: str
+    """Of the file; of weights from the hub, of their tensors."""
+
+
 class PartCounts(_Part):
     """How many good parts stood on each side."""
 
@@ -109,6 +118,8 @@ class Card(_Part):
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """How the backbone computes; all that follows it computes in fp32."""
     image: ImageCard
+    weights: WeightsCard | None = None
+    """None: made by a release that did not record them."""
     top_fraction: float
     distance_limit: float
     good_spread: float

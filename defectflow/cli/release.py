@@ -56,6 +56,8 @@ def describe(
         seen = f"in {len(card.image.tiling)} tiles of {tile_px} px, each seen at {card.image.size_px} px"
     table.add_row("pictures", seen)
     table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
+    if card.weights is not None:
+        table.add_row("weights", f"{card.weights.name}, SHA-256 {card.weights.sha256}")
     table.add_row("precision", card.precision)
     table.add_row("flow", f"{card.recipe['flow']['family']}, base {card.recipe['flow'].get('base', 'normal')}")
     table.add_row("score", str(card.recipe["score"].get("kind", "likelihood")))

@@ -1,7 +1,7 @@
 """A timm backbone, frozen -> levels of embeddings: weights, cache, extraction, adaptation."""
 
 from defectflow.embedding.adapt import adapt, measure_statistics
-from defectflow.embedding.backbone import Backbone, builtin_weights
+from defectflow.embedding.backbone import Backbone, Weights, builtin_weights
 from defectflow.embedding.cache import EmbeddingCache, EmbeddingKey, Levels
 from defectflow.embedding.embedding import Embedding, build_embedding, geometry_of, tiling_of
 from defectflow.embedding.extract import (
@@ -22,6 +22,7 @@ __all__ = [
     "EmbeddingKey",
     "Levels",
     "Vectors",
+    "Weights",
     "adapt",
     "build_embedding",
     "builtin_weights",

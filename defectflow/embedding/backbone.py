@@ -1,13 +1,18 @@
 """A timm backbone with weights, frozen: one level of feature maps after another, fine to coarse.
 
-Weights come from the package (`builtin`), from the model hub (`hub`), or from a local file.
+Weights come from a package of the package index (`imagenet`), from this one (`builtin`), from the model hub (`hub`), or
+from a local file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
+import logging
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,14 +25,28 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
+from defectflow.bundle import file_digest
+from defectflow.embedding.imagenet import VERSION, imagenet_file, timm_names
 from defectflow.errors import SettingsError, WeightsError
 from defectflow.recipe import EmbeddingSettings
 
 WAYS_OUT = (
-    "either use `embedding.weights: builtin`; or fetch the weights on a machine that reaches the hub and copy its "
-    "cache here; or give a safetensors or torch file as `embedding.weights: path/to/file`"
+    "either use the recipe `free` (`embedding.weights: builtin`, with `embedding.backbone: resnet18`); or fetch the "
+    "weights on a machine that reaches the hub and copy its cache here; or give a safetensors or torch file as "
+    "`embedding.weights: path/to/file`"
 )
 HUB_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Which weights a backbone was given."""
+
+    name: str
+    sha256: str
+    """Of the file. What the hub's client keeps is no single file: of its tensors, see `Backbone.digest`."""
+    unused: tuple[str, ...] = ()
+    """Names of tensors that the backbone has no place for."""
 
 
 class Backbone(nn.Module):
@@ -62,8 +81,8 @@ class Backbone(nn.Module):
         return hasher.hexdigest()
 
 
-def build_backbone(settings: EmbeddingSettings, size_px: int) -> tuple[Backbone, list[str]]:
-    """The backbone of a recipe, and the names of tensors in the weights that it has no place for.
+def build_backbone(settings: EmbeddingSettings, size_px: int) -> tuple[Backbone, Weights]:
+    """The backbone of a recipe, and the weights that it was given.
 
     Raises SettingsError for an unknown backbone or level, WeightsError where weights are missing or do not fit.
     """
@@ -72,12 +91,22 @@ def build_backbone(settings: EmbeddingSettings, size_px: int) -> tuple[Backbone,
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise SettingsError(f"embedding.backbone: timm has no model {name!r}{hint}")
-    if settings.weights == "hub":
-        net, unused = _from_hub(settings, size_px), list[str]()
-    else:
-        net, unused = _from_file(settings, size_px)
     config = timm.get_pretrained_cfg(name) or PretrainedCfg()
-    return Backbone(net, config.mean, config.std), unused
+    match settings.weights:
+        case "hub":
+            backbone = Backbone(_from_hub(settings, size_px), config.mean, config.std)
+            return backbone, Weights(config.hf_hub_id or name, backbone.digest())
+        case "imagenet":
+            path, published = imagenet_file(name)
+            stored = timm_names(read_tensors(path), published.blocks)
+            # The classifier is left over, and nobody needs to be told.
+            net, _ = _from_tensors(stored, path, settings, size_px)
+            weights = Weights(f"{published.package} {VERSION}", published.sha256)
+        case source:
+            path = builtin_weights(name) if source == "builtin" else Path(source)
+            net, unused = _from_tensors(read_tensors(path), path, settings, size_px)
+            weights = Weights(path.name, file_digest(path), tuple(unused))
+    return Backbone(net, config.mean, config.std), weights
 
 
 def builtin_weights(backbone: str) -> Path:
@@ -132,9 +161,10 @@ def _ask_hub(backbone: str) -> None:
         huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
 
 
-def _from_file(settings: EmbeddingSettings, size_px: int) -> tuple[nn.Module, list[str]]:
-    path = builtin_weights(settings.backbone) if settings.weights == "builtin" else Path(settings.weights)
-    stored = read_tensors(path)
+def _from_tensors(
+    stored: dict[str, Tensor], path: Path, settings: EmbeddingSettings, size_px: int
+) -> tuple[nn.Module, list[str]]:
+    """The feature network with the tensors of a file, and the names of those that it has no place for."""
     whole = timm.create_model(settings.backbone, num_classes=0, **_grid_options(settings.backbone, size_px))
     adapt = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     if adapt is not None:  # timm's own: resizes a transformer's position embedding, renames old keys
@@ -154,7 +184,8 @@ def _from_file(settings: EmbeddingSettings, size_px: int) -> tuple[nn.Module, li
         )
     # What the file lacks becomes NaN: only what the chosen levels really use may then not be NaN.
     filled = {name: _stored_or_nan(stored.get(name), tensor) for name, tensor in wanted.items()}
-    net = _create(settings, size_px, pretrained=True, pretrained_cfg_overlay={"state_dict": filled})
+    with _quiet():
+        net = _create(settings, size_px, pretrained=True, pretrained_cfg_overlay={"state_dict": filled})
     missing = [name for name, tensor in net.state_dict().items() if tensor.is_floating_point() and tensor.isnan().any()]
     if missing:
         raise WeightsError(
@@ -162,6 +193,18 @@ def _from_file(settings: EmbeddingSettings, size_px: int) -> tuple[nn.Module, li
             f"the first {missing[0]}; is the file of another architecture?"
         )
     return net, sorted(set(stored) - set(wanted))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """timm warns of tensors behind the last level; which are missing or left over is said here, and better."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _grid_options(backbone: str, size_px: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from defectflow.embedding.backbone import Backbone, build_backbone
+from defectflow.embedding.backbone import Backbone, Weights, build_backbone
 from defectflow.errors import SettingsError
 from defectflow.image import PADDING_GREY, PARTS_PER_WHOLE, Geometry, Tiling
 from defectflow.recipe import EmbeddingSettings, ImageSettings
@@ -123,9 +123,9 @@ def tiling_of(image: ImageSettings, side: int) -> Tiling | None:
     return tiling
 
 
-def build_embedding(image: ImageSettings, embedding: EmbeddingSettings) -> tuple[Embedding, list[str]]:
-    """The embedding of a recipe, and the names of tensors in the weights that found no place."""
-    backbone, unused = build_backbone(embedding, image.size)
+def build_embedding(image: ImageSettings, embedding: EmbeddingSettings) -> tuple[Embedding, Weights]:
+    """The embedding of a recipe, and the weights that its backbone was given."""
+    backbone, weights = build_backbone(embedding, image.size)
     # Tiles are cut before they are embedded, region of interest and all.
     geometry = geometry_of(image) if image.tiling.tile is None else Geometry()
-    return Embedding(backbone, geometry, image.size, embedding), unused
+    return Embedding(backbone, geometry, image.size, embedding), weights

@@ -26,12 +26,13 @@ from defectflow.bundle import (
     Card,
     ImageCard,
     PartCounts,
+    WeightsCard,
     file_digest,
 )
 from defectflow.common import utc_now
 from defectflow.data import Checked, Splits
 from defectflow.density import Run
-from defectflow.embedding import geometry_of
+from defectflow.embedding import Weights, geometry_of
 from defectflow.export.onnx_graph import compare, export_graph
 from defectflow.image import read_image
 from defectflow.line import Inspector
@@ -46,6 +47,7 @@ def write_scoring_graph(
     folder: Path,
     name: str,
     detector: Detector,
+    weights: Weights,
     recipe: Recipe,
     splits: Splits,
     runs: Sequence[Run],
@@ -69,6 +71,7 @@ def write_scoring_graph(
             full_scale=recipe.image.full_scale,
             tiling=detector.tiling,
         ),
+        weights=WeightsCard(name=weights.name, sha256=weights.sha256),
         top_fraction=recipe.score.top_fraction,
         distance_limit=distance_limit,
         good_spread=0.0,

@@ -37,7 +37,7 @@ from defectflow.data import (
     split_parts,
 )
 from defectflow.density import Run, choose_device, train_flow, write_sample
-from defectflow.embedding import EmbeddingCache, EmbeddingKey, Vectors, adapt, embedding_key, geometry_of
+from defectflow.embedding import EmbeddingCache, EmbeddingKey, Vectors, Weights, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
 from defectflow.fitting.embed import embed_pictures
@@ -84,7 +84,7 @@ def fit(
     torch.manual_seed(recipe.training.seed)
 
     recipe, splits, checked = _read_and_split(recipe, source, part_regex, watch)
-    detector, unused_weights = build_detector(recipe)
+    detector, weights = build_detector(recipe)
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
     embedded = _embed(detector, recipe, splits, checked, cache, device, watch)
@@ -96,7 +96,9 @@ def fit(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     watch(Progress("export", 0, 1))
-    bundle, measured = write_scoring_graph(folder, out.name, detector, recipe, splits, runs, distance_limit, part_regex)
+    bundle, measured = write_scoring_graph(
+        folder, out.name, detector, weights, recipe, splits, runs, distance_limit, part_regex
+    )
     parity = bundle.card.export_parity["score"]
     detail = f"scores within {parity:.0e} of torch, in standard deviations of the good ones"
     watch(Progress("export", 1, 1, "the file gives what was learned", detail))
@@ -111,7 +113,7 @@ def fit(
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
         card = card.calibrated(parts, recipe.verdict.rate, recipe.verdict.guarantee, recipe.verdict.review_rate)
     everything = np.concatenate([embedded.pooled, *(item.embedding[None] for item in unseen)])
-    warnings = _warnings(splits, checked, everything, detector, unused_weights)
+    warnings = _warnings(splits, checked, everything, detector, weights)
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))
     _publish(folder, out)
     shutil.rmtree(checkpoints.parent, ignore_errors=True)
@@ -276,7 +278,7 @@ def _freeze(detector: Detector, embedded: Embedded, gate_margin: float) -> float
 
 
 def _warnings(
-    splits: Splits, checked: Checked, embeddings: NDArray[np.float32], detector: Detector, unused_weights: list[str]
+    splits: Splits, checked: Checked, embeddings: NDArray[np.float32], detector: Detector, weights: Weights
 ) -> Iterator[str]:
     """What the model's user should know; embeddings (n, D) as splits.pictures."""
     yield from splits.warnings
@@ -286,8 +288,8 @@ def _warnings(
         yield f"learned from {train_parts} parts only: the promise holds, but many defects will be missed"
     if detector.levels[0].flow.is_bound:
         yield BOUND
-    if unused_weights:
-        yield f"{len(unused_weights)} tensors of the weights were not needed, the first {unused_weights[0]}"
+    if weights.unused:
+        yield f"{len(weights.unused)} tensors of the weights were not needed, the first {weights.unused[0]}"
 
 
 def _publish(folder: Path, out: Path) -> None:

@@ -94,12 +94,13 @@ class ImageSettings(Settings):
 class EmbeddingSettings(Settings):
     """The frozen backbone and how its feature maps become vectors."""
 
-    backbone: str = "resnet18"
+    backbone: str = "tf_efficientnet_lite0"
     """Any timm name with feature maps."""
     levels: tuple[int, ...] = Field((1, 2, 3), min_length=1)
     """Which of the backbone's feature levels to use, counted from 0, fine to coarse."""
-    weights: str = "builtin"
-    """`builtin`, `hub`, or the path of a safetensors or torch file."""
+    weights: str = "imagenet"
+    """`imagenet` (tf_efficientnet_lite0 to 2), `builtin` (resnet18), `hub`, or the path of a safetensors or
+    torch file."""
     adapt: bool = False
     """Whether the backbone's batch statistics are measured anew on training parts."""
     neighbourhood: int = Field(3, ge=1, le=9)

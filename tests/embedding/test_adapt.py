@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from defectflow.bundle.bundle import FLOW, fitted_parts
 from defectflow.embedding.adapt import LEAST_SHARE, adapt, measure_statistics
-from defectflow.embedding.backbone import Backbone, builtin_weights
+from defectflow.embedding.backbone import Backbone, read_tensors
 from defectflow.embedding.extract import embedding_key
+from defectflow.embedding.imagenet import imagenet_file
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
 from defectflow.score.detector import Detector, build_detector
 
 CPU = torch.device("cpu")
+ADAPT = sys.modules[adapt.__module__]
 FIRST = "embedding.backbone.net.bn1."
 
 
@@ -43,7 +45,8 @@ def statistics_of(detector: Detector) -> dict[str, Tensor]:
 
 
 def test_statistics_are_those_of_the_pictures(swatch_folder: Path) -> None:
-    recipe, paths = swatch_recipe(), pictures(swatch_folder)
+    recipe = swatch_recipe("embedding.backbone=resnet18", "embedding.weights=builtin")
+    paths = pictures(swatch_folder)
     detector = adapted(recipe, paths)
     net = detector.embedding.backbone.net
     squares = torch.cat([detector.embedding.square(torch.from_numpy(read_image(path))[None]) for path in paths])
@@ -67,7 +70,7 @@ def test_weights_stay_as_they_are(swatch_folder: Path) -> None:
 def test_pictures_are_chosen_alike_every_time_and_from_the_whole_folder(
     swatch_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules[adapt.__module__], "ADAPTED_ON", 6)
+    monkeypatch.setattr(ADAPT, "ADAPTED_ON", 6)
     recipe, paths = swatch_recipe(), pictures(swatch_folder)
     seen: list[str] = []
 
@@ -75,7 +78,7 @@ def test_pictures_are_chosen_alike_every_time_and_from_the_whole_folder(
         seen.append(path.stem)
         return read_image(path, full_scale=full_scale)
 
-    monkeypatch.setattr(sys.modules[adapt.__module__], "read_image", noted)
+    monkeypatch.setattr(ADAPT, "read_image", noted)
     first, second = (adapted(recipe, paths).embedding.backbone.digest() for _ in range(2))
     assert first == second
     assert seen[:6] == seen[6:] and len(set(seen)) == 6
@@ -94,7 +97,7 @@ def test_batches_are_bounded_by_pixels(swatch_folder: Path, monkeypatch: pytest.
 
     detector = detector_of(recipe)
     monkeypatch.setattr(Backbone, "forward", counted)
-    monkeypatch.setattr(sys.modules[adapt.__module__], "BATCH_PIXELS", 100)  # less than one square has
+    monkeypatch.setattr(ADAPT, "BATCH_PIXELS", 100)  # less than one square has
     adapt(detector.embedding, detector.tiling, recipe.image, paths, CPU)
     assert sizes == [1] * 5
     mean = f"{FIRST}running_mean"
@@ -164,8 +167,8 @@ def test_a_fit_measures_train_parts_alone_and_the_bundle_keeps_them(
 
     as_trained = safetensors.torch.load_file(uncalibrated_path / FLOW)
     kept = as_trained[f"{FIRST}running_mean"]
-    builtin = safetensors.torch.load_file(builtin_weights("resnet18"))["bn1.running_mean"]
-    assert torch.equal(kept, builtin.float())
+    path, _ = imagenet_file("tf_efficientnet_lite0")
+    assert torch.equal(kept, read_tensors(path)["_bn0.running_mean"])
     assert not torch.equal(stored[f"{FIRST}running_mean"], kept)
 
 

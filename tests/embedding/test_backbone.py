@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from defectflow.embedding import backbone as backbone_module
-from defectflow.embedding.backbone import Backbone, build_backbone
+from defectflow.embedding.backbone import Backbone, Weights, build_backbone
 from defectflow.errors import SettingsError, WeightsError
 from defectflow.recipe.settings import EmbeddingSettings
 
@@ -50,7 +50,7 @@ def saved(tensors: dict[str, Tensor], path: Path) -> str:
     return str(path)
 
 
-def build(name: str, weights: str, levels: tuple[int, ...] | None = None) -> tuple[Backbone, list[str]]:
+def build(name: str, weights: str, levels: tuple[int, ...] | None = None) -> tuple[Backbone, Weights]:
     return build_backbone(EmbeddingSettings(backbone=name, levels=levels or NETS[name], weights=weights), SIDE_PX)
 
 
@@ -65,7 +65,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor],
 @torch.no_grad()
 def test_features_are_those_of_timms_whole_model(name: str, ending: str, tmp_path: Path) -> None:
     net = whole(name)
-    ours, unused = build(name, saved(net.state_dict(), tmp_path / f"weights.{ending}"))
+    ours, weights = build(name, saved(net.state_dict(), tmp_path / f"weights.{ending}"))
     pixels = 255 * torch.rand(2, 3, SIDE_PX, SIDE_PX)
     config = net.pretrained_cfg
     mean, std = (torch.tensor(config[key])[:, None, None] for key in ("mean", "std"))
@@ -77,7 +77,7 @@ def test_features_are_those_of_timms_whole_model(name: str, ending: str, tmp_pat
     for level, theirs in zip(features, expected, strict=True):
         torch.testing.assert_close(level.permute(0, 3, 1, 2), theirs, atol=1e-4, rtol=1e-4)
         assert level.std() > 0
-    assert all(key.startswith(("fc.", "classifier.", "head.", "conv_head")) for key in unused)
+    assert all(key.startswith(("fc.", "classifier.", "head.", "conv_head")) for key in weights.unused)
     assert not any(parameter.requires_grad for parameter in ours.parameters())
 
 
@@ -130,7 +130,7 @@ def test_levels_that_are_not_used_need_no_weights(resnet, tmp_path: Path) -> Non
 def test_what_a_file_has_too_much_is_returned(resnet, tmp_path: Path) -> None:
     tensors, _ = resnet
     path = saved(tensors | {"ema.decay": torch.zeros(1)}, tmp_path / "more.safetensors")
-    assert build("resnet18", path)[1] == ["ema.decay", "fc.bias", "fc.weight"]
+    assert build("resnet18", path)[1].unused == ("ema.decay", "fc.bias", "fc.weight")
 
 
 def test_another_shape_is_named_with_both_shapes(resnet, tmp_path: Path) -> None:
@@ -207,8 +207,8 @@ def test_a_level_that_is_not_there(name: str, tmp_path: Path) -> None:
 
 
 def test_builtin_is_for_one_backbone_only() -> None:
-    ours, unused = build("resnet18", "builtin")
-    assert unused == [] and ours(torch.zeros(1, 3, SIDE_PX, SIDE_PX))[0].isfinite().all()
+    ours, weights = build("resnet18", "builtin")
+    assert weights.unused == () and ours(torch.zeros(1, 3, SIDE_PX, SIDE_PX))[0].isfinite().all()
     with pytest.raises(WeightsError, match=r"builtin is there for resnet18, not for 'resnet34'; .*path/to/file"):
         build("resnet34", "builtin", (1,))
 

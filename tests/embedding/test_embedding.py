@@ -157,7 +157,7 @@ def test_fewer_places_see_as_much(spacing_px: int, side: int) -> None:
 
 def test_only_levels_that_are_finer_lose_places() -> None:
     built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 2, 3), spacing_px=8))
-    assert built.shapes == [(12, 12, 64), (12, 12, 128), (6, 6, 256)]
+    assert built.shapes == [(12, 12, 24), (12, 12, 40), (6, 6, 112)]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_places_lie_at_least_so_far_apart(spacing_px: int, places: tuple[int, ..
 def test_shapes_are_those_of_the_levels() -> None:
     built, _ = build_embedding(ImageSettings(size=96), EmbeddingSettings(levels=(1, 3), spacing_px=1))
     levels = built(torch.from_numpy(picture(70, 90)[None]))
-    assert [tuple(level.shape[1:]) for level in levels] == built.shapes == [(24, 24, 64), (6, 6, 256)]
+    assert [tuple(level.shape[1:]) for level in levels] == built.shapes == [(24, 24, 24), (6, 6, 112)]
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (64, 64), (5, 90), (96, 96)])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.utils
 import onnxruntime
 import pytest
 import safetensors.torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from defectflow.bundle.tensors import SCORING_OUTPUTS, SQUARE
+from defectflow.bundle.tensors import FEATURES, SCORING_OUTPUTS, SQUARE
 from defectflow.bundle.verdict_nodes import core_of
 from defectflow.convert.quantising import inside
 from defectflow.embedding.backbone import Backbone
@@ -339,6 +340,28 @@ class TestCompare:
             ExportError, match=rf"4 tune pictures have a standard deviation of {spread:g}.*add good pictures"
         ):
             compare(detector, self.pictures, self.items(detector), spread)
+
+
+@torch.no_grad()
+def test_the_default_embedding_is_exported_with_plain_paddings() -> None:
+    """TensorFlow's "same" padding depends on the size, which is known here: nothing is computed from shapes."""
+    detector = trained("image.size=256", "embedding.levels=[1, 2, 3]")
+    model = export_graph(detector)
+    features = [item.name for item in model.graph.value_info if item.name.startswith(FEATURES)]
+    backbone = onnx.utils.Extractor(model).extract_model([SQUARE], features).graph.node
+    assert {node.op_type for node in backbone} == {"Sub", "Conv", "Clip", "Add"}, "one Sub: the pixels' mean"
+    settings = [{item.name: list(item.ints) for item in node.attribute} for node in backbone if node.op_type == "Conv"]
+    thinning = [(item["kernel_shape"], item["pads"]) for item in settings if item["strides"] == [2, 2]]
+    three, five = ([3, 3], [0, 0, 1, 1]), ([5, 5], [1, 1, 2, 2])
+    assert thinning == [three, three, five, three]
+    picked = [picture(256, 256, seed) for seed in range(4)] + [picture(301, 203, 9)]
+    unit = np.std([detector(torch.from_numpy(pixels[None]))[0].item() for pixels in picked[:4]])
+    graph = session(model)
+    for pixels in picked:
+        ours = graph.run(list(SCORING_OUTPUTS), {"image": pixels[None]})
+        theirs = detector(torch.from_numpy(pixels[None]))
+        np.testing.assert_allclose(ours[0], theirs[0], atol=TOLERANCE * unit, rtol=1e-5)
+        np.testing.assert_allclose(ours[1], theirs[1], atol=10 * TOLERANCE * unit, rtol=1e-5)
 
 
 @torch.no_grad()

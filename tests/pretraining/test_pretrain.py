@@ -43,11 +43,12 @@ def test_the_weights_become_an_embedding(photos: Path, tmp_path: Path) -> None:
     made = pretrain(tiny(), photos, tmp_path / "mine.safetensors")
     assert made.steps == 8
     assert made.sha256 == hashlib.sha256(made.path.read_bytes()).hexdigest()
-    backbone, unused = build_backbone(EmbeddingSettings(levels=(1,), weights=str(made.path)), 64)
+    settings = EmbeddingSettings(backbone="resnet18", levels=(1,), weights=str(made.path))
+    backbone, weights = build_backbone(settings, 64)
     (level,) = backbone(torch.rand(2, 3, 64, 64) * 255)
     assert level.shape == (2, 16, 16, 64)
     assert level.isfinite().all()
-    assert unused == []
+    assert weights.unused == ()
 
 
 def test_the_file_says_how_it_was_made(photos: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def leaves(tree: dict, prefix: str = "") -> dict[str, object]:
 
 
 def test_there_is_a_recipe_for_each_purpose() -> None:
-    assert BUILTIN == ["accurate", "default", "fast", "large", "object", "texture"]
+    assert BUILTIN == ["accurate", "default", "fast", "free", "large", "object", "texture"]
 
 
 @pytest.mark.parametrize("name", BUILTIN)
