@@ -29,7 +29,8 @@ class Embedding(nn.Module):
         self.backbone = backbone
         self.geometry = geometry
         self.size_px = size_px
-        self.neighbourhood, self.spacing_px = settings.neighbourhood, settings.spacing_px
+        self.neighbourhoods, self.weighting = settings.neighbourhoods, settings.weighting
+        self.spacing_px = settings.spacing_px
         with torch.no_grad():
             shapes = [tuple(level.shape[1:]) for level in self.levels(torch.zeros(1, 3, size_px, size_px))]
         self.shapes: list[tuple[int, ...]] = shapes
@@ -69,16 +70,30 @@ class Embedding(nn.Module):
         Where not every place is kept, an average reaches to the next one that is, so that nothing goes unseen.
         """
         kept = []
-        for level in features:
+        for level, neighbourhood in zip(features, self.neighbourhoods, strict=True):
             place_px = round(self.size_px / level.shape[1])
             step = -(-self.spacing_px // place_px)  # rounded up, so that no level keeps more places than a finer one
-            side = max(self.neighbourhood, step + 1 - step % 2)
+            side = max(neighbourhood, step + 1 - step % 2)
             if side > 1:
                 maps = level.permute(0, 3, 1, 2)
-                maps = F.avg_pool2d(maps, side, stride=step, padding=side // 2, count_include_pad=False)
+                if self.weighting == "binomial":
+                    maps = _binomial(maps, side, step)
+                else:
+                    maps = F.avg_pool2d(maps, side, stride=step, padding=side // 2, count_include_pad=False)
                 level = maps.permute(0, 2, 3, 1)
             kept.append(level)
         return kept
+
+
+def _binomial(maps: Tensor, side: int, step: int) -> Tensor:
+    """Averages over squares of `side` places, by 1 2 1 or longer rows of Pascal's triangle; edges are repeated.
+
+    Shapes: (N, D, h, w) -> (N, D, ceil(h / step), ceil(w / step)).
+    """
+    row = torch.tensor([math.comb(side - 1, place) for place in range(side)], dtype=maps.dtype, device=maps.device)
+    kernel = torch.outer(row, row) / row.sum() ** 2
+    padded = F.pad(maps, [side // 2] * 4, mode="replicate")
+    return F.conv2d(padded, kernel.expand(maps.shape[1], 1, side, side), stride=step, groups=maps.shape[1])
 
 
 def geometry_of(image: ImageSettings) -> Geometry:

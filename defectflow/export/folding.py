@@ -37,7 +37,7 @@ from defectflow.flows import (
     SplineCoupling,
     anchor,
 )
-from defectflow.score import Detector, Score
+from defectflow.score import Detector, Score, compressed
 
 
 class FoldedDetector(nn.Module):
@@ -119,13 +119,13 @@ class Standardised(nn.Module):
 
     def __init__(self, score: Score, level: int) -> None:
         super().__init__()
-        self.kind = score.kind
+        self.kind, self.compression = score.kind, score.compression
         for name in ("typical", "mean", "std"):
             self.register_buffer(name, getattr(score, name)[level].clone())
 
     def forward(self, nats: Tensor) -> Tensor:
         unusual = (nats - self.typical).abs() if self.kind == "typicality" else nats
-        return (unusual - self.mean) / self.std
+        return compressed((unusual - self.mean) / self.std, self.compression)
 
 
 class Density(Standardised):

@@ -20,6 +20,7 @@ CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.
 """Where the built-in recipes are: inside the package of a wheel, at the top of a checkout."""
 PRETRAIN = "pretrain"
 """The recipe that makes a backbone, not a detector."""
+Side = Annotated[int, Field(ge=1, le=9)]
 
 
 class RegionOfInterest(Settings):
@@ -103,8 +104,10 @@ class EmbeddingSettings(Settings):
     torch file."""
     adapt: bool = False
     """Whether the backbone's batch statistics are measured anew on training parts."""
-    neighbourhood: int = Field(3, ge=1, le=9)
-    """Side, in places, of the square over which each place's vector is averaged; odd."""
+    neighbourhood: Side | tuple[Side, ...] = 3
+    """Side, in places, of the square over which each place's vector is averaged; odd. For all levels, or one each."""
+    weighting: Literal["box", "binomial"] = "box"
+    """`box`: all places of that square count alike; `binomial`: near ones count more, as 1 2 1 along each axis."""
     spacing_px: int = Field(8, ge=1, le=64)
     """Pixels of the square between neighbouring places, at least: of finer levels, only so many are kept."""
     normalise: Literal["whiten", "standardise"] = "whiten"
@@ -119,10 +122,25 @@ class EmbeddingSettings(Settings):
 
     @field_validator("neighbourhood")
     @classmethod
-    def _odd(cls, side: int) -> int:
-        if side % 2 == 0:
-            raise ValueError(f"{side} is even; use {side - 1} or {side + 1}")
-        return side
+    def _odd(cls, neighbourhood: int | tuple[int, ...]) -> int | tuple[int, ...]:
+        for side in (neighbourhood,) if isinstance(neighbourhood, int) else neighbourhood:
+            if side % 2 == 0:
+                raise ValueError(f"{side} is even; use {side - 1} or {side + 1}")
+        return neighbourhood
+
+    @model_validator(mode="after")
+    def _one_neighbourhood_for_each_level(self) -> EmbeddingSettings:
+        if not isinstance(self.neighbourhood, int) and len(self.neighbourhood) != len(self.levels):
+            raise ValueError(
+                f"neighbourhood: {list(self.neighbourhood)} has {len(self.neighbourhood)} values for "
+                f"{len(self.levels)} levels; give one for each level, or one number for all"
+            )
+        return self
+
+    @property
+    def neighbourhoods(self) -> tuple[int, ...]:
+        """Of each level."""
+        return (self.neighbourhood,) * len(self.levels) if isinstance(self.neighbourhood, int) else self.neighbourhood
 
 
 class LearningSettings(Settings):
@@ -163,6 +181,8 @@ class ScoreSettings(Settings):
     kind: Literal["likelihood", "latent_norm", "typicality"] = "likelihood"
     """What makes a place unusual: a low likelihood; a z far from the middle, whatever the flow's stretch; or a
     likelihood unlike that of good places, lower or higher."""
+    compression: Literal["none", "log"] = "none"
+    """`log`: of each level's standardised map v, sign(v) log(1 + |v|), so that no level outweighs the others."""
     smoothing_px: float = Field(4.0, ge=0, le=64)
     """Standard deviation of the Gaussian that smooths the map, in pixels of the square."""
     top_fraction: float = Field(0.01, gt=0, le=1)

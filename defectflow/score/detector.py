@@ -23,6 +23,9 @@ class Detector(nn.Module):
     Shapes: image (N, H, W, 3) -> score (N,), map (N, h, w), embedding (N, D), distance (N,), top_floor (N,).
     """
 
+    shares: Tensor
+    """Of each place, level after level, in its level's mean over the region of interest."""
+
     def __init__(
         self, embedding: Embedding, densities: list[LevelDensity], score: Score, tiling: Tiling | None = None
     ) -> None:
@@ -34,8 +37,7 @@ class Detector(nn.Module):
         self.score = score
         self.gate = Gate(sum(shape[-1] for shape in embedding.shapes))
         inside = [score.inside_at(height, width).flatten().float() for height, width, _ in embedding.shapes]
-        self.shares = [places / places.sum() for places in inside]
-        """Of each place in its level's mean over the region of interest."""
+        self.register_buffer("shares", torch.cat([places / places.sum() for places in inside]), persistent=False)
 
     @property
     def levels(self) -> list[LevelDensity]:
@@ -55,8 +57,8 @@ class Detector(nn.Module):
 
     def pooled(self, levels: list[Tensor]) -> Tensor:
         """Mean over each level's places inside the region of interest, side by side: -> (N, sum of D_l)."""
-        pairs = zip(self.shares, levels, strict=True)
-        return torch.cat([share.to(level.device) @ level.flatten(1, 2) for share, level in pairs], dim=1)
+        shares = torch.split(self.shares, [height * width for height, width, _ in self.embedding.shapes])
+        return torch.cat([share @ level.flatten(1, 2) for share, level in zip(shares, levels, strict=True)], dim=1)
 
     def outputs_on_tiles(self, levels: list[Tensor], anomaly_map: Tensor) -> tuple[Tensor, ...]:
         """`outputs`, and the pooled embedding in the gate's units (N, D)."""
@@ -104,6 +106,7 @@ def build_detector(recipe: Recipe) -> tuple[Detector, Weights]:
         top_fraction=recipe.score.top_fraction,
         inside=_inside(recipe.image, height, width),
         kind=recipe.score.kind,
+        compression=recipe.score.compression,
     )
     for height, width, _ in embedding.shapes:
         if not score.inside_at(height, width).any():

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from defectflow.verdict import FLOOR
 
 Kind = Literal["likelihood", "latent_norm", "typicality"]
+Compression = Literal["none", "log"]
 
 
 class Score(nn.Module):
     """Each level's negative log-likelihood is standardised, the levels are summed, the sum is smoothed.
 
     map = blur( sum_l (nll_l - mean_l) / std_l ), the image score is the mean of the map's top fraction.
+    With `compression: log`, v = (nll_l - mean_l) / std_l enters the sum as sign(v) log(1 + |v|).
     For `typicality` the distance |nll_l - typical_l| takes nll_l's place, typical_l being the mean of good places.
     nll_l is in nats per dimension; map and score are dimensionless; higher is worse.
     Shapes: nll_l (N, h_l, w_l) -> map (N, h, w) at the finest level's grid, score (N,).
@@ -42,11 +44,12 @@ class Score(nn.Module):
         top_fraction: float,
         inside: Tensor,
         kind: Kind = "likelihood",
+        compression: Compression = "none",
     ) -> None:
         """`inside` (h, w): True where the region of interest is scored; `smoothing_places`: blur in grid cells."""
         super().__init__()
         self.grid = grid
-        self.kind = kind
+        self.kind, self.compression = kind, compression
         self.register_buffer("typical", torch.zeros(levels))
         self.register_buffer("mean", torch.zeros(levels))
         self.register_buffer("std", torch.ones(levels))
@@ -77,7 +80,7 @@ class Score(nn.Module):
         """Level maps (N, h_l, w_l), fine to coarse -> (N, h, w); 0 outside the region of interest."""
         return self.joined(
             [
-                (self._unusual(level, values) - self.mean[level]) / self.std[level]
+                compressed((self._unusual(level, values) - self.mean[level]) / self.std[level], self.compression)
                 for level, values in enumerate(level_maps)
             ]
         )
@@ -123,6 +126,11 @@ class Score(nn.Module):
     def _blur(self, maps: Tensor) -> Tensor:
         """(N, h, w) -> (N, h, w), edges repeated; by matrices, since engines pad a convolution's one channel to 16."""
         return self.blur_rows @ maps @ self.blur_columns
+
+
+def compressed(values: Tensor, compression: Compression) -> Tensor:
+    """v -> sign(v) log(1 + |v|), or v itself. Any shape."""
+    return torch.sign(values) * torch.log1p(values.abs()) if compression == "log" else values
 
 
 def _gaussian(sigma: float) -> Tensor:

@@ -12,6 +12,7 @@ import scipy.ndimage
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from scipy import ndimage
 from sklearn.covariance import LedoitWolf
 from torch import Tensor, nn
 
@@ -36,13 +37,15 @@ class Pixels(nn.Module):
         return [x]
 
 
-def embedding(aspect: Aspect = "stretch", rectangle=None, neighbourhood: int = 1, spacing_px: int = 1) -> Embedding:
+def embedding(
+    aspect: Aspect = "stretch", rectangle=None, neighbourhood: int = 1, spacing_px: int = 1, weighting: str = "box"
+) -> Embedding:
     backbone = Backbone(Pixels(), (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
     return Embedding(
         backbone,
         Geometry(aspect, rectangle),
         SIDE_PX,
-        EmbeddingSettings(neighbourhood=neighbourhood, spacing_px=spacing_px),
+        EmbeddingSettings(levels=(0,), neighbourhood=neighbourhood, spacing_px=spacing_px, weighting=weighting),
     )
 
 
@@ -143,6 +146,29 @@ def test_each_place_is_averaged_with_the_neighbours_it_has(side: int) -> None:
             near = plain[:, max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
             expected[:, y, x] = near.mean(axis=(1, 2))
     np.testing.assert_allclose(level, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [3, 5])
+def test_binomial_averages_weigh_near_neighbours_more(side: int) -> None:
+    pixels = torch.rand(2, 3, SIDE_PX, SIDE_PX)
+    level = embedding(neighbourhood=side, weighting="binomial").levels(pixels)[0].numpy()
+    row = {3: np.array([1, 2, 1]) / 4, 5: np.array([1, 4, 6, 4, 1]) / 16}[side]
+    expected = pixels.permute(0, 2, 3, 1).numpy()
+    for axis in (1, 2):
+        expected = ndimage.correlate1d(expected, row, axis, mode="nearest")
+    np.testing.assert_allclose(level, expected, atol=1e-5)
+
+
+def test_each_level_may_have_a_neighbourhood_of_its_own() -> None:
+    image, levels = ImageSettings(size=64), (1, 2)
+    made = {
+        sides: build_embedding(image, EmbeddingSettings(levels=levels, neighbourhood=sides, spacing_px=1))[0]
+        for sides in (1, 3, (3, 1))
+    }
+    pixels = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    fine, coarse = made[3, 1](pixels)
+    torch.testing.assert_close(fine, made[3](pixels)[0])
+    torch.testing.assert_close(coarse, made[1](pixels)[1])
 
 
 @pytest.mark.parametrize(("spacing_px", "side"), [(2, 3), (4, 5)])

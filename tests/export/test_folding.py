@@ -73,6 +73,10 @@ def test_every_score_gives_the_same_numbers(kind: str) -> None:
     assert_same(learned(f"score.kind={kind}", "flow={family: glow, hidden: 16, layers: 2}"))
 
 
+def test_compressed_levels_and_binomial_averages_give_the_same_numbers() -> None:
+    assert_same(learned("score.compression=log", "embedding.weighting=binomial", "embedding.neighbourhood=[3, 1]"))
+
+
 def test_a_region_of_interest_gives_the_same_numbers(tmp_path: Path) -> None:
     mask = np.zeros((64, 64), np.uint8)
     mask[8:56, 16:60] = 255

@@ -215,6 +215,8 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         ("embedding.levels=[-1]", ["embedding.levels: [-1]", "from 0 on"]),
         ("embedding.levels=[]", ["embedding.levels: []", "at least 1 item"]),
         ("embedding.neighbourhood=4", ["embedding.neighbourhood: 4", "use 3 or 5"]),
+        ("embedding.neighbourhood=[3, 3, 2]", ["embedding.neighbourhood", "use 1 or 3"]),
+        ("embedding.neighbourhood=[3, 1]", ["has 2 values for 3 levels", "one number for all"]),
         ("image.roi.rectangle=[0.5, 0, 0.6, 1]", ["image.roi", "leaves the picture", "left + width"]),
         ("image.roi.rectangle=[0.5, 0, 0, 1]", ["image.roi", "is empty"]),
         ("verdict.rate=0.2", ["verdict", "review_rate 0.1 must not be below rate 0.2"]),
