@@ -18,7 +18,7 @@ from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.station import Station
 from defectflow_ui.tasks.background import Task
-from defectflow_ui.training import Training, Wish
+from defectflow_ui.tasks.training import Training, Wish
 
 from defectflow.bundle import open_bundle
 from defectflow.line import Inspector, recalibrate

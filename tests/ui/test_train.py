@@ -19,9 +19,9 @@ import pytest
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.scratch import prefix, sweep
-from defectflow_ui.sources import AGAIN, FOLDER, UPLOADED
 from defectflow_ui.tasks.background import Task
-from defectflow_ui.training import CHECK, Training, Wish, result
+from defectflow_ui.tasks.sources import AGAIN, FOLDER, UPLOADED
+from defectflow_ui.tasks.training import CHECK, Training, Wish, result
 from defectflow_ui.uploads import Arrived
 from playwright.sync_api import expect
 from running import Running, Watch, call, listening
@@ -381,7 +381,7 @@ def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "nul\0", "dot."])
 def test_a_model_s_name_is_no_path(tmp_path: Path, name: str) -> None:
-    from defectflow_ui.training import NAME
+    from defectflow_ui.tasks.training import NAME
 
     assert not NAME.fullmatch(name)
 

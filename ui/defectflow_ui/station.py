@@ -13,8 +13,8 @@ from defectflow.errors import DefectFlowError
 from defectflow.store import Role, Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.drifting import DriftWatch
-from defectflow_ui.jobs import Jobs
 from defectflow_ui.settings import Settings
+from defectflow_ui.tasks.jobs import Jobs
 from defectflow_ui.visitors import Session, Sessions, Visitor
 from defectflow_ui.words import common as words
 

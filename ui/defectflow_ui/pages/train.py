@@ -14,8 +14,8 @@ from defectflow.store import Role
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.station import Station
 from defectflow_ui.tasks.background import Task
+from defectflow_ui.tasks.training import CHECK, EVALUATION, Training, Wish, follow, result
 from defectflow_ui.theme import block, clicks, problem
-from defectflow_ui.training import CHECK, EVALUATION, Training, Wish, follow, result
 from defectflow_ui.uploads import Arrived
 from defectflow_ui.visitors import Visitor
 from defectflow_ui.words import train as words

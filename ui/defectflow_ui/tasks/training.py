@@ -24,9 +24,9 @@ from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.recipe import builtin_recipes, load_recipe
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
-from defectflow_ui.jobs import Job
-from defectflow_ui.sources import Sources
 from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
+from defectflow_ui.tasks.jobs import Job
+from defectflow_ui.tasks.sources import Sources
 from defectflow_ui.uploads import Arrived
 from defectflow_ui.words import train as words
 
