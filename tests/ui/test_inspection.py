@@ -20,9 +20,9 @@ from defectflow_ui.looks import MOST
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_gallery import gallery
 from defectflow_ui.settings import Limits
-from defectflow_ui.shelf import ROUTE, Shelf
 from defectflow_ui.station import Station
-from defectflow_ui.uploads import Drop
+from defectflow_ui.visits.served import ROUTE, Shelf
+from defectflow_ui.visits.uploads import Drop
 from defectflow_ui.words import inspect as words
 from running import finish
 from support import marked

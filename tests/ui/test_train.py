@@ -22,7 +22,7 @@ from defectflow_ui.scratch import prefix, sweep
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.sources import AGAIN, FOLDER, UPLOADED
 from defectflow_ui.tasks.training import CHECK, Training, Wish, result
-from defectflow_ui.uploads import Arrived
+from defectflow_ui.visits.uploads import Arrived
 from playwright.sync_api import expect
 from running import Running, Watch, call, listening
 from support import save, swatch, swatches

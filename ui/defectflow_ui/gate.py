@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.station import LOCAL_USER, Station
-from defectflow_ui.visitors import LASTS_S, Session
+from defectflow_ui.visits.visitors import LASTS_S, Session
 from defectflow_ui.words import common as words
 
 HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")

@@ -22,8 +22,8 @@ from defectflow_ui.disk import writing
 from defectflow_ui.exports import Drawn, as_table, draw_zip
 from defectflow_ui.looks import Look, Looks
 from defectflow_ui.scratch import prefix
-from defectflow_ui.shelf import Shelf
-from defectflow_ui.uploads import Arrived, Drop
+from defectflow_ui.visits.served import Shelf
+from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.words import inspect as words
 
 Record = Callable[[list[Seen]], Sequence[int] | None]

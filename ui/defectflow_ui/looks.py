@@ -14,7 +14,7 @@ from defectflow.image import read_image
 from defectflow.line import Inspector, References
 from defectflow.verdict import Region, Verdict, overlay
 from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
-from defectflow_ui.shelf import Shelf
+from defectflow_ui.visits.served import Shelf
 
 CROP_SHARE = 0.3
 """A place is cut out with at least this share of the picture's larger side, so that one sees where it is."""

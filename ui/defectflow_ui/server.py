@@ -22,8 +22,8 @@ from defectflow_ui.gate import Gate
 from defectflow_ui.signin import Attempts, SignIn
 from defectflow_ui.station import Station
 from defectflow_ui.theme import ASSETS, HEAD, theme
-from defectflow_ui.uploads import Drop
-from defectflow_ui.visitors import Session
+from defectflow_ui.visits.uploads import Drop
+from defectflow_ui.visits.visitors import Session
 from defectflow_ui.words import common as words
 from defectflow_ui.words import uploads as upload_words
 

@@ -15,7 +15,7 @@ from defectflow_ui.bundles import Bundles
 from defectflow_ui.drifting import DriftWatch
 from defectflow_ui.settings import Settings
 from defectflow_ui.tasks.jobs import Jobs
-from defectflow_ui.visitors import Session, Sessions, Visitor
+from defectflow_ui.visits.visitors import Session, Sessions, Visitor
 from defectflow_ui.words import common as words
 
 MESSAGE_S = 20.0

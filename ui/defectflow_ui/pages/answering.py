@@ -17,7 +17,7 @@ from defectflow.errors import AnsweredMeanwhile, StoreError
 from defectflow.store import LONGEST_COMMENT, LONGEST_KIND, Answer, Inspection, Review, Role, standing_answers
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, moment, notice, tip
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import answering as words
 
 KEYS = {Answer.GOOD: "g", Answer.DEFECTIVE: "d", Answer.NOT_THIS_PART: "n"}

@@ -18,7 +18,7 @@ from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, notice, problem
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import calibrate as words
 
 WORKBENCH = "calibrate.workbench"

@@ -23,7 +23,7 @@ from defectflow_ui.pages.inspect_view import download
 from defectflow_ui.scratch import prefix
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, empty
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS
 

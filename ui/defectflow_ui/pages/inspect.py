@@ -16,7 +16,7 @@ from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, problem
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
 INSPECTION = "inspect.inspection"

@@ -18,7 +18,7 @@ from defectflow.store import Role
 from defectflow_ui.station import Station
 from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.theme import block, clicks, empty, moment, notice, problem, tip
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import models as words
 
 CHOSEN, CHECK = "models.chosen", "models.check"

@@ -18,7 +18,7 @@ from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as versions_table
 from defectflow_ui.station import Station
 from defectflow_ui.theme import block, clicks, empty, notice, problem
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import review as words
 
 CHOSEN, SHOT, SINCE, PROPOSAL = "review.part", "review.shot", "review.since", "review.proposal"

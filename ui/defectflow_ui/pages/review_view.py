@@ -17,7 +17,7 @@ from defectflow_ui.pages.inspect_view import viewer
 from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large
 from defectflow_ui.station import Station
 from defectflow_ui.theme import badge, empty, moment, tip
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import review as words
 
 UPCOMING = 12

@@ -16,8 +16,8 @@ from defectflow_ui.station import Station
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.training import CHECK, EVALUATION, Training, Wish, follow, result
 from defectflow_ui.theme import block, clicks, problem
-from defectflow_ui.uploads import Arrived
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.uploads import Arrived
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words
 
 SEEN, FORM, UPLOAD = "train.seen", "train.form", "train.upload"

@@ -10,7 +10,7 @@ from defectflow.errors import StoreError
 from defectflow.store import CalibrationVersion
 from defectflow_ui.station import Station
 from defectflow_ui.theme import moment
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import versions as words
 
 

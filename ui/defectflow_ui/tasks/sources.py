@@ -24,7 +24,7 @@ from defectflow.line import RUN
 from defectflow.store import Store
 from defectflow_ui.bundles import Bundles
 from defectflow_ui.disk import writing
-from defectflow_ui.uploads import Arrived
+from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.words import train as words
 
 MANIFEST = "manifest.csv"

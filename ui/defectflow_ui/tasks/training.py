@@ -27,7 +27,7 @@ from defectflow_ui.bundles import Bundles
 from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.tasks.sources import Sources
-from defectflow_ui.uploads import Arrived
+from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.words import train as words
 
 Kind = Literal["check", "train"]

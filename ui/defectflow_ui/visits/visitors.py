@@ -15,8 +15,8 @@ from threading import Lock
 from typing import Any
 
 from defectflow.store import Role
-from defectflow_ui.drops import Drops
-from defectflow_ui.shelf import Shelf
+from defectflow_ui.visits.drops import Drops
+from defectflow_ui.visits.served import Shelf
 
 LASTS_S = 10 * 3600
 """A session ends so long after it began: a shift. Not after idleness, since an open page asks all the time."""
