@@ -9,9 +9,9 @@ import gradio as gr
 import httpx
 import pytest
 from defectflow_ui import server, signin
+from defectflow_ui.markup.theme import block
 from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
-from defectflow_ui.theme import block
 from running import PASSWORD, Running, call
 from support import DEFECTFLOW, run
 

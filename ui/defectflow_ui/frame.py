@@ -9,10 +9,10 @@ import gradio as gr
 
 from defectflow.errors import AccessError, DefectFlowError
 from defectflow.store import Role
+from defectflow_ui.markup.theme import block, clicks, moment
 from defectflow_ui.pages import PAGES
 from defectflow_ui.station import LOCAL_USER, Station
 from defectflow_ui.tasks.jobs import Job
-from defectflow_ui.theme import block, clicks, moment
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import common as words
 from defectflow_ui.words.history import tab as history

@@ -19,9 +19,9 @@ from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.frame import build_frame
 from defectflow_ui.gate import Gate
+from defectflow_ui.markup.theme import ASSETS, HEAD, theme
 from defectflow_ui.signin import Attempts, SignIn
 from defectflow_ui.station import Station
-from defectflow_ui.theme import ASSETS, HEAD, theme
 from defectflow_ui.visits.uploads import Drop
 from defectflow_ui.visits.visitors import Session
 from defectflow_ui.words import common as words

@@ -15,8 +15,8 @@ import gradio as gr
 
 from defectflow.errors import AnsweredMeanwhile, StoreError
 from defectflow.store import LONGEST_COMMENT, LONGEST_KIND, Answer, Inspection, Review, Role, standing_answers
+from defectflow_ui.markup.theme import block, clicks, moment, notice, tip
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, moment, notice, tip
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import answering as words
 

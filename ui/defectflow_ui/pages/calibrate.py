@@ -13,11 +13,11 @@ from defectflow.errors import CalibrationError, DataError
 from defectflow.store import Role
 from defectflow.verdict import Cheapest, Costs
 from defectflow_ui.evidence import Evidence
+from defectflow_ui.markup.theme import block, clicks, notice, problem
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, notice, problem
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import calibrate as words
 

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 from defectflow.store import Every, YieldCount
 from defectflow.store.drift import Drift
-from defectflow_ui.theme import ICONS, tip
+from defectflow_ui.markup.theme import ICONS, tip
 from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS
 

@@ -8,10 +8,10 @@ from functools import partial
 
 from defectflow.store import Inspection, Story, YieldCount
 from defectflow.verdict import Word
+from defectflow_ui.markup.theme import badge, empty, moment
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.station import Station
-from defectflow_ui.theme import badge, empty, moment
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS

@@ -11,11 +11,11 @@ import gradio as gr
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role, Seen
 from defectflow_ui.inspection import TILES, Inspection, Order
+from defectflow_ui.markup.theme import block, clicks, problem
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, problem
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 

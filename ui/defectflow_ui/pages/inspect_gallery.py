@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from defectflow_ui.inspection import DECISIONS, TILES, Inspection, Judged
-from defectflow_ui.theme import badge, empty
+from defectflow_ui.markup.theme import badge, empty
 from defectflow_ui.words import inspect as words
 
 

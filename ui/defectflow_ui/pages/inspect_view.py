@@ -12,8 +12,8 @@ from defectflow.verdict import Calibration, Region, Verdict
 from defectflow_ui.exports import Drawn
 from defectflow_ui.inspection import Inspection
 from defectflow_ui.looks import Beside
+from defectflow_ui.markup.theme import badge, empty, problem, tip
 from defectflow_ui.station import Station
-from defectflow_ui.theme import badge, empty, problem, tip
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 from defectflow_ui.words.verdicts import VERDICTS

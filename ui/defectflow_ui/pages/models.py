@@ -15,9 +15,9 @@ from defectflow.errors import BundleError, DefectFlowError
 from defectflow.line import Certificate, certificate_file, read_certificate
 from defectflow.line import verify as run_verify
 from defectflow.store import Role
+from defectflow_ui.markup.theme import block, clicks, empty, moment, notice, problem, tip
 from defectflow_ui.station import Station
 from defectflow_ui.tasks.jobs import Job
-from defectflow_ui.theme import block, clicks, empty, moment, notice, problem, tip
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import models as words
 

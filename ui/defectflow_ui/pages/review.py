@@ -12,12 +12,12 @@ from defectflow.bundle import Bundle
 from defectflow.errors import CalibrationError, DataError, DefectFlowError, StoreError
 from defectflow.store import Inspection, PartInspection, Role, waiting_parts
 from defectflow.store.recalibration import Proposal, apply, propose
+from defectflow_ui.markup.theme import block, clicks, empty, notice, problem
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as versions_table
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty, notice, problem
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import review as words
 

@@ -12,11 +12,11 @@ from defectflow.image import read_image
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
 from defectflow.verdict import Verdict, overlay
+from defectflow_ui.markup.theme import badge, empty, moment, tip
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pages.inspect_view import viewer
 from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large
 from defectflow_ui.station import Station
-from defectflow_ui.theme import badge, empty, moment, tip
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import review as words
 

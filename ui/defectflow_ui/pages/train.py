@@ -11,11 +11,11 @@ import gradio as gr
 
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
+from defectflow_ui.markup.theme import block, clicks, problem
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.station import Station
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.training import CHECK, EVALUATION, Training, Wish, follow, result
-from defectflow_ui.theme import block, clicks, problem
 from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words

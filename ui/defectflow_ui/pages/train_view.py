@@ -10,10 +10,10 @@ from typing import Any
 from defectflow.bundle import Bundle, CalibrationPart, Card
 from defectflow.common import Progress
 from defectflow.data.refit_manifest import Refit
+from defectflow_ui.markup.theme import empty, notice, tip
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.tasks.background import Status, Task
 from defectflow_ui.tasks.training import Wish
-from defectflow_ui.theme import empty, notice, tip
 from defectflow_ui.visits.served import Shelf
 from defectflow_ui.words import train as words
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from defectflow.bundle import Card
 from defectflow.errors import StoreError
 from defectflow.store import CalibrationVersion
+from defectflow_ui.markup.theme import moment
 from defectflow_ui.station import Station
-from defectflow_ui.theme import moment
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import versions as words
 

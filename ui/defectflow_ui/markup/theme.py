@@ -14,7 +14,7 @@ import gradio as gr
 
 from defectflow_ui.words.verdicts import VERDICTS
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS = Path(__file__).parents[1] / "assets"
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans", "sans-serif")
 MONO = ("ui-monospace", "Cascadia Mono", "Liberation Mono", "monospace")
 ICONS = {"ok": "✓", "review": "?", "defect": "✕", "invalid": "⊘", "error": "!"}
