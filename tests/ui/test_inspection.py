@@ -15,8 +15,8 @@ from typing import cast
 import cv2
 import numpy as np
 import pytest
-from defectflow_ui.inspection import Inspection, Judged
-from defectflow_ui.looks import MOST
+from defectflow_ui.inspecting.inspection import Inspection, Judged
+from defectflow_ui.inspecting.picture_views import MOST
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_gallery import gallery
 from defectflow_ui.settings import Limits
@@ -261,7 +261,7 @@ def test_a_look_is_made_once(inspector: Inspector, files: dict[str, bytes]) -> N
 
 
 def test_a_large_gallery_comes_in_pieces(inspection: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectflow_ui.inspection.TILES", 3)
+    monkeypatch.setattr("defectflow_ui.inspecting.inspection.TILES", 3)
     inspection.tiles, inspection.order, inspection.chosen = 3, "arrival", 0
     assert tiles(inspection) == [0, 1, 2]
     assert "(3 of 8)" in gallery(inspection)

@@ -10,7 +10,7 @@ import gradio as gr
 
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role, Seen
-from defectflow_ui.inspection import TILES, Inspection, Order
+from defectflow_ui.inspecting.inspection import TILES, Inspection, Order
 from defectflow_ui.markup.theme import block, clicks, problem
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures

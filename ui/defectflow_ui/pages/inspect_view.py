@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from defectflow.errors import DefectFlowError
 from defectflow.store import Role
 from defectflow.verdict import Calibration, Region, Verdict
-from defectflow_ui.exports import Drawn
-from defectflow_ui.inspection import Inspection
-from defectflow_ui.looks import Beside
+from defectflow_ui.inspecting.exports import Drawn
+from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.inspecting.picture_views import Beside
 from defectflow_ui.markup.theme import badge, empty, problem, tip
 from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor

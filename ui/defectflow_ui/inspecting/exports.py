@@ -18,7 +18,7 @@ from defectflow.verdict import overlay
 from defectflow_ui.pictures import jpeg
 
 if TYPE_CHECKING:
-    from defectflow_ui.inspection import Judged
+    from defectflow_ui.inspecting.inspection import Judged
 
 TABLE, LEFT_OUT = "results.csv", "left-out.txt"
 
