@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectflow_ui.evidence import Evidence
+from defectflow_ui.models.part_scores import Evidence
 from defectflow_ui.pages.calibrate_view import slider_range
 from playwright.sync_api import expect
 from running import Running, Watch, listening

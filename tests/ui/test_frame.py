@@ -11,7 +11,7 @@ from types import ModuleType
 import defectflow_ui
 import pytest
 import yaml
-from defectflow_ui.evidence import Evidence
+from defectflow_ui.models.part_scores import Evidence
 from defectflow_ui.pages import PAGES, calibrate_view, history_chart, models, train_view
 from defectflow_ui.settings import Limits
 from inspecting import wait_for

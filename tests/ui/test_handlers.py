@@ -19,9 +19,9 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from defectflow_ui.evidence import Evidence
 from defectflow_ui.frame import build_frame, jobs_html
 from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.models.part_scores import Evidence
 from defectflow_ui.pages import calibrate, train_view
 from defectflow_ui.pages import inspect as inspect_page
 from defectflow_ui.scratch import OURS

@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from defectflow_ui.drifting import EVERY_S, DriftWatch
+from defectflow_ui.models.drift_watch import EVERY_S, DriftWatch
 from defectflow_ui.pages import history_chart, history_view
 from defectflow_ui.words import history as words
 from playwright.sync_api import expect

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectflow_ui.bundles import Bundles
+from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.scratch import prefix, sweep
 from defectflow_ui.tasks.background import Task

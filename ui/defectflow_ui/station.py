@@ -11,8 +11,8 @@ import gradio as gr
 
 from defectflow.errors import DefectFlowError
 from defectflow.store import Role, Store
-from defectflow_ui.bundles import Bundles
-from defectflow_ui.drifting import DriftWatch
+from defectflow_ui.models.bundles import Bundles
+from defectflow_ui.models.drift_watch import DriftWatch
 from defectflow_ui.settings import Settings
 from defectflow_ui.tasks.jobs import Jobs
 from defectflow_ui.visits.visitors import Session, Sessions, Visitor

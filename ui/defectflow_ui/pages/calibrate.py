@@ -12,8 +12,8 @@ from defectflow.bundle import Bundle, Card
 from defectflow.errors import CalibrationError, DataError
 from defectflow.store import Role
 from defectflow.verdict import Cheapest, Costs
-from defectflow_ui.evidence import Evidence
 from defectflow_ui.markup.theme import block, clicks, notice, problem
+from defectflow_ui.models.part_scores import Evidence
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed

@@ -10,8 +10,8 @@ import numpy as np
 
 from defectflow.bundle import Card
 from defectflow.verdict import Point, Share
-from defectflow_ui.evidence import Evidence
 from defectflow_ui.markup.theme import empty, tip
+from defectflow_ui.models.part_scores import Evidence
 from defectflow_ui.words import calibrate as words
 
 WIDTH, HALF, FOOT = 640, 130, 22

@@ -23,7 +23,7 @@ from defectflow.data import find_pictures, test_pictures
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.recipe import builtin_recipes, load_recipe
 from defectflow.store import Store
-from defectflow_ui.bundles import Bundles
+from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.tasks.sources import Sources

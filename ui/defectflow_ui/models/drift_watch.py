@@ -10,7 +10,7 @@ from threading import Lock, Thread
 from defectflow.errors import DefectFlowError
 from defectflow.store import Store
 from defectflow.store.drift import Drift, drift
-from defectflow_ui.bundles import Bundles
+from defectflow_ui.models.bundles import Bundles
 
 log = logging.getLogger(__name__)
 EVERY_S = 30.0
