@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from defectflow_ui.pages import PAGES
-from defectflow_ui.server import build, serve
+from defectflow_ui.web.server import build, serve
 from example import make_station
 from PIL import Image
 from playwright.sync_api import sync_playwright

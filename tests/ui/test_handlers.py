@@ -19,13 +19,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from defectflow_ui.frame import build_frame, jobs_html
 from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.models.part_scores import Evidence
 from defectflow_ui.pages import calibrate, train_view
 from defectflow_ui.pages import inspect as inspect_page
 from defectflow_ui.scratch import OURS
-from defectflow_ui.server import _OwnRoutes
 from defectflow_ui.settings import Limits, Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.station import LOCAL_USER
@@ -34,6 +32,8 @@ from defectflow_ui.tasks.sources import FOLDER, UPLOADED
 from defectflow_ui.visits.served import Shelf
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.visits.visitors import MOST_TABS, Session
+from defectflow_ui.web.frame import build_frame, jobs_html
+from defectflow_ui.web.server import _OwnRoutes
 from PIL import Image
 from running import PASSWORD, finish
 from starlette.requests import Request

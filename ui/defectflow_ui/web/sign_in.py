@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from defectflow.errors import AccessError, StoreError
-from defectflow_ui.gate import cookie
 from defectflow_ui.station import Station
-from defectflow_ui.words import signin as words
+from defectflow_ui.web.gate import cookie
+from defectflow_ui.words import sign_in as words
 
 log = logging.getLogger(__name__)
-PAGE = Template((Path(__file__).parent / "assets" / "sign-in.html").read_text(encoding="utf-8"))
+PAGE = Template((Path(__file__).parents[1] / "assets" / "sign-in.html").read_text(encoding="utf-8"))
 FORM_BYTES = 4096
 MOST_ATTEMPTS = 20
 WINDOW_S = 300.0

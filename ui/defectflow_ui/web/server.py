@@ -17,13 +17,13 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role
-from defectflow_ui.frame import build_frame
-from defectflow_ui.gate import Gate
 from defectflow_ui.markup.theme import ASSETS, HEAD, theme
-from defectflow_ui.signin import Attempts, SignIn
 from defectflow_ui.station import Station
 from defectflow_ui.visits.uploads import Drop
 from defectflow_ui.visits.visitors import Session
+from defectflow_ui.web.frame import build_frame
+from defectflow_ui.web.gate import Gate
+from defectflow_ui.web.sign_in import Attempts, SignIn
 from defectflow_ui.words import common as words
 from defectflow_ui.words import uploads as upload_words
 
