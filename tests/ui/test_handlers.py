@@ -23,12 +23,12 @@ from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.models.part_scores import Evidence
 from defectflow_ui.pages import calibrate, train_view
 from defectflow_ui.pages import inspect as inspect_page
-from defectflow_ui.scratch import OURS
 from defectflow_ui.settings import Limits, Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.station import LOCAL_USER
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.tasks.sources import FOLDER, UPLOADED
+from defectflow_ui.temporary_folders import OURS
 from defectflow_ui.visits.served import Shelf
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.visits.visitors import MOST_TABS, Session

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.pages import train_view as view
-from defectflow_ui.scratch import prefix, sweep
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.sources import AGAIN, FOLDER, UPLOADED
 from defectflow_ui.tasks.training import CHECK, Training, Wish, result
+from defectflow_ui.temporary_folders import prefix, sweep
 from defectflow_ui.visits.uploads import Arrived
 from playwright.sync_api import expect
 from running import Running, Watch, call, listening

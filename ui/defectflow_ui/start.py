@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from defectflow.errors import DataError, SettingsError
 from defectflow.store import Store
-from defectflow_ui.scratch import sweep
 from defectflow_ui.settings import Settings
 from defectflow_ui.station import Station
+from defectflow_ui.temporary_folders import sweep
 from defectflow_ui.words import start as words
 
 

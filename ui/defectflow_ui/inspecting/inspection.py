@@ -18,10 +18,10 @@ from defectflow.errors import DefectFlowError, ImageError
 from defectflow.line import Inspector
 from defectflow.store import Seen
 from defectflow.verdict import Verdict
-from defectflow_ui.disk import writing
+from defectflow_ui.disk_errors import writing
 from defectflow_ui.inspecting.exports import Drawn, as_table, draw_zip
 from defectflow_ui.inspecting.picture_views import Look, Looks
-from defectflow_ui.scratch import prefix
+from defectflow_ui.temporary_folders import prefix
 from defectflow_ui.visits.served import Shelf
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.words import inspect as words

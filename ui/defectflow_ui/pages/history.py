@@ -15,14 +15,14 @@ from defectflow.errors import DataError, StoreError
 from defectflow.store import Every, Inspection, Query, Role, YieldCount
 from defectflow.store.drift import Drift, look_into
 from defectflow.verdict import Word
-from defectflow_ui.disk import writing
+from defectflow_ui.disk_errors import writing
 from defectflow_ui.markup.theme import block, clicks, empty
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.inspect_view import download
-from defectflow_ui.scratch import prefix
 from defectflow_ui.station import Station
+from defectflow_ui.temporary_folders import prefix
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS

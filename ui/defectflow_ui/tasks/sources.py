@@ -22,7 +22,7 @@ from defectflow.errors import DataError, DefectFlowError
 from defectflow.image import SUFFIXES, pixel_digest, read_raw
 from defectflow.line import RUN
 from defectflow.store import Store
-from defectflow_ui.disk import writing
+from defectflow_ui.disk_errors import writing
 from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.words import train as words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from defectflow.errors import DataError
-from defectflow_ui.disk import writing
+from defectflow_ui.disk_errors import writing
 from defectflow_ui.settings import MIB, Limits
 from defectflow_ui.visits.uploads import Drop
 from defectflow_ui.words import uploads as words

@@ -21,8 +21,8 @@ from starlette.concurrency import run_in_threadpool
 
 from defectflow.errors import ImageError
 from defectflow.image import SUFFIXES, size_px
-from defectflow_ui.scratch import prefix
 from defectflow_ui.settings import MIB, Limits
+from defectflow_ui.temporary_folders import prefix
 from defectflow_ui.words import uploads as words
 
 CHUNK = 1 * MIB
