@@ -15,7 +15,8 @@ from typing import cast
 import cv2
 import numpy as np
 import pytest
-from defectflow_ui.inspecting.inspection import Inspection, Judged
+from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.inspecting.judged import Judged
 from defectflow_ui.inspecting.picture_views import MOST
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_gallery import gallery

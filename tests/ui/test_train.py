@@ -19,6 +19,7 @@ import pytest
 from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.tasks.background import Task
+from defectflow_ui.tasks.processes import exists
 from defectflow_ui.tasks.sources import AGAIN, FOLDER, UPLOADED
 from defectflow_ui.tasks.training import CHECK, Training, Wish, result
 from defectflow_ui.temporary_folders import prefix, sweep
@@ -395,6 +396,6 @@ def test_what_a_killed_station_left_is_swept(tmp_path: Path, monkeypatch: pytest
         save(tmp_path / name / "000001.png", swatch(0))
         os.utime(tmp_path / name, (0, 0))
     save(tmp_path / f"defectflow-drop-{dead.pid}-young" / "000001.png", swatch(0))
-    sweep()
+    sweep(exists)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"{prefix('drop')}mine", "other", f"defectflow-drop-{dead.pid}-young"}

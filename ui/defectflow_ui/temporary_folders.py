@@ -10,10 +10,9 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 OURS = re.compile(r"defectflow-(?:drop|export)-(\d+)-.+")
 OLD_S = 3600.0
@@ -25,11 +24,11 @@ def prefix(kind: str) -> str:
     return f"defectflow-{kind}-{os.getpid()}-"
 
 
-def sweep() -> None:
-    """Remove what dead stations have left behind."""
+def sweep(runs: Callable[[int], bool]) -> None:
+    """Remove what dead stations have left behind. `runs`: whether there is a process of this number."""
     for folder in Path(tempfile.gettempdir()).iterdir():
         found = OURS.fullmatch(folder.name)
         with suppress(OSError):  # somebody else removes it, too
             old = found is not None and time.time() - folder.lstat().st_mtime > OLD_S
-            if found and old and folder.is_dir() and not folder.is_symlink() and not psutil.pid_exists(int(found[1])):
+            if found and old and folder.is_dir() and not folder.is_symlink() and not runs(int(found[1])):
                 shutil.rmtree(folder, ignore_errors=True)

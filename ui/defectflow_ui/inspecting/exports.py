@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from defectflow.bundle import Card
 from defectflow.data import Picture
@@ -15,10 +14,8 @@ from defectflow.errors import ImageError
 from defectflow.image import read_image
 from defectflow.line import as_csv, flatten, row_of
 from defectflow.verdict import overlay
+from defectflow_ui.inspecting.judged import Judged
 from defectflow_ui.pictures import jpeg
-
-if TYPE_CHECKING:
-    from defectflow_ui.inspecting.inspection import Judged
 
 TABLE, LEFT_OUT = "results.csv", "left-out.txt"
 

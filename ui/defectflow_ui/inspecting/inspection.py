@@ -20,6 +20,7 @@ from defectflow.store import Seen
 from defectflow.verdict import Verdict
 from defectflow_ui.disk_errors import writing
 from defectflow_ui.inspecting.exports import Drawn, as_table, draw_zip
+from defectflow_ui.inspecting.judged import Judged
 from defectflow_ui.inspecting.picture_views import Look, Looks
 from defectflow_ui.temporary_folders import prefix
 from defectflow_ui.visits.served import Shelf
@@ -29,46 +30,12 @@ from defectflow_ui.words import inspect as words
 Record = Callable[[list[Seen]], Sequence[int] | None]
 """Writes pictures to the store: their numbers in it, or None where nothing is kept."""
 Order = Literal["worst", "best", "arrival", "name"]
-DECISIONS = ("ok", "review", "defect", "invalid", "error")
 TOGETHER = 16
 """Pictures that are handed to the model at once; the first one goes alone, so that its verdict comes at once."""
 WAIT_S = 0.3
 """So long a run waits for the next picture before it looks whether there is another drop, or nothing left to do."""
 TILES = 200
 """Pictures of the gallery that are sent at first; more are asked for."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Judged:
-    """One picture of the drop: its verdict, or why there is none."""
-
-    number: int
-    name: str
-    part: str | None
-    """None where the bundle's expression does not tell."""
-    file: Path | None
-    item: Verdict | ImageError
-    thumbnail: str | None
-    """Address of a small picture."""
-    recorded: int | None = None
-    """The inspection's number in the store; None where it is not kept, so that nobody can answer about it."""
-
-    @property
-    def verdict(self) -> Verdict | None:
-        return self.item if isinstance(self.item, Verdict) else None
-
-    @property
-    def rank(self) -> tuple[int, float]:
-        """Sorts from harmless to worst: by score, then what is no such part, then what somebody has to see to."""
-        if not isinstance(self.item, Verdict):
-            return 2, 0.0
-        return int(self.item.gated), self.item.score
-
-    def decision(self, threshold: float | None = None) -> str:
-        """The recorded decision's word, or what it would be at another threshold."""
-        if not isinstance(self.item, Verdict):
-            return "error"
-        return self.item.decision.word if threshold is None else self.item.what_if(threshold).word
 
 
 @dataclass(eq=False)

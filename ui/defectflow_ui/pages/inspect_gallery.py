@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 
-from defectflow_ui.inspecting.inspection import DECISIONS, TILES, Inspection, Judged
+from defectflow_ui.inspecting.inspection import TILES, Inspection
+from defectflow_ui.inspecting.judged import DECISIONS, Judged
 from defectflow_ui.markup.theme import badge, empty
 from defectflow_ui.words import inspect as words
 
