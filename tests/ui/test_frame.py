@@ -11,7 +11,7 @@ from types import ModuleType
 import defectflow_ui
 import pytest
 import yaml
-from defectflow_ui.models.part_scores import Evidence
+from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages import PAGES, calibrate_view, history_chart, models, train_view
 from defectflow_ui.settings import Limits
 from inspecting import wait_for
@@ -63,7 +63,7 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
 def test_terms_have_tips(local: Running) -> None:
     """A term in a heading, a label or a legend stands inside a tip; in whole sentences it need not."""
     bundle = local.station.bundles.find("ring")
-    evidence = Evidence.of(bundle, local.station.store)
+    evidence = PartScores.of(bundle, local.station.store)
     share = {"count": 1, "of": 20, "interval": [0.0, 0.2]}
     figures = {"part_auroc": 0.9, "overkill": share, "escape": share, "overkill_inside": True, "seen_in_fit": 0}
     rows = [("", evidence.tradeoff.at(0.5, 0.4))]
@@ -85,12 +85,12 @@ def test_terms_have_tips(local: Running) -> None:
 
 
 class _Reader:
-    """Somebody who looks, with a shelf that keeps nothing."""
+    """Somebody who looks, with a served that keeps nothing."""
 
-    class shelf:  # noqa: N801
+    class served:  # noqa: N801
         @staticmethod
         def put(*_: object, **__: object) -> str:
-            return "/shelf/x"
+            return "/served/x"
 
 
 FILLED = {

@@ -21,7 +21,7 @@ from defectflow.store import Role, Store
 
 def test_it_says_nothing_about_itself_to_strangers(guarded: Running) -> None:
     stranger = httpx.Client(base_url=guarded.url)
-    for path in ("/config", "/gradio_api/info", "/shelf/abc", "/theme.css", "/assets/index.js"):
+    for path in ("/config", "/gradio_api/info", "/served/abc", "/theme.css", "/assets/index.js"):
         assert stranger.get(path).status_code == 401, path
     assert stranger.get("/").headers["location"] == "/sign-in"
     for path in ("/gradio_api/queue/join", "/drop"):
@@ -84,9 +84,9 @@ def test_sessions_are_apart(guarded: Running) -> None:
     assert second.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 404
     session = guarded.station.sessions.find(second.cookies)
     assert session is not None
-    gone = second.get(session.shelf.put(lambda: Path("/secret/a.png").read_bytes()))
+    gone = second.get(session.served.put(lambda: Path("/secret/a.png").read_bytes()))
     assert (gone.status_code, "/secret" in gone.text) == (410, False)
-    address = session.shelf.put(lambda: b"secret", "text/plain")
+    address = session.served.put(lambda: b"secret", "text/plain")
     answers = {client.get(address).status_code for client in (first, httpx.Client(base_url=guarded.url))}
     assert 200 not in answers
 

@@ -20,7 +20,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from defectflow_ui.inspecting.inspection import Inspection
-from defectflow_ui.models.part_scores import Evidence
+from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages import calibrate, train_view
 from defectflow_ui.pages import inspect as inspect_page
 from defectflow_ui.settings import Limits, Settings
@@ -29,7 +29,7 @@ from defectflow_ui.station import LOCAL_USER
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.tasks.sources import FOLDER, UPLOADED
 from defectflow_ui.temporary_folders import OURS
-from defectflow_ui.visits.served import Shelf
+from defectflow_ui.visits.served import Served
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.visits.visitors import MOST_TABS, Session
 from defectflow_ui.web.frame import build_frame, jobs_html
@@ -168,7 +168,7 @@ def test_an_upload_is_told_in_few_messages(desk: Desk, pictures: list[Path]) -> 
 def test_looking_at_the_rate_keeps_a_threshold_chosen_by_hand(desk: Desk) -> None:
     opened = desk.call("page-calibrate", "select")
     work = desk.session.tab("tab")[calibrate.WORKBENCH]
-    cut = work.evidence.tradeoff.span[0] + 0.1
+    cut = work.scores.tradeoff.span[0] + 0.1
     rates = opened["calibrate-rate"], opened["calibrate-review-rate"], opened["calibrate-guarantee"]
     desk.call("calibrate-threshold", "input", cut, cut)
     desk.call("calibrate-rate", "blur", *rates)
@@ -186,7 +186,7 @@ def test_calibrate_comes_back_to_the_model_that_was_chosen(desk: Desk, bundle_pa
     desk.call("page-calibrate", "select")
     desk.call("calibrate-bundle", "input", "other")
     work = desk.session.tab("tab")[calibrate.WORKBENCH]
-    cut = work.evidence.tradeoff.span[0] + 0.1
+    cut = work.scores.tradeoff.span[0] + 0.1
     desk.call("calibrate-threshold", "input", cut, cut)
     again = desk.call("page-calibrate", "select")
     assert again["calibrate-bundle"].value == "other"
@@ -263,7 +263,7 @@ def test_a_version_is_put_back_into_the_model_that_it_was_shown_for(desk: Desk) 
 def test_a_picture_that_somebody_has_chosen_stays(inspector: Inspector, pictures: list[Path]) -> None:
     """Also the first one of a drop, from which the page goes on to the most unusual one otherwise."""
     for somebody in (False, True):
-        inspection, drop = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+        inspection, drop = Inspection(inspector, Served(), lambda _: None), Drop(Limits())
         for file in pictures[12:16]:  # the last two have a defect
             drop._add(Arrived(file.name, file))
         drop.end()
@@ -335,8 +335,8 @@ def test_sixteen_bits_are_shown_small_everywhere(desk: Desk, tmp_path: Path) -> 
     story = desk.call("history-list", "inspection", said={"inspection": str(number)})["history-story"]
     queue = desk.call("page-review", "select", False)["review-queue"]
     for shown in (story, queue):
-        (address,) = re.findall(r'src="/shelf/([^"]+)"', shown)
-        item = desk.session.shelf.take(address)
+        (address,) = re.findall(r'src="/served/([^"]+)"', shown)
+        item = desk.session.served.take(address)
         assert item is not None
         small = read_image(item.make())
         assert (small[:, :20].max(), small[:, -20:].min()) == (pytest.approx(6, abs=4), pytest.approx(249, abs=4))
@@ -418,7 +418,7 @@ def test_exports_can_be_swept(desk: Desk, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_session_that_ends_on_the_way_is_told(desk: Desk) -> None:
     """After the gate has let its request through."""
     routes = _OwnRoutes(desk.station)
-    for route, token in ((routes.shelf, "x"), (routes.open_drop, ""), (routes.end_drop, "x")):
+    for route, token in ((routes.served, "x"), (routes.open_drop, ""), (routes.end_drop, "x")):
         request = Request({"type": "http", "headers": [], "path_params": {"token": token}, "query_string": b""})
         answers = list[Any]()
 
@@ -453,11 +453,11 @@ def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder
     assert "21 parts drawn by lot: 2 unanswered" in said and "1 more answer is needed" in said
     with pytest.raises(CalibrationError, match="2 of 21 audit parts have no answer"):
         propose(store, bundle)
-    assert Evidence.of(bundle, store).audit_good == ()
+    assert PartScores.of(bundle, store).audit_good == ()
     store.reviews.answer(numbers[1], Answer.GOOD, by="test")
     assert "that is enough" in desk.call("page-review", "select", False)["review-drawn"]
     made, before = propose(store, bundle), bundle.card.calibration_parts
     added = [part.calibrated_score for part in made.card.calibration_parts[len(before) :]]
     assert len(added) == 19
-    assert sorted(Evidence.of(bundle, store).audit_good) == sorted(added)
+    assert sorted(PartScores.of(bundle, store).audit_good) == sorted(added)
     desk.station.close()

@@ -154,7 +154,7 @@ def test_the_table_is_a_file(logged: Running) -> None:
     address = str(answer["output"]["data"][0]).partition('href="')[2].partition('"')[0]
     session = logged.station.sessions.find(client.cookies)
     assert session is not None
-    item = session.shelf.take(address.rpartition("/")[2])
+    item = session.served.take(address.rpartition("/")[2])
     assert item is not None
     file = item.make()
     assert isinstance(file, Path)

@@ -21,9 +21,9 @@ from defectflow.verdict import Verdict
 from defectflow_ui.disk_errors import writing
 from defectflow_ui.inspecting.exports import Drawn, as_table, draw_zip
 from defectflow_ui.inspecting.judged import Judged
-from defectflow_ui.inspecting.picture_views import Look, Looks
+from defectflow_ui.inspecting.picture_views import PictureView, PictureViews
 from defectflow_ui.temporary_folders import prefix
-from defectflow_ui.visits.served import Shelf
+from defectflow_ui.visits.served import Served
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.words import inspect as words
 
@@ -50,7 +50,7 @@ class _Judging:
 class Inspection:
     """What one browser tab has dropped since it was last cleared, and what has been found about it."""
 
-    def __init__(self, inspector: Inspector, shelf: Shelf, record: Record) -> None:
+    def __init__(self, inspector: Inspector, served: Served, record: Record) -> None:
         """`record` gets every picture once it is judged. Raises NotCalibrated where the bundle has no thresholds."""
         self.inspector = inspector
         self.calibration = inspector.card.judge()
@@ -76,9 +76,9 @@ class Inspection:
         self._drops: list[Drop] = []
         self._judging: list[_Judging] = []
         self._at_work = False
-        self._shelf = shelf
+        self._served = served
         self._record = record
-        self._looks = Looks(inspector, shelf)
+        self._views = PictureViews(inspector, served)
         self._exports = tempfile.TemporaryDirectory(prefix=prefix("export"))
         self._lock = Lock()
 
@@ -164,7 +164,7 @@ class Inspection:
                 item = ImageError(f"{one.name}: {reason}")
             address = None
             if one.file is not None and isinstance(item, Verdict):
-                address = self._looks.thumbnail(one.file)
+                address = self._views.thumbnail(one.file)
             part = part_of(one.name, self.inspector.card.part_regex)
             fresh.append(Judged(-1, one.name, part, one.file, item, address))
         return fresh
@@ -221,16 +221,16 @@ class Inspection:
         if place >= self.tiles:
             self.tiles += TILES
 
-    def look(self, row: Judged) -> Look | None:
+    def view(self, row: Judged) -> PictureView | None:
         """What is shown of a picture; None where there is no verdict."""
         if row.file is None or row.verdict is None:
             return None
-        return self._looks.of(row.number, row.file, row.verdict)
+        return self._views.of(row.number, row.file, row.verdict)
 
     def export_csv(self) -> str:
         """Address of the results as a table, with the columns of `defectflow score`."""
         table = as_table(list(self.rows), self.inspector.card).encode()
-        return self._shelf.put(lambda: table, "text/csv", filename="results.csv")
+        return self._served.put(lambda: table, "text/csv", filename="results.csv")
 
     def export_zip(self) -> Iterator[Drawn]:
         """Draw every picture into a ZIP with the table; yields how far it is, and at the end its address.
@@ -244,7 +244,7 @@ class Inspection:
                 for drawn in draw_zip(file, list(self.rows), self.inspector.card, lambda: self.exporting):
                     yield drawn
             if self.exporting:
-                yield replace(drawn, address=self._shelf.put(lambda: file, "application/zip", filename="results.zip"))
+                yield replace(drawn, address=self._served.put(lambda: file, "application/zip", filename="results.zip"))
         finally:
             self.exporting = False
 
@@ -253,9 +253,9 @@ class Inspection:
         self._closed = True
         self.stop()
         self.exporting = False
-        self._looks.close()
+        self._views.close()
         for row in self.rows:
-            self._shelf.remove(row.thumbnail or "")
+            self._served.remove(row.thumbnail or "")
         for drop in self._drops:
             drop.close()
         self._exports.cleanup()

@@ -14,7 +14,7 @@ from defectflow.image import read_image
 from defectflow.line import Inspector, References
 from defectflow.verdict import Region, Verdict, overlay
 from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
-from defectflow_ui.visits.served import Shelf
+from defectflow_ui.visits.served import Served
 
 CROP_SHARE = 0.3
 """A place is cut out with at least this share of the picture's larger side, so that one sees where it is."""
@@ -34,8 +34,8 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is shown of one picture, as addresses on the shelf; drawn when the browser asks for it."""
+class PictureView:
+    """What is shown of one picture, as addresses that are served; drawn when the browser asks for it."""
 
     original: str
     marked: str
@@ -44,36 +44,36 @@ class Look:
     beside: Beside | None
 
 
-class Looks:
-    """The looks of one inspection, by the picture's number. Thread-safe."""
+class PictureViews:
+    """What is shown of the pictures of one inspection, by the picture's number. Thread-safe."""
 
-    def __init__(self, inspector: Inspector, shelf: Shelf) -> None:
+    def __init__(self, inspector: Inspector, served: Served) -> None:
         self._inspector = inspector
-        self._shelf = shelf
-        self._kept: OrderedDict[int, Look] = OrderedDict()
+        self._served = served
+        self._kept: OrderedDict[int, PictureView] = OrderedDict()
         self._references: References | None = None
         self._lock = Lock()
 
     def thumbnail(self, file: Path) -> str:
         return self._put(file, thumbnail)
 
-    def of(self, number: int, file: Path, verdict: Verdict) -> Look:
+    def of(self, number: int, file: Path, verdict: Verdict) -> PictureView:
         with self._lock:
-            look = self._kept.get(number) or self._make(file, verdict)
-            self._kept[number] = look
+            view = self._kept.get(number) or self._make(file, verdict)
+            self._kept[number] = view
             self._kept.move_to_end(number)
             while len(self._kept) > MOST:
                 self._forget(self._kept.popitem(last=False)[1])
-            return look
+            return view
 
     def close(self) -> None:
         with self._lock:
             while self._kept:
                 self._forget(self._kept.popitem()[1])
 
-    def _make(self, file: Path, verdict: Verdict) -> Look:
+    def _make(self, file: Path, verdict: Verdict) -> PictureView:
         regions = tuple(verdict.regions())
-        return Look(
+        return PictureView(
             self._put(file, large),
             self._put(file, lambda pixels: overlay(large(pixels), verdict)),
             regions,
@@ -99,14 +99,14 @@ class Looks:
     def _put(self, file: Path, change: Callable[[Pixels], Pixels]) -> str:
         """The address of a picture file as a JPEG."""
         full_scale = self._inspector.card.image.full_scale
-        return self._shelf.put(lambda: jpeg(change(read_image(file, full_scale=full_scale))), "image/jpeg")
+        return self._served.put(lambda: jpeg(change(read_image(file, full_scale=full_scale))), "image/jpeg")
 
-    def _forget(self, look: Look) -> None:
-        addresses = [look.original, look.marked]
-        if look.beside is not None:
-            addresses += [look.beside.here, look.beside.there]
+    def _forget(self, view: PictureView) -> None:
+        addresses = [view.original, view.marked]
+        if view.beside is not None:
+            addresses += [view.beside.here, view.beside.there]
         for address in addresses:
-            self._shelf.remove(address)
+            self._served.remove(address)
 
 
 def _cut(pixels: Pixels, centre: tuple[float, float], share: tuple[float, float]) -> Pixels:

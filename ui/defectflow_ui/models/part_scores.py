@@ -16,7 +16,7 @@ BINS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class PartScores:
     """Scores of one model's parts, one per part; +infinity where the gate refused it."""
 
     calibration: tuple[float, ...]
@@ -32,7 +32,7 @@ class Evidence:
     """The largest finite score of any part, answered or not; 0 where there is none."""
 
     @classmethod
-    def of(cls, bundle: Bundle, store: Store) -> Evidence:
+    def of(cls, bundle: Bundle, store: Store) -> PartScores:
         card = bundle.card
         counted = {part.part for part in card.calibration_parts}
         calibration = tuple(part.calibrated_score for part in card.calibration_parts)

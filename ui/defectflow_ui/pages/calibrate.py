@@ -13,7 +13,7 @@ from defectflow.errors import CalibrationError, DataError
 from defectflow.store import Role
 from defectflow.verdict import Cheapest, Costs
 from defectflow_ui.markup.theme import block, clicks, notice, problem
-from defectflow_ui.models.part_scores import Evidence
+from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed
@@ -31,10 +31,10 @@ Asked = tuple[float, float, str]
 
 @dataclass(eq=False)
 class Workbench:
-    """What one tab is working on: a model, its evidence, and thresholds that are not saved yet."""
+    """What one tab is working on: a model, its scores, and thresholds that are not saved yet."""
 
     bundle: Bundle
-    evidence: Evidence
+    scores: PartScores
     draft: Card | None = None
     origin: Literal["rate", "threshold"] = "rate"
     cheapest: Cheapest | None = None
@@ -47,7 +47,7 @@ class Workbench:
         for card in (self.draft, self.bundle.card):
             if card is not None and card.calibration is not None:
                 return card.calibration.threshold.value, card.calibration.review.value
-        low, high = self.evidence.tradeoff.span
+        low, high = self.scores.tradeoff.span
         return high, low + 0.8 * (high - low)
 
 
@@ -117,16 +117,16 @@ def build(station: Station) -> None:
         if wanted is None:
             return {picture: view.no_bundle(), chosen: gr.Dropdown(names, value=None), **emptied}
         bundle = station.bundles.find(wanted)
-        work = Workbench(bundle, Evidence.of(bundle, station.store))
+        work = Workbench(bundle, PartScores.of(bundle, station.store))
         try:
-            span = work.evidence.tradeoff.span
+            span = work.scores.tradeoff.span
         except CalibrationError as error:
             return {picture: problem(str(error)), chosen: gr.Dropdown(names, value=wanted), **emptied}
         visitor.tab[WORKBENCH] = work
         usual_rate, kept, usual_review_rate = bundle.card.rule
         work.asked = (round(100 * usual_rate, 4), round(100 * usual_review_rate, 4), kept)
         cut, band = work.cuts
-        low, high, step = view.slider_range([*span, cut, band], work.evidence.highest_seen)
+        low, high, step = view.slider_range([*span, cut, band], work.scores.highest_seen)
         return {
             chosen: gr.Dropdown(names, value=wanted),
             threshold: gr.Slider(low, high, round(cut, 4), step=step),
@@ -146,7 +146,7 @@ def build(station: Station) -> None:
     def shown(work: Workbench) -> Updates:
         """Histogram and table, as the workbench stands: what a drag changes."""
         cut, band = work.cuts
-        tradeoff, now = work.evidence.tradeoff, work.bundle.card.calibration
+        tradeoff, now = work.scores.tradeoff, work.bundle.card.calibration
         rows = []
         if now is not None:
             rows.append((words.present, tradeoff.at(now.threshold.value, now.review.value)))
@@ -155,7 +155,7 @@ def build(station: Station) -> None:
             rows.append((words.cheapest_row, work.cheapest.point))
         rows += [("", tradeoff.at(float(one))) for one in np.linspace(*tradeoff.span, STEPS + 2)[1:-1]]
         return {
-            picture: view.histogram(work.evidence, [("review", band), ("cut", cut)]),
+            picture: view.histogram(work.scores, [("review", band), ("cut", cut)]),
             figures: view.table(rows),
         }
 
@@ -171,7 +171,7 @@ def build(station: Station) -> None:
         card = bundle.card
         if (card.bundle_id, card.calibration_id) != (was.bundle_id, was.calibration_id):
             return open_bundle(visitor, name)
-        work.evidence = Evidence.of(bundle, station.store)  # what was typed or dragged meanwhile stays
+        work.scores = PartScores.of(bundle, station.store)  # what was typed or dragged meanwhile stays
         table = listed(station.store.versions.all(card.bundle_id), card, may=True)
         return {chosen: gr.Dropdown(names, value=name), versions: table, **shown(work)}
 
@@ -224,7 +224,7 @@ def build(station: Station) -> None:
     def cheapest(visitor: Visitor, overkill: float, escape: float, percent: float) -> Updates:
         work = bench(visitor)
         costs = Costs(float(overkill or 0), float(escape or 0), float(percent or 0) / 100)
-        work.cheapest = work.evidence.tradeoff.cheapest(costs)
+        work.cheapest = work.scores.tradeoff.cheapest(costs)
         cut, (_, band) = work.cheapest.point.threshold, work.cuts
         band = min(band, cut)  # the grey band stays where it begins; one that begins above the threshold is none
         told = notice(words.cheapest(work.cheapest.cost_per_part, cut, band))

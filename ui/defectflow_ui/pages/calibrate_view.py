@@ -11,7 +11,7 @@ import numpy as np
 from defectflow.bundle import Card
 from defectflow.verdict import Point, Share
 from defectflow_ui.markup.theme import empty, tip
-from defectflow_ui.models.part_scores import Evidence
+from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.words import calibrate as words
 
 WIDTH, HALF, FOOT = 640, 130, 22
@@ -33,7 +33,7 @@ def engineers_only() -> str:
     return empty(words.engineers_only, words.engineers_only_do)
 
 
-def histogram(evidence: Evidence, cuts: Sequence[tuple[str, float]]) -> str:
+def histogram(evidence: PartScores, cuts: Sequence[tuple[str, float]]) -> str:
     """Good parts above the axis, defective ones, where there are any, below; `cuts`: (CSS class, threshold)."""
     edges = evidence.edges()
     low, high = float(edges[0]), float(edges[-1])

@@ -211,7 +211,7 @@ def build(station: Station) -> None:
             # Whoever is loading the last one down gets all of it.
             with whole(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
                 station.store.history.export_csv(stream, wanted)
-        return download(visitor.shelf.put(lambda: file, "text/csv", filename=file.name), words.export)
+        return download(visitor.served.put(lambda: file, "text/csv", filename=file.name), words.export)
 
     def of_drift(visitor: Visitor, course: Drift | None) -> Updates:
         stands = course is not None and bool(course.standing)

@@ -82,7 +82,7 @@ def story(station: Station, visitor: Visitor, told: Story) -> str:
         file = station.store.picture(item)
         picture = ""
         if file is not None:
-            address = visitor.shelf.put(partial(file_thumbnail, file), "image/jpeg")
+            address = visitor.served.put(partial(file_thumbnail, file), "image/jpeg")
             picture = f'<img src="{address}" alt="" loading="lazy">'
         reason = f"<br>{html.escape(item.error)}" if item.error else ""
         lines.append(

@@ -108,7 +108,7 @@ def build(station: Station) -> None:
                     return before
                 before.close()
                 notice = words.other_calibration(len(before.rows)) if before.rows else None
-            visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.shelf, record)
+            visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.served, record)
         inspection.notice = notice
         return inspection
 

@@ -84,7 +84,7 @@ def part(inspection: Inspection) -> str:
         f'<button type="button" data-step="1" data-key="right" aria-label="{words.next}">→</button></div>'
     )
     begin = f'<div class="part" data-chosen="{row.number}">{head}'
-    look, verdict = inspection.look(row), row.verdict
+    look, verdict = inspection.view(row), row.verdict
     if look is None or verdict is None:
         return f'{begin}<p class="problem">{html.escape(str(row.item))}</p></div>'
     return (

@@ -191,7 +191,7 @@ def _promise(visitor: Visitor, name: str, bundle: Bundle) -> str:
     sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in bundle.card.guarantee())
     warnings = "".join(f"<li>{html.escape(warning)}</li>" for warning in bundle.card.warnings)
     weak = f"<h4>{words.warnings}</h4><ul class='warn'>{warnings}</ul>" if warnings else ""
-    address = visitor.shelf.put(lambda: bundle.model, "application/octet-stream", filename=f"{name}.onnx")
+    address = visitor.served.put(lambda: bundle.model, "application/octet-stream", filename=f"{name}.onnx")
     return (
         f"<section><h3>{html.escape(name)}</h3><h4>{words.guarantee}</h4><ul>{sentences}</ul>{weak}"
         f"<h4>{words.certificate}</h4>{_certificate(name, bundle)}"

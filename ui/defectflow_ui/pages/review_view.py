@@ -72,7 +72,7 @@ def _small(station: Station, visitor: Visitor, inspection: Inspection) -> str:
         file = station.store.picture(inspection)
         found[inspection.id] = None
         if file is not None:
-            found[inspection.id] = visitor.shelf.put(lambda: file_thumbnail(file), "image/jpeg")
+            found[inspection.id] = visitor.served.put(lambda: file_thumbnail(file), "image/jpeg")
     address = found[inspection.id]
     return '<span class="no-picture">–</span>' if address is None else f'<img src="{address}" alt="" loading="lazy">'
 
@@ -143,9 +143,9 @@ def _picture(station: Station, visitor: Visitor, inspection: Inspection, file: P
         (item,) = station.bundles.inspector().inspect([file])
         return jpeg(overlay(original(), item) if isinstance(item, Verdict) else original())
 
-    layers = [visitor.shelf.put(lambda: jpeg(original()), "image/jpeg")]
+    layers = [visitor.served.put(lambda: jpeg(original()), "image/jpeg")]
     if marked and bundle is not None and bundle.card.bundle_id == inspection.bundle_id:
-        layers.append(visitor.shelf.put(drawn, "image/jpeg"))
+        layers.append(visitor.served.put(drawn, "image/jpeg"))
     return viewer(layers, inspection.width_px or 1, inspection.height_px or 1)
 
 

@@ -100,14 +100,14 @@ def build(station: Station) -> None:
         }
         if done and not trained:
             found = result(task, CHECK)
-            updates[findings] = view.check_found(found, training.names_in(task), visitor.shelf)
+            updates[findings] = view.check_found(found, training.names_in(task), visitor.served)
         elif done:
             try:
                 bundle = station.bundles.find(str(task.notes["name"]))
             except BundleError as error:
                 return updates | {said: view.gone(str(task.notes["name"]), str(error))}
             pictures = training.pictures_of(task)
-            unsure = view.least_sure(bundle.card, pictures, training.names_in(task), visitor.shelf)
+            unsure = view.least_sure(bundle.card, pictures, training.names_in(task), visitor.served)
             tested = any(step.name == "evaluate" for step in task.steps)
             updates[findings] = view.trained(bundle, result(task, EVALUATION), tested, unsure)
             updates[activate] = gr.Button(visible=True, interactive=bundle.card.calibration is not None)

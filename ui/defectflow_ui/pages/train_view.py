@@ -14,7 +14,7 @@ from defectflow_ui.markup.theme import empty, notice, tip
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.tasks.background import Status, Task
 from defectflow_ui.tasks.training import Wish
-from defectflow_ui.visits.served import Shelf
+from defectflow_ui.visits.served import Served
 from defectflow_ui.words import train as words
 
 SUSPECTS, UNSURE = 12, 8
@@ -112,7 +112,7 @@ def _state_colour(state: str) -> str:
     return {"done": "ok", "running": "error", "cancelled": "error"}.get(state, "defect")
 
 
-def check_found(found: dict[str, Any] | None, name_of: NameOf, shelf: Shelf) -> str:
+def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served) -> str:
     """Verdicts with their remedies, and the pictures to look at first; None: the check was cut short."""
     if found is None:
         return f'<p class="problem">{words.no_result}</p>'
@@ -127,7 +127,7 @@ def check_found(found: dict[str, Any] | None, name_of: NameOf, shelf: Shelf) -> 
             f'<tr data-topic="{one["topic"]}"><td><span class="badge small {colour}"><b>{icon}</b> '
             f'{words.gravity[one["gravity"]]}</span></td><td>{said}<br><span class="quiet">{remedy}</span></td></tr>'
         )
-    tiles = [_suspect(one, name_of, shelf) for one in found["suspects"][:SUSPECTS]]
+    tiles = [_suspect(one, name_of, served) for one in found["suspects"][:SUSPECTS]]
     suspects = _gallery(words.suspects, words.suspects_note, tiles)
     return f"<h4>{words.findings}</h4><table class='figures findings'>{''.join(rows)}</table>{suspects}"
 
@@ -152,17 +152,17 @@ def _gallery(title: str, note: str, tiles: list[str]) -> str:
     return f"<h4>{title}</h4><p class='quiet small'>{note}</p><div class='shots'>{''.join(tiles)}</div>"
 
 
-def _suspect(one: dict[str, Any], name_of: NameOf, shelf: Shelf) -> str:
+def _suspect(one: dict[str, Any], name_of: NameOf, served: Served) -> str:
     mark = ""
     if one["where"] is not None:
         left, top = one["where"]
         mark = f'<i class="mark" style="left:{100 * left:.1f}%;top:{100 * top:.1f}%"></i>'
     out = f' <b class="warn">{words.stands_out}</b>' if one["stands_out"] else ""
-    return _tile(Path(one["path"]), name_of(one["path"]), shelf, mark, f"<span>{one['rank']}.{out}</span>")
+    return _tile(Path(one["path"]), name_of(one["path"]), served, mark, f"<span>{one['rank']}.{out}</span>")
 
 
-def _tile(path: Path, name: str, shelf: Shelf, mark: str, more: str) -> str:
-    address = shelf.put(lambda: file_thumbnail(path), "image/jpeg")
+def _tile(path: Path, name: str, served: Served, mark: str, more: str) -> str:
+    address = served.put(lambda: file_thumbnail(path), "image/jpeg")
     shown = html.escape(name)
     return (
         f'<div class="shot" title="{shown}">'
@@ -203,11 +203,11 @@ def _figures(evaluation: dict[str, Any]) -> str:
     return f"<table class='figures'>{body}</table>{fits}{flatters}"
 
 
-def least_sure(card: Card, pictures: dict[str, list[Path]], name_of: NameOf, shelf: Shelf) -> str:
+def least_sure(card: Card, pictures: dict[str, list[Path]], name_of: NameOf, served: Served) -> str:
     """The calibration parts with the highest scores, whose pictures are still there."""
     worst = sorted(card.calibration_parts, key=lambda part: -part.calibrated_score)
     tiles = [
-        _tile(pictures[part.part][0], name_of(str(pictures[part.part][0])), shelf, "", _score(part, card))
+        _tile(pictures[part.part][0], name_of(str(pictures[part.part][0])), served, "", _score(part, card))
         for part in worst[:UNSURE]
         if part.part in pictures
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-ROUTE = "/shelf/"
+ROUTE = "/served/"
 MOST = 20_000
 """Items of one session; beyond them the oldest go."""
 
@@ -28,7 +28,7 @@ class Item:
     """Offered as a download under this name; None: shown in the page."""
 
 
-class Shelf:
+class Served:
     """The items of one session, by token. Thread-safe."""
 
     def __init__(self) -> None:

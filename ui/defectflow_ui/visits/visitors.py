@@ -16,7 +16,7 @@ from typing import Any
 
 from defectflow.store import Role
 from defectflow_ui.visits.drops import Drops
-from defectflow_ui.visits.served import Shelf
+from defectflow_ui.visits.served import Served
 
 LASTS_S = 10 * 3600
 """A session ends so long after it began: a shift. Not after idleness, since an open page asks all the time."""
@@ -49,7 +49,7 @@ class Session:
     key: int | None = None
     """Which password it was begun with, `User.key`; None at a station without users."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    shelf: Shelf = field(default_factory=Shelf)
+    served: Served = field(default_factory=Served)
     drops: Drops = field(default_factory=Drops)
     tabs: dict[str, Tab] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
@@ -94,8 +94,8 @@ class Visitor:
     """What the browser said along with the event. Never to be trusted."""
 
     @property
-    def shelf(self) -> Shelf:
-        return self.session.shelf
+    def served(self) -> Served:
+        return self.session.served
 
     def number(self, name: str) -> int | None:
         """A whole number that came with the event; None for anything else."""

@@ -26,7 +26,7 @@ GRADIO = re.compile(
 )
 """Of Gradio's routes, those that its page needs. Its routes for files, uploads, streams and proxying are not among
 them: no path or address that a browser sends is ever opened."""
-OURS = re.compile(r"/(shelf/[\w-]+|drop(/[\w-]+(/(lost|end))?)?|sign-out)")
+OURS = re.compile(r"/(served/[\w-]+|drop(/[\w-]+(/(lost|end))?)?|sign-out)")
 FILE_DATA = "gradio.FileData"
 """What Gradio would take for a file of its own, whose path it would open."""
 AGAIN = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>DefectFlow</title>'

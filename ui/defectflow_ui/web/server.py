@@ -41,7 +41,7 @@ PATH_COMPONENTS = (
     gr.DownloadButton,
     gr.FileExplorer,
 )
-"""They send paths through the browser; the station's shelf and uploads do not."""
+"""They send paths through the browser; what the station serves and takes does not."""
 
 
 def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
@@ -62,7 +62,7 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
     app.add_route("/sign-out", sign_in.leave, methods=["POST"])
     own = _OwnRoutes(station)
     app.add_route("/station/{name}", own.asset, methods=["GET"])
-    app.add_route("/shelf/{token}", own.shelf, methods=["GET"])
+    app.add_route("/served/{token}", own.served, methods=["GET"])
     app.add_route("/drop", own.open_drop, methods=["POST"])
     app.add_route("/drop/{token}", own.receive, methods=["POST"])
     app.add_route("/drop/{token}/lost", own.lose, methods=["POST"])
@@ -91,7 +91,9 @@ def _check(blocks: gr.Blocks) -> None:
     """Nothing is callable from the browser without a role, and nothing takes or gives a path."""
     for block in blocks.blocks.values():
         if isinstance(block, PATH_COMPONENTS):
-            raise TypeError(f"{type(block).__name__} sends paths through the browser; use the shelf or a drop instead")
+            raise TypeError(
+                f"{type(block).__name__} sends paths through the browser; serve its content, or take a drop, instead"
+            )
         if getattr(block, "server_fns", None):
             raise TypeError(f"{type(block).__name__}: server functions bypass the roles; use an event instead")
     for function in blocks.fns.values():
@@ -105,7 +107,7 @@ def _user(station: Station, request: Request) -> str | None:
 
 
 class _OwnRoutes:
-    """What Gradio has nothing to do with: assets, the shelf, drops."""
+    """What Gradio has nothing to do with: assets, served content, drops."""
 
     def __init__(self, station: Station) -> None:
         self._station = station
@@ -115,11 +117,11 @@ class _OwnRoutes:
         file = self._assets.get(request.path_params["name"])
         return _nothing() if file is None else FileResponse(file, headers={"Cache-Control": "no-cache"})
 
-    async def shelf(self, request: Request) -> Response:
+    async def served(self, request: Request) -> Response:
         session = self._session(request)
         if session is None:
             return _over()
-        item = session.shelf.take(request.path_params["token"])
+        item = session.served.take(request.path_params["token"])
         if item is None:
             return _nothing()
         try:
