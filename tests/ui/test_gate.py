@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import pytest
-from defectflow_ui.markup.theme import block
+from defectflow_ui.markup.elements import block
 from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.web import server, sign_in

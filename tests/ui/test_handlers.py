@@ -21,19 +21,17 @@ import numpy as np
 import pytest
 from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.models.part_scores import PartScores
-from defectflow_ui.pages import calibrate, train_view
-from defectflow_ui.pages import inspect as inspect_page
-from defectflow_ui.settings import Limits, Settings
-from defectflow_ui.start import open_station
-from defectflow_ui.station import LOCAL_USER
+from defectflow_ui.pages import calibrate, inspect_tab, train_view
+from defectflow_ui.settings import Limits
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.tasks.sources import FOLDER, UPLOADED
 from defectflow_ui.temporary_folders import OURS
 from defectflow_ui.visits.served import Served
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.visits.visitors import MOST_TABS, Session
-from defectflow_ui.web.frame import build_frame, jobs_html
+from defectflow_ui.web.frame import jobs_html
 from defectflow_ui.web.server import _OwnRoutes
+from desk import Desk
 from PIL import Image
 from running import PASSWORD, finish
 from starlette.requests import Request
@@ -49,37 +47,6 @@ from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Answer, Role, Seen, StoreSettings
 from defectflow.store.recalibration import propose
 from defectflow.store.settings import ReviewSettings
-
-
-class Desk:
-    """A station, and one person's browser at it."""
-
-    def __init__(self, folder: Path, data: Path | None = None) -> None:
-        self.station = open_station(Settings(folder, data=data))
-        self.blocks = build_frame(self.station)
-        self.session = self.station.sessions.begin(LOCAL_USER)
-
-    def call(self, elem_id: str, event: str, *values: Any, said: dict[str, Any] | None = None, tab: str = "tab") -> Any:
-        """What the handler of this event gives; a dictionary's keys are the names of what it changes."""
-        names = {number: one.elem_id for number, one in self.blocks.blocks.items()}
-        (function,) = [
-            one.fn
-            for one in self.blocks.fns.values()
-            if any(names.get(number) == elem_id and on == event for number, on in one.targets)
-            and len(one.inputs) == len(values)
-        ]
-        assert function is not None
-        request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
-        given = function(request, gr.EventData(None, said), *values)
-        return {one.elem_id: value for one, value in given.items()} if isinstance(given, dict) else given
-
-    def drop(self, *files: Path) -> dict[str, Any]:
-        """Files that have arrived -> what the browser says of them."""
-        drop = self.session.drops.open(self.station.settings.limits)
-        for file in files:
-            drop._add(Arrived(file.name, file))
-        drop.end()
-        return {"drop": drop.token, "expected": str(len(files))}
 
 
 @pytest.fixture
@@ -100,7 +67,7 @@ def test_drops_that_come_at_once_are_one_inspection(
             time.sleep(0.1)
             super().__init__(*of)
 
-    monkeypatch.setattr(inspect_page, "Inspection", Slow)
+    monkeypatch.setattr(inspect_tab, "Inspection", Slow)
     desk.station.bundles.inspector()
     together, dropped = Barrier(4), [desk.drop(file) for file in pictures[:4]]
 
@@ -110,7 +77,7 @@ def test_drops_that_come_at_once_are_one_inspection(
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(judge, dropped))
-    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    inspection = desk.session.tab("tab")[inspect_tab.INSPECTION]
     assert {row.name for row in inspection.rows} == {file.name for file in pictures[:4]}
 
 
@@ -397,7 +364,7 @@ def test_a_full_disk_ends_an_export_with_words(desk: Desk, pictures: list[Path])
     with files_up_to(2000):
         *_, last = desk.call("export-zip", "click")
     assert "make room on the station" in last
-    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    inspection = desk.session.tab("tab")[inspect_tab.INSPECTION]
     assert not inspection.exporting
     assert not list(Path(inspection._exports.name).iterdir())
     *_, last = desk.call("export-zip", "click")

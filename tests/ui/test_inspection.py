@@ -289,7 +289,7 @@ def test_places_beyond_the_eighth_are_counted(inspection: Inspection) -> None:
     assert len(regions) > 9
     inspection.rows[row.number], inspection.chosen = many, row.number
     page = view.part(inspection)
-    table = page[page.index("class='regions'") :]
+    table = page[page.index('class="regions"') :]
     assert table.count("<tr>") == 1 + view.MOST_REGIONS
     assert f"The {len(regions) - view.MOST_REGIONS} others have lower peaks" in table
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
-from string import Template
 from threading import Lock
 
 from starlette.concurrency import run_in_threadpool
@@ -15,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from defectflow.errors import AccessError, StoreError
+from defectflow_ui.markup.render import render
 from defectflow_ui.station import Station
 from defectflow_ui.web.gate import cookie
 from defectflow_ui.words import sign_in as words
 
 log = logging.getLogger(__name__)
-PAGE = Template((Path(__file__).parents[1] / "assets" / "sign-in.html").read_text(encoding="utf-8"))
 FORM_BYTES = 4096
 MOST_ATTEMPTS = 20
 WINDOW_S = 300.0
@@ -101,5 +98,4 @@ class SignIn:
 
 
 def _page(message: str = "", status: int = 200) -> Response:
-    said = {name: html.escape(text) for name, text in words.page().items()}
-    return HTMLResponse(PAGE.substitute(said, message=html.escape(message)), status)
+    return HTMLResponse(render("sign-in.html", **words.page(), message=message), status)
