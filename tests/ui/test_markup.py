@@ -16,7 +16,7 @@ from defectflow_ui.models import bundles
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.tasks.training import CHECK
 from desk import Desk
-from running import Watch, listening
+from running import Running, Watch, Watched, listening
 from store_support import verdict
 from support import save
 
@@ -172,3 +172,24 @@ def test_no_name_runs_in_the_browser(watch: Watch, folder: Path, pictures: list[
         page.wait_for_selector("[data-testid=toast-body]")
         assert EVIL in page.locator("[data-testid=toast-body]").inner_text()
         assert page.evaluate("[window.evil, document.querySelectorAll('img[src=x]').length]") == [None, 0]
+
+
+def test_no_inline_script_and_no_inline_handler_may_run(watched: Watched, local: Running) -> None:
+    """Whatever gets into a page: the policy allows the scripts that Gradio's page came with, and no others."""
+    watched.visit()
+    allowed = local.client().get("/").headers["content-security-policy"].partition("script-src ")[2].partition(";")[0]
+    assert "'unsafe-inline'" not in allowed and "'sha256-" in allowed
+    assert watched.complaints == []
+    for evil in (
+        "<img src=x onerror='window.evil=1'>",
+        "<svg onload='window.evil=1'>",
+        "<b onclick='window.evil=1'>!</b>",
+    ):
+        watched.page.evaluate("evil => document.body.insertAdjacentHTML('beforeend', evil)", evil)
+    watched.page.locator("body > b").click()
+    watched.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.evil=1'}))"
+    )
+    watched.page.wait_for_timeout(500)
+    assert watched.page.evaluate("window.evil") is None
+    assert any("Content Security Policy" in said for said in watched.complaints)

@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from defectflow_ui.markup.render import render
 from defectflow_ui.station import LOCAL_USER, Station
 from defectflow_ui.visits.visitors import LASTS_S, Session
+from defectflow_ui.web.policy import policy
 from defectflow_ui.words import common as words
 
 HOST = re.compile(r"(?P<name>[\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -29,16 +31,9 @@ them: no path or address that a browser sends is ever opened."""
 OURS = re.compile(r"/(served/[\w-]+|drop(/[\w-]+(/(lost|end))?)?|sign-out)")
 FILE_DATA = "gradio.FileData"
 """What Gradio would take for a file of its own, whose path it would open."""
-AGAIN = '<!doctype html><meta http-equiv="refresh" content="0; url=/"><title>DefectFlow</title>'
+AGAIN = render("again.html", title=words.title)
 """For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
 session. Asked for from this page, it comes along."""
-POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
-    # Gradio builds functions from strings and has scripts in its page.
-    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; font-src 'self' data:; connect-src 'self'; "
-    "worker-src 'self' blob:; media-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
 
 
 class Gate:
@@ -74,7 +69,7 @@ class Gate:
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = POLICY
+                headers.setdefault("Content-Security-Policy", policy())
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"  # with none, browsers send no origin along
                 headers["Cross-Origin-Resource-Policy"] = "same-origin"
@@ -103,7 +98,7 @@ class Gate:
                 return
             _set_length(scope, len(body))
             receive = _replay(body, receive)
-        await self._app(scope, receive, send_guarded)
+        await self._app(scope, receive, _naming_scripts(send_guarded) if path == "/" else send_guarded)
 
     def _session(self, request: Request) -> Session | None:
         session = self._station.sessions.find(request.cookies)
@@ -134,6 +129,25 @@ class Gate:
             if len(body) > limit:
                 return None
         return body
+
+
+def _naming_scripts(send: Send) -> Send:
+    """Holds Gradio's page back until it is known which scripts are in it, for its policy."""
+    start: Message = {}
+    body = b""
+
+    async def send_whole(message: Message) -> None:
+        nonlocal start, body
+        if message["type"] == "http.response.start":
+            start = message
+            return
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            MutableHeaders(scope=start)["Content-Security-Policy"] = policy(body)
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+
+    return send_whole
 
 
 def cookie(name: str, session: Session, secure: bool) -> str:
