@@ -89,7 +89,7 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.samples", (*HEAVY, "onnxruntime")),
         ("defectflow.convert", (*HEAVY, "openvino")),
         ("defectflow_ui.tasks.background", (*HEAVY, "gradio")),
-        ("defectflow_ui.training", HEAVY),
+        ("defectflow_ui.tasks.training", HEAVY),
     ],
 )
 def test_what_an_import_does_not_drag_in(module: str, absent: tuple[str, ...]) -> None:

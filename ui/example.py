@@ -18,7 +18,8 @@ from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.station import Station
 from defectflow_ui.tasks.background import Task
-from defectflow_ui.training import Training, Wish
+from defectflow_ui.tasks.sources import FOLDER
+from defectflow_ui.tasks.training import Training, Wish
 
 from defectflow.bundle import open_bundle
 from defectflow.line import Inspector, recalibrate
@@ -68,7 +69,7 @@ def make_station(folder: Path, port: int) -> tuple[Station, list[Path]]:
 def train(station: Station) -> None:
     """As somebody would on the page Train."""
     training = Training(station.bundles, station.settings.data, station.store)
-    wish = Wish(PRODUCT, "fast", PART, 0.05)
+    wish = Wish(f"{FOLDER}{PRODUCT}", "fast", PART, 0.05)
     finish(training.check(wish, ANNA))
     finish(training.train(MODEL, wish, ANNA))
 

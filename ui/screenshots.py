@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from defectflow_ui.pages import PAGES
-from defectflow_ui.server import build, serve
+from defectflow_ui.web.server import build, serve
 from example import make_station
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -48,7 +48,7 @@ def main(to: Path) -> None:
         inspect(page, pictures[:: max(1, len(pictures) // DROPPED)][:DROPPED])
         ready = {"history": history, "calibrate": calibrate, "models": models}
         for part in PAGES:
-            tab = part.words.tab
+            tab = part.tab
             page.get_by_role("tab", name=tab).click()
             page.wait_for_timeout(SETTLED_MS)
             ready.get(tab.lower(), lambda _: None)(page)
@@ -56,7 +56,7 @@ def main(to: Path) -> None:
             page.wait_for_timeout(SETTLED_MS)
             shoot(page, to / f"ui-{tab.lower()}.png")
         page.set_viewport_size({"width": 1280, "height": 800})
-        page.get_by_role("tab", name=PAGES[0].words.tab).click()
+        page.get_by_role("tab", name=PAGES[0].tab).click()
         page.keyboard.press("Shift+D")
         page.wait_for_timeout(SETTLED_MS)
         shoot(page, to / "ui-dark.png")

@@ -30,9 +30,9 @@ def ui(
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
 ) -> None:
     """Open the inspection station: a page in the browser to inspect pictures and look after models."""
-    from defectflow_ui.server import build, run
     from defectflow_ui.settings import Settings
     from defectflow_ui.start import open_station
+    from defectflow_ui.web.server import build, run
     from defectflow_ui.words import start as words
 
     from defectflow.line import find_providers

@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 import uvicorn
-from defectflow_ui.server import build
 from defectflow_ui.settings import Limits, Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.station import Station
+from defectflow_ui.web.server import build
 
 from defectflow.store import Role
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectflow_ui.evidence import Evidence
+from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages.calibrate_view import slider_range
 from playwright.sync_api import expect
 from running import Running, Watch, listening
@@ -51,13 +51,13 @@ def answer_all(store: Store, bundle: Path, sample: Path) -> None:
 def test_what_counts_as_evidence(station: Running) -> None:
     """Every defective part; of the good ones those of the audit sample, and no calibration part twice."""
     bundle = open_bundle(station.station.settings.bundles / "ring")
-    card, evidence = bundle.card, Evidence.of(bundle, station.station.store)
+    card, scores = bundle.card, PartScores.of(bundle, station.station.store)
     parts = station.station.store.reviews.parts(card.bundle_id)
-    assert len(evidence.calibration) == len(card.calibration_parts) == 19
-    assert len(evidence.defective) == sum(part.answer == Answer.DEFECTIVE for part in parts) == 18
-    assert len(evidence.audit_good) == sum(part.answer == Answer.GOOD and part.audit for part in parts)
-    assert len(evidence.audit_good) + len(evidence.other_good) == 20
-    assert len(evidence.tradeoff.good) == 19 + len(evidence.audit_good)
+    assert len(scores.calibration) == len(card.calibration_parts) == 19
+    assert len(scores.defective) == sum(part.answer == Answer.DEFECTIVE for part in parts) == 18
+    assert len(scores.audit_good) == sum(part.answer == Answer.GOOD and part.audit for part in parts)
+    assert len(scores.audit_good) + len(scores.other_good) == 20
+    assert len(scores.tradeoff.good) == 19 + len(scores.audit_good)
 
 
 def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> None:
@@ -94,7 +94,7 @@ def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> 
     assert chosen < exact.calibration.threshold.value
     row = table.locator("tr[data-row='being chosen']")
     expect(row).to_contain_text(f"{chosen:.3f}")
-    tradeoff = Evidence.of(open_bundle(folder), station.station.store).tradeoff
+    tradeoff = PartScores.of(open_bundle(folder), station.station.store).tradeoff
     rejected = int((tradeoff.good > chosen).sum())
     expect(row).to_contain_text(f"{rejected} of {len(tradeoff.good)}")
     save(page, "by hand", "to see")
@@ -133,8 +133,8 @@ def test_an_uncalibrated_model_is_finished_here(watch: Watch, uncalibrated_path:
 
 def test_the_cheapest_threshold(watch: Watch, station: Running) -> None:
     bundle = open_bundle(station.station.settings.bundles / "ring")
-    card, evidence = bundle.card, Evidence.of(bundle, station.station.store)
-    best = Tradeoff([*evidence.calibration, *evidence.audit_good], evidence.defective).cheapest(Costs(1, 200, 0.05))
+    card, scores = bundle.card, PartScores.of(bundle, station.station.store)
+    best = Tradeoff([*scores.calibration, *scores.audit_good], scores.defective).cheapest(Costs(1, 200, 0.05))
     watched = watch(station)
     page = watched.page
     watched.visit("Calibrate")
@@ -206,8 +206,8 @@ def test_the_slider_reaches_the_highest_score_seen(station: Running) -> None:
     card, parts = bundle.card, station.station.store.reviews.parts(bundle.card.bundle_id)
     known = [part.score for part in parts if part.score is not None and math.isfinite(part.score)]
     known += [part.calibrated_score for part in card.calibration_parts if math.isfinite(part.calibrated_score)]
-    evidence = Evidence.of(bundle, station.station.store)
-    assert evidence.highest_seen == max(known)
+    scores = PartScores.of(bundle, station.station.store)
+    assert scores.highest_seen == max(known)
     low, high, step = slider_range([0.1, 2.9], 17.25)
     assert low <= 0.1
     assert 17.25 <= high < 17.3

@@ -6,13 +6,13 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import defectflow_ui
 import pytest
 import yaml
-from defectflow_ui.evidence import Evidence
-from defectflow_ui.pages import PAGES, calibrate_view, history_chart, models, train_view
+from defectflow_ui.markup.render import TEMPLATES
+from defectflow_ui.models.part_scores import PartScores
+from defectflow_ui.pages import PAGES, calibrate_view, history_chart, models_view, train_outcome
 from defectflow_ui.settings import Limits
 from inspecting import wait_for
 from running import PASSWORD, Running, Watch, Watched, call
@@ -26,8 +26,12 @@ TERMS = ("AUROC", "95%", "borderline", "σ", "backbone", "density", "grey band",
 
 
 def test_every_word_is_used() -> None:
-    """By a page that imports its module, or by the module itself."""
+    """By a page that imports its module, by a template of that page, or by the module itself."""
     named: dict[str, set[str]] = {}
+    for template in TEMPLATES.rglob("*.html"):
+        module = {"frame": "common", "templates": "inspect"}.get(template.parent.name, template.parent.name)
+        found = re.findall(r"\bwords\.(\w+)", template.read_text(encoding="utf-8"))
+        named.setdefault(module, set()).update(found)
     for file in [*UI.rglob("*.py"), *Path(defectflow.__file__).parent.glob("cli/*.py")]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         modules = {file.stem: file.stem} if file.parent.name == "words" else {}
@@ -49,7 +53,6 @@ def test_every_word_is_used() -> None:
             used = named.get(file.stem, set()) | {"tab"}
             unused += [f"{file.stem}.{name}" for name in _defined(statement) if name not in used]
     assert unused == []
-    assert all(isinstance(page, ModuleType) and page.words.tab for page in PAGES), "tabs are used by the frame"
 
 
 def _defined(statement: ast.stmt) -> Iterator[str]:
@@ -63,15 +66,15 @@ def _defined(statement: ast.stmt) -> Iterator[str]:
 def test_terms_have_tips(local: Running) -> None:
     """A term in a heading, a label or a legend stands inside a tip; in whole sentences it need not."""
     bundle = local.station.bundles.find("ring")
-    evidence = Evidence.of(bundle, local.station.store)
+    scores = PartScores.of(bundle, local.station.store)
     share = {"count": 1, "of": 20, "interval": [0.0, 0.2]}
     figures = {"part_auroc": 0.9, "overkill": share, "escape": share, "overkill_inside": True, "seen_in_fit": 0}
-    rows = [("", evidence.tradeoff.at(0.5, 0.4))]
+    rows = [("", scores.tradeoff.at(0.5, 0.4))]
     shown = {
-        "calibrate": calibrate_view.table(rows) + calibrate_view.histogram(evidence, []),
-        "train": train_view.trained(bundle, figures, True, ""),
-        "models": models._cards(local.station, _Reader(), "ring", None),  # type: ignore[arg-type]
-        "comparison": "".join(f"<th>{name}</th>" for name, why in models.words.comparison_head if not why),
+        "calibrate": calibrate_view.table(rows) + calibrate_view.histogram(scores, []),
+        "train": train_outcome.trained(bundle.card, figures, tested=True, unsure=[]),
+        "models": models_view.cards(local.station, _Reader(), "ring", None),  # type: ignore[arg-type]
+        "comparison": "".join(f"<th>{name}</th>" for name, why in models_view.words.comparison_head if not why),
         "history": history_chart.drift(Drift((), 100, None)),
     }
     bare = []
@@ -85,12 +88,12 @@ def test_terms_have_tips(local: Running) -> None:
 
 
 class _Reader:
-    """Somebody who looks, with a shelf that keeps nothing."""
+    """Somebody who looks, to whom nothing is served."""
 
-    class shelf:  # noqa: N801
+    class served:  # noqa: N801
         @staticmethod
         def put(*_: object, **__: object) -> str:
-            return "/shelf/x"
+            return "/served/x"
 
 
 FILLED = {
@@ -116,9 +119,9 @@ def test_all_text_can_be_read(watched: Watched, local: Running, dark: bool) -> N
     page.evaluate("dark => document.body.classList.toggle('dark', dark)", dark)
     weak = []
     for one in PAGES:
-        page.get_by_role("tab", name=one.words.tab).click()
-        page.wait_for_function(HAS_WORDS, arg=FILLED[one.words.tab])
-        weak += [f"{one.words.tab}: {said}" for said in page.evaluate(SWEEP.partition("\n")[2])]
+        page.get_by_role("tab", name=one.tab).click()
+        page.wait_for_function(HAS_WORDS, arg=FILLED[one.tab])
+        weak += [f"{one.tab}: {said}" for said in page.evaluate(SWEEP.partition("\n")[2])]
     assert weak == []
 
 

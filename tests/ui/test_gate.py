@@ -8,10 +8,10 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import pytest
-from defectflow_ui import server, signin
+from defectflow_ui.markup.elements import block
 from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
-from defectflow_ui.theme import block
+from defectflow_ui.web import server, sign_in
 from running import PASSWORD, Running, call
 from support import DEFECTFLOW, run
 
@@ -21,7 +21,7 @@ from defectflow.store import Role, Store
 
 def test_it_says_nothing_about_itself_to_strangers(guarded: Running) -> None:
     stranger = httpx.Client(base_url=guarded.url)
-    for path in ("/config", "/gradio_api/info", "/shelf/abc", "/theme.css", "/assets/index.js"):
+    for path in ("/config", "/gradio_api/info", "/served/abc", "/theme.css", "/assets/index.js"):
         assert stranger.get(path).status_code == 401, path
     assert stranger.get("/").headers["location"] == "/sign-in"
     for path in ("/gradio_api/queue/join", "/drop"):
@@ -84,9 +84,9 @@ def test_sessions_are_apart(guarded: Running) -> None:
     assert second.post(f"/drop/{drop}?name=a.txt", content=b"x").status_code == 404
     session = guarded.station.sessions.find(second.cookies)
     assert session is not None
-    gone = second.get(session.shelf.put(lambda: Path("/secret/a.png").read_bytes()))
+    gone = second.get(session.served.put(lambda: Path("/secret/a.png").read_bytes()))
     assert (gone.status_code, "/secret" in gone.text) == (410, False)
-    address = session.shelf.put(lambda: b"secret", "text/plain")
+    address = session.served.put(lambda: b"secret", "text/plain")
     answers = {client.get(address).status_code for client in (first, httpx.Client(base_url=guarded.url))}
     assert 200 not in answers
 
@@ -130,20 +130,20 @@ def test_a_store_that_cannot_be_written_is_said_without_its_place(
 
 def test_an_address_may_not_try_names_without_end() -> None:
     now = [0.0]
-    attempts = signin.Attempts(lambda: now[0])
-    assert [attempts.begin("10.0.0.1") for _ in range(signin.MOST_ATTEMPTS)] == [0.0] * signin.MOST_ATTEMPTS
-    assert attempts.begin("10.0.0.1") == pytest.approx(signin.WINDOW_S)
+    attempts = sign_in.Attempts(lambda: now[0])
+    assert [attempts.begin("10.0.0.1") for _ in range(sign_in.MOST_ATTEMPTS)] == [0.0] * sign_in.MOST_ATTEMPTS
+    assert attempts.begin("10.0.0.1") == pytest.approx(sign_in.WINDOW_S)
     assert attempts.begin("10.0.0.2") == 0.0
     attempts.succeeded("10.0.0.1")
     assert attempts.begin("10.0.0.1") == 0.0, "a right password takes back its own attempt"
     assert attempts.begin("10.0.0.1") > 0, "and no other"
-    now[0] = signin.WINDOW_S + 1
+    now[0] = sign_in.WINDOW_S + 1
     assert attempts.begin("10.0.0.1") == 0.0
 
 
 def test_addresses_without_end_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signin, "MOST_ADDRESSES", 3)
-    attempts = signin.Attempts(lambda: 0.0)
+    monkeypatch.setattr(sign_in, "MOST_ADDRESSES", 3)
+    attempts = sign_in.Attempts(lambda: 0.0)
     for number in range(20):
         attempts.begin(f"10.0.0.{number}")
     assert list(attempts._failed) == ["10.0.0.17", "10.0.0.18", "10.0.0.19"]

@@ -19,21 +19,19 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
-from defectflow_ui.evidence import Evidence
-from defectflow_ui.frame import build_frame, jobs_html
-from defectflow_ui.inspection import Inspection
-from defectflow_ui.pages import calibrate, train_view
-from defectflow_ui.pages import inspect as inspect_page
-from defectflow_ui.scratch import OURS
-from defectflow_ui.server import _OwnRoutes
-from defectflow_ui.settings import Limits, Settings
-from defectflow_ui.shelf import Shelf
-from defectflow_ui.sources import FOLDER, UPLOADED
-from defectflow_ui.start import open_station
-from defectflow_ui.station import LOCAL_USER
+from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.models.part_scores import PartScores
+from defectflow_ui.pages import calibrate, inspect_tab, train_view
+from defectflow_ui.settings import Limits
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
-from defectflow_ui.uploads import Arrived, Drop
-from defectflow_ui.visitors import MOST_TABS, Session
+from defectflow_ui.tasks.sources import FOLDER, UPLOADED
+from defectflow_ui.temporary_folders import OURS
+from defectflow_ui.visits.served import Served
+from defectflow_ui.visits.uploads import Arrived, Drop
+from defectflow_ui.visits.visitors import MOST_TABS, Session
+from defectflow_ui.web.frame import jobs_html
+from defectflow_ui.web.server import _OwnRoutes
+from desk import Desk
 from PIL import Image
 from running import PASSWORD, finish
 from starlette.requests import Request
@@ -49,37 +47,6 @@ from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Answer, Role, Seen, StoreSettings
 from defectflow.store.recalibration import propose
 from defectflow.store.settings import ReviewSettings
-
-
-class Desk:
-    """A station, and one person's browser at it."""
-
-    def __init__(self, folder: Path, data: Path | None = None) -> None:
-        self.station = open_station(Settings(folder, data=data))
-        self.blocks = build_frame(self.station)
-        self.session = self.station.sessions.begin(LOCAL_USER)
-
-    def call(self, elem_id: str, event: str, *values: Any, said: dict[str, Any] | None = None, tab: str = "tab") -> Any:
-        """What the handler of this event gives; a dictionary's keys are the names of what it changes."""
-        names = {number: one.elem_id for number, one in self.blocks.blocks.items()}
-        (function,) = [
-            one.fn
-            for one in self.blocks.fns.values()
-            if any(names.get(number) == elem_id and on == event for number, on in one.targets)
-            and len(one.inputs) == len(values)
-        ]
-        assert function is not None
-        request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
-        given = function(request, gr.EventData(None, said), *values)
-        return {one.elem_id: value for one, value in given.items()} if isinstance(given, dict) else given
-
-    def drop(self, *files: Path) -> dict[str, Any]:
-        """Files that have arrived -> what the browser says of them."""
-        drop = self.session.drops.open(self.station.settings.limits)
-        for file in files:
-            drop._add(Arrived(file.name, file))
-        drop.end()
-        return {"drop": drop.token, "expected": str(len(files))}
 
 
 @pytest.fixture
@@ -100,7 +67,7 @@ def test_drops_that_come_at_once_are_one_inspection(
             time.sleep(0.1)
             super().__init__(*of)
 
-    monkeypatch.setattr(inspect_page, "Inspection", Slow)
+    monkeypatch.setattr(inspect_tab, "Inspection", Slow)
     desk.station.bundles.inspector()
     together, dropped = Barrier(4), [desk.drop(file) for file in pictures[:4]]
 
@@ -110,7 +77,7 @@ def test_drops_that_come_at_once_are_one_inspection(
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(judge, dropped))
-    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    inspection = desk.session.tab("tab")[inspect_tab.INSPECTION]
     assert {row.name for row in inspection.rows} == {file.name for file in pictures[:4]}
 
 
@@ -168,7 +135,7 @@ def test_an_upload_is_told_in_few_messages(desk: Desk, pictures: list[Path]) -> 
 def test_looking_at_the_rate_keeps_a_threshold_chosen_by_hand(desk: Desk) -> None:
     opened = desk.call("page-calibrate", "select")
     work = desk.session.tab("tab")[calibrate.WORKBENCH]
-    cut = work.evidence.tradeoff.span[0] + 0.1
+    cut = work.scores.tradeoff.span[0] + 0.1
     rates = opened["calibrate-rate"], opened["calibrate-review-rate"], opened["calibrate-guarantee"]
     desk.call("calibrate-threshold", "input", cut, cut)
     desk.call("calibrate-rate", "blur", *rates)
@@ -186,7 +153,7 @@ def test_calibrate_comes_back_to_the_model_that_was_chosen(desk: Desk, bundle_pa
     desk.call("page-calibrate", "select")
     desk.call("calibrate-bundle", "input", "other")
     work = desk.session.tab("tab")[calibrate.WORKBENCH]
-    cut = work.evidence.tradeoff.span[0] + 0.1
+    cut = work.scores.tradeoff.span[0] + 0.1
     desk.call("calibrate-threshold", "input", cut, cut)
     again = desk.call("page-calibrate", "select")
     assert again["calibrate-bundle"].value == "other"
@@ -263,7 +230,7 @@ def test_a_version_is_put_back_into_the_model_that_it_was_shown_for(desk: Desk) 
 def test_a_picture_that_somebody_has_chosen_stays(inspector: Inspector, pictures: list[Path]) -> None:
     """Also the first one of a drop, from which the page goes on to the most unusual one otherwise."""
     for somebody in (False, True):
-        inspection, drop = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+        inspection, drop = Inspection(inspector, Served(), lambda _: None), Drop(Limits())
         for file in pictures[12:16]:  # the last two have a defect
             drop._add(Arrived(file.name, file))
         drop.end()
@@ -335,8 +302,8 @@ def test_sixteen_bits_are_shown_small_everywhere(desk: Desk, tmp_path: Path) -> 
     story = desk.call("history-list", "inspection", said={"inspection": str(number)})["history-story"]
     queue = desk.call("page-review", "select", False)["review-queue"]
     for shown in (story, queue):
-        (address,) = re.findall(r'src="/shelf/([^"]+)"', shown)
-        item = desk.session.shelf.take(address)
+        (address,) = re.findall(r'src="/served/([^"]+)"', shown)
+        item = desk.session.served.take(address)
         assert item is not None
         small = read_image(item.make())
         assert (small[:, :20].max(), small[:, -20:].min()) == (pytest.approx(6, abs=4), pytest.approx(249, abs=4))
@@ -397,7 +364,7 @@ def test_a_full_disk_ends_an_export_with_words(desk: Desk, pictures: list[Path])
     with files_up_to(2000):
         *_, last = desk.call("export-zip", "click")
     assert "make room on the station" in last
-    inspection = desk.session.tab("tab")[inspect_page.INSPECTION]
+    inspection = desk.session.tab("tab")[inspect_tab.INSPECTION]
     assert not inspection.exporting
     assert not list(Path(inspection._exports.name).iterdir())
     *_, last = desk.call("export-zip", "click")
@@ -418,7 +385,7 @@ def test_exports_can_be_swept(desk: Desk, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_session_that_ends_on_the_way_is_told(desk: Desk) -> None:
     """After the gate has let its request through."""
     routes = _OwnRoutes(desk.station)
-    for route, token in ((routes.shelf, "x"), (routes.open_drop, ""), (routes.end_drop, "x")):
+    for route, token in ((routes.served, "x"), (routes.open_drop, ""), (routes.end_drop, "x")):
         request = Request({"type": "http", "headers": [], "path_params": {"token": token}, "query_string": b""})
         answers = list[Any]()
 
@@ -453,11 +420,11 @@ def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder
     assert "21 parts drawn by lot: 2 unanswered" in said and "1 more answer is needed" in said
     with pytest.raises(CalibrationError, match="2 of 21 audit parts have no answer"):
         propose(store, bundle)
-    assert Evidence.of(bundle, store).audit_good == ()
+    assert PartScores.of(bundle, store).audit_good == ()
     store.reviews.answer(numbers[1], Answer.GOOD, by="test")
     assert "that is enough" in desk.call("page-review", "select", False)["review-drawn"]
     made, before = propose(store, bundle), bundle.card.calibration_parts
     added = [part.calibrated_score for part in made.card.calibration_parts[len(before) :]]
     assert len(added) == 19
-    assert sorted(Evidence.of(bundle, store).audit_good) == sorted(added)
+    assert sorted(PartScores.of(bundle, store).audit_good) == sorted(added)
     desk.station.close()

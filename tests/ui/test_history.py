@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from defectflow_ui.drifting import EVERY_S, DriftWatch
+from defectflow_ui.models.drift_watch import EVERY_S, DriftWatch
 from defectflow_ui.pages import history_chart, history_view
 from defectflow_ui.words import history as words
 from playwright.sync_api import expect
@@ -154,7 +154,7 @@ def test_the_table_is_a_file(logged: Running) -> None:
     address = str(answer["output"]["data"][0]).partition('href="')[2].partition('"')[0]
     session = logged.station.sessions.find(client.cookies)
     assert session is not None
-    item = session.shelf.take(address.rpartition("/")[2])
+    item = session.served.take(address.rpartition("/")[2])
     assert item is not None
     file = item.make()
     assert isinstance(file, Path)

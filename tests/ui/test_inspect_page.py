@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectflow_ui import exports
+from defectflow_ui.inspecting import exports
 from inspecting import FILES, activate, decisions, drop, slide, wait_for
 from running import Running, Watch, Watched, listening
 
@@ -125,7 +125,7 @@ def test_the_chosen_tile_is_marked_and_in_sight(judged: Watched) -> None:
 
 
 def test_more_tiles_come_by_key(watched: Watched, local: Running, pictures: list[Path], monkeypatch: Any) -> None:
-    monkeypatch.setattr("defectflow_ui.inspection.TILES", 4)
+    monkeypatch.setattr("defectflow_ui.inspecting.inspection.TILES", 4)
     activate(local)
     page = watched.page
     watched.visit()

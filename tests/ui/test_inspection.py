@@ -15,14 +15,15 @@ from typing import cast
 import cv2
 import numpy as np
 import pytest
-from defectflow_ui.inspection import Inspection, Judged
-from defectflow_ui.looks import MOST
+from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.inspecting.judged import Judged
+from defectflow_ui.inspecting.picture_views import MOST
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_gallery import gallery
 from defectflow_ui.settings import Limits
-from defectflow_ui.shelf import ROUTE, Shelf
 from defectflow_ui.station import Station
-from defectflow_ui.uploads import Drop
+from defectflow_ui.visits.served import ROUTE, Served
+from defectflow_ui.visits.uploads import Drop
 from defectflow_ui.words import inspect as words
 from running import finish
 from support import marked
@@ -58,7 +59,7 @@ def files(sample: Path) -> dict[str, bytes]:
 @pytest.fixture
 def inspection(inspector: Inspector, files: dict[str, bytes]) -> Iterator[Inspection]:
     recorded: list[Seen] = []
-    made = Inspection(inspector, Shelf(), recorded.extend)
+    made = Inspection(inspector, Served(), recorded.extend)
     for _ in made.run(filled(files), len(files)):
         pass
     assert [one.file for one in recorded] == [row.name for row in made.rows], "what is shown is in the store"
@@ -124,7 +125,7 @@ def test_a_second_drop_joins_the_first(inspection: Inspection, files: dict[str, 
 
 
 def test_stopping_keeps_what_was_judged(inspector: Inspector, files: dict[str, bytes]) -> None:
-    inspection = Inspection(inspector, Shelf(), lambda _: None)
+    inspection = Inspection(inspector, Served(), lambda _: None)
     for _ in inspection.run(filled(files), len(files)):
         inspection.stop()
     assert len(inspection.rows) == 1, "the first picture goes alone, so that its verdict comes at once"
@@ -133,7 +134,7 @@ def test_stopping_keeps_what_was_judged(inspector: Inspector, files: dict[str, b
 
 def test_a_drop_after_a_stop_is_judged(inspector: Inspector, files: dict[str, bytes]) -> None:
     """At once, before the stopped one has noticed; and the browser is told not to send the rest of that."""
-    inspection, first = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+    inspection, first = Inspection(inspector, Served(), lambda _: None), Drop(Limits())
     name, of = next(iter(files.items()))
     finish(first.receive(name, content(of)))
     running = inspection.run(first, len(files))
@@ -150,7 +151,7 @@ def test_a_drop_after_a_stop_is_judged(inspector: Inspector, files: dict[str, by
 
 def test_drops_that_come_meanwhile_are_judged_by_the_same_run(inspector: Inspector, files: dict[str, bytes]) -> None:
     """The first is still being sent; its end is waited for, and nothing is judged twice."""
-    inspection, slow = Inspection(inspector, Shelf(), lambda _: None), Drop(Limits())
+    inspection, slow = Inspection(inspector, Served(), lambda _: None), Drop(Limits())
     (name, of), *others = files.items()
     finish(slow.receive(name, content(of)))
     running = inspection.run(slow, 2)
@@ -177,7 +178,7 @@ def test_a_browser_that_never_ends_a_drop_keeps_nobody_waiting(inspector: Inspec
     drop = Drop(Limits(), idle_s=0.3)
     name, of = next(iter(files.items()))
     finish(drop.receive(name, content(of)))
-    inspection = Inspection(inspector, Shelf(), lambda _: None)
+    inspection = Inspection(inspector, Served(), lambda _: None)
     for _ in inspection.run(drop, 5):
         pass
     assert not inspection.running
@@ -196,7 +197,7 @@ def test_what_cannot_be_recorded_ends_the_drop_and_keeps_the_rest(
             raise StoreError("inspections.db: the disk is full; make room")
         recorded.extend(seen)
 
-    inspection, drop = Inspection(inspector, Shelf(), record), filled(files)
+    inspection, drop = Inspection(inspector, Served(), record), filled(files)
     with pytest.raises(StoreError):
         list(inspection.run(drop, len(files)))
     assert [row.name for row in inspection.rows] == [one.file for one in recorded]
@@ -239,29 +240,29 @@ def exported(inspection: Inspection) -> Path:
 
 
 def test_a_look_is_made_once(inspector: Inspector, files: dict[str, bytes]) -> None:
-    shelf = Shelf()
-    inspection = Inspection(inspector, shelf, lambda _: None)
+    served = Served()
+    inspection = Inspection(inspector, served, lambda _: None)
     for _ in inspection.run(filled(files), len(files)):
         pass
     pen = rows(inspection)["part0999_pen.png"]
     assert pen.file is not None
     assert pen.verdict is not None
-    look = inspection.look(pen)
+    look = inspection.view(pen)
     inspection.what_if = 0.0
-    assert inspection.look(pen) is look
+    assert inspection.view(pen) is look
     assert look is not None
     for number in range(100, 100 + MOST):
-        inspection._looks.of(number, pen.file, pen.verdict)
-    assert shelf.take(look.original.removeprefix(ROUTE)) is None, "others have taken its place"
-    assert inspection.look(pen) != look
+        inspection._views.of(number, pen.file, pen.verdict)
+    assert served.take(look.original.removeprefix(ROUTE)) is None, "others have taken its place"
+    assert inspection.view(pen) != look
     thumbnail = str(pen.thumbnail).removeprefix(ROUTE)
-    assert shelf.take(thumbnail) is not None
+    assert served.take(thumbnail) is not None
     inspection.close()
-    assert shelf.take(thumbnail) is None
+    assert served.take(thumbnail) is None
 
 
 def test_a_large_gallery_comes_in_pieces(inspection: Inspection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("defectflow_ui.inspection.TILES", 3)
+    monkeypatch.setattr("defectflow_ui.inspecting.inspection.TILES", 3)
     inspection.tiles, inspection.order, inspection.chosen = 3, "arrival", 0
     assert tiles(inspection) == [0, 1, 2]
     assert "(3 of 8)" in gallery(inspection)
@@ -288,7 +289,7 @@ def test_places_beyond_the_eighth_are_counted(inspection: Inspection) -> None:
     assert len(regions) > 9
     inspection.rows[row.number], inspection.chosen = many, row.number
     page = view.part(inspection)
-    table = page[page.index("class='regions'") :]
+    table = page[page.index('class="regions"') :]
     assert table.count("<tr>") == 1 + view.MOST_REGIONS
     assert f"The {len(regions) - view.MOST_REGIONS} others have lower peaks" in table
 
@@ -296,7 +297,7 @@ def test_places_beyond_the_eighth_are_counted(inspection: Inspection) -> None:
 def test_closing_removes_everything(inspector: Inspector, files: dict[str, bytes]) -> None:
     recorded: list[Seen] = []
     drop = filled(files)
-    inspection = Inspection(inspector, Shelf(), recorded.extend)
+    inspection = Inspection(inspector, Served(), recorded.extend)
     running = inspection.run(drop, len(files))
     next(running)
     inspection.close()

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectflow_ui.bundles import Bundles
+from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.pages import train_view as view
-from defectflow_ui.scratch import prefix, sweep
-from defectflow_ui.sources import AGAIN, FOLDER, UPLOADED
 from defectflow_ui.tasks.background import Task
-from defectflow_ui.training import CHECK, Training, Wish, result
-from defectflow_ui.uploads import Arrived
+from defectflow_ui.tasks.processes import exists
+from defectflow_ui.tasks.sources import AGAIN, FOLDER, UPLOADED
+from defectflow_ui.tasks.training import CHECK, Training, Wish, result
+from defectflow_ui.temporary_folders import prefix, sweep
+from defectflow_ui.visits.uploads import Arrived
 from playwright.sync_api import expect
 from running import Running, Watch, call, listening
 from support import save, swatch, swatches
@@ -381,7 +382,7 @@ def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "nul\0", "dot."])
 def test_a_model_s_name_is_no_path(tmp_path: Path, name: str) -> None:
-    from defectflow_ui.training import NAME
+    from defectflow_ui.tasks.training import NAME
 
     assert not NAME.fullmatch(name)
 
@@ -395,6 +396,6 @@ def test_what_a_killed_station_left_is_swept(tmp_path: Path, monkeypatch: pytest
         save(tmp_path / name / "000001.png", swatch(0))
         os.utime(tmp_path / name, (0, 0))
     save(tmp_path / f"defectflow-drop-{dead.pid}-young" / "000001.png", swatch(0))
-    sweep()
+    sweep(exists)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"{prefix('drop')}mine", "other", f"defectflow-drop-{dead.pid}-young"}

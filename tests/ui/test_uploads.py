@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from defectflow_ui import uploads
-from defectflow_ui.drops import Drops
 from defectflow_ui.settings import Limits
-from defectflow_ui.uploads import Arrived, Drop
+from defectflow_ui.visits import uploads
+from defectflow_ui.visits.drops import Drops
+from defectflow_ui.visits.uploads import Arrived, Drop
 from PIL import Image
 from running import Running, finish
 from starlette.requests import ClientDisconnect

@@ -8,7 +8,7 @@ gate.py        what every request passes: host, origin, session, allowed routes,
 signin.py      the sign-in page, with limited attempts
 uploads.py     pictures and ZIPs from the browser, by token and never by path
 disk.py        what is written where there may be no room
-shelf.py       what the server shows a browser, by token and never by path
+served.py       what the server shows a browser, by token and never by path
 jobs.py        long work in the background, with progress and cancel
 inspection.py  the judged pictures of one tab, without any Gradio
 pages/         one file per page, one function each: build(station)

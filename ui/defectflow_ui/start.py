@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from defectflow.errors import DataError, SettingsError
 from defectflow.store import Store
-from defectflow_ui.scratch import sweep
 from defectflow_ui.settings import Settings
 from defectflow_ui.station import Station
+from defectflow_ui.tasks.processes import exists
+from defectflow_ui.temporary_folders import sweep
 from defectflow_ui.words import start as words
 
 
@@ -21,5 +22,5 @@ def open_station(settings: Settings) -> Station:
         store.close()
         raise SettingsError(words.needs_users(settings.host, settings.store))
     store.retain(by=words.station)
-    sweep()
+    sweep(exists)
     return Station(settings, store)

@@ -1,21 +1,23 @@
-"""What all pages share. A page gets it as the argument of its `build` function."""
+"""What all pages share, and who may call which of their handlers."""
 
 from __future__ import annotations
 
+import html
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import gradio as gr
 
 from defectflow.errors import DefectFlowError
 from defectflow.store import Role, Store
-from defectflow_ui.bundles import Bundles
-from defectflow_ui.drifting import DriftWatch
-from defectflow_ui.jobs import Jobs
+from defectflow_ui.models.bundles import Bundles
+from defectflow_ui.models.drift_watch import DriftWatch
 from defectflow_ui.settings import Settings
-from defectflow_ui.visitors import Session, Sessions, Visitor
+from defectflow_ui.tasks.jobs import Jobs
+from defectflow_ui.visits.visitors import Session, Sessions, Visitor
 from defectflow_ui.words import common as words
 
 MESSAGE_S = 20.0
@@ -51,36 +53,6 @@ class Station:
         user = self.store.users.get(session.user)
         return None if user is None or user.key != session.key else user.role
 
-    def handler(self, least: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Make a function of a page callable from the browser, for everybody whose role is at least this one.
-
-        The function gets a Visitor first and the components' values after it. A DefectFlowError becomes a message.
-
-            @station.handler(Role.ENGINEER)
-            def activate(visitor: Visitor, name: str) -> str: ...
-        """
-
-        def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
-            if inspect.isgeneratorfunction(function):
-
-                def checked(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
-                    with_messages = _with_messages(function(self._visitor(request, event, least), *values))
-                    yield from with_messages
-            else:
-
-                def checked(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
-                    try:
-                        return function(self._visitor(request, event, least), *values)
-                    except DefectFlowError as error:
-                        raise gr.Error(str(error), duration=MESSAGE_S, print_exception=False) from error
-
-            checked.__name__ = function.__name__
-            checked.__doc__ = function.__doc__
-            checked.least = least  # type: ignore[attr-defined]  # what server.build looks for
-            return checked
-
-        return wrap
-
     def on_open(self, handler: Callable[..., Any], *, inputs: Any = None, outputs: Any = None) -> None:
         """Call a handler whenever this page comes to the front; each page fills itself with it."""
         self.opening.append({"fn": handler, "inputs": inputs, "outputs": outputs})
@@ -89,13 +61,14 @@ class Station:
         """Show the frame anew after an event that changes what it shows: `station.shown_above(b.click(...))`."""
         self.changing.append(event)
 
-    def _visitor(self, request: gr.Request, event: gr.EventData, least: Role) -> Visitor:
+    def visitor(self, request: gr.Request, event: gr.EventData, least: Role) -> Visitor:
+        """Who asks. Raises gr.Error where the session is over, or the role is not enough."""
         session = self.sessions.find(request.cookies)
         role = self.role_of(session) if session is not None else None
         if session is None or role is None:
-            raise gr.Error(words.sign_in_again, duration=MESSAGE_S, print_exception=False)
+            raise _message(words.sign_in_again)
         if not role.allows(least):
-            raise gr.Error(words.not_allowed(role, least), duration=MESSAGE_S, print_exception=False)
+            raise _message(words.not_allowed(role, least))
         said = event._data if isinstance(event._data, dict) else {}
         name = str(request.session_hash)
         return Visitor(session.user, role, session, name, session.tab(name), said)
@@ -107,8 +80,50 @@ class Station:
         self.store.close()
 
 
-def _with_messages(steps: Iterator[Any]) -> Iterator[Any]:
+class AtStation(Protocol):
+    """What has handlers."""
+
+    station: Station
+
+
+def handler(least: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a method callable from the browser, for everybody whose role is at least this one.
+
+    It gets a Visitor first and the components' values after it. A DefectFlowError becomes a message.
+
+        class ModelsPage(Page):
+            @handler(Role.ENGINEER)
+            def activate(self, visitor: Visitor, name: str) -> str: ...
+    """
+
+    def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isgeneratorfunction(method):
+
+            def checked(at: AtStation, request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+                with _messages():
+                    yield from method(at, at.station.visitor(request, event, least), *values)
+        else:
+
+            def checked(at: AtStation, request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+                with _messages():
+                    return method(at, at.station.visitor(request, event, least), *values)
+
+        checked.__name__ = method.__name__
+        checked.__doc__ = method.__doc__
+        checked.least = least  # type: ignore[attr-defined]  # what server.build looks for
+        return checked
+
+    return wrap
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
     try:
-        yield from steps
+        yield
     except DefectFlowError as error:
-        raise gr.Error(str(error), duration=MESSAGE_S, print_exception=False) from error
+        raise _message(str(error)) from error
+
+
+def _message(text: str) -> gr.Error:
+    """A refusal, which Gradio shows as HTML: what it quotes is escaped."""
+    return gr.Error(html.escape(text, quote=False), duration=MESSAGE_S, print_exception=False)

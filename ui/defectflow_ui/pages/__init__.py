@@ -1,9 +1,13 @@
-"""The pages, in the order of their tabs. Each is a module with `words` (its module in words/) and `build(station)`."""
+"""The pages, in the order of their tabs: one class each."""
 
 from __future__ import annotations
 
-from types import ModuleType
+from defectflow_ui.pages.calibrate import CalibratePage
+from defectflow_ui.pages.history import HistoryPage
+from defectflow_ui.pages.inspect import InspectPage
+from defectflow_ui.pages.models import ModelsPage
+from defectflow_ui.pages.page import Page
+from defectflow_ui.pages.review import ReviewPage
+from defectflow_ui.pages.train import TrainPage
 
-from defectflow_ui.pages import calibrate, history, inspect, models, review, train
-
-PAGES: tuple[ModuleType, ...] = (inspect, review, history, train, calibrate, models)
+PAGES: tuple[type[Page], ...] = (InspectPage, ReviewPage, HistoryPage, TrainPage, CalibratePage, ModelsPage)

@@ -7,17 +7,18 @@ not decided here, but by the draw when the part was first judged.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
+from markupsafe import Markup
 
 from defectflow.errors import AnsweredMeanwhile, StoreError
 from defectflow.store import LONGEST_COMMENT, LONGEST_KIND, Answer, Inspection, Review, Role, standing_answers
+from defectflow_ui.markup.elements import block, clicks, notice
+from defectflow_ui.markup.render import render
 from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, moment, notice, tip
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import answering as words
 
 KEYS = {Answer.GOOD: "g", Answer.DEFECTIVE: "d", Answer.NOT_THIS_PART: "n"}
@@ -31,29 +32,30 @@ def answer_block(elem_id: str) -> gr.HTML:
     return block(elem_id=elem_id, events=f"station.answers(element, trigger, 'answer'); {clicks('undo')}")
 
 
-def bar(station: Station, visitor: Visitor, about: Inspection | None, *, page: str, note: str = "") -> str:
+def bar(station: Station, visitor: Visitor, about: Inspection | None, *, page: str, note: str = "") -> Markup:
     """Buttons, kind and comment for the part on this inspection, and the answer that stands."""
-    if about is None:
-        return _framed(note, f'<p class="quiet">{words.not_in_log}</p>')
-    told, may = _Told.of(station, about), visitor.may(Role.OPERATOR)
-    name = tip(words.part(about.part), words.whole_part) if about.part_known else html.escape(about.file)
-    back = _button(told, TAKE_BACK, words.take_back, "u") if may and told.standing is not None else ""
-    head = f'<div class="head"><b>{name}</b><span>{_standing(told.standing)}</span>{back}</div>'
-    asked = _asked(station, told, page) if may else f'<p class="quiet">{words.may_not}</p>'
-    return _framed(note, head + asked + (_keys_help([words.take_back_key]) if back else ""), told)
+    return _render("bar", station, visitor, about, page=page, note=note)
 
 
-def queue_bar(station: Station, visitor: Visitor, about: Inspection | None, *, note: str = "") -> str:
+def queue_bar(station: Station, visitor: Visitor, about: Inspection | None, *, note: str = "") -> Markup:
     """The same for a part that waits in a queue: it may be skipped, and undo brings back the part answered last."""
-    if not visitor.may(Role.OPERATOR):
-        return _framed(note, f'<p class="quiet">{words.may_not}</p>')
-    undo = f'<button type="button" class="link-button" data-undo="1" data-key="u">{words.undo} <kbd>U</kbd></button>'
-    undo += _keys_help(words.queue_keys)
-    if about is None:
-        return _framed(note, f'<div class="chips answers">{undo}</div>')
-    told = _Told.of(station, about)
-    skip = _button(told, Answer.SKIP, words.buttons[Answer.SKIP], "s")
-    return _framed(note, _asked(station, told, "review", skip + undo), told)
+    return _render("queue_bar", station, visitor, about, note=note)
+
+
+def _render(name: str, station: Station, visitor: Visitor, about: Inspection | None, **more: str) -> Markup:
+    return render(
+        f"answering/{name}.html",
+        words=words,
+        told=None if about is None else Told.of(station, about),
+        may=visitor.may(Role.OPERATOR),
+        keys=KEYS,
+        kinds=station.store.reviews.kinds(),
+        take_back=TAKE_BACK,
+        comment_only=COMMENT,
+        longest_kind=LONGEST_KIND,
+        longest_comment=LONGEST_COMMENT,
+        **more,
+    )
 
 
 def find(station: Station, number: int | None) -> Inspection | None:
@@ -98,25 +100,15 @@ def _whole(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
-def said(reviews: Sequence[Review]) -> str:
+def said(reviews: Sequence[Review]) -> Markup:
     """What people said about a part, oldest first; what was taken back is struck out."""
     undone = {review.undoes for review in reviews}
-    lines = []
-    for review in reviews:
-        if review.undoes is not None:
-            continue
-        what = " · ".join(
-            html.escape(piece)
-            for piece in (review.answer and words.answers[review.answer], review.kind, review.comment)
-            if piece
-        )
-        what = f"<s>{what}</s>" if review.id in undone else what
-        lines.append(f"<li>{moment(review.at)} {html.escape(review.by)}: {what}</li>")
-    return f"<h4>{words.said_before}</h4><ul>{''.join(lines)}</ul>" if lines else ""
+    told = [review for review in reviews if review.undoes is None]
+    return render("answering/said.html", words=words, reviews=told, undone=undone)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class Told:
     """What a bar is about, and what was said about it when it was drawn."""
 
     about: Inspection
@@ -125,49 +117,11 @@ class _Told:
     """Number of the last thing that was said, 0 for nothing: once another is, what was typed has been taken."""
 
     @classmethod
-    def of(cls, station: Station, about: Inspection) -> _Told:
+    def of(cls, station: Station, about: Inspection) -> Told:
         reviews = station.store.reviews.of_part(about.bundle_id, about.part)
         standing = standing_answers(reviews).get(about.part)
         return cls(about, standing, max((review.id for review in reviews), default=0))
 
 
-def _framed(note: str, content: str, told: _Told | None = None) -> str:
-    about = "" if told is None else f"{told.about.id} {told.latest}"  # station.js clears the texts once it changes
-    return f'<div class="answering" data-about="{about}">{note}{content}</div>'
-
-
-def _asked(station: Station, told: _Told, page: str, more: str = "") -> str:
-    buttons = "".join(_button(told, answer, words.buttons[answer], key) for answer, key in KEYS.items())
-    kinds = "".join(f'<option value="{html.escape(kind)}">' for kind in station.store.reviews.kinds())
-    return (
-        f'<div class="chips answers">{buttons}{more}</div><div class="texts">'
-        f'<label>{words.kind} <kbd>K</kbd><input data-kind data-key="k" list="kinds-{page}" maxlength="{LONGEST_KIND}" '
-        f'placeholder="{words.kind_hint}" autocomplete="off"></label><datalist id="kinds-{page}">{kinds}</datalist>'
-        f'<label>{words.comment} <kbd>T</kbd><input data-comment data-key="t" maxlength="{LONGEST_COMMENT}" '
-        f'placeholder="{words.comment_hint}" autocomplete="off"></label>'
-        f"{_button(told, COMMENT, words.comment_only, 'w')}</div>{_keys_help(words.keys)}"
-    )
-
-
-def _button(told: _Told, what: str, text: str, key: str) -> str:
-    stands = "true" if told.standing is not None and told.standing.answer == what else "false"
-    return (
-        f'<button type="button" class="link-button" data-answer="{told.about.id} {_number(told.standing)} {what}" '
-        f'data-key="{key}" aria-pressed="{stands}">{text} <kbd>{key.upper()}</kbd></button>'
-    )
-
-
-def _standing(standing: Review | None) -> str:
-    if standing is None or standing.answer is None:
-        return words.nobody
-    told = words.standing(words.answers[standing.answer], standing.kind, standing.by)
-    return f"{html.escape(told)}, {moment(standing.at)}"
-
-
 def _number(standing: Review | None) -> str:
     return "0" if standing is None else str(standing.id)
-
-
-def _keys_help(keys: Sequence[tuple[str, str]]) -> str:
-    lines = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in keys)
-    return f"<div data-keys-help hidden>{lines}</div>"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import gradio as gr
 
@@ -12,108 +11,147 @@ from defectflow.bundle import Bundle
 from defectflow.errors import CalibrationError, DataError, DefectFlowError, StoreError
 from defectflow.store import Inspection, PartInspection, Role, waiting_parts
 from defectflow.store.recalibration import Proposal, apply, propose
+from defectflow_ui.markup.elements import block, clicks, empty, notice, problem
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
+from defectflow_ui.pages.page import PRIVATE, QUIET, Page, Updates
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as versions_table
-from defectflow_ui.station import Station
-from defectflow_ui.theme import block, clicks, empty, notice, problem
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.station import handler
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import review as words
 
 CHOSEN, SHOT, SINCE, PROPOSAL = "review.part", "review.shot", "review.since", "review.proposal"
 QUEUED = 500
-Updates = dict[Any, Any]
 
 
-def build(station: Station) -> None:
+class ReviewPage(Page):
     """The part and its answers above; new thresholds and their versions below."""
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=6, min_width=420):
-            part = block(elem_id="review-part", events=clicks("shot"))
-        with gr.Column(scale=5, min_width=340):
-            answers = answering.answer_block("review-answers")
-            skipped = gr.Checkbox(label=words.skipped, elem_id="review-skipped")
-            waiting = block(elem_id="review-queue", events=clicks("part"))
-    with gr.Accordion(words.thresholds, open=False, elem_id="review-thresholds"):
-        gr.Markdown(words.thresholds_about)
-        drawn = block(elem_id="review-drawn")
+
+    tab = words.tab
+
+    def lay_out(self) -> None:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=6, min_width=420):
+                self.part = block(elem_id="review-part", events=clicks("shot"))
+            with gr.Column(scale=5, min_width=340):
+                self.answers = answering.answer_block("review-answers")
+                self.skipped = gr.Checkbox(label=words.skipped, elem_id="review-skipped")
+                self.waiting = block(elem_id="review-queue", events=clicks("part"))
+        with gr.Accordion(words.thresholds, open=False, elem_id="review-thresholds"):
+            gr.Markdown(words.thresholds_about)
+            self.drawn = block(elem_id="review-drawn")
+            self._lay_out_preview()
+            gr.Markdown(f"#### {words.versions}")
+            self.versions = block(elem_id="review-versions", events=clicks("version"))
+
+    def _lay_out_preview(self) -> None:
+        """What thresholds are asked for, and whether to use them."""
         with gr.Row():
-            rate = gr.Number(label=words.rate, minimum=0.01, maximum=99, step=0.5, elem_id="review-rate")
-            since = gr.Textbox(
+            self.rate = gr.Number(label=words.rate, minimum=0.01, maximum=99, step=0.5, elem_id="review-rate")
+            self.since = gr.Textbox(
                 label=words.since, info=words.since_info, placeholder="2026-05-31", elem_id="review-since"
             )
-            audit_only = gr.Checkbox(label=words.audit_only, info=words.audit_only_info, elem_id="review-audit-only")
-            preview = gr.Button(words.preview, elem_id="review-preview")
-        proposed = block(elem_id="review-proposal")
-        with gr.Row(visible=False) as deciding:
-            name = gr.Textbox(label=words.name, elem_id="review-name")
-            reason = gr.Textbox(label=words.reason, elem_id="review-reason")
-            use = gr.Button(words.apply, variant="primary", elem_id="review-apply")
-            discard = gr.Button(words.discard, elem_id="review-discard")
-        gr.Markdown(f"#### {words.versions}")
-        versions = block(elem_id="review-versions", events=clicks("version"))
+            self.audit_only = gr.Checkbox(
+                label=words.audit_only, info=words.audit_only_info, elem_id="review-audit-only"
+            )
+            self.preview = gr.Button(words.preview, elem_id="review-preview")
+        self.proposed = block(elem_id="review-proposal")
+        with gr.Row(visible=False) as self.deciding:
+            self.name = gr.Textbox(label=words.name, elem_id="review-name")
+            self.reason = gr.Textbox(label=words.reason, elem_id="review-reason")
+            self.use = gr.Button(words.apply, variant="primary", elem_id="review-apply")
+            self.discard = gr.Button(words.discard, elem_id="review-discard")
 
-    def show(visitor: Visitor, also_skipped: bool, note: str = "", answered: Inspection | None = None) -> Updates:
+    def connect(self) -> None:
+        skipped, shown = self.skipped, [self.part, self.waiting, self.answers, self.drawn]
+        whole = [*shown, self.versions, self.preview]
+        self.station.on_open(self.open_page, inputs=skipped, outputs=[*whole, self.rate])
+        skipped.input(self.refresh, inputs=skipped, outputs=shown, **QUIET)
+        self.part.shot(self.look_at, inputs=skipped, outputs=self.part, trigger_mode="multiple", **QUIET)
+        self.waiting.part(self.choose, inputs=skipped, outputs=shown, trigger_mode="multiple", **QUIET)
+        self.answers.answer(self.answer, inputs=skipped, outputs=shown, trigger_mode="multiple", **QUIET)
+        self.answers.undo(self.take_back, inputs=skipped, outputs=shown, **QUIET)
+        self.since.blur(self.count_from, inputs=self.since, outputs=self.drawn, **QUIET)
+        wanted, decided = [self.rate, self.since, self.audit_only], [self.proposed, self.deciding]
+        self.preview.click(self.look, inputs=wanted, outputs=decided, **PRIVATE)
+        called = [self.name, self.reason]
+        self.station.shown_above(
+            self.use.click(self.put_to_work, inputs=[skipped, *called], outputs=[*whole, *decided, *called], **PRIVATE)
+        )
+        self.discard.click(self.forget, outputs=decided, **QUIET)
+        self.station.shown_above(
+            self.versions.version(self.roll_back, inputs=skipped, outputs=[*whole, self.proposed], **PRIVATE)
+        )
+
+    # ---- the queue ----------------------------------------------------------------------------------------------
+
+    def _shown(
+        self, visitor: Visitor, also_skipped: bool, note: str = "", answered: Inspection | None = None
+    ) -> Updates:
         """What an answer changes; of the part just answered, also what was kept from the witness."""
+        station = self.station
         try:
             bundle = station.bundles.active()
             bundle.card.judge()
         except DefectFlowError as error:
-            return {part: empty(words.no_bundle, str(error)), **dict.fromkeys((waiting, answers, drawn), "")}
+            emptied = dict.fromkeys((self.waiting, self.answers, self.drawn), "")
+            return {self.part: empty(words.no_bundle, str(error)), **emptied}
         asked = station.store.reviews.asked(bundle.card.bundle_id)
         parts = waiting_parts(asked, skipped=also_skipped)[:QUEUED]
         current = _current(visitor, parts)
         about = current.worst if current else None
         note += view.revealed(asked, answered)
         return {
-            part: view.part(station, visitor, current, visitor.tab.get(SHOT), skipped=also_skipped),
-            waiting: view.queue(station, visitor, parts, current.part if current else None),
-            answers: answering.queue_bar(station, visitor, about, note=note),
-            drawn: tally(visitor, asked, bundle),
+            self.part: view.part(station, visitor, current, visitor.tab.get(SHOT), skipped=also_skipped),
+            self.waiting: view.queue(station, visitor, parts, current.part if current else None),
+            self.answers: answering.queue_bar(station, visitor, about, note=note),
+            self.drawn: self._tally(visitor, asked, bundle),
         }
 
-    def tally(visitor: Visitor, asked: Sequence[PartInspection], bundle: Bundle) -> str:
+    def _tally(self, visitor: Visitor, asked: Sequence[PartInspection], bundle: Bundle) -> str:
         since = visitor.tab.get(SINCE)
         counted = [one for one in asked if since is None or one.pictures[0].at >= since]
-        return view.drawn(counted, bundle, station.store.settings.review.unanswered)
+        return view.drawn(counted, bundle, self.station.store.settings.review.unanswered)
 
-    def listed(visitor: Visitor) -> Updates:
+    def _listed(self, visitor: Visitor) -> Updates:
         """What an answer does not change."""
-        bundle = view.active(station)
+        bundle = view.active(self.station)
         may = visitor.may(Role.ENGINEER)
-        found = [] if bundle is None else station.store.versions.all(bundle.card.bundle_id)
-        table = "" if bundle is None else versions_table(found, bundle.card, may=may)
-        return {versions: table, preview: gr.Button(interactive=may)}
+        table = ""
+        if bundle is not None:
+            found = self.station.store.versions.all(bundle.card.bundle_id)
+            table = versions_table(found, bundle.card, may=may)
+        return {self.versions: table, self.preview: gr.Button(interactive=may)}
 
-    @station.handler(Role.VIEWER)
-    def refresh(visitor: Visitor, also_skipped: bool) -> Updates:
-        return show(visitor, also_skipped)
+    @handler(Role.VIEWER)
+    def refresh(self, visitor: Visitor, also_skipped: bool) -> Updates:
+        return self._shown(visitor, also_skipped)
 
-    @station.handler(Role.VIEWER)
-    def open_page(visitor: Visitor, also_skipped: bool) -> Updates:
-        bundle = view.active(station)
+    @handler(Role.VIEWER)
+    def open_page(self, visitor: Visitor, also_skipped: bool) -> Updates:
+        bundle = view.active(self.station)
         percent = None if bundle is None else 100 * bundle.card.rule[0]
-        return show(visitor, also_skipped) | listed(visitor) | {rate: percent}
+        return self._shown(visitor, also_skipped) | self._listed(visitor) | {self.rate: percent}
 
-    @station.handler(Role.VIEWER)
-    def choose(visitor: Visitor, also_skipped: bool) -> Updates:
+    @handler(Role.VIEWER)
+    def choose(self, visitor: Visitor, also_skipped: bool) -> Updates:
         visitor.tab[CHOSEN] = str(visitor.event.get("part"))
-        return show(visitor, also_skipped)
+        return self._shown(visitor, also_skipped)
 
-    @station.handler(Role.VIEWER)
-    def look_at(visitor: Visitor, also_skipped: bool) -> Updates:
+    @handler(Role.VIEWER)
+    def look_at(self, visitor: Visitor, also_skipped: bool) -> Updates:
         visitor.tab[SHOT] = visitor.number("shot")
-        return {part: show(visitor, also_skipped)[part]}
+        return {self.part: self._shown(visitor, also_skipped)[self.part]}
 
-    @station.handler(Role.OPERATOR)
-    def answer(visitor: Visitor, also_skipped: bool) -> Updates:
-        about, note = answering.take(station, visitor)
-        return show(visitor, also_skipped, note, about)
+    @handler(Role.OPERATOR)
+    def answer(self, visitor: Visitor, also_skipped: bool) -> Updates:
+        about, note = answering.take(self.station, visitor)
+        return self._shown(visitor, also_skipped, note, about)
 
-    @station.handler(Role.OPERATOR)
-    def take_back(visitor: Visitor, also_skipped: bool) -> Updates:
-        bundle_id, reviews = station.bundles.active().card.bundle_id, station.store.reviews
+    @handler(Role.OPERATOR)
+    def take_back(self, visitor: Visitor, also_skipped: bool) -> Updates:
+        bundle_id, reviews = self.station.bundles.active().card.bundle_id, self.station.store.reviews
         asked = {one.part for one in reviews.asked(bundle_id)}  # not what was said on another page meanwhile
         mine = reviews.latest(bundle_id=bundle_id, by=visitor.user, limit=QUEUED)
         latest = next((one for one in mine if one.part in asked), None)
@@ -121,72 +159,57 @@ def build(station: Station) -> None:
             raise StoreError(words.nothing_to_undo)
         reviews.undo(latest.id, by=visitor.user)
         visitor.tab[CHOSEN] = latest.part
-        return show(visitor, also_skipped, notice(words.undone))
+        return self._shown(visitor, also_skipped, notice(words.undone))
 
-    @station.handler(Role.ENGINEER)
-    def count_from(visitor: Visitor, day: str) -> Updates:
+    # ---- new thresholds -----------------------------------------------------------------------------------------
+
+    @handler(Role.ENGINEER)
+    def count_from(self, visitor: Visitor, day: str) -> Updates:
         try:
             visitor.tab[SINCE] = _moment(day)
         except DataError as error:
-            return {drawn: problem(str(error))}
-        bundle = station.bundles.active()
-        return {drawn: tally(visitor, station.store.reviews.asked(bundle.card.bundle_id), bundle)}
+            return {self.drawn: problem(str(error))}
+        bundle = self.station.bundles.active()
+        asked = self.station.store.reviews.asked(bundle.card.bundle_id)
+        return {self.drawn: self._tally(visitor, asked, bundle)}
 
-    @station.handler(Role.ENGINEER)
-    def look(visitor: Visitor, percent: float | None, day: str, alone: bool) -> Updates:
+    @handler(Role.ENGINEER)
+    def look(self, visitor: Visitor, percent: float | None, day: str, alone: bool) -> Updates:
         visitor.tab.pop(PROPOSAL, None)
-        usual = None if not percent else percent / 100
+        usual, bundle = None if not percent else percent / 100, self.station.bundles.active()
         try:
-            made = propose(
-                station.store, station.bundles.active(), rate=usual, keep_earlier=not alone, since=_moment(day)
-            )
+            made = propose(self.station.store, bundle, rate=usual, keep_earlier=not alone, since=_moment(day))
         except CalibrationError as error:  # a refusal belongs where the preview would be
-            return {proposed: problem(str(error)), deciding: gr.Row(visible=False)}
+            return {self.proposed: problem(str(error)), self.deciding: gr.Row(visible=False)}
         visitor.tab[PROPOSAL] = made
-        return {proposed: view.proposal(station, visitor, made), deciding: gr.Row(visible=True)}
+        return {self.proposed: view.proposal(self.station, visitor, made), self.deciding: gr.Row(visible=True)}
 
-    @station.handler(Role.ENGINEER)
-    def put_to_work(visitor: Visitor, also_skipped: bool, called: str, why: str) -> Updates:
+    @handler(Role.ENGINEER)
+    def put_to_work(self, visitor: Visitor, also_skipped: bool, called: str, why: str) -> Updates:
         made = visitor.tab.get(PROPOSAL)
         if not isinstance(made, Proposal):
             raise StoreError(words.no_preview)
-        apply(station.store, made, name=called.strip(), reason=why.strip(), by=visitor.user)
+        apply(self.station.store, made, name=called.strip(), reason=why.strip(), by=visitor.user)
         del visitor.tab[PROPOSAL]
-        closed = {proposed: notice(words.applied(called)), deciding: gr.Row(visible=False), name: "", reason: ""}
-        return show(visitor, also_skipped) | listed(visitor) | closed
+        closed = self._closed(words.applied(called)) | {self.name: "", self.reason: ""}
+        return self._shown(visitor, also_skipped) | self._listed(visitor) | closed
 
-    @station.handler(Role.ENGINEER)
-    def forget(visitor: Visitor) -> Updates:
+    @handler(Role.ENGINEER)
+    def forget(self, visitor: Visitor) -> Updates:
         visitor.tab.pop(PROPOSAL, None)
-        return {proposed: notice(words.discarded), deciding: gr.Row(visible=False)}
+        return self._closed(words.discarded)
 
-    @station.handler(Role.ENGINEER)
-    def roll_back(visitor: Visitor, also_skipped: bool) -> Updates:
-        bundle = station.bundles.active()
-        version = pressed(station, visitor, bundle.card)
+    def _closed(self, said: str) -> Updates:
+        return {self.proposed: notice(said), self.deciding: gr.Row(visible=False)}
+
+    @handler(Role.ENGINEER)
+    def roll_back(self, visitor: Visitor, also_skipped: bool) -> Updates:
+        bundle = self.station.bundles.active()
+        version = pressed(self.station, visitor, bundle.card)
         why = words.rolled_back_here(version.name)
-        station.store.versions.apply(bundle, version, by=visitor.user, reason=why)
-        rolled_back = {proposed: notice(words.rolled_back(version.name))}
-        return show(visitor, also_skipped) | listed(visitor) | rolled_back
-
-    shown = [part, waiting, answers, drawn]
-    whole = [*shown, versions, preview]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    station.on_open(open_page, inputs=skipped, outputs=[*whole, rate])
-    skipped.input(refresh, inputs=skipped, outputs=shown, **quiet)
-    part.shot(look_at, inputs=skipped, outputs=part, trigger_mode="multiple", **quiet)
-    waiting.part(choose, inputs=skipped, outputs=shown, trigger_mode="multiple", **quiet)
-    answers.answer(answer, inputs=skipped, outputs=shown, trigger_mode="multiple", **quiet)
-    answers.undo(take_back, inputs=skipped, outputs=shown, **quiet)
-    since.blur(count_from, inputs=since, outputs=drawn, **quiet)
-    preview.click(look, inputs=[rate, since, audit_only], outputs=[proposed, deciding], api_visibility="private")
-    applied = [*whole, proposed, deciding, name, reason]
-    station.shown_above(
-        use.click(put_to_work, inputs=[skipped, name, reason], outputs=applied, api_visibility="private")
-    )
-    discard.click(forget, outputs=[proposed, deciding], **quiet)
-    back = versions.version(roll_back, inputs=skipped, outputs=[*whole, proposed], api_visibility="private")
-    station.shown_above(back)
+        self.station.store.versions.apply(bundle, version, by=visitor.user, reason=why)
+        rolled_back = {self.proposed: notice(words.rolled_back(version.name))}
+        return self._shown(visitor, also_skipped) | self._listed(visitor) | rolled_back
 
 
 def _current(visitor: Visitor, parts: list[PartInspection]) -> PartInspection | None:

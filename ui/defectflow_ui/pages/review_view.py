@@ -1,10 +1,11 @@
-"""What the page Review shows, as HTML. Every name that came from outside is escaped."""
+"""What the page Review shows."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
+
+from markupsafe import Markup
 
 from defectflow.bundle import Bundle
 from defectflow.errors import DefectFlowError
@@ -12,12 +13,13 @@ from defectflow.image import read_image
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
 from defectflow.verdict import Verdict, overlay
+from defectflow_ui.markup.elements import empty
+from defectflow_ui.markup.render import render
 from defectflow_ui.pages.answering import said
-from defectflow_ui.pages.inspect_view import viewer
+from defectflow_ui.pages.viewer import viewer
 from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large
 from defectflow_ui.station import Station
-from defectflow_ui.theme import badge, empty, moment, tip
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import review as words
 
 UPCOMING = 12
@@ -27,8 +29,8 @@ THUMBNAILS = "review.thumbnails"
 
 
 def blind(part: PartInspection) -> bool:
-    """Whether the part is asked about only since it was drawn by lot. Its answer may calibrate, so nothing that the
-    model says is shown before: it would sway the witness."""
+    """Whether the part is asked about only since it was sampled at random. Its answer may calibrate, so nothing that
+    the model says is shown before: it would sway the witness."""
     return part.audit and part.decision != "review"
 
 
@@ -43,128 +45,102 @@ def shown(part: PartInspection, chosen: int | None) -> Inspection:
     return next((shot for shot in shots(part) if shot.id == chosen), first)
 
 
-def queue(station: Station, visitor: Visitor, parts: Sequence[PartInspection], chosen: str | None) -> str:
+def queue(station: Station, visitor: Visitor, parts: Sequence[PartInspection], chosen: str | None) -> Markup:
     """How many wait, and the next ones as thumbnails to choose from."""
     audit = sum(part.audit for part in parts)
-    tiles = "".join(_tile(station, visitor, part, chosen) for part in parts[:UPCOMING])
-    return f'<p role="status"><b>{words.waiting(audit, len(parts) - audit)}</b></p><div class="gallery">{tiles}</div>'
-
-
-def _tile(station: Station, visitor: Visitor, part: PartInspection, chosen: str | None) -> str:
-    picture = shown(part, None)
-    said = "" if blind(part) else badge(part.decision, small=True) + _score(picture)
-    return (
-        f'<button type="button" class="tile" data-part="{html.escape(part.part)}" '
-        f'aria-pressed="{"true" if part.part == chosen else "false"}" title="{html.escape(picture.file)}">'
-        f"{_small(station, visitor, picture)}{said}"
-        f'<span class="name"><bdi>{html.escape(picture.file)}</bdi></span></button>'
+    upcoming = [(part, shown(part, None)) for part in parts[:UPCOMING]]
+    return render(
+        "review/queue.html",
+        words=words,
+        audit=audit,
+        others=len(parts) - audit,
+        tiles=[(part, picture, _thumbnail(station, visitor, picture)) for part, picture in upcoming],
+        chosen=chosen,
+        blind=blind,
     )
 
 
-def _score(picture: Inspection) -> str:
-    return "" if picture.score is None else f'<span class="score">{picture.score:.2f}</span>'
-
-
-def _small(station: Station, visitor: Visitor, inspection: Inspection) -> str:
-    """A thumbnail. Each file is found and checked once for a tab, not once for each key that is pressed."""
+def _thumbnail(station: Station, visitor: Visitor, inspection: Inspection) -> str | None:
+    """Its address. Each file is found and checked once for a tab, not once for each key that is pressed."""
     found: dict[int, str | None] = visitor.tab.setdefault(THUMBNAILS, {})
     if inspection.id not in found:
         file = station.store.picture(inspection)
         found[inspection.id] = None
         if file is not None:
-            found[inspection.id] = visitor.shelf.put(lambda: file_thumbnail(file), "image/jpeg")
-    address = found[inspection.id]
-    return '<span class="no-picture">–</span>' if address is None else f'<img src="{address}" alt="" loading="lazy">'
+            found[inspection.id] = visitor.served.put(lambda: file_thumbnail(file), "image/jpeg")
+    return found[inspection.id]
 
 
 def part(
     station: Station, visitor: Visitor, part: PartInspection | None, chosen: int | None = None, *, skipped: bool
-) -> str:
+) -> Markup:
     """The part to answer for: one picture large, all of them small, why it is asked about, what was said before."""
     if part is None:
-        title, what = (
-            (words.nothing_skipped, words.nothing_skipped_do) if skipped else (words.nothing, words.nothing_do)
-        )
-        return empty(title, what)
-    picture, unseen = shown(part, chosen), blind(part)
-    why = tip(words.audit, words.audit_tip) if part.audit else tip(words.grey, words.grey_tip)
+        nothing, what = words.nothing, words.nothing_do
+        if skipped:
+            nothing, what = words.nothing_skipped, words.nothing_skipped_do
+        return empty(nothing, what)
+    picture, found = shown(part, chosen), shots(part)
+    place = next(place for place, shot in enumerate(found) if shot.id == picture.id)
+    small = [(shot, _thumbnail(station, visitor, shot)) for shot in found] if len(found) > 1 else []
+    return render(
+        "review/part.html",
+        words=words,
+        part=part,
+        picture=picture,
+        unseen=blind(part),
+        viewer=_large(station, visitor, picture, marked=not blind(part)),
+        shots=small,
+        previous=found[place - 1].id,
+        following=found[(place + 1) % len(found)].id,
+        unread=words.unread.format(names=", ".join(part.unread)),
+        said=said(station.store.reviews.of_part(part.bundle_id, part.part)),
+    )
+
+
+def _large(station: Station, visitor: Visitor, picture: Inspection, *, marked: bool) -> Markup | None:
+    """The picture; where it may be marked and its model is the active one, with heat and outlines as well.
+
+    None where it was not kept.
+    """
     file = station.store.picture(picture)
-    large = (
-        f'<p class="problem">{html.escape(picture.error or words.no_picture)}</p>'
-        if file is None
-        else _picture(station, visitor, picture, file, marked=not unseen)
-    )
-    score = "" if picture.score is None or unseen else words.score(picture.score, picture.threshold)
-    name = html.escape(part.part) if picture.part_known else ""  # a picture's number tells a reader nothing
-    facts = " · ".join(fact for fact in (name, moment(picture.at), score) if fact)
-    unread = f'<p class="warn">{html.escape(words.unread.format(names=", ".join(part.unread)))}</p>'
-    keys = "".join(f"<p><kbd>{key}</kbd> {what}</p>" for key, what in words.keys)
-    return (
-        f'<div class="part" data-reviewed="{html.escape(part.part)}"><div class="part-head">'
-        f'{"" if unseen else badge(part.decision)}<b class="name">{html.escape(picture.file)}</b><span>{why}</span>'
-        f"</div>{large}{_shots(station, visitor, part, picture)}"
-        f'<p class="quiet">{facts}</p>{f"<p>{words.blind}</p>" if unseen else ""}{unread if part.unread else ""}'
-        f"{said(station.store.reviews.of_part(part.bundle_id, part.part))}<div data-keys-help hidden>{keys}</div></div>"
-    )
-
-
-def _shots(station: Station, visitor: Visitor, part: PartInspection, chosen: Inspection) -> str:
-    """All pictures of the part, to choose the large one from; nothing where there is only one."""
-    found = shots(part)
-    if len(found) < 2:
-        return ""
-    place = next(place for place, shot in enumerate(found) if shot.id == chosen.id)
-
-    def step(by: int, key: str, arrow: str) -> str:
-        to = found[(place + by) % len(found)].id
-        return f'<button type="button" class="link-button" data-shot="{to}" data-key="{key}">{arrow}</button>'
-
-    tiles = "".join(
-        f'<button type="button" class="tile" data-shot="{shot.id}" title="{html.escape(shot.file)}" '
-        f'aria-pressed="{"true" if shot.id == chosen.id else "false"}">{_small(station, visitor, shot)}'
-        f"{'' if blind(part) else _score(shot)}</button>"
-        for shot in found
-    )
-    return (
-        f'<div class="views" role="group" aria-label="{words.shots}">{step(-1, "left", "←")}{tiles}'
-        f"{step(1, 'right', '→')}</div>"
-    )
-
-
-def _picture(station: Station, visitor: Visitor, inspection: Inspection, file: Path, *, marked: bool) -> str:
-    """The picture; where it may be marked and its model is the active one, with heat and outlines as well."""
+    if file is None:
+        return None
     bundle = active(station)
     full_scale = None if bundle is None else bundle.card.image.full_scale
-
-    def original() -> Pixels:
-        return large(read_image(file, full_scale=full_scale))
-
-    def drawn() -> bytes:
-        (item,) = station.bundles.inspector().inspect([file])
-        return jpeg(overlay(original(), item) if isinstance(item, Verdict) else original())
-
-    layers = [visitor.shelf.put(lambda: jpeg(original()), "image/jpeg")]
-    if marked and bundle is not None and bundle.card.bundle_id == inspection.bundle_id:
-        layers.append(visitor.shelf.put(drawn, "image/jpeg"))
-    return viewer(layers, inspection.width_px or 1, inspection.height_px or 1)
+    over = None
+    if marked and bundle is not None and bundle.card.bundle_id == picture.bundle_id:
+        over = visitor.served.put(lambda: jpeg(_marked(station, file, full_scale)), "image/jpeg")
+    plain = visitor.served.put(lambda: jpeg(_original(file, full_scale)), "image/jpeg")
+    return viewer(plain, over, picture.width_px or 1, picture.height_px or 1)
 
 
-def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> str:
+def _original(file: Path, full_scale: int | None) -> Pixels:
+    return large(read_image(file, full_scale=full_scale))
+
+
+def _marked(station: Station, file: Path, full_scale: int | None) -> Pixels:
+    """With heat and outlines, as far as there is a verdict."""
+    (item,) = station.bundles.inspector().inspect([file])
+    original = _original(file, full_scale)
+    return overlay(original, item) if isinstance(item, Verdict) else original
+
+
+def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> Markup:
     """What the model makes of the part that was answered just now, where that was not shown before."""
     part = next((part for part in parts if answered is not None and part.part == answered.part), None)
     if part is None or not blind(part) or part.answer in (None, Answer.SKIP):
-        return ""
-    return f'<p class="quiet">{words.model_said} {badge(part.decision, small=True)} {_score(part.worst)}</p>'
+        return Markup()
+    return render("review/revealed.html", words=words, part=part)
 
 
-def drawn(parts: Sequence[PartInspection], bundle: Bundle, allowed: float) -> str:
+def drawn(parts: Sequence[PartInspection], bundle: Bundle, allowed: float) -> Markup:
     """What is still missing before the answers may set thresholds. `parts`: all that people are asked about."""
     sample, _ = tally_audit([part for part in parts if part.audit], bundle)
     if not sample.parts:
-        return ""
+        return Markup()
     needed = sample.wanting(allowed)
-    told = words.drawn(sample, allowed, needed)
-    return f'<p class="{"warn" if needed else "said"}">{told}</p>'
+    return render("review/drawn.html", told=words.drawn(sample, allowed, needed), needed=needed)
 
 
 def active(station: Station) -> Bundle | None:
@@ -174,24 +150,17 @@ def active(station: Station) -> Bundle | None:
         return None
 
 
-def proposal(station: Station, visitor: Visitor, made: Proposal) -> str:
+def proposal(station: Station, visitor: Visitor, made: Proposal) -> Markup:
     """What new thresholds would promise, and every past part that they judge otherwise, before and after."""
     audit = made.audit
     before, after = made.bundle.card.judge(), made.card.judge()
-    tally = words.tally(audit.good, audit.defective, audit.not_this_part, audit.missing, audit.parts)
-    left_out = "".join(f"<li>{html.escape(part)}: {html.escape(why)}</li>" for part, why in audit.left_out)
-    sentences = "".join(f"<li>{html.escape(sentence)}</li>" for sentence in made.sentences())
-    tiles = "".join(
-        f'<figure class="flip" data-flip="{html.escape(flip.part.part)}">'
-        f"{_small(station, visitor, flip.part.worst)}<figcaption>"
-        f"{badge(flip.before, small=True)} → {badge(flip.after, small=True)}<br>"
-        f"{html.escape(flip.part.worst.file)}</figcaption></figure>"
-        for flip in made.flips[:MOST_FLIPS]
-    )
-    title = f"{words.flips}: {len(made.flips)}" if made.flips else words.no_flips
-    more = f'<p class="quiet">{words.more(len(made.flips) - MOST_FLIPS)}</p>' if len(made.flips) > MOST_FLIPS else ""
-    return (
-        f'<div class="proposal"><p>{tally} {words.threshold(before.threshold.value, after.threshold.value, made.added)}'
-        f'</p><ul class="warn">{left_out}</ul><ul>{sentences}</ul><h4>{title}</h4><div class="gallery">{tiles}</div>'
-        f"{more}</div>"
+    return render(
+        "review/proposal.html",
+        words=words,
+        tally=words.tally(audit.good, audit.defective, audit.not_this_part, audit.missing, audit.parts),
+        thresholds=words.threshold(before.threshold.value, after.threshold.value, made.added),
+        left_out=audit.left_out,
+        sentences=made.sentences(),
+        count=len(made.flips),
+        flips=[(flip, _thumbnail(station, visitor, flip.part.worst)) for flip in made.flips[:MOST_FLIPS]],
     )

@@ -2,261 +2,237 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from time import monotonic
 from typing import Any
 
 import gradio as gr
 
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
+from defectflow_ui.markup.elements import block, clicks, problem
+from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view
-from defectflow_ui.station import Station
+from defectflow_ui.pages.page import QUIET, Page, Updates
+from defectflow_ui.pages.train_upload import FORM, LOOK_EVERY_S, TrainUpload
+from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.background import Task
-from defectflow_ui.theme import block, clicks, problem
-from defectflow_ui.training import CHECK, EVALUATION, Training, Wish, follow, result
-from defectflow_ui.uploads import Arrived
-from defectflow_ui.visitors import Visitor
+from defectflow_ui.tasks.training import CHECK, EVALUATION, Training, Wish, follow, result
+from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words
 
-SEEN, FORM, UPLOAD = "train.seen", "train.form", "train.upload"
-LOOK_EVERY_S = 1.0
-Updates = dict[Any, Any]
+SEEN = "train.seen"
 
 
-def build(station: Station) -> None:
+class TrainPage(Page):
     """Choices on the left; the task, what it found and what it made on the right."""
-    training = Training(station.bundles, station.settings.data, station.store)
-    if (running := training.running()) is not None:  # from before the station was started
-        _show_above_all_pages(station, running, str(running.notes["who"]))
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=360):
-            source = gr.Dropdown([], label=words.source, info=words.source_info, elem_id="train-source")
-            zone = block(
-                view.drop_zone(station.settings.data is not None),
-                elem_id="train-drop",
-                events="station.dropZone(element, trigger, 'dropped')",
-            )
-            arriving = block(elem_id="train-arriving")
-            stop_upload = gr.Button(words.stop_upload, visible=False, elem_id="train-stop-upload")
-            joins = block(elem_id="train-joins")
-            part_regex = gr.Textbox(label=words.part_regex, info=words.part_regex_info, elem_id="train-part-regex")
-            with gr.Row():
-                recipe = gr.Dropdown(
-                    training.recipes(),
-                    value="default",
-                    label=words.recipe,
-                    info=words.recipe_info,
-                    elem_id="train-recipe",
-                )
-                rate = gr.Number(
-                    5.0, label=words.rate, info=words.rate_info, minimum=0.01, maximum=50, elem_id="train-rate"
-                )
-            check = gr.Button(words.check, variant="primary", elem_id="train-check", elem_classes="key-c")
-            name = gr.Textbox(label=words.name, info=words.name_info, elem_id="train-name")
-            fit = gr.Button(
-                words.train, variant="primary", interactive=False, elem_id="train-fit", elem_classes="key-t"
-            )
-            basis = block(elem_id="train-basis")
-        with gr.Column(scale=6, min_width=440):
-            state = block(view.nothing_yet(), elem_id="train-state")
-            stop = gr.Button(words.stop, visible=False, elem_id="train-stop")
-            go_on = gr.Button(words.go_on, variant="primary", visible=False, elem_id="train-go-on")
-            with gr.Accordion(words.log, open=False, visible=False) as logging:
-                log = block(elem_id="train-log")
-            activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
-            said = block(elem_id="train-said")
-            findings = block(elem_id="train-findings", events=clicks("siblings"))
-    timer = gr.Timer(LOOK_EVERY_S, active=False)
 
-    def look(visitor: Visitor) -> Updates:
+    tab = words.tab
+
+    def __init__(self, station: Station) -> None:
+        self.training = Training(station.bundles, station.settings.data, station.store)
+        if (running := self.training.running()) is not None:  # from before the station was started
+            _show_above_all_pages(station, running, str(running.notes["who"]))
+        super().__init__(station)
+
+    def lay_out(self) -> None:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=360):
+                self._lay_out_form()
+            with gr.Column(scale=6, min_width=440):
+                self._lay_out_task()
+        self.timer = gr.Timer(LOOK_EVERY_S, active=False)
+
+    def _lay_out_form(self) -> None:
+        self.source = gr.Dropdown([], label=words.source, info=words.source_info, elem_id="train-source")
+        self.upload = TrainUpload(self.station, self.training, self.source)
+        self.joins = block(elem_id="train-joins")
+        self.part_regex = gr.Textbox(label=words.part_regex, info=words.part_regex_info, elem_id="train-part-regex")
+        with gr.Row():
+            self.recipe = gr.Dropdown(
+                self.training.recipes(),
+                value="default",
+                label=words.recipe,
+                info=words.recipe_info,
+                elem_id="train-recipe",
+            )
+            self.rate = gr.Number(
+                5.0, label=words.rate, info=words.rate_info, minimum=0.01, maximum=50, elem_id="train-rate"
+            )
+        self.check = gr.Button(words.check, variant="primary", elem_id="train-check", elem_classes="key-c")
+        self.name = gr.Textbox(label=words.name, info=words.name_info, elem_id="train-name")
+        self.fit = gr.Button(
+            words.train, variant="primary", interactive=False, elem_id="train-fit", elem_classes="key-t"
+        )
+        self.basis = block(elem_id="train-basis")
+
+    def _lay_out_task(self) -> None:
+        self.state = block(view.nothing_yet(), elem_id="train-state")
+        self.stop = gr.Button(words.stop, visible=False, elem_id="train-stop")
+        self.go_on = gr.Button(words.go_on, variant="primary", visible=False, elem_id="train-go-on")
+        with gr.Accordion(words.log, open=False, visible=False) as self.logging:
+            self.log = block(elem_id="train-log")
+        self.activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
+        self.said = block(elem_id="train-said")
+        self.findings = block(elem_id="train-findings", events=clicks("siblings"))
+
+    def connect(self) -> None:
+        fields: list[Any] = [self.source, self.part_regex, self.recipe, self.rate]
+        task = [self.state, self.log, self.logging, self.stop, self.go_on, self.activate, self.said, self.findings]
+        shown, above = [*task, self.fit, self.basis, self.timer], self.station.shown_above
+        self.station.on_open(self.open_page, outputs=[*shown, *fields])
+        self.timer.tick(self.tick, outputs=shown, **QUIET)
+        self.upload.connect()
+        changes = [field.change for field in fields]
+        gr.on(changes, self.changed, inputs=fields, outputs=[self.fit, self.basis], **QUIET)
+        self.source.change(self.tell_joins, inputs=self.source, outputs=self.joins, **QUIET)
+        above(self.check.click(self.start_check, inputs=fields, outputs=shown, **QUIET))
+        above(self.fit.click(self.start_fit, inputs=[self.name, *fields], outputs=shown, **QUIET))
+        self.stop.click(self.cancel, outputs=shown, **QUIET)
+        above(self.go_on.click(self.take_up, outputs=shown, **QUIET))
+        self.findings.siblings(self.use_siblings, outputs=self.part_regex, **QUIET)
+        above(self.activate.click(self.put_to_work, outputs=self.said, **QUIET))
+
+    # ---- how the task stands ------------------------------------------------------------------------------------
+
+    def _look(self, visitor: Visitor) -> Updates:
         """What has changed since this tab last looked."""
-        task = training.shown()
+        task = self.training.shown()
         if task is None or not visitor.may(Role.ENGINEER):
-            return {state: gr.skip()}
+            return {self.state: gr.skip()}
         status = task.status()
         seen = (task.name, status, tuple(task.progress()))
         if visitor.tab.get(SEEN) == seen:
-            return {state: gr.skip()}
+            return {self.state: gr.skip()}
         before, visitor.tab[SEEN] = visitor.tab.get(SEEN), seen
-        updates: Updates = {state: view.task_state(task, status), log: view.log(task)}
+        updates: Updates = {self.state: view.task_state(task, status), self.log: view.log(task)}
         if before is not None and before[0] == task.name and before[1] == status:
             return updates  # only its bars have moved
-        return updates | outcome(visitor, task, status.state) | may_train(visitor)
+        return updates | self._outcome(visitor, task, status.state) | self._may_train(visitor)
 
-    def outcome(visitor: Visitor, task: Task, how: str) -> Updates:
+    def _outcome(self, visitor: Visitor, task: Task, how: str) -> Updates:
         """Everything but the bars."""
         trained = task.notes["kind"] == "train"
-        done = how == "done"
         updates: Updates = {
-            stop: gr.Button(visible=how == "running"),
-            timer: gr.Timer(active=how == "running"),
-            go_on: gr.Button(visible=trained and task.resumable),
-            logging: gr.Accordion(visible=True),
-            activate: gr.Button(visible=False),
-            said: "",
-            findings: "",
+            self.stop: gr.Button(visible=how == "running"),
+            self.timer: gr.Timer(active=how == "running"),
+            self.go_on: gr.Button(visible=trained and task.resumable),
+            self.logging: gr.Accordion(visible=True),
+            self.activate: gr.Button(visible=False),
+            self.said: "",
+            self.findings: "",
         }
-        if done and not trained:
-            found = result(task, CHECK)
-            updates[findings] = view.check_found(found, training.names_in(task), visitor.shelf)
-        elif done:
-            try:
-                bundle = station.bundles.find(str(task.notes["name"]))
-            except BundleError as error:
-                return updates | {said: view.gone(str(task.notes["name"]), str(error))}
-            pictures = training.pictures_of(task)
-            unsure = view.least_sure(bundle.card, pictures, training.names_in(task), visitor.shelf)
-            tested = any(step.name == "evaluate" for step in task.steps)
-            updates[findings] = view.trained(bundle, result(task, EVALUATION), tested, unsure)
-            updates[activate] = gr.Button(visible=True, interactive=bundle.card.calibration is not None)
-        return updates
+        if how != "done":
+            return updates
+        return updates | (self._trained(visitor, task) if trained else self._checked(visitor, task))
 
-    def may_train(visitor: Visitor) -> Updates:
+    def _checked(self, visitor: Visitor, task: Task) -> Updates:
+        found = result(task, CHECK)
+        return {self.findings: made.check_found(found, self.training.names_in(task), visitor.served)}
+
+    def _trained(self, visitor: Visitor, task: Task) -> Updates:
+        name = str(task.notes["name"])
+        try:
+            card = self.station.bundles.find(name).card
+        except BundleError as error:
+            return {self.said: view.gone(name, str(error))}
+        pictures, names = self.training.pictures_of(task), self.training.names_in(task)
+        unsure = made.least_sure(card, pictures, names, visitor.served)
+        tested = any(step.name == "evaluate" for step in task.steps)
+        return {
+            self.findings: made.trained(card, result(task, EVALUATION), tested=tested, unsure=unsure),
+            self.activate: gr.Button(visible=True, interactive=card.calibration is not None),
+        }
+
+    def _may_train(self, visitor: Visitor) -> Updates:
         """Training is for what was checked, and for nothing else that the form may say by now."""
-        checked, running = training.checked(), training.running() is not None
+        checked, running = self.training.checked(), self.training.running() is not None
         as_checked = checked is not None and checked[0] == visitor.tab.get(FORM)
         return {
-            fit: gr.Button(interactive=as_checked and checked is not None and checked[2] and not running),
-            basis: "" if checked is None or running else view.basis(*checked, as_checked=as_checked),
+            self.fit: gr.Button(interactive=as_checked and checked is not None and checked[2] and not running),
+            self.basis: "" if checked is None or running else view.basis(*checked, as_checked=as_checked),
         }
 
-    def on_show(visitor: Visitor, task: Task | None) -> Task:
-        """This task, if the tab shows it: a button is about what stands beside it. Raises DataError."""
-        seen = visitor.tab.get(SEEN)
-        if task is None or seen is None or seen[0] != task.name:
-            raise DataError(words.another_meanwhile)
-        return task
+    @handler(Role.VIEWER)
+    def tick(self, visitor: Visitor) -> Updates:
+        return self._look(visitor)
 
-    def begun(visitor: Visitor, task: Task) -> Updates:
-        _show_above_all_pages(station, task, visitor.user)
-        return look(visitor) | {fit: gr.Button(interactive=False), basis: ""}
+    # ---- the form -----------------------------------------------------------------------------------------------
 
-    @station.handler(Role.VIEWER)
-    def open_page(visitor: Visitor) -> Updates:
+    @handler(Role.VIEWER)
+    def open_page(self, visitor: Visitor) -> Updates:
         if not visitor.may(Role.ENGINEER):
-            return {state: view.engineers_only()}
+            return {self.state: view.engineers_only()}
         visitor.tab.pop(SEEN, None)
-        offered, recipes, task = training.sources.all(), training.recipes(), training.shown()
+        offered, recipes, task = self.training.sources.all(), self.training.recipes(), self.training.shown()
         wish = before = visitor.tab.get(FORM)
         if wish is None:  # this tab has asked for nothing yet: as it was last
             wish = Wish("", "default", "", 0.05) if task is None else Wish(**task.notes["wish"])
         chosen = wish.source if wish.source in [value for _, value in offered] else None
         how = wish.recipe if wish.recipe in recipes else "default"
         visitor.tab[FORM] = Wish(chosen or "", how, wish.part_regex, wish.rate)
-        typed = {part_regex: wish.part_regex, rate: 100 * wish.rate} if before is None else {}
-        choices = {source: gr.Dropdown(offered, value=chosen), recipe: gr.Dropdown(recipes, value=how)}
-        return look(visitor) | may_train(visitor) | choices | typed
+        typed = {self.part_regex: wish.part_regex, self.rate: 100 * wish.rate} if before is None else {}
+        choices = {self.source: gr.Dropdown(offered, value=chosen), self.recipe: gr.Dropdown(recipes, value=how)}
+        return self._look(visitor) | self._may_train(visitor) | choices | typed
 
-    @station.handler(Role.VIEWER)
-    def tick(visitor: Visitor) -> Updates:
-        return look(visitor)
-
-    @station.handler(Role.ENGINEER)
-    def changed(visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
+    @handler(Role.ENGINEER)
+    def changed(self, visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
         visitor.tab[FORM] = _wish(wanted, expression, how, percent)
-        return may_train(visitor)
+        return self._may_train(visitor)
 
-    @station.handler(Role.ENGINEER)
-    def tell_joins(visitor: Visitor, wanted: str | None) -> str:
+    @handler(Role.ENGINEER)
+    def tell_joins(self, visitor: Visitor, wanted: str | None) -> str:
         """Which answers a model would be fitted again with, or why it cannot be."""
         try:
-            return view.joins(wanted or "", training.sources.refit(wanted or ""))
+            return view.joins(wanted or "", self.training.sources.refit(wanted or ""))
         except DefectFlowError as error:
             return problem(view.sentence(str(error)))
 
-    @station.handler(Role.ENGINEER)
-    def take(visitor: Visitor) -> Iterator[Updates]:
-        """Pictures as they arrive, until all have, or somebody stops it."""
-        drops, key, files = visitor.session.drops, str(visitor.event.get("drop")), visitor.number("expected") or 1
-        drop = drops.get(key)
-        if drop is None:
-            raise DataError(words.nothing_uploaded)
-        visitor.tab[UPLOAD] = key
-        here, ended, shown_at = list[Arrived](), False, 0.0
-        told, updates = "", Updates()
-        try:
-            while not ended:
-                more, ended = drop.take(len(here), LOOK_EVERY_S)
-                here += more
-                if monotonic() - shown_at >= LOOK_EVERY_S:
-                    shown_at = monotonic()
-                    yield {arriving: view.arriving(len(here), files, drop.size), stop_upload: gr.Button(visible=True)}
-            if drop.closed:
-                raise DataError(words.upload_stopped)
-            if drop.abandoned:
-                raise DataError(words.upload_abandoned(len(here), files))
-            token = training.take_upload(here)
-            if (form := visitor.tab.get(FORM)) is not None:
-                visitor.tab[FORM] = replace(form, source=token)  # though the page may be out of sight just now
-            updates = {source: gr.Dropdown(training.sources.all(), value=token)}
-            told = view.refused([str(one.error) for one in here if one.error is not None])
-        except DataError as error:
-            told = problem(view.sentence(str(error)))
-        finally:
-            drops.pop(key, None)
-            drop.close()
-        yield updates | {arriving: told, stop_upload: gr.Button(visible=False)}
-
-    @station.handler(Role.ENGINEER)
-    def give_up_upload(visitor: Visitor) -> None:
-        if drop := visitor.session.drops.pop(str(visitor.tab.get(UPLOAD)), None):
-            drop.close()
-
-    @station.handler(Role.ENGINEER)
-    def start_check(visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
-        visitor.tab[FORM] = wish = _wish(wanted, expression, how, percent)
-        return begun(visitor, training.check(wish, visitor.user))
-
-    @station.handler(Role.ENGINEER)
-    def start_fit(
-        visitor: Visitor, called: str, wanted: str | None, expression: str, how: str, percent: float
-    ) -> Updates:
-        wish = _wish(wanted, expression, how, percent)
-        return begun(visitor, training.train(called.strip(), wish, visitor.user))
-
-    @station.handler(Role.ENGINEER)
-    def take_up(visitor: Visitor) -> Updates:
-        on_show(visitor, training.latest("train"))
-        return begun(visitor, training.go_on())
-
-    @station.handler(Role.ENGINEER)
-    def cancel(visitor: Visitor) -> Updates:
-        if (task := training.running()) is not None:
-            on_show(visitor, task).cancel()
-        return look(visitor)
-
-    @station.handler(Role.ENGINEER)
-    def use_siblings(visitor: Visitor) -> str:
+    @handler(Role.ENGINEER)
+    def use_siblings(self, visitor: Visitor) -> str:
         """The expression that the check has proposed; to be checked again."""
-        task = training.latest("check")
+        task = self.training.latest("check")
         found = None if task is None else result(task, CHECK)
         if found is None or found["siblings"] is None:
             raise DataError(words.check_first)
         return str(found["siblings"]["part_regex"])
 
-    @station.handler(Role.ENGINEER)
-    def put_to_work(visitor: Visitor) -> str:
-        name = str(on_show(visitor, training.latest("train")).notes["name"])
-        station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
-        return view.activated(name)
+    # ---- tasks --------------------------------------------------------------------------------------------------
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    fields: list[Any] = [source, part_regex, recipe, rate]
-    shown = [state, log, logging, stop, go_on, activate, said, findings, fit, basis, timer]
-    station.on_open(open_page, outputs=[*shown, *fields])
-    timer.tick(tick, outputs=shown, **quiet)
-    zone.dropped(take, outputs=[source, arriving, stop_upload], trigger_mode="multiple", **quiet)
-    stop_upload.click(give_up_upload, **quiet)
-    gr.on([field.change for field in fields], changed, inputs=fields, outputs=[fit, basis], **quiet)
-    source.change(tell_joins, inputs=source, outputs=joins, **quiet)
-    station.shown_above(check.click(start_check, inputs=fields, outputs=shown, **quiet))
-    station.shown_above(fit.click(start_fit, inputs=[name, *fields], outputs=shown, **quiet))
-    stop.click(cancel, outputs=shown, **quiet)
-    station.shown_above(go_on.click(take_up, outputs=shown, **quiet))
-    findings.siblings(use_siblings, outputs=part_regex, **quiet)
-    station.shown_above(activate.click(put_to_work, outputs=said, **quiet))
+    def _on_show(self, visitor: Visitor, task: Task | None) -> Task:
+        """This task, if the tab shows it: a button is about what stands beside it. Raises DataError."""
+        seen = visitor.tab.get(SEEN)
+        if task is None or seen is None or seen[0] != task.name:
+            raise DataError(words.another_meanwhile)
+        return task
+
+    def _begun(self, visitor: Visitor, task: Task) -> Updates:
+        _show_above_all_pages(self.station, task, visitor.user)
+        return self._look(visitor) | {self.fit: gr.Button(interactive=False), self.basis: ""}
+
+    @handler(Role.ENGINEER)
+    def start_check(self, visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
+        visitor.tab[FORM] = wish = _wish(wanted, expression, how, percent)
+        return self._begun(visitor, self.training.check(wish, visitor.user))
+
+    @handler(Role.ENGINEER)
+    def start_fit(self, visitor: Visitor, called: str, *fields: Any) -> Updates:
+        return self._begun(visitor, self.training.train(called.strip(), _wish(*fields), visitor.user))
+
+    @handler(Role.ENGINEER)
+    def take_up(self, visitor: Visitor) -> Updates:
+        self._on_show(visitor, self.training.latest("train"))
+        return self._begun(visitor, self.training.go_on())
+
+    @handler(Role.ENGINEER)
+    def cancel(self, visitor: Visitor) -> Updates:
+        if (task := self.training.running()) is not None:
+            self._on_show(visitor, task).cancel()
+        return self._look(visitor)
+
+    @handler(Role.ENGINEER)
+    def put_to_work(self, visitor: Visitor) -> str:
+        name = str(self._on_show(visitor, self.training.latest("train")).notes["name"])
+        self.station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
+        return view.activated(name)
 
 
 def _wish(source: str | None, part_regex: str, recipe: str, percent: float) -> Wish:

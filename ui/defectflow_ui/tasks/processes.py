@@ -19,6 +19,11 @@ def identity(pid: int | None = None) -> Identity:
     return process.pid, process.create_time()
 
 
+def exists(pid: int) -> bool:
+    """Whether any process has this number."""
+    return psutil.pid_exists(pid)
+
+
 def alive(processes: Iterable[Identity]) -> list[psutil.Process]:
     """Those that still run, and are the ones meant."""
     found = []

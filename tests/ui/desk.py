@@ -1,0 +1,45 @@
+"""A station, and one person's browser at it, without server and browser. Shared by the tests of the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+from defectflow_ui.settings import Settings
+from defectflow_ui.start import open_station
+from defectflow_ui.station import LOCAL_USER
+from defectflow_ui.visits.uploads import Arrived
+from defectflow_ui.web.frame import build_frame
+
+
+class Desk:
+    """A station, and one person's browser at it."""
+
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
+        self.station = open_station(Settings(folder, data=data))
+        self.blocks = build_frame(self.station)
+        self.session = self.station.sessions.begin(LOCAL_USER)
+
+    def call(self, elem_id: str, event: str, *values: Any, said: dict[str, Any] | None = None, tab: str = "tab") -> Any:
+        """What the handler of this event gives; a dictionary's keys are the names of what it changes."""
+        names = {number: one.elem_id for number, one in self.blocks.blocks.items()}
+        (function,) = [
+            one.fn
+            for one in self.blocks.fns.values()
+            if any(names.get(number) == elem_id and on == event for number, on in one.targets)
+            and len(one.inputs) == len(values)
+        ]
+        assert function is not None
+        request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
+        given = function(request, gr.EventData(None, said), *values)
+        return {one.elem_id: value for one, value in given.items()} if isinstance(given, dict) else given
+
+    def drop(self, *files: Path) -> dict[str, Any]:
+        """Files that have arrived -> what the browser says of them."""
+        drop = self.session.drops.open(self.station.settings.limits)
+        for file in files:
+            drop._add(Arrived(file.name, file))
+        drop.end()
+        return {"drop": drop.token, "expected": str(len(files))}

@@ -1,0 +1,1 @@
+"""The pictures of one browser tab: judged, looked at, exported. No Gradio here."""

@@ -1,0 +1,1 @@
+"""What pages are written with: colours and fonts, the pieces that all pages share."""

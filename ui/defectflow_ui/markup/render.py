@@ -1,0 +1,64 @@
+"""Templates and plain values -> HTML and SVG. Nothing else of the station writes any.
+
+Values are escaped wherever they stand, whoever has given them, unless a template has made them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
+from markupsafe import Markup
+
+from defectflow_ui.words.verdicts import VERDICTS
+
+TEMPLATES = Path(__file__).parents[1] / "templates"
+ICONS = {"ok": "✓", "review": "?", "defect": "✕", "invalid": "⊘", "error": "!"}
+BREAK = re.compile(r"(?<=[>}])[ ]*\n\s*|[ ]*\n\s*(?=[<{])")
+
+
+class LineBreaks(Extension):
+    """A line break beside a tag is for whoever reads the template, and becomes no space on the page."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        # As comments, so that an error still tells the right line.
+        return BREAK.sub(lambda found: "{#" + "\n" * found[0].count("\n") + "#}", source.strip())
+
+
+def render(template: str, **values: Any) -> Markup:
+    """A template of the folder `templates`, which is given `values` and every name that `_environment` lists."""
+    return Markup(ENVIRONMENT.get_template(template).render(values))
+
+
+def element(name: str, *values: Any, **options: Any) -> Markup:
+    """One of the pieces that all pages share: a macro of elements.html."""
+    return Markup(getattr(ENVIRONMENT.get_template("elements.html").module, name)(*values, **options))
+
+
+def _environment() -> Environment:
+    """Templates are part of the program, so whatever one lacks is an error, also a value that was not given."""
+    made = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, extensions=[LineBreaks]
+    )
+    made.filters.update(px=_px, utc=_utc)
+    made.globals.update(icons=ICONS, verdicts=VERDICTS)
+    # The pieces that all pages share stand in every template.
+    for name in ("badge", "tip", "moment", "keys_help", "empty", "notice", "problem", "note", "thumbnail"):
+        made.globals[name] = getattr(made.get_template("elements.html").module, name)
+    return made
+
+
+def _px(value: float) -> str:
+    """A length of a drawing."""
+    return f"{value:.1f}"
+
+
+def _utc(at: datetime, form: str) -> str:
+    return at.astimezone(UTC).strftime(form)
+
+
+ENVIRONMENT = _environment()

@@ -1,0 +1,55 @@
+"""Has production moved? On the page History: the course of the evidence, and the end of an alarm."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from defectflow.store import Role
+from defectflow.store.drift import Drift, look_into
+from defectflow_ui.markup.elements import block
+from defectflow_ui.pages import history_chart as charts
+from defectflow_ui.pages.page import PRIVATE, Updates
+from defectflow_ui.station import Station, handler
+from defectflow_ui.visits.visitors import Visitor
+from defectflow_ui.words import history as words
+
+DRIFT_WAIT_S = 10.0
+
+
+class HistoryDrift:
+    """A chart; where an alarm stands, what was found out about it; and a button to look now."""
+
+    def __init__(self, station: Station) -> None:
+        self.station = station
+        self.chart = block(elem_id="history-drift")
+        with gr.Row(visible=False, equal_height=False) as self.seeing_to:
+            self.found_out = gr.Textbox(label=words.found_out, elem_id="history-found-out", scale=2)
+            self.close = gr.Button(words.looked_into, size="sm", elem_id="history-looked-into")
+        self.check = gr.Button(words.drift_check, size="sm", elem_id="history-check-drift")
+
+    def connect(self) -> None:
+        shown, above = [self.chart, self.seeing_to], self.station.shown_above
+        self.station.on_open(self.show_drift, outputs=shown)
+        above(self.check.click(self.check_drift, outputs=shown, **PRIVATE))
+        for closing in (self.close.click, self.found_out.submit):
+            above(closing(self.close_alarm, inputs=self.found_out, outputs=[*shown, self.found_out], **PRIVATE))
+
+    def _shown(self, visitor: Visitor, course: Drift | None) -> Updates:
+        stands = course is not None and bool(course.standing)
+        return {
+            self.chart: "" if course is None else charts.drift(course),
+            self.seeing_to: gr.Row(visible=stands and visitor.may(Role.ENGINEER)),
+        }
+
+    @handler(Role.VIEWER)
+    def show_drift(self, visitor: Visitor) -> Updates:
+        return self._shown(visitor, self.station.drift.course(DRIFT_WAIT_S))
+
+    @handler(Role.VIEWER)
+    def check_drift(self, visitor: Visitor) -> Updates:
+        return self._shown(visitor, self.station.drift.look())
+
+    @handler(Role.ENGINEER)
+    def close_alarm(self, visitor: Visitor, found: str) -> Updates:
+        look_into(self.station.store, self.station.bundles.active().card, by=visitor.user, reason=found)
+        return self._shown(visitor, self.station.drift.look()) | {self.found_out: ""}

@@ -1,0 +1,56 @@
+"""The inspection of a browser tab: found, begun, forgotten."""
+
+from __future__ import annotations
+
+from defectflow.errors import DataError
+from defectflow.store import Seen
+from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.station import Station
+from defectflow_ui.visits.visitors import Visitor
+from defectflow_ui.words import inspect as words
+
+INSPECTION = "inspect.inspection"
+SOURCE = "ui"
+MOST_ROWS = 5000
+"""Pictures of one tab; beyond them it has to be cleared."""
+
+
+def found(visitor: Visitor) -> Inspection | None:
+    """The tab's inspection, if anything was dropped there."""
+    inspection = visitor.tab.get(INSPECTION)
+    return inspection if isinstance(inspection, Inspection) else None
+
+
+def current(visitor: Visitor) -> Inspection:
+    """Raises DataError where there is none any more."""
+    inspection = found(visitor)
+    if inspection is None:
+        raise DataError(words.no_longer)
+    return inspection
+
+
+def begin(station: Station, visitor: Visitor) -> Inspection:
+    """The tab's inspection, or a new one where there is none or another calibration is active by now."""
+    inspector = station.bundles.inspector()
+
+    def record(seen: list[Seen]) -> list[int]:
+        return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
+
+    with visitor.tab.lock:  # two drops at once are one inspection
+        before, notice = found(visitor), None
+        if before is not None:
+            if before.inspector is inspector:
+                if len(before.rows) >= MOST_ROWS:
+                    raise DataError(words.clear_first(MOST_ROWS))
+                return before
+            before.close()
+            notice = words.other_calibration(len(before.rows)) if before.rows else None
+        visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.served, record)
+    inspection.notice = notice
+    return inspection
+
+
+def forget(visitor: Visitor) -> None:
+    """Raises DataError where there is none any more."""
+    current(visitor).close()
+    del visitor.tab[INSPECTION]

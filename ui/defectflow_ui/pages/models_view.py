@@ -1,0 +1,101 @@
+"""What the page Models shows: a list of bundles, and the cards of one or two."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from markupsafe import Markup
+
+from defectflow.bundle import Bundle, Card
+from defectflow.errors import DefectFlowError
+from defectflow.line import certificate_file, read_certificate
+from defectflow_ui.markup.elements import empty, problem
+from defectflow_ui.markup.render import element, render
+from defectflow_ui.models.bundles import Found
+from defectflow_ui.station import Station
+from defectflow_ui.visits.visitors import Visitor
+from defectflow_ui.words import models as words
+
+
+def bundles(station: Station, chosen: str | None) -> Markup:
+    """Every bundle of the folder, with what it promises."""
+    found = station.bundles.all()
+    if not found:
+        return empty(words.nothing, words.empty(station.bundles.folder))
+    return render(
+        "models/list.html",
+        words=words,
+        found=[(one, *_state(one)) for one in found],
+        place=next((place for place, one in enumerate(found) if one.name == chosen), -1),
+        chosen=chosen,
+        active=station.bundles.active_name,
+    )
+
+
+def _state(found: Found) -> tuple[str, bool]:
+    """How it stands in a few words, and whether they are a warning."""
+    card = None if found.bundle is None else found.bundle.card
+    if card is None:
+        return words.unusable, True
+    if card.calibration is None:
+        return words.uncalibrated, True
+    if card.promised is None:
+        return words.estimate, False
+    return f"{100 * card.promised.expected_rate:.3g}%", False
+
+
+def cards(station: Station, visitor: Visitor, chosen: str | None, other: str | None) -> Markup:
+    """One card, or two side by side with their differences marked."""
+    if chosen is None:
+        return empty(words.nothing_chosen, words.nothing_chosen_do)
+    names = [chosen] if other is None else [chosen, other]
+    try:
+        found = [(name, station.bundles.find(name)) for name in names]
+    except DefectFlowError as error:
+        return problem(str(error))
+    facts = [_facts(bundle.card) for _, bundle in found]
+    return render(
+        "models/cards.html",
+        words=words,
+        models=[(name, one.card, _address(visitor, name, one), _certificate(name, one)) for name, one in found],
+        rows=[(label, explained, [one[key] for one in facts]) for key, label, explained in words.rows],
+    )
+
+
+def _facts(card: Card) -> dict[str, str]:
+    """What the rows of the table say."""
+    calibration, promised = card.calibration, card.promised
+    return {
+        "made": element("moment", datetime.fromisoformat(card.created)),
+        "bundle_id": card.bundle_id,
+        "calibration_id": card.calibration_id or words.uncalibrated,
+        "parts": f"{card.parts.train} / {card.parts.tune} / {len(card.calibration_parts)}",
+        "threshold": f"{calibration.threshold.value:.4f}" if calibration else "–",
+        "review": f"{calibration.review.value:.4f}" if calibration else "–",
+        "rate": f"{promised.expected_rate:.2%}" if promised else "–",
+        "confident": f"{promised.confident_rate:.2%}" if promised else "–",
+        "size": str(card.image.size_px),
+        "backbone": str(card.recipe.get("embedding", {}).get("backbone", "–")),
+        "flow": str(card.recipe.get("flow", {}).get("family", "–")),
+        "versions": f"DefectFlow {card.versions.get('defectflow', '?')}",
+    }
+
+
+def _address(visitor: Visitor, name: str, bundle: Bundle) -> str:
+    """Where its ONNX file can be had."""
+    return visitor.served.put(lambda: bundle.model, "application/octet-stream", filename=f"{name}.onnx")
+
+
+def _certificate(name: str, bundle: Bundle) -> Markup:
+    """What was last verified on this machine, if it was."""
+    file = certificate_file(bundle)
+    if not file.is_file():
+        return render("models/no_certificate.html", kind="", said=words.by_hand(name))
+    try:
+        certificate = read_certificate(file)
+    except DefectFlowError as error:
+        return render("models/no_certificate.html", kind="problem", said=str(error))
+    if not certificate.covers(bundle.card):
+        return render("models/no_certificate.html", kind="warn", said=words.outdated)
+    made = datetime.fromisoformat(certificate.created)
+    return render("models/certificate.html", words=words, certificate=certificate, made=made)

@@ -1,0 +1,89 @@
+"""What a data check has found, and what a training has made, on the page Train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from defectflow.bundle import CalibrationPart, Card
+from defectflow_ui.markup.elements import problem
+from defectflow_ui.markup.render import render
+from defectflow_ui.pictures import file_thumbnail
+from defectflow_ui.visits.served import Served
+from defectflow_ui.words import train as words
+
+SUSPECTS, UNSURE = 12, 8
+MARKS = {"fine": ("ok", "✓"), "note": ("error", "i"), "look": ("review", "?"), "stop": ("defect", "✕")}
+NameOf = Callable[[str], str]
+Tile = dict[str, Any]
+
+
+def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served) -> Markup:
+    """Verdicts with their remedies, and the pictures to look at first; None: the check was cut short."""
+    if found is None:
+        return problem(words.no_result)
+    names = {path: name_of(path) for path in _paths(found)}
+    suspects = [
+        _tile(one["path"], name_of, served, where=one["where"], rank=one["rank"], stands_out=one["stands_out"])
+        for one in found["suspects"][:SUSPECTS]
+    ]
+    return render(
+        "train/findings.html",
+        words=words,
+        findings=[_finding(one, names) for one in found["findings"]],
+        siblings=found["siblings"],
+        suspects=suspects,
+    )
+
+
+def _finding(one: dict[str, Any], names: dict[str, str]) -> dict[str, str]:
+    """A finding as a row of the table."""
+    colour, icon = MARKS[one["gravity"]]
+    said, remedy = (_named(one[key], names) for key in ("said", "remedy"))
+    remedy = remedy.replace("--part-regex", f"“{words.part_regex}”")
+    return one | {"colour": colour, "icon": icon, "said": said, "remedy": remedy}
+
+
+def _paths(found: dict[str, Any]) -> list[str]:
+    """Every picture that a finding may name."""
+    single = [one["path"] for key in ("suspects", "unreadable") for one in found[key]]
+    pairs = [path for key in ("exact", "near") for pair in found[key] for path in pair]
+    return [*single, *pairs, *(one["example"] for one in found["formats"])]
+
+
+def _named(said: str, names: dict[str, str]) -> str:
+    """A finding with pictures called as their owner knows them; the server's folders are nobody's business."""
+    for path, name in names.items():
+        said = said.replace(path, name)
+    return said
+
+
+def _tile(file: str, name_of: NameOf, served: Served, **told: Any) -> Tile:
+    address = served.put(lambda: file_thumbnail(Path(file)), "image/jpeg")
+    return {"address": address, "name": name_of(file), "where": None, **told}
+
+
+def trained(card: Card, evaluation: dict[str, Any] | None, *, tested: bool, unsure: list[Tile]) -> Markup:
+    """What the new model promises, how it did on test pictures, and what it is least sure of."""
+    return render("train/trained.html", words=words, card=card, evaluation=evaluation, tested=tested, unsure=unsure)
+
+
+def least_sure(card: Card, pictures: dict[str, list[Path]], name_of: NameOf, served: Served) -> list[Tile]:
+    """The calibration parts with the highest scores, whose pictures are still there."""
+    worst = sorted(card.calibration_parts, key=lambda part: -part.calibrated_score)
+    return [
+        _tile(str(pictures[part.part][0]), name_of, served, score=_score(part, card))
+        for part in worst[:UNSURE]
+        if part.part in pictures
+    ]
+
+
+def _score(part: CalibrationPart, card: Card) -> str:
+    if part.score is None:
+        return words.refused
+    if card.calibration is None:
+        return words.score_only.format(score=part.score)
+    return words.score_of.format(score=part.score, threshold=card.calibration.threshold.value)

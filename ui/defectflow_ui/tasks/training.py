@@ -1,0 +1,224 @@
+"""Good pictures -> a data check -> a model, in processes that outlive the page and the station. No Gradio, no torch.
+
+Everything is below `.training` in the bundles' folder: `tasks/` (see `defectflow_ui.tasks.background`), `pictures/`
+(uploads that are to be learned from). A page only asks how the latest task stands, so it may be closed and opened at
+any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Lock
+from time import sleep
+from typing import Any, Literal
+
+from defectflow.bundle import CARD
+from defectflow.data import find_pictures, test_pictures
+from defectflow.errors import BundleError, DataError, DefectFlowError
+from defectflow.recipe import builtin_recipes, load_recipe
+from defectflow.store import Store
+from defectflow_ui.models.bundles import Bundles
+from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
+from defectflow_ui.tasks.jobs import Job
+from defectflow_ui.tasks.sources import Sources
+from defectflow_ui.visits.uploads import Arrived
+from defectflow_ui.words import train as words
+
+Kind = Literal["check", "train"]
+HOME, TASKS, PICTURES = ".training", "tasks", "pictures"
+CHECK, EVALUATION, REFIT = "check.json", "evaluation.json", "refit.csv"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?<!\.)")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to learn from, and how."""
+
+    source: str
+    """One of `Sources.all`."""
+    recipe: str
+    part_regex: str
+    rate: float
+
+
+class Training:
+    """The training side of one station."""
+
+    def __init__(self, bundles: Bundles, data: Path | None, store: Store) -> None:
+        """`data`: the folder below which pictures on this machine may be chosen; None: only uploads."""
+        self._bundles = bundles.folder.resolve()  # a task may be taken up from another working folder
+        self._home = self._bundles / HOME
+        self._beginning = Lock()
+        self.sources = Sources(self._home / PICTURES, data, bundles, store)
+
+    def recipes(self) -> list[str]:
+        """Names of the built-in recipes, and of YAML files that lie in the data folder."""
+        return [*builtin_recipes(), *self.sources.recipes()]
+
+    def take_upload(self, arrived: list[Arrived]) -> str:
+        """Pictures of a drop -> a source. What a task reads, or may yet read, is not removed for it."""
+        latest = self.latest("check")
+        needed = [task for task in self._tasks() if task == latest or task.resumable or _runs(task)]
+        return self.sources.take_upload(arrived, [Path(task.notes["origin"]) for task in needed])
+
+    # ---- work ---------------------------------------------------------------------------------------------------
+
+    def check(self, wish: Wish, who: str) -> Task:
+        """Look at the pictures. Raises DataError, SettingsError."""
+        with self._alone():
+            recipe, origin = self._recipe(wish), self.sources.path(wish.source)
+            refit = self.sources.refit(wish.source)
+            if refit is not None and not refit.joined:
+                raise DataError(words.nothing_joins)
+            folder = new_folder(self._home / TASKS)
+            path, part_regex = origin, wish.part_regex
+            if refit is not None:
+                path, part_regex = folder / REFIT, refit.part_regex or ""
+                refit.write(path)
+            arguments = ["check-data", str(path), *recipe, *_option(part_regex), "--json", str(folder / CHECK)]
+            notes = {
+                "kind": "check",
+                "who": who,
+                "path": str(path),
+                "origin": str(origin),
+                "part_regex": part_regex,
+                "wish": asdict(wish),
+            }
+            return start(folder, words.checking(wish.source), [Step("check", tuple(arguments), may_exit=(0, 1))], notes)
+
+    def checked(self) -> tuple[Wish, str, bool] | None:
+        """What was checked last, by whom, and whether it can be trained on; None where no check has finished."""
+        check = self.latest("check")
+        found = None if check is None else result(check, CHECK)
+        if check is None or found is None:
+            return None
+        return Wish(**check.notes["wish"]), str(check.notes["who"]), not found["fit_fails"]
+
+    def train(self, name: str, wish: Wish, who: str) -> Task:
+        """Fit to what was checked last; then evaluate, where there are test pictures. Raises DataError, BundleError."""
+        with self._alone():
+            check, checked = self.latest("check"), self.checked()
+            if check is None or checked is None:
+                raise DataError(words.check_first)
+            if checked[0] != wish:
+                raise DataError(words.changed_since(checked[0], checked[1]))
+            if not checked[2]:
+                raise DataError(words.fit_would_fail)
+            if not NAME.fullmatch(name):
+                raise DataError(words.bad_name(name))
+            if (self._bundles / CARD).is_file():
+                raise BundleError(words.one_bundle_only(self._bundles))
+            target = self._bundles / name
+            if target.exists():
+                raise DataError(words.name_taken(name))
+            recipe, path, origin = self._recipe(wish), Path(check.notes["path"]), Path(check.notes["origin"])
+            if not path.exists():
+                raise DataError(words.no_such_source)
+            for old in self._tasks():
+                old.forget()  # whoever begins anew does not go on with an earlier one
+            folder = new_folder(self._home / TASKS)
+            if path.parent == check.folder:  # as checked: answers given since would not have been
+                path = Path(shutil.copy(path, folder))
+            made, option = folder / WORK / name, _option(check.notes["part_regex"])
+            fit = ["fit", str(path), "--out", str(made), *recipe, *option]
+            steps = [Step("fit", tuple(fit), (name, str(target)), checkpoints=f"{name}.training")]
+            if _has_test_pictures(origin):
+                evaluate = ["evaluate", str(target), "--data", str(origin), "--json", str(folder / EVALUATION)]
+                steps.append(Step("evaluate", (*evaluate, *option), may_exit=(0, 2)))
+            notes = {**check.notes, "kind": "train", "who": who, "name": name, "check": check.name, "path": str(path)}
+            return start(folder, words.training(name), steps, notes)
+
+    def go_on(self) -> Task:
+        """Take up the latest training where it was cut short. Raises DataError."""
+        with self._alone():
+            task = self.latest("train")
+            if task is None or not task.resumable:
+                raise DataError(words.nothing_to_go_on)
+            return resume(task)
+
+    def shown(self) -> Task | None:
+        """The task that runs, else the one that has ended last."""
+        return max(self._tasks(), key=lambda task: (_runs(task), task.status().changed, task.name), default=None)
+
+    def latest(self, kind: Kind) -> Task | None:
+        return next((task for task in self._tasks() if task.notes["kind"] == kind), None)
+
+    def running(self) -> Task | None:
+        return next(filter(_runs, self._tasks()), None)
+
+    def names_in(self, task: Task) -> Callable[[str], str]:
+        """A picture's file -> its name as its owner knows it."""
+        names = self.sources.names(Path(task.notes["path"]))
+        return lambda file: names.get(file, Path(file).name)
+
+    def pictures_of(self, task: Task) -> dict[str, list[Path]]:
+        """Part -> its pictures, of what a task has looked at; empty where they are gone."""
+        parts = dict[str, list[Path]]()
+        with contextlib.suppress(DefectFlowError):
+            regex = task.notes["part_regex"] or None
+            for picture in find_pictures(Path(task.notes["path"]), label="good", part_regex=regex):
+                parts.setdefault(picture.part, []).append(picture.path)
+        return parts
+
+    def _tasks(self) -> list[Task]:
+        """Newest first; without those of a station that noted less."""
+        return [task for task in tasks(self._home / TASKS) if "origin" in task.notes]
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While a task is begun: nothing runs, and nobody else begins anything. Raises DataError."""
+        with self._beginning:
+            if (running := self.running()) is not None:
+                raise DataError(words.one_at_a_time(running.title))
+            yield
+
+    def _recipe(self, wish: Wish) -> list[str]:
+        """Options for a recipe and a rate; the review rate is raised where it has to be."""
+        if wish.recipe not in self.recipes():
+            raise DataError(words.no_such_recipe)
+        own = {} if wish.recipe in builtin_recipes() else self.sources.recipes()
+        recipe = str(own.get(wish.recipe, wish.recipe))
+        review = max(load_recipe(recipe).verdict.review_rate, wish.rate)
+        rates = [f"verdict.rate={wish.rate}", f"verdict.review_rate={review}"]
+        load_recipe(recipe, rates)
+        return ["--recipe", recipe, *(word for rate in rates for word in ("--set", rate))]
+
+
+def follow(task: Task, job: Job) -> None:
+    """Show a task among the station's jobs until it ends. Raises DataError with what it died of."""
+    while _runs(task):
+        if job.stopping:
+            task.cancel()
+        if steps := task.progress():
+            job.progress = steps[-1]
+        sleep(0.5)
+    status = task.status()
+    if status.state in ("failed", "ended"):
+        raise DataError(status.message)
+
+
+def result(task: Task, name: str) -> dict[str, Any] | None:
+    """What a finished task has written; None while there is nothing."""
+    if task.status().state != "done":
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads((task.folder / name).read_text(encoding="utf-8")))
+    return None
+
+
+def _runs(task: Task) -> bool:
+    return task.status().state == "running"
+
+
+def _has_test_pictures(source: Path) -> bool:
+    return any(picture.split == "test" for picture in test_pictures(find_pictures(source)))
+
+
+def _option(part_regex: str) -> list[str]:
+    return ["--part-regex", part_regex] if part_regex else []

@@ -1,0 +1,295 @@
+"""Pictures and ZIPs from the browser -> files under numbers of our own, in a folder that nothing serves.
+
+A drop is opened, gets one request per file, and is closed. The browser's file names are only ever shown; no path is
+made of them, neither from a request nor from inside a ZIP. Whatever cannot be taken becomes an entry that says why,
+and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from threading import Condition
+from time import monotonic
+
+from starlette.concurrency import run_in_threadpool
+
+from defectflow.errors import ImageError
+from defectflow.image import SUFFIXES, size_px
+from defectflow_ui.settings import MIB, Limits
+from defectflow_ui.temporary_folders import prefix
+from defectflow_ui.words import uploads as words
+
+CHUNK = 1 * MIB
+ZIP_END = b"PK\x05\x06"
+ZIP_START = (b"PK\x03\x04", ZIP_END)
+BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Ways to pack that are unpacked piece by piece. zipfile unpacks a whole read of the others at once, and 2 kB of bzip2
+can hold gigabytes, whatever the directory says."""
+LONGEST_ZIP_END = 22 + 65535
+"""The record that closes a ZIP, with the longest comment."""
+IDLE_S = 120.0
+"""A browser from which nothing has come for so long sends nothing more; what it has sent is used."""
+UNREAD_S = 600.0
+"""So long a drop that nobody has begun to read is waited for. It is asked for at once, by the page it was sent from."""
+DIRECTORY_BYTES = 10_000
+"""Longest directory of a ZIP, for each picture that a drop may hold; a usual entry takes about a hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One picture of a drop: its file here, or why there is none."""
+
+    name: str
+    """What the browser or the ZIP calls it; for showing only."""
+    file: Path | None
+    error: ImageError | None = None
+
+
+class Drop:
+    """The pictures that one person has dropped at once, as they arrive. Thread-safe."""
+
+    def __init__(self, limits: Limits, *, idle_s: float = IDLE_S) -> None:
+        self.token = secrets.token_urlsafe(18)
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix("drop")))
+        self.abandoned = False
+        """Whether it ended because nothing came any more, and not because everything had come."""
+        self.closed = False
+        """Whether its files were removed, because somebody stopped it or wants them no more."""
+        self._limits = limits
+        self._idle_s = idle_s
+        self._arrived: list[Arrived] = []
+        self._answered = set[int]()
+        self._changed = Condition()
+        self._ended = False
+        self._read = False
+        self._heard = monotonic()
+        self._held: dict[Path, int] = {}
+        """File -> its bytes on the disk."""
+        self._bytes = 0
+        """Of all of them."""
+        self._files = 0
+
+    async def receive(self, name: str, content: AsyncIterator[bytes], number: int | None = None) -> None:
+        """Take one file as it comes in; never more of it than is allowed.
+
+        `number`: the browser's own. A file that it sends again, because it got no answer, counts once.
+        """
+        name = shown_name(name)
+        file = self._next_file(name)
+        size, refusal = 0, self._refusal(name)
+        try:
+            with file.open("wb") as out:
+                async for chunk in content:
+                    size += len(chunk)
+                    held = self._hold(file, len(chunk))  # at once: a browser sends several files at the same time
+                    self._heard = monotonic()
+                    if refusal is None and size > self._limits.file_bytes:
+                        refusal = words.file_too_large(name, self._limits.file_bytes // MIB)
+                    if refusal is None and held > self._limits.drop_bytes:
+                        refusal = words.drop_too_large(name, self._limits.drop_bytes // MIB)
+                    if refusal is not None:
+                        break  # what is left of the request is not read
+                    out.write(chunk)
+        except OSError as error:
+            refusal = words.no_room(name, error.strerror or str(error))
+        except BaseException:  # the connection broke: the browser will send it again, or say that it cannot
+            self._remove(file)
+            raise
+        if number is not None and not self._first(number):
+            self._remove(file)
+        elif refusal is not None:
+            self._refuse(name, file, refusal)
+        else:
+            await run_in_threadpool(self._unpack if _is_zip(file) else self._take, name, file)
+
+    def lose(self, name: str, number: int) -> None:
+        """The browser could not send this file: it becomes an entry that says so, unless it has arrived after all."""
+        if self._first(number):
+            self._add(Arrived(shown_name(name), None, ImageError(words.lost(shown_name(name)))))
+
+    @property
+    def ended(self) -> bool:
+        with self._changed:
+            self._end_if_idle()
+            return self._ended
+
+    @property
+    def unread(self) -> bool:
+        """Whether nobody has asked for it in all the time that a page could want for that."""
+        return not self._read and monotonic() - self._heard > UNREAD_S
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds on the disk."""
+        return 0 if self.closed else self._bytes
+
+    def end(self) -> None:
+        """The browser has sent everything, or has given up."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def take(self, start: int, timeout_s: float) -> tuple[list[Arrived], bool]:
+        """What has arrived since the first `start` entries, waiting for it if need be; and whether that is all."""
+        with self._changed:
+            self._read = True
+            self._changed.wait_for(lambda: self._ended or len(self._arrived) > start, timeout_s)
+            self._end_if_idle()
+            return self._arrived[start:], self._ended
+
+    def close(self) -> None:
+        """Remove every file."""
+        self.closed = True
+        self.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _end_if_idle(self) -> None:
+        if not self._ended and monotonic() - self._heard > self._idle_s:
+            self._ended = self.abandoned = True
+
+    def _first(self, number: int) -> bool:
+        """Whether the browser's file of this number has not been answered for yet; it is from now on."""
+        with self._changed:
+            before = len(self._answered)
+            self._answered.add(number)
+            return len(self._answered) > before
+
+    def _hold(self, file: Path, size: int) -> int:
+        """Count what is written to a file. -> Bytes of all files."""
+        with self._changed:
+            self._held[file] = self._held.get(file, 0) + size
+            self._bytes += size
+            return self._bytes
+
+    def _remove(self, file: Path) -> None:
+        file.unlink(missing_ok=True)
+        with self._changed:
+            self._bytes -= self._held.pop(file, 0)
+
+    def _next_file(self, name: str) -> Path:
+        """A file of ours. Of the given name it has nothing but a suffix that is known."""
+        with self._changed:  # or two files could get one number, and one picture the other's name
+            self._files += 1
+            number = self._files
+        suffix = PurePosixPath(name).suffix.lower()
+        return self.folder / f"{number:06}{suffix if suffix in SUFFIXES else ''}"
+
+    def _refusal(self, name: str) -> str | None:
+        if len(self._arrived) >= self._limits.files:
+            return words.too_many(name, self._limits.files)
+        return None
+
+    def _take(self, name: str, file: Path) -> None:
+        try:
+            width, height = size_px(file, name=name)
+        except ImageError as error:
+            self._refuse(name, file, str(error))
+            return
+        if width * height > self._limits.pixels:
+            self._refuse(name, file, words.too_many_pixels(name, width, height, self._limits.pixels))
+            return
+        with self._changed:
+            if reason := self._refusal(name):  # others have arrived since this one began
+                self._refuse(name, file, reason)
+            else:
+                self._add(Arrived(name, file))
+
+    def _unpack(self, name: str, file: Path) -> None:
+        """The pictures of a ZIP, each into a file of ours. Its names are only shown, its sizes not believed."""
+        if _directory_bytes(file) > DIRECTORY_BYTES * self._limits.files:
+            self._refuse(name, file, words.zip_too_many(name, self._limits.files))
+            return
+        try:
+            with zipfile.ZipFile(file) as archive:
+                entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+                if reason := self._unsafe(name, file, entries):
+                    self._refuse(name, file, reason)
+                    return
+                for entry in entries:
+                    if _is_picture(entry):
+                        self._extract(archive, entry, f"{name}/{shown_name(entry.filename)}")
+        except Exception as error:  # zipfile raises whatever type the damage leads to
+            self._refuse(name, file, words.bad_zip(name, str(error)))
+        finally:
+            self._remove(file)
+
+    def _extract(self, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> None:
+        target = self._next_file(name)
+        try:
+            if reason := self._refusal(name):
+                self._add(Arrived(name, None, ImageError(reason)))
+                return
+            with archive.open(entry) as packed, target.open("wb") as out:
+                left = entry.file_size  # checked against the limits; an entry that holds more is cut, and so refused
+                while left > 0 and (chunk := packed.read(min(CHUNK, left))):
+                    self._hold(target, len(chunk))
+                    out.write(chunk)
+                    left -= len(chunk)
+        except Exception as error:  # the unpackers, too, raise whatever type the damage leads to
+            self._refuse(name, target, words.bad_zip_entry(name, str(error)))
+            return
+        self._take(name, target)
+
+    def _unsafe(self, name: str, file: Path, entries: list[zipfile.ZipInfo]) -> str | None:
+        """Why this ZIP is not opened at all, or None. Only its directory is read."""
+        if sum(map(_is_picture, entries)) > self._limits.files:
+            return words.zip_too_many(name, self._limits.files)
+        for entry in entries:
+            path = PurePosixPath(entry.filename.replace("\\", "/"))
+            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
+                return words.zip_leaves(name, entry.filename)
+            if _is_picture(entry) and entry.compress_type not in BOUNDED:
+                return words.zip_method(name, entry.filename)
+            if entry.file_size > self._limits.file_bytes:
+                return words.file_too_large(f"{name}/{entry.filename}", self._limits.file_bytes // MIB)
+            if entry.file_size > MIB and entry.file_size > self._limits.zip_ratio * max(entry.compress_size, 1):
+                return words.zip_bomb(name, entry.filename)
+        others = self._bytes - self._held[file]  # the ZIP itself goes once it is unpacked
+        if others + sum(entry.file_size for entry in entries) > self._limits.drop_bytes:
+            return words.drop_too_large(name, self._limits.drop_bytes // MIB)
+        return None
+
+    def _refuse(self, name: str, file: Path, reason: str) -> None:
+        self._remove(file)
+        self._add(Arrived(name, None, ImageError(reason)))
+
+    def _add(self, arrived: Arrived) -> None:
+        with self._changed:
+            self._arrived.append(arrived)
+            self._heard = monotonic()
+            self._changed.notify_all()
+
+
+def shown_name(name: str) -> str:
+    """A file name as it may be shown: no control characters, forward slashes, not endless."""
+    printable = "".join(char for char in name.replace("\\", "/") if char.isprintable())
+    return printable.strip("/")[-200:] or words.nameless
+
+
+def _is_zip(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(4) in ZIP_START
+
+
+def _directory_bytes(file: Path) -> int:
+    """How long a ZIP's directory says it is, read before anything is made of it; 0 where there is none.
+
+    A long one would cost memory long before its entries could be counted.
+    """
+    with file.open("rb") as stream:
+        stream.seek(max(0, file.stat().st_size - LONGEST_ZIP_END))
+        end = stream.read()
+    at = end.rfind(ZIP_END)
+    return int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+
+
+def _is_picture(entry: zipfile.ZipInfo) -> bool:
+    """By its name; and not what macOS puts beside each picture, nor another hidden file."""
+    path = PurePosixPath(shown_name(entry.filename))
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)

@@ -1,0 +1,141 @@
+"""The page around the pages: who and what at the top, one tab per page, background jobs, keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from defectflow.errors import AccessError, DefectFlowError
+from defectflow.store import Role
+from defectflow_ui.markup.elements import block, clicks
+from defectflow_ui.markup.render import render
+from defectflow_ui.pages import PAGES
+from defectflow_ui.pages.page import QUIET
+from defectflow_ui.station import LOCAL_USER, Station, handler
+from defectflow_ui.visits.visitors import Visitor
+from defectflow_ui.words import common as words
+from defectflow_ui.words.history import tab as history
+
+BUSY_EVERY_S, IDLE_EVERY_S = 2.0, 10.0
+"""How often the header is looked at again: while jobs run or drift is looked at, and otherwise."""
+BUSY = "frame.busy"
+
+
+def build_frame(station: Station) -> gr.Blocks:
+    """All pages in one Gradio app."""
+    return Frame(station).blocks
+
+
+class Frame:
+    """Header and jobs above, and below them a tab for each page."""
+
+    def __init__(self, station: Station) -> None:
+        self.station = station
+        self.blocks = gr.Blocks(title=words.title, analytics_enabled=False, fill_width=True)
+        with self.blocks:
+            self.header = block(elem_id="station-header", events=clicks("hush"))
+            self.jobs = block(elem_id="station-jobs", events=clicks("stop"))
+            with gr.Tabs(elem_id="station-tabs"):
+                self._lay_out_pages()
+            self.timer = gr.Timer(IDLE_EVERY_S)
+            self._connect()
+
+    def _lay_out_pages(self) -> None:
+        opening = self.station.opening
+        for page in PAGES:
+            before = len(opening)
+            with gr.Tab(page.tab, id=page.tab, elem_id=f"page-{page.tab.lower()}") as tab:
+                page(self.station)
+            for one in opening[before:]:
+                tab.select(**one, **QUIET)
+                if page is PAGES[0]:  # already in front: nobody selects it
+                    self.blocks.load(**one, **QUIET)
+
+    def _connect(self) -> None:
+        shown = [self.header, self.jobs, self.timer]
+        self.blocks.load(self.show, outputs=shown, **QUIET)
+        self.timer.tick(self.show, outputs=shown, **QUIET)
+        for done in self.station.changing:
+            done.then(self.show, outputs=shown, **QUIET)
+        self.header.hush(self.hush, outputs=self.header, **QUIET)
+        self.blocks.unload(self.leave)
+        self.jobs.stop(self.stop_job, outputs=self.jobs, **QUIET)
+
+    @handler(Role.VIEWER)
+    def show(self, visitor: Visitor) -> tuple[str, str, Any]:
+        above = header_html(self.station, visitor)
+        busy = bool(self.station.jobs.running()) or self.station.drift.looking
+        changed = visitor.tab.get(BUSY) != busy
+        visitor.tab[BUSY] = busy
+        pace = gr.Timer(BUSY_EVERY_S if busy else IDLE_EVERY_S) if changed else gr.skip()
+        return above, jobs_html(self.station), pace
+
+    @handler(Role.VIEWER)
+    def hush(self, visitor: Visitor) -> str:
+        """Hide the alarm in this browser, until it rings again."""
+        visitor.session.hushed = str(visitor.event.get("hush"))
+        return header_html(self.station, visitor)
+
+    @handler(Role.OPERATOR)
+    def stop_job(self, visitor: Visitor) -> str:
+        job = self.station.jobs.find(str(visitor.event.get("stop", "")))
+        if job is not None:
+            if job.who != visitor.user and not visitor.may(Role.ENGINEER):
+                raise AccessError(words.not_your_job(job.who))
+            job.cancel()
+        return jobs_html(self.station)
+
+    @handler(Role.VIEWER)
+    def leave(self, visitor: Visitor) -> None:
+        visitor.session.close_tab(visitor.tab_name)
+
+
+def header_html(station: Station, visitor: Visitor) -> Markup:
+    """Product, active bundle with its promise, user, and the buttons that station.js serves."""
+    name = promise = ""
+    obstacle = None
+    try:
+        card = station.bundles.active().card
+        name = station.bundles.active_name or card.name
+        promise = words.by_hand if card.calibration else words.uncalibrated
+        if card.promised is not None:
+            promise = words.promise(card.promised.expected_rate)
+    except DefectFlowError as error:
+        obstacle = str(error)
+    return render(
+        "frame/header.html",
+        words=words,
+        history=history,
+        name=name,
+        promise=promise,
+        obstacle=obstacle,
+        who=words.signed_in(visitor.user, visitor.role),
+        may_leave=visitor.user != LOCAL_USER,
+        alarm=_alarm(station, visitor),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Production has moved: said on every page, until it is seen to or hidden in this browser."""
+
+    at: datetime
+    key: str
+    """By which a browser says that it has seen this one."""
+
+
+def _alarm(station: Station, visitor: Visitor) -> Alarm | None:
+    course = station.drift.course()
+    if course is None or not course.standing:
+        return None
+    at = course.standing[-1].at
+    alarm = Alarm(at, f"{at.isoformat()} {course.calibration_id}")
+    return None if visitor.session.hushed == alarm.key else alarm
+
+
+def jobs_html(station: Station) -> Markup:
+    return render("frame/jobs.html", words=words, jobs=station.jobs.running())
