@@ -15,7 +15,6 @@ from defectflow.cli.console import (
     ProgressFile,
     SignKey,
     as_json,
-    cache_folder,
     err,
     out,
     progress_bars,
@@ -61,7 +60,7 @@ def fit(
             chosen,
             good,
             to,
-            cache=EmbeddingCache(cache or cache_folder(), cache_limit),
+            cache=EmbeddingCache(cache, cache_limit),
             part_regex=part_regex,
             resume=resume,
             overwrite=overwrite,
@@ -103,7 +102,7 @@ def check_data(
         review_rate = max(rate, chosen.verdict.review_rate)
         rates = [f"verdict.rate={rate}", f"verdict.review_rate={review_rate}"]
         chosen = load_recipe(recipe, [*(settings or []), *rates])
-    embeddings = EmbeddingCache(cache or cache_folder(), cache_limit)
+    embeddings = EmbeddingCache(cache, cache_limit)
     with watching(progress) as watch:
         check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, watch=watch)
     for table in data_tables(check):

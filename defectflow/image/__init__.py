@@ -13,6 +13,7 @@ from defectflow.image.decode import (
 )
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
 from defectflow.image.resize import to_square
+from defectflow.image.shrink import jpeg, shrink
 from defectflow.image.tiling import Tiling
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "Tiling",
     "brightest",
     "full_scale_for",
+    "jpeg",
     "pixel_digest",
     "read_image",
     "read_image_file",
     "read_raw",
+    "shrink",
     "size_px",
     "to_square",
     "to_uint8",

@@ -119,8 +119,8 @@ class Inspector:
             for item in self._run(sources, wanted)
         )
 
-    def look(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError] | Iterator[Measurement | ImageError]:
-        """Verdicts where the bundle has thresholds, measurements where it has none."""
+    def look(self, sources: Iterable[Source]) -> Iterator[Measurement | ImageError]:
+        """Verdicts where the bundle has thresholds, bare measurements where it has none."""
         return self.measure(sources) if self.card.calibration is None else self.inspect(sources)
 
     def measure_all(self, sources: Iterable[Source]) -> Iterator[Measurement]:
