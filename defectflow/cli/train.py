@@ -124,19 +124,12 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
-    from defectflow.data import find_pictures, test_pictures
-    from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
+    from defectflow.evaluation import find_test_pictures
     from defectflow.line import Inspector
 
     inspector = Inspector(bundle)
-    found = find_pictures(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
-    pictures = test_pictures(found)
-    if not pictures:
-        raise DataError(
-            f"{data}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
-            "MVTec-style tree with a test folder, or a manifest with a column 'label'"
-        )
+    pictures = find_test_pictures(inspector, data, part_regex)
     with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
     if evaluation.seen_in_fit:

@@ -16,7 +16,7 @@ import numpy as np
 
 from defectflow.bundle import Bundle, Card, fitted_digests
 from defectflow.common import Progress, Watch, unwatched
-from defectflow.data import Picture
+from defectflow.data import Picture, find_pictures, test_pictures
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation.figures import Evaluation, KindFigures, notes
 from defectflow.evaluation.metrics import image_figures, rejected_interval
@@ -38,6 +38,21 @@ def seen_in_fit(bundle: Bundle, pictures: Iterable[Picture]) -> Iterator[Path]:
         with contextlib.suppress(ImageError):  # unreadable ones are the evaluation's to report
             if picture.label == "good" and pixel_digest(read_raw(picture.path)) in fitted:
                 yield picture.path
+
+
+def find_test_pictures(inspector: Inspector, source: Path, part_regex: str | None = None) -> list[Picture]:
+    """The labelled pictures of an MVTec-style tree, its test/ folder or a manifest that are meant for testing.
+
+    Parts are told apart by `part_regex`, or else as in the bundle. Raises DataError if there are none.
+    """
+    found = find_pictures(source, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
+    pictures = test_pictures(found)
+    if not pictures:
+        raise DataError(
+            f"{source}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
+            "MVTec-style tree with a test folder, or a manifest with a column 'label'"
+        )
+    return pictures
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from defectflow.image.decode import (
     to_uint8,
 )
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
+from defectflow.image.picture_file import PictureFile
 from defectflow.image.resize import to_square
 from defectflow.image.shrink import jpeg, shrink
 from defectflow.image.tiling import Tiling
@@ -23,6 +24,7 @@ __all__ = [
     "SUFFIXES",
     "Aspect",
     "Geometry",
+    "PictureFile",
     "Tiling",
     "brightest",
     "full_scale_for",
