@@ -31,6 +31,7 @@ from defectflow.image import read_image
 from defectflow.recipe import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product
 from defectflow.score import Score
+from defectflow.verdict import auroc
 
 SIDE_PX = 256
 MEMORY_VECTORS = 4000
@@ -112,8 +113,7 @@ def aurocs(embedding: Embedding, pictures: DevelopmentSet) -> tuple[float, float
             score.image_score(score.anomaly_map([measures[level](group[level]) for level in levels]))[0]
             for group in (good, defective)
         )
-        higher = (of_defective[:, None] > of_good).float() + 0.5 * (of_defective[:, None] == of_good)
-        scores.append(higher.mean().item())
+        scores.append(auroc(of_good.numpy(), of_defective.numpy()))
     return scores[0], scores[1]
 
 

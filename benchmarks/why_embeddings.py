@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from sklearn.metrics import roc_auc_score
 from spatial import MapFlow, build_map_flow
 from torch import Tensor, nn
 
@@ -38,6 +37,7 @@ from defectflow.embedding import build_embedding
 from defectflow.flows import build_flow
 from defectflow.recipe import EmbeddingSettings, ImageSettings
 from defectflow.samples import PRODUCTS, draw_product
+from defectflow.verdict import auroc
 
 SIDE_PX = 32
 ENLARGED_SIDE_PX = 128
@@ -227,8 +227,11 @@ def _show(seen: dict[str, Seen], png: dict[str, NDArray[np.int64]]) -> None:
             name,
             str(one.step),
             *(f"{np.median(one.bits[group]):.4g}" for group in GROUPS),
-            *(f"{_auroc(one.bits, group):.3f}" for group in ("defective", "foreign")),
-            *(f"{_auroc(excess, group):.3f}" if "pixels" in name else "-" for group in ("defective", "foreign")),
+            *(f"{auroc(one.bits['good'], one.bits[group]):.3f}" for group in ("defective", "foreign")),
+            *(
+                f"{auroc(excess['good'], excess[group]):.3f}" if "pixels" in name else "-"
+                for group in ("defective", "foreign")
+            ),
         )
     Console(width=180).print(table)
     for name, one in seen.items():
@@ -236,11 +239,6 @@ def _show(seen: dict[str, Seen], png: dict[str, NDArray[np.int64]]) -> None:
             everything = np.concatenate([one.bits[group] for group in GROUPS])
             sizes = np.concatenate([png[group] for group in GROUPS])
             print(f"{name}: correlation of bits per dimension with PNG size {np.corrcoef(everything, sizes)[0, 1]:.2f}")
-
-
-def _auroc(values: dict[str, NDArray[np.float64]], group: str) -> float:
-    labels = np.repeat([0, 1], [len(values["good"]), len(values[group])])
-    return float(roc_auc_score(labels, np.concatenate([values["good"], values[group]])))
 
 
 def _plot(seen: dict[str, Seen], png: dict[str, NDArray[np.int64]], path: Path) -> None:

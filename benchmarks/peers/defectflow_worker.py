@@ -171,14 +171,14 @@ def graph(options: argparse.Namespace) -> dict[str, Any]:
 
 def figures(options: argparse.Namespace) -> dict[str, Any]:
     """AUROCs of one backend's predictions, and verdict flips against those of the trained model, --reference."""
-    from defectflow.evaluation import auroc
+    from defectflow.verdict import auroc
 
     rows = json.loads(options.pictures.read_text(encoding="utf-8"))["test"]
     with np.load(options.source) as file:
         score, rejected, maps = file["score"], file["rejected"], file["anomaly_map"]
     defective = np.array([row["label"] == "defective" for row in rows])
     result: dict[str, Any] = {
-        "image_auroc": auroc(defective, score),
+        "image_auroc": auroc(score[~defective], score[defective]),
         "pixel_auroc": _pixel_auroc(rows, maps),
         "good_rejected": int(rejected[~defective].sum()),
         "defective_passed": int((~rejected[defective]).sum()),

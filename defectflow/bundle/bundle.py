@@ -67,8 +67,9 @@ class Bundle:
             )
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path | str) -> Bundle:
     """Read the card and check the model against it. Raises BundleError naming the file and the remedy."""
+    path = Path(path)
     for _ in range(READ_ATTEMPTS - 1):
         with suppress(BundleError):
             return _open(path)

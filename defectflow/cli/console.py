@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -94,13 +93,6 @@ def as_json(tree: dict[str, Any]) -> str:
 
 def write_json(file: Path, tree: dict[str, Any]) -> None:
     file.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def cache_folder() -> Path:
-    """Where embeddings are cached unless --cache says otherwise."""
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "defectflow" / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "defectflow"
 
 
 def show_failures(failed: list[tuple[str, str]]) -> None:

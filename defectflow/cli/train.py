@@ -15,7 +15,6 @@ from defectflow.cli.console import (
     ProgressFile,
     SignKey,
     as_json,
-    cache_folder,
     err,
     out,
     progress_bars,
@@ -61,7 +60,7 @@ def fit(
             chosen,
             good,
             to,
-            cache=EmbeddingCache(cache or cache_folder(), cache_limit),
+            cache=EmbeddingCache(cache, cache_limit),
             part_regex=part_regex,
             resume=resume,
             overwrite=overwrite,
@@ -103,7 +102,7 @@ def check_data(
         review_rate = max(rate, chosen.verdict.review_rate)
         rates = [f"verdict.rate={rate}", f"verdict.review_rate={review_rate}"]
         chosen = load_recipe(recipe, [*(settings or []), *rates])
-    embeddings = EmbeddingCache(cache or cache_folder(), cache_limit)
+    embeddings = EmbeddingCache(cache, cache_limit)
     with watching(progress) as watch:
         check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, watch=watch)
     for table in data_tables(check):
@@ -125,19 +124,12 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
-    from defectflow.data import find_pictures, test_pictures
-    from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
+    from defectflow.evaluation import find_test_pictures
     from defectflow.line import Inspector
 
     inspector = Inspector(bundle)
-    found = find_pictures(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
-    pictures = test_pictures(found)
-    if not pictures:
-        raise DataError(
-            f"{data}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
-            "MVTec-style tree with a test folder, or a manifest with a column 'label'"
-        )
+    pictures = find_test_pictures(inspector, data, part_regex)
     with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
     if evaluation.seen_in_fit:

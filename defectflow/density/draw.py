@@ -9,11 +9,11 @@ import numpy as np
 import scipy.stats
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from defectflow.density.saved import Head
 from defectflow.errors import SettingsError
+from defectflow.verdict import auroc
 
 CENTRAL = (0.025, 0.975)
 
@@ -88,8 +88,7 @@ def _told_apart(drawn: Tensor, real: Tensor, parts: Tensor) -> float:
     numbers = sorted(set(parts.tolist()))
     is_known = torch.isin(parts, torch.tensor(numbers[: len(numbers) // 2]))
     known, unknown = real[is_known], real[~is_known]
-    away = torch.cat([_nearest(unknown, known), _nearest(drawn, known)]).numpy()
-    return float(roc_auc_score(np.repeat([0, 1], [len(unknown), len(drawn)]), away))
+    return auroc(_nearest(unknown, known).numpy(), _nearest(drawn, known).numpy())
 
 
 def _nearest(vectors: Tensor, known: Tensor) -> Tensor:

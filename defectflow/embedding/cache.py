@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 from numpy.typing import NDArray
 
 from defectflow.errors import DataError
@@ -51,8 +52,9 @@ class EmbeddingKey:
 class EmbeddingCache:
     """A folder of entries, one per set of pictures; the least recently used ones go when it grows too large."""
 
-    def __init__(self, folder: Path, limit_gb: float = DEFAULT_LIMIT_GB) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, limit_gb: float = DEFAULT_LIMIT_GB) -> None:
+        """`folder`: by default where the operating system keeps what may be deleted at any time."""
+        self.folder = folder or platformdirs.user_cache_path("defectflow", appauthor=False)
         self.limit_bytes = int(limit_gb * 1e9)
 
     def levels(self, key: EmbeddingKey, shapes: list[tuple[int, ...]], fill: Fill) -> Levels:

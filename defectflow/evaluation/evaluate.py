@@ -16,14 +16,14 @@ import numpy as np
 
 from defectflow.bundle import Bundle, Card, fitted_digests
 from defectflow.common import Progress, Watch, unwatched
-from defectflow.data import Picture
+from defectflow.data import Picture, find_pictures, test_pictures
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation.figures import Evaluation, KindFigures, notes
-from defectflow.evaluation.metrics import auroc, image_figures, rejected_interval
+from defectflow.evaluation.metrics import image_figures, rejected_interval
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
 from defectflow.image import pixel_digest, read_raw
 from defectflow.line import Inspector
-from defectflow.verdict import Decision, Measurement, Share, Verdict
+from defectflow.verdict import Decision, Measurement, Share, Verdict, auroc
 
 MAP_SIDE_PX = 512
 """Longer side of the maps that pixel figures are computed on, at most."""
@@ -38,6 +38,21 @@ def seen_in_fit(bundle: Bundle, pictures: Iterable[Picture]) -> Iterator[Path]:
         with contextlib.suppress(ImageError):  # unreadable ones are the evaluation's to report
             if picture.label == "good" and pixel_digest(read_raw(picture.path)) in fitted:
                 yield picture.path
+
+
+def find_test_pictures(inspector: Inspector, source: Path, part_regex: str | None = None) -> list[Picture]:
+    """The labelled pictures of an MVTec-style tree, its test/ folder or a manifest that are meant for testing.
+
+    Parts are told apart by `part_regex`, or else as in the bundle. Raises DataError if there are none.
+    """
+    found = find_pictures(source, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
+    pictures = test_pictures(found)
+    if not pictures:
+        raise DataError(
+            f"{source}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
+            "MVTec-style tree with a test folder, or a manifest with a column 'label'"
+        )
+    return pictures
 
 
 def evaluate(
@@ -183,17 +198,16 @@ class _Parts:
 def _per_kind(
     seen: list[_Seen], parts: _Parts, pixel: dict[str, PixelFigures], calibrated: bool
 ) -> Iterator[KindFigures]:
-    good_scores = [one.score for one in seen if not one.defective]
+    good_scores = np.array([one.score for one in seen if not one.defective])
     for kind in sorted({one.kind for one in seen if one.defective}):
         pictures = [one for one in seen if one.defective and one.kind == kind]
         of_kind = frozenset(one.part for one in pictures)
-        labels = np.repeat([True, False], [len(pictures), len(good_scores)])
-        scores = np.array([one.score for one in pictures] + good_scores)
+        scores = np.array([one.score for one in pictures])
         yield KindFigures(
             kind=kind,
             pictures=len(pictures),
             parts=len(of_kind),
-            image_auroc=auroc(labels, scores) if good_scores else None,
+            image_auroc=auroc(good_scores, scores) if len(good_scores) else None,
             pixel=pixel.get(kind),
             escape=parts.share(of_kind, {Decision.OK}) if calibrated else None,
         )

@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from defectflow.errors import DataError
-from defectflow.verdict import CONFIDENCE
+from defectflow.verdict import CONFIDENCE, auroc
 
 Interval = tuple[float, float]
 CHUNK_WEIGHTS = 2_000_000
@@ -37,15 +37,6 @@ class ImageFigures:
     auroc_interval: Interval | None
     ap_interval: Interval | None
     f1_max_interval: Interval | None
-
-
-def auroc(defective: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-    """P(defective score > good score) + P(equal) / 2.
-
-    Shapes: (N,), (N,). Raises DataError unless there are good and defective pictures.
-    """
-    _need_both(defective)
-    return float(roc_auc_score(defective, scores))
 
 
 def average_precision(defective: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
@@ -84,7 +75,8 @@ def image_figures(
     names, part_of = np.unique(np.asarray(parts), return_inverse=True)  # (P,), (N,)
     part_defective = np.zeros(len(names), bool)
     np.logical_or.at(part_defective, part_of, defective)
-    point = auroc(defective, scores), average_precision(defective, scores), f1_max(defective, scores)
+    separation = auroc(scores[~defective], scores[defective])
+    point = separation, average_precision(defective, scores), f1_max(defective, scores)
     if min(part_defective.sum(), (~part_defective).sum()) < 2:
         return ImageFigures(*point, None, None, None)
     blocks = _draw_parts(part_defective, draws, seed, block=max(1, CHUNK_WEIGHTS // len(part_of)))

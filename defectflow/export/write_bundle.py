@@ -9,12 +9,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import safetensors.torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from defectflow.bundle import (
     EMBEDDINGS,
@@ -34,7 +32,7 @@ from defectflow.data import Checked, Splits
 from defectflow.density import Run
 from defectflow.embedding import Weights, geometry_of
 from defectflow.export.onnx_graph import compare, export_graph
-from defectflow.image import read_image
+from defectflow.image import jpeg, read_image, shrink
 from defectflow.line import Inspector
 from defectflow.recipe import Recipe
 from defectflow.score import Detector
@@ -128,10 +126,7 @@ def write_reference(bundle: Bundle, splits: Splits, checked: Checked, pooled: ND
     thumbnails = []
     for number, picture in enumerate(splits.train):
         pixels = read_image(picture.path, full_scale=bundle.card.image.full_scale)
-        scale = THUMBNAIL_SIDE_PX / max(pixels.shape[:2])
-        if scale < 1:
-            pixels = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=85)
+        (folder / f"{number}.jpg").write_bytes(jpeg(shrink(pixels, THUMBNAIL_SIDE_PX)))
         thumbnails.append({"file": f"{number}.jpg", "part": picture.part})
     np.save(bundle.path / EMBEDDINGS, pooled[: len(splits.train)].astype(np.float32))
     fitted = {checked.pixel_digests[p.path]: side for side, pictures in splits.by_side.items() for p in pictures}

@@ -12,7 +12,9 @@ from defectflow.image.decode import (
     to_uint8,
 )
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
+from defectflow.image.picture_file import PictureFile
 from defectflow.image.resize import to_square
+from defectflow.image.shrink import jpeg, shrink
 from defectflow.image.tiling import Tiling
 
 __all__ = [
@@ -22,13 +24,16 @@ __all__ = [
     "SUFFIXES",
     "Aspect",
     "Geometry",
+    "PictureFile",
     "Tiling",
     "brightest",
     "full_scale_for",
+    "jpeg",
     "pixel_digest",
     "read_image",
     "read_image_file",
     "read_raw",
+    "shrink",
     "size_px",
     "to_square",
     "to_uint8",

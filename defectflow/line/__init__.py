@@ -8,7 +8,7 @@ from defectflow.line.certificate import Certificate, certificate_file, read_cert
 from defectflow.line.comparison import Reference, Tally
 from defectflow.line.difference import Difference, Judged, difference
 from defectflow.line.golden import NATIVE, read_golden, record_golden
-from defectflow.line.inspector import Inspector
+from defectflow.line.inspector import Inspector, Source
 from defectflow.line.journal import RUN
 from defectflow.line.providers import CPU, find_providers
 from defectflow.line.recalibrate import measure_parts, recalibrate
@@ -27,6 +27,7 @@ __all__ = [
     "Record",
     "Reference",
     "References",
+    "Source",
     "Tally",
     "as_csv",
     "certificate_file",

@@ -36,11 +36,11 @@ from defectflow.bundle import (
     read_checked,
 )
 from defectflow.errors import BundleError, ImageError
-from defectflow.image import Geometry, Tiling, read_image_file, to_square
+from defectflow.image import Geometry, PictureFile, Tiling, read_image_file, to_square
 from defectflow.line.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.verdict import Calibration, Decision, Measurement, Verdict, decide, is_gated, marked_places
 
-Source = Path | NDArray[np.uint8]
+Source = Path | str | NDArray[np.uint8]
 """A picture file, or its pixels (H, W, 3) uint8 RGB."""
 
 BATCH_PICTURES = 8
@@ -58,7 +58,7 @@ class Inspector:
 
     def __init__(
         self,
-        bundle: Path | Bundle,
+        bundle: Path | str | Bundle,
         *,
         providers: Sequence[str] = (CPU,),
         threads: int = 0,
@@ -119,8 +119,8 @@ class Inspector:
             for item in self._run(sources, wanted)
         )
 
-    def look(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError] | Iterator[Measurement | ImageError]:
-        """Verdicts where the bundle has thresholds, measurements where it has none."""
+    def look(self, sources: Iterable[Source]) -> Iterator[Measurement | ImageError]:
+        """Verdicts where the bundle has thresholds, bare measurements where it has none."""
         return self.measure(sources) if self.card.calibration is None else self.inspect(sources)
 
     def measure_all(self, sources: Iterable[Source]) -> Iterator[Measurement]:
@@ -153,7 +153,8 @@ class Inspector:
             "height_px": item.picture.pixels.shape[0],
             "width_px": item.picture.pixels.shape[1],
             "geometry": self.card.image.geometry,
-            "sha256": item.picture.sha256,
+            "sha256": item.picture.file.sha256 if item.picture.file else None,
+            "picture": item.picture.file,
             "milliseconds": item.milliseconds,
         }
 
@@ -255,8 +256,10 @@ class Inspector:
 
     def _read(self, source: Source) -> _Picture | ImageError:
         try:
-            if isinstance(source, Path):
-                picture = _Picture(str(source), *read_image_file(source, full_scale=self.card.image.full_scale))
+            if isinstance(source, Path | str):
+                full_scale = self.card.image.full_scale
+                pixels, sha256 = read_image_file(Path(source), full_scale=full_scale)
+                picture = _Picture(str(source), pixels, PictureFile(Path(source), full_scale, sha256))
             else:
                 picture = _Picture("picture", _checked_pixels(source), None)
             height, width, _ = picture.pixels.shape
@@ -270,7 +273,7 @@ class Inspector:
 class _Picture:
     name: str
     pixels: NDArray[np.uint8]
-    sha256: str | None
+    file: PictureFile | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import jinja2
 import numpy as np
 import yaml
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from defectflow.bundle import Card
 from defectflow.errors import DataError, DefectFlowError, NotCalibrated
-from defectflow.image import read_image
+from defectflow.image import jpeg, read_image, shrink
 from defectflow.line.inspector import Inspector
 from defectflow.line.journal import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
 from defectflow.line.report_charts import REJECTED, histogram_of, truth_of
@@ -179,7 +178,7 @@ class _Drawings:
 
 def _draw(row: Row, path: Path, verdict: Verdict | DefectFlowError, full_scale: int | None) -> Drawing:
     try:
-        picture = _shrink(read_image(path, full_scale=full_scale))
+        picture = shrink(read_image(path, full_scale=full_scale), PICTURE_SIDE_PX)
     except DefectFlowError as error:
         return Drawing(None, None, str(error))
     if isinstance(verdict, DefectFlowError):
@@ -189,13 +188,5 @@ def _draw(row: Row, path: Path, verdict: Verdict | DefectFlowError, full_scale: 
     return Drawing(_data_uri(picture), _data_uri(overlay(picture, verdict)), None)
 
 
-def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = picture.shape[:2]
-    factor = min(1.0, PICTURE_SIDE_PX / max(height, width))
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def _data_uri(picture: NDArray[np.uint8]) -> str:
-    _, encoded = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()

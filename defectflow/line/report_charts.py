@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from defectflow.bundle import Card
 from defectflow.line.journal import Part, Row
+from defectflow.verdict import auroc
 
 BINS = 48
 REJECTED = ("defect", "invalid")
@@ -149,14 +150,14 @@ def truth_of(rows: Sequence[Row], parts: Sequence[Part], card: Card) -> Truth | 
         of_kind = [row for row in bad if (row.kind or "") == name]
         names = {row.part for row in of_kind}
         escapes = sum(part.name in names and part.decision == "ok" for part in bad_parts)
-        value = auroc_of(good, np.array([row.score_or_lowest for row in of_kind]))
+        value = auroc(good, np.array([row.score_or_lowest for row in of_kind])) if len(good) else None
         kinds.append(Kind(name or "unknown", len(of_kind), len(names), value, escapes))
     at_threshold = None
     if card.calibration is not None and len(good) and len(defective):
         value = card.calibration.threshold.value
         at_threshold = float((good > value).mean()), float((defective > value).mean())
     return Truth(
-        auroc=auroc_of(good, defective),
+        auroc=auroc(good, defective) if len(good) and len(defective) else None,
         curve=roc_corners(good, defective),
         at_threshold=at_threshold,
         good_parts=len(good_parts),
@@ -166,14 +167,6 @@ def truth_of(rows: Sequence[Row], parts: Sequence[Part], card: Card) -> Truth | 
         escapes=sum(part.decision == "ok" for part in bad_parts),
         kinds=tuple(kinds),
     )
-
-
-def auroc_of(good: NDArray[np.float64], defective: NDArray[np.float64]) -> float | None:
-    """P(defective > good) + P(equal) / 2; `good` ascending. None where a side is empty."""
-    if not len(good) or not len(defective):
-        return None
-    below = np.searchsorted(good, defective, side="left") + np.searchsorted(good, defective, side="right")
-    return float(below.mean() / 2 / len(good))
 
 
 def roc_corners(good: NDArray[np.float64], defective: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:

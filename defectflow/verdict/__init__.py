@@ -1,5 +1,6 @@
 """Good scores -> threshold and guarantee; a score -> p-value and verdict; regions, overlay."""
 
+from defectflow.verdict.auroc import auroc
 from defectflow.verdict.calibration import (
     TOLERANCE,
     Basis,
@@ -47,6 +48,7 @@ __all__ = [
     "Verdict",
     "Word",
     "advised_rate",
+    "auroc",
     "beta_cdf",
     "calibrate",
     "chosen",

@@ -6,11 +6,14 @@ same colour means the same anomaly value on every picture that a bundle judges.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.verdict.verdict import Verdict
+if TYPE_CHECKING:  # a verdict shows itself by this file
+    from defectflow.verdict.verdict import Verdict
 
 FULL_HEAT = 2.0
 """Map value of the strongest colour, in multiples of the pixel threshold."""

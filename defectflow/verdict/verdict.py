@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from io import BytesIO
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from defectflow.image import Geometry
+from defectflow.errors import ImageError
+from defectflow.image import Geometry, PictureFile, shrink
+from defectflow.verdict.overlay import overlay
 
 FLOOR = 1e-6
 """A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""
+SHOWN_PX = 1024
+"""Longer side of the picture that a verdict shows of itself, at most."""
 
 
 class Decision(IntEnum):
@@ -81,21 +87,23 @@ class Measurement:
     """One picture, measured but not judged. Score and map are dimensionless; higher is worse."""
 
     score: float
-    anomaly_map: NDArray[np.float32]
+    anomaly_map: NDArray[np.float32] = field(repr=False)
     """(h, w): over the model's square; 0 is an average good place."""
     distance: float
     """How far the pooled embedding lies from the training parts', in shrunk standard deviations."""
     distance_limit: float
     """Beyond it the picture is invalid: not a picture of this part."""
-    embedding: NDArray[np.float32]
+    embedding: NDArray[np.float32] = field(repr=False)
     """(D,): the pooled embedding, for the most similar good part."""
     height_px: int
     width_px: int
-    geometry: Geometry
+    geometry: Geometry = field(repr=False)
     sha256: str | None
     """Of the picture's file, in hex; None for pixels that came from no file."""
     milliseconds: float
     """This picture's share of its batch in the graph."""
+    picture: PictureFile | NDArray[np.uint8] | None = field(default=None, repr=False)
+    """Where its pixels can be had again: its file; or they themselves, (H, W, 3), where somebody has kept them."""
 
     @property
     def gated(self) -> bool:
@@ -121,7 +129,7 @@ class Verdict(Measurement):
     threshold: float
     review_threshold: float
     pixel_threshold: float
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] = field(repr=False)
     """(h, w): the marked places of the model's square; empty for ok and invalid."""
 
     def what_if(self, threshold: float) -> Decision:
@@ -152,3 +160,28 @@ class Verdict(Measurement):
             peak = float(np.max(values[window][labels[window] == index]))
             regions.append(Region(left, top, width, height, area, peak))
         return sorted(regions, key=lambda region: -region.peak)
+
+    def show(self, longer_side_px: int = SHOWN_PX) -> Image.Image:
+        """The picture with its anomaly map and outlines (`overlay`), shrunk to at most `longer_side_px`.
+
+        The picture is read from its file again. Raises ImageError where that is gone or has changed, and for pixels
+        that came from no file and were not kept.
+        """
+        match self.picture:
+            case None:
+                raise ImageError("picture: its pixels were not kept; draw them with defectflow.verdict.overlay")
+            case PictureFile():
+                pixels = self.picture.read()
+            case _:
+                pixels = self.picture
+        return Image.fromarray(overlay(shrink(pixels, longer_side_px), self))
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows; where the picture cannot be had, it falls back to the text."""
+        try:
+            shown = self.show()
+        except ImageError:
+            return None
+        buffer = BytesIO()
+        shown.save(buffer, "PNG")
+        return buffer.getvalue()

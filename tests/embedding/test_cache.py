@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -212,3 +213,10 @@ def test_a_rename_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(PermissionError, match="denied"):
         EmbeddingCache(tmp_path).levels(key("key"), SHAPES, Fill())
     assert entries(tmp_path) == []
+
+
+def test_the_default_folder_is_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # read on Linux only
+    folder = EmbeddingCache().folder
+    assert folder.name in ("defectflow", "Cache") and "defectflow" in str(folder)
+    assert not sys.platform.startswith("linux") or folder == tmp_path / "defectflow"

@@ -11,7 +11,6 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from defectflow.errors import DataError
 from defectflow.evaluation.metrics import (
     PixelCurve,
-    auroc,
     average_precision,
     f1_max,
     image_figures,
@@ -71,13 +70,6 @@ def slow_aupro(maps: Maps, masks: Masks, limit: float) -> float:
     return area / limit
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_auroc_is_the_share_of_pairs_in_order(seed: int) -> None:
-    defective, scores = scored(seed)
-    pairs = scores[defective][:, None] - scores[~defective][None]
-    assert auroc(defective, scores) == pytest.approx(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
-
-
 def test_f1_max_is_the_best_over_all_thresholds() -> None:
     defective, scores = scored(1)
     best = 0.0
@@ -101,7 +93,7 @@ def test_weighted_figures_equal_scikit_learns_on_repeated_pictures(seed: int) ->
         assert figures == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("figure", [auroc, average_precision, f1_max])
+@pytest.mark.parametrize("figure", [average_precision, f1_max])
 def test_one_class_only_is_refused(figure: object) -> None:
     with pytest.raises(DataError, match="0 of 3"):
         figure(np.zeros(3, bool), np.arange(3.0))  # type: ignore[operator]
