@@ -1,7 +1,8 @@
 """Check the pictures, fit, publish: from a recipe and a folder of good parts to a bundle."""
 
 from defectflow.fitting.check import check_data
+from defectflow.fitting.embed import embed_pictures
 from defectflow.fitting.findings import DataCheck
 from defectflow.fitting.fit import fit
 
-__all__ = ["DataCheck", "check_data", "fit"]
+__all__ = ["DataCheck", "check_data", "embed_pictures", "fit"]
