@@ -19,6 +19,7 @@ from rich.table import Column
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.common import Progress as Step
     from defectflow.common import Watch
+    from defectflow.data import Found
 
 out = Console()
 err = Console(stderr=True)
@@ -101,6 +102,18 @@ def cache_folder() -> Path:
     if os.name == "nt":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "defectflow" / "cache"
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "defectflow"
+
+
+def show_found(found: Found) -> None:
+    """Which folders are used as what, and which files are not."""
+    for line in found.told():
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_skipped(found: Found) -> None:
+    """Which files are not looked at, if any."""
+    for line in found.told_left_out():
+        err.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_failures(failed: list[tuple[str, str]]) -> None:

@@ -20,6 +20,7 @@ from defectflow.cli.console import (
     out,
     progress_bars,
     show_failures,
+    show_skipped,
 )
 from defectflow.cli.records import recorder
 from defectflow.cli.release import sign_bundle
@@ -58,7 +59,7 @@ def score(
     """
     from defectflow.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
-    from defectflow.data import find_pictures
+    from defectflow.data import look_through
     from defectflow.line import Inspector, score_folder
 
     opened = open_bundle(bundle)
@@ -66,15 +67,16 @@ def score(
         check_signature(opened, public_key)
     inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
     regex = part_regex or inspector.card.part_regex
-    found = find_pictures(pictures, usual_part_regex=regex)
-    unnamed = [picture for picture in found if regex and not picture.part_known]
+    found = look_through(pictures, usual_part_regex=regex)
+    show_skipped(found)
+    unnamed = [picture for picture in found.pictures if regex and not picture.part_known]
     if unnamed:
         names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
     with recorder(store, inspector.card) as record, progress_bars() as watch:
         tally = score_folder(
             inspector,
-            found,
+            found.pictures,
             pictures,
             to,
             table=table,

@@ -20,6 +20,7 @@ from defectflow.cli.console import (
     out,
     progress_bars,
     show_failures,
+    show_found,
     watching,
     write_json,
 )
@@ -49,12 +50,14 @@ def fit(
     key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
+    from defectflow.data import look_through
     from defectflow.density import choose_device
     from defectflow.embedding import EmbeddingCache
     from defectflow.fitting import fit as run_fit
     from defectflow.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
+    show_found(look_through(good, label="good", part_regex=part_regex))
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
     with watching(progress) as watch:
         fitted = run_fit(
@@ -125,18 +128,19 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
-    from defectflow.data import find_pictures, test_pictures
+    from defectflow.data import look_through, test_pictures
     from defectflow.errors import DataError
     from defectflow.evaluation import evaluate as run_evaluate
     from defectflow.line import Inspector
 
     inspector = Inspector(bundle)
-    found = find_pictures(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
-    pictures = test_pictures(found)
+    found = look_through(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
+    show_found(found)
+    pictures = test_pictures(found.pictures)
     if not pictures:
         raise DataError(
-            f"{data}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
-            "MVTec-style tree with a test folder, or a manifest with a column 'label'"
+            f"{data}: none of its {len(found.pictures)} pictures is labelled good or defective and meant for testing; "
+            "give folders that are called good and defective, or a manifest with a column 'label'"
         )
     with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)

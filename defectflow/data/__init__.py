@@ -1,10 +1,10 @@
 """Folders, trees and manifests -> pictures -> parts -> train, tune, calibration and test. Never torch."""
 
 from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
+from defectflow.data.find import Found, find_pictures, look_through
 from defectflow.data.manifest import SUFFIXES, manifest_rows
 from defectflow.data.pictures import (
     Picture,
-    find_pictures,
     meant_for_fitting,
     part_of,
     printable,
@@ -17,6 +17,7 @@ from defectflow.data.splits import Checked, Rejected, Splits, check_readable, co
 __all__ = [
     "SUFFIXES",
     "Checked",
+    "Found",
     "Pairs",
     "Picture",
     "Rejected",
@@ -28,6 +29,7 @@ __all__ = [
     "find_pictures",
     "find_siblings",
     "fix_full_scale",
+    "look_through",
     "manifest_rows",
     "meant_for_fitting",
     "near_duplicates",

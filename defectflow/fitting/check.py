@@ -21,9 +21,9 @@ from defectflow.data import (
     Splits,
     check_readable,
     exact_duplicates,
-    find_pictures,
     find_siblings,
     fix_full_scale,
+    look_through,
     meant_for_fitting,
     near_duplicates,
     split_parts,
@@ -60,8 +60,8 @@ def check_data(
     image = recipe.image.model_copy(update={"tiling": TilingSettings()})
     recipe = recipe.model_copy(update={"image": image})
     watch(Progress("check pictures", 0, 1))
-    found = find_pictures(source, label="good", part_regex=part_regex)
-    candidates = meant_for_fitting(found)
+    found = look_through(source, label="good", part_regex=part_regex)
+    candidates = meant_for_fitting(found.pictures)
     geometry = geometry_of(recipe.image)
     checked = check_readable(candidates, geometry=geometry)
     good = sorted(checked.readable, key=lambda picture: (picture.part, picture.path.as_posix()))
@@ -72,7 +72,7 @@ def check_data(
     splits, full_scale, failure = None, recipe.image.full_scale, None
     try:
         splits = split_parts(
-            [*good, *set(found).difference(candidates)],
+            [*good, *set(found.pictures).difference(candidates)],
             calibration_parts=parts_needed(recipe.verdict.rate, recipe.verdict.guarantee),
             tune_share=recipe.splits.tune,
             seed=recipe.splits.seed,
@@ -118,6 +118,8 @@ def check_data(
         given_splits=given,
         warnings=splits.warnings if splits is not None else (),
         failure=failure,
+        used=tuple(found.told()),
+        folders_taken_for_good=found.folders_taken_for_good,
     )
 
 

@@ -92,6 +92,10 @@ class DataCheck:
     warnings: tuple[str, ...]
     failure: str | None
     """Why a fit would fail, in its own words."""
+    used: tuple[str, ...]
+    """Which folders are used as what, with counts, and which files are not."""
+    folders_taken_for_good: int
+    """Folders that are taken to hold good parts, though nothing says so; 0 where there is one."""
 
     @property
     def fit_fails(self) -> bool:
@@ -104,10 +108,25 @@ class DataCheck:
 
     def findings(self) -> list[Finding]:
         """One verdict per topic, in the order in which they should be dealt with."""
-        found = [self._readable(), self._parts(), self._twins(), self._formats(), self._wrong(), *self._promises()]
+        found = [
+            self._folders(),
+            self._readable(),
+            self._parts(),
+            self._twins(),
+            self._formats(),
+            self._wrong(),
+            *self._promises(),
+        ]
         if self.failure is not None:
             found.insert(0, Finding("fit", "stop", f"A fit would fail: {self.failure}", "Put this right first."))
         return [*found, *(Finding("division", "look", warning) for warning in self.warnings)]
+
+    def _folders(self) -> Finding:
+        said = "\n".join(self.used)
+        if self.folders_taken_for_good:
+            remedy = f"Do all {self.folders_taken_for_good} folders hold good parts only? If not, give those that do."
+            return Finding("folders", "note", said, remedy)
+        return Finding("folders", "fine", said)
 
     def _readable(self) -> Finding:
         bad, total = len(self.unreadable), self.pictures + len(self.unreadable)

@@ -12,12 +12,16 @@ from defectflow.image.decode import (
     to_uint8,
 )
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
+from defectflow.image.kinds import HEADER_BYTES, READ, is_picture, is_picture_file
+from defectflow.image.masks import read_mask
 from defectflow.image.resize import to_square
 from defectflow.image.tiling import Tiling
 
 __all__ = [
+    "HEADER_BYTES",
     "PADDING_GREY",
     "PARTS_PER_WHOLE",
+    "READ",
     "SMALLEST_SIDE_PX",
     "SUFFIXES",
     "Aspect",
@@ -25,9 +29,12 @@ __all__ = [
     "Tiling",
     "brightest",
     "full_scale_for",
+    "is_picture",
+    "is_picture_file",
     "pixel_digest",
     "read_image",
     "read_image_file",
+    "read_mask",
     "read_raw",
     "size_px",
     "to_square",

@@ -29,9 +29,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from defectflow.errors import ImageError
+from defectflow.image.kinds import HEADER_BYTES, READ, foreign_kind, kind_of
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Suffixes, in lower case, by which folders are searched for pictures."""
+"""Suffixes, in lower case, of files that should be pictures; others are pictures by their content."""
 MAX_PIXELS = 150_000_000
 """Largest width x height that is decoded: a picture of a few kB can claim to be many GB."""
 MAX_BYTES = 512 * 1024 * 1024
@@ -95,7 +96,7 @@ def read_raw(source: Path | bytes, *, name: str | None = None) -> RawPixels:
     content = read_file(source) if isinstance(source, Path) else source
     _check_bytes(len(content), name)
     try:
-        picture = _open(content, name)
+        picture = open_picture(content, name)
         _check_pixels(picture.size, name)
         bits = _bits_per_sample(picture, content, name)
         return _decode_16_bit(picture, content, name) if bits == 16 else _decode_8_bit(picture, name)
@@ -113,7 +114,7 @@ def size_px(path: Path, *, name: str | None = None) -> tuple[int, int]:
     """(width, height) that a picture file's header states; nothing is decoded. Raises ImageError as `read_raw` does."""
     name = _name(path, name)
     try:
-        width_px, height_px = _open(read_file(path, name=name), name).size
+        width_px, height_px = open_picture(read_file(path, name=name), name).size
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever type the damage leads to
@@ -175,7 +176,7 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _open(content: bytes, name: str) -> ImageFile.ImageFile:
+def open_picture(content: bytes, name: str) -> ImageFile.ImageFile:
     """Read the header only.
 
     Pillow decodes because it refuses files that are cut short, where OpenCV returns a half-grey picture; it
@@ -188,18 +189,21 @@ def _open(content: bytes, name: str) -> ImageFile.ImageFile:
             "LOAD_TRUNCATED_IMAGES, under which damaged pictures look whole; set it to False"
         )
     stream = BytesIO(content)
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        if content.rfind(b"IEND") < 0:  # Pillow does not miss the end once it has all rows
-            raise ImageError(f"{name}: damaged or cut short (the end of the PNG file is missing)")
-        return PngImageFile(stream)
-    if content.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile(stream)
-    if content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return TiffImageFile(stream)
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return WebPImageFile(stream)
-    if content.startswith(b"BM"):
-        return BmpImageFile(stream)
+    match kind_of(content[:HEADER_BYTES]):
+        case "PNG":
+            if content.rfind(b"IEND") < 0:  # Pillow does not miss the end once it has all rows
+                raise ImageError(f"{name}: damaged or cut short (the end of the PNG file is missing)")
+            return PngImageFile(stream)
+        case "JPEG":
+            return JpegImageFile(stream)
+        case "TIFF":
+            return TiffImageFile(stream)
+        case "WebP":
+            return WebPImageFile(stream)
+        case "BMP":
+            return BmpImageFile(stream)
+    if foreign := foreign_kind(content[:HEADER_BYTES]):
+        raise ImageError(f"{name}: is a {foreign} picture, which is not read; save it as one of {READ}")
     raise ImageError(f"{name}: is not a PNG, JPEG, TIFF, WebP or BMP picture")
 
 

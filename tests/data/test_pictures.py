@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectflow import dataset
-from defectflow import splits as splits_module
+from defectflow.data import pictures as dataset
+from defectflow.data import splits as splits_module
 from defectflow.data.duplicates import exact_duplicates, near_duplicates
-from defectflow.data.pictures import Picture, find_pictures
+from defectflow.data.find import find_pictures
+from defectflow.data.layouts import Label, Split
+from defectflow.data.pictures import Picture
 from defectflow.data.splits import Checked, Splits, check_readable, split_parts
 from defectflow.errors import DataError, SettingsError
 
@@ -42,7 +44,7 @@ def names(pictures: Sequence[Picture], base: Path) -> list[str]:
     return [picture.path.relative_to(base).as_posix() for picture in pictures]
 
 
-def good_parts(n_parts: int, per_part: int = 1, split: dataset.Split | None = None) -> list[Picture]:
+def good_parts(n_parts: int, per_part: int = 1, split: Split | None = None) -> list[Picture]:
     return [
         Picture(Path(f"{part:03}_{shot}.png"), f"{part:03}", "good", "good", None, split)
         for part in range(n_parts)
@@ -84,12 +86,12 @@ def test_one_picture_is_a_source(tmp_path: Path) -> None:
     assert find_pictures(path) == [Picture(path, "a", None, "")]
 
 
-def test_nothing_found_names_folder_and_suffixes(tmp_path: Path) -> None:
-    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+def test_nothing_found_names_folder_and_formats(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"no picture")
     with pytest.raises(DataError) as error:
         find_pictures(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}: no pictures found; accepted are .bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+        f"{tmp_path}: no pictures found; 1 file skipped: a.txt; accepted are PNG, JPEG, TIFF, WebP and BMP"
     )
     with pytest.raises(DataError, match="no such file or folder"):
         find_pictures(tmp_path / "missing")
@@ -142,7 +144,7 @@ def test_test_folder_of_a_tree_is_the_trees_test_pictures(tree: Path, monkeypatc
     assert find_pictures(Path()) == expected
 
 
-@pytest.mark.parametrize("place", ["test/x.png", "train/x.png", "train/bad/x.png"])
+@pytest.mark.parametrize("place", ["test/x.png", "train/x.png", "train/odd/x.png"])
 def test_tree_with_a_picture_in_the_wrong_place_is_refused(tree: Path, place: str) -> None:
     write(tree / place)
     with pytest.raises(DataError, match=rf"{place}: is not in .*; move it there"):
@@ -332,7 +334,7 @@ def test_damaged_parquet_is_a_data_error(tmp_path: Path) -> None:
 
 
 def test_test_pictures_are_those_of_split_test_or_all_labelled_ones() -> None:
-    def picture(name: str, label: dataset.Label | None, split: dataset.Split | None) -> Picture:
+    def picture(name: str, label: Label | None, split: Split | None) -> Picture:
         return Picture(Path(name), name, label, "", None, split)
 
     unsplit = [picture("a", "good", None), picture("b", "defective", None), picture("c", None, None)]

@@ -23,7 +23,7 @@ from support import DEFECTFLOW, marked, run, save
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.common.progress import Progress
-from defectflow.data.pictures import find_pictures
+from defectflow.data import find_pictures
 from defectflow.errors import DataError, NotCalibrated, SettingsError
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
