@@ -1,6 +1,6 @@
 """Folders, trees and manifests -> pictures -> parts -> train, tune, calibration and test. Never torch."""
 
-from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
+from defectflow.data.duplicates import Distinct, Pairs, distinct, near_duplicates
 from defectflow.data.find import Found, find_pictures, look_through
 from defectflow.data.manifest import SUFFIXES, manifest_rows
 from defectflow.data.pictures import (
@@ -12,11 +12,21 @@ from defectflow.data.pictures import (
     test_pictures,
 )
 from defectflow.data.siblings import Siblings, find_siblings
-from defectflow.data.splits import Checked, Rejected, Splits, check_readable, common_size, fix_full_scale, split_parts
+from defectflow.data.splits import (
+    Checked,
+    Rejected,
+    Splits,
+    check_readable,
+    common_size,
+    fix_full_scale,
+    full_scale_told,
+    split_parts,
+)
 
 __all__ = [
     "SUFFIXES",
     "Checked",
+    "Distinct",
     "Found",
     "Pairs",
     "Picture",
@@ -25,10 +35,11 @@ __all__ = [
     "Splits",
     "check_readable",
     "common_size",
-    "exact_duplicates",
+    "distinct",
     "find_pictures",
     "find_siblings",
     "fix_full_scale",
+    "full_scale_told",
     "look_through",
     "manifest_rows",
     "meant_for_fitting",

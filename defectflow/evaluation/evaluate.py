@@ -23,7 +23,7 @@ from defectflow.evaluation.metrics import auroc, image_figures, rejected_interva
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
 from defectflow.image import pixel_digest, read_raw
 from defectflow.line import Inspector
-from defectflow.verdict import Decision, Measurement, Share, Verdict
+from defectflow.verdict import Measurement, Share, Verdict, Word, worst_score, worst_word
 
 MAP_SIDE_PX = 512
 """Longer side of the maps that pixel figures are computed on, at most."""
@@ -90,11 +90,11 @@ class _Seen:
     kind: str
     score: float
     gated: bool
-    decision: Decision | None
+    decision: Word | None
 
     @classmethod
     def of(cls, picture: Picture, result: Measurement) -> _Seen:
-        decision = result.decision if isinstance(result, Verdict) else None
+        decision = result.decision.word if isinstance(result, Verdict) else None
         defective = picture.label == "defective"
         return cls(picture.part, defective, picture.kind, result.score, result.gated, decision)
 
@@ -123,9 +123,9 @@ def _summarise(
     whole, pixel_by_kind = pixels.figures() if pixels is not None else (None, {})
     overkill = review = escape = expected = None
     if card.calibration is not None:
-        overkill = parts.share(parts.good, {Decision.DEFECT, Decision.INVALID})
-        review = parts.share(parts.good, {Decision.REVIEW})
-        escape = parts.share(parts.defective, {Decision.OK})
+        overkill = parts.share(parts.good, {"defect", "invalid"})
+        review = parts.share(parts.good, {"review"})
+        escape = parts.share(parts.defective, {"ok"})
         if card.calibration.guarantee != "estimate":
             expected = rejected_interval(len(card.calibration_parts), card.calibration.threshold.rank, len(parts.good))
     return Evaluation(
@@ -162,21 +162,24 @@ class _Parts:
     good: frozenset[str]
     defective: frozenset[str]
     score: dict[str, float]
-    decision: dict[str, Decision]
+    decision: dict[str, Word]
     """Empty while uncalibrated."""
 
     @classmethod
     def of(cls, seen: list[_Seen]) -> _Parts:
-        score: dict[str, float] = {}
-        decision: dict[str, Decision] = {}
+        pictures: dict[str, list[_Seen]] = {}
         for one in seen:
-            score[one.part] = max(score.get(one.part, one.score), one.score)
-            if one.decision is not None:
-                decision[one.part] = max(decision.get(one.part, one.decision), one.decision)
+            pictures.setdefault(one.part, []).append(one)
+        score = {part: worst_score(one.score for one in several) for part, several in pictures.items()}
+        decision = {
+            part: worst_word(one.decision for one in several if one.decision is not None)
+            for part, several in pictures.items()
+            if any(one.decision is not None for one in several)
+        }
         defective = frozenset(one.part for one in seen if one.defective)
         return cls(frozenset(score) - defective, defective, score, decision)
 
-    def share(self, among: frozenset[str], decisions: set[Decision]) -> Share:
+    def share(self, among: frozenset[str], decisions: set[Word]) -> Share:
         return Share(sum(self.decision[part] in decisions for part in among), len(among))
 
 
@@ -195,5 +198,5 @@ def _per_kind(
             parts=len(of_kind),
             image_auroc=auroc(labels, scores) if good_scores else None,
             pixel=pixel.get(kind),
-            escape=parts.share(of_kind, {Decision.OK}) if calibrated else None,
+            escape=parts.share(of_kind, {"ok"}) if calibrated else None,
         )

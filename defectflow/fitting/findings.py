@@ -94,6 +94,8 @@ class DataCheck:
     """Why a fit would fail, in its own words."""
     used: tuple[str, ...]
     """Which folders are used as what, with counts, and which files are not."""
+    full_scale: tuple[str, ...]
+    """What is taken for white in 16-bit pictures, and whether few of them decide it."""
     folders_taken_for_good: int
     """Folders that are taken to hold good parts, though nothing says so; 0 where there is one."""
 
@@ -114,6 +116,7 @@ class DataCheck:
             self._parts(),
             self._twins(),
             self._formats(),
+            *self._white(),
             self._wrong(),
             *self._promises(),
         ]
@@ -156,7 +159,7 @@ class DataCheck:
     def _twins(self) -> Finding:
         if not self.exact and not self.near:
             return Finding("twins", "fine", "No picture is there twice.")
-        same = [f"{len(self.exact)} pictures are there twice under another part's name"] if self.exact else []
+        same = [f"{len(self.exact)} pictures repeat another's pixels, and are left out"] if self.exact else []
         alike = [f"{len(self.near)} nearly repeat a picture of another part"] if self.near else []
         first, second = (self.exact or self.near)[0]
         return Finding(
@@ -184,6 +187,11 @@ class DataCheck:
         return Finding(
             "formats", "look", said, "Take all pictures with one camera setting, as on the line; or leave these out."
         )
+
+    def _white(self) -> Iterator[Finding]:
+        if self.full_scale:
+            scale, *doubt = self.full_scale
+            yield Finding("white", "look" if doubt else "note", scale, " ".join(doubt))
 
     def _wrong(self) -> Finding:
         out = [suspect for suspect in self.suspects if suspect.stands_out]

@@ -26,31 +26,25 @@ from defectflow.data import (
     Checked,
     Rejected,
     Splits,
-    check_readable,
     common_size,
-    exact_duplicates,
-    find_pictures,
     fix_full_scale,
-    meant_for_fitting,
+    full_scale_told,
     near_duplicates,
-    split_parts,
 )
 from defectflow.density import Run, choose_device, fit_normalisation, train_flow, write_sample
 from defectflow.embedding import EmbeddingCache, Vectors, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
+from defectflow.fitting.divide import look_at
 from defectflow.fitting.embed import embed_pictures
 from defectflow.flows import BOUND
 from defectflow.image import Tiling
 from defectflow.line import Inspector, measure_parts
 from defectflow.recipe import Recipe
 from defectflow.score import Detector, build_detector
-from defectflow.verdict import parts_needed
 
 FEW_PARTS = 20
 """Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""
-LISTED = 20
-"""Unusable pictures that an error names, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +86,9 @@ def fit(
     torch.manual_seed(recipe.training.seed)
 
     watch(Progress("check pictures", 0, 1))
-    found = find_pictures(source, label="good", part_regex=part_regex)
-    candidates = meant_for_fitting(found)
-    checked = check_readable(candidates, geometry=geometry_of(recipe.image))
-    verdict = recipe.verdict
-    try:
-        splits = split_parts(
-            [*checked.readable, *set(found).difference(candidates)],
-            calibration_parts=parts_needed(verdict.rate, verdict.guarantee),
-            tune_share=recipe.splits.tune,
-            seed=recipe.splits.seed,
-        )
-    except DataError as error:
-        unusable = [f"  {rejected.path}: {rejected.reason}" for rejected in checked.rejected[:LISTED]]
-        more = f"{len(checked.rejected)} picture(s) could not be used:"
-        raise DataError("\n".join([str(error), *([more, *unusable] if unusable else [])])) from error
+    material = look_at(recipe, source, part_regex)
+    checked, verdict = material.checked, recipe.verdict
+    splits = material.divide(recipe)
     recipe = _fixed(recipe, splits, checked)
     counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
     watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
@@ -130,7 +112,7 @@ def fit(
     )
     train = [vectors.rows(0, len(splits.train)) for vectors in levels]
     tune = [vectors.rows(len(splits.train)) for vectors in levels]
-    checkpoints = _checkpoints(out, key, recipe, resume)
+    checkpoints = _checkpoints(out, f"{key} {len(splits.train)}", recipe, resume)
     runs = [
         _learn_level(detector, index, train[index], tune[index], recipe, device, checkpoints, resume, watch)
         for index in range(len(levels))
@@ -157,7 +139,8 @@ def fit(
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
         card = card.calibrated(parts, verdict.rate, verdict.guarantee, verdict.review_rate)
     everything = np.concatenate([embeddings, *(item.embedding[None] for item in unseen)])
-    warnings = [*splits.warnings, *_duplicate_warnings(splits, checked, everything)]
+    warnings = [*splits.warnings, *material.distinct.told(), *_duplicate_warnings(splits, everything)]
+    warnings += full_scale_told(splits, checked, recipe.image.full_scale)
     train_parts = splits.part_counts["train"]
     if train_parts < FEW_PARTS:
         warnings.append(f"learned from {train_parts} parts only: the promise holds, but many defects will be missed")
@@ -176,7 +159,7 @@ def fit(
 
 
 def _checkpoints(out: Path, key: str, recipe: Recipe, resume: bool) -> Path:
-    """Where this very training, by its data and settings, keeps its checkpoints."""
+    """Where this very training, by its data, their division and its settings, keeps its checkpoints."""
     settings = recipe.model_dump_json(include={"flow", "training", "embedding"})
     folder = out.with_name(f"{out.name}.training") / hashlib.sha256(f"{key} {settings}".encode()).hexdigest()[:16]
     if resume and not folder.is_dir():
@@ -250,14 +233,10 @@ def _freeze(detector: Detector, tune: list[Vectors], embeddings: NDArray[np.floa
     return float(detector.gate(pooled[train_pictures:]).max().item() * (1 + gate_margin))
 
 
-def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np.float32]) -> Iterator[str]:
+def _duplicate_warnings(splits: Splits, embeddings: NDArray[np.float32]) -> Iterator[str]:
     """Pictures so alike across the split that they may show one part; embeddings (n, D) as splits.pictures."""
-    exact = exact_duplicates(splits.pictures, checked.pixel_digests)
-    for first, second in exact:
-        yield f"{first.path} and {second.path} are the same picture, but count as two, as evidence must not"
     for first, second in near_duplicates(splits.pictures, splits.sides, embeddings):
-        if (first, second) not in exact:
-            yield (
-                f"{first.path} and {second.path} are nearly the same picture, on two sides of the split; if they "
-                "show one part, give --part-regex, or the guarantee does not hold"
-            )
+        yield (
+            f"{first.path} and {second.path} are nearly the same picture, on two sides of the split; if they show one "
+            "part, give --part-regex, or the guarantee does not hold"
+        )

@@ -1,6 +1,7 @@
 """Bytes -> uint8 RGB; the square on the picture; the graph's resize; large pictures in tiles."""
 
 from defectflow.image.decode import (
+    FULL_SCALES,
     SUFFIXES,
     brightest,
     full_scale_for,
@@ -12,15 +13,17 @@ from defectflow.image.decode import (
     to_uint8,
 )
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
-from defectflow.image.kinds import HEADER_BYTES, READ, is_picture, is_picture_file
+from defectflow.image.kinds import HEADER_BYTES, PICTURE_SUFFIXES, READ, is_picture, is_picture_file
 from defectflow.image.masks import read_mask
 from defectflow.image.resize import to_square
 from defectflow.image.tiling import Tiling
 
 __all__ = [
+    "FULL_SCALES",
     "HEADER_BYTES",
     "PADDING_GREY",
     "PARTS_PER_WHOLE",
+    "PICTURE_SUFFIXES",
     "READ",
     "SMALLEST_SIDE_PX",
     "SUFFIXES",

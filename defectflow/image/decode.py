@@ -40,6 +40,9 @@ MAX_BYTES = 512 * 1024 * 1024
 FULL_SCALES = (255, 1023, 4095, 16383, 65535)
 """White of 8-, 10-, 12-, 14- and 16-bit cameras."""
 
+HOT_PIXELS = 10_000
+"""One value in so many may be brighter than what counts as a picture's white."""
+
 RawPixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 # Sizes are checked here and damage raises; Pillow's own warnings about both would only reach the operator's
@@ -138,8 +141,14 @@ def to_uint8(pixels: RawPixels, *, full_scale: int | None, name: str) -> NDArray
 
 
 def brightest(pixels: RawPixels) -> int | None:
-    """The largest value of 16-bit pixels; None for 8-bit ones."""
-    return int(pixels.max()) if pixels.dtype == np.uint16 else None
+    """The value that a ten-thousandth of the values of 16-bit pixels exceeds, at most; None for 8-bit ones.
+
+    Not the largest: a camera's hot pixel has nothing to do with the scene.
+    """
+    if pixels.dtype != np.uint16:
+        return None
+    place = pixels.size - 1 - pixels.size // HOT_PIXELS
+    return int(np.partition(pixels, place, axis=None)[place])
 
 
 def full_scale_for(values: Iterable[int]) -> int:

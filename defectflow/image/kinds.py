@@ -9,6 +9,11 @@ HEADER_BYTES = 32
 """So many of a file's first bytes tell its kind."""
 Kind = Literal["PNG", "JPEG", "TIFF", "WebP", "BMP"]
 READ = "PNG, JPEG, TIFF, WebP and BMP"
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"}
+    | {".gif", ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".jxl", ".psd", ".exr", ".fits", ""}
+)
+"""Suffixes, in lower case, that files of pictures have, readable or not; some have none."""
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """Lengths of the header that follows: a text that begins with "BM" has another there."""
 _OTHERS = {

@@ -16,7 +16,6 @@ from defectflow.verdict.overlay import overlay
 from defectflow.verdict.tradeoff import Cheapest, Costs, Point, Tradeoff
 from defectflow.verdict.verdict import (
     FLOOR,
-    PRECEDENCE,
     Decision,
     Measurement,
     Region,
@@ -26,6 +25,7 @@ from defectflow.verdict.verdict import (
     is_gated,
     marked_places,
 )
+from defectflow.verdict.worst import PRECEDENCE, rank, worst_score, worst_word
 
 __all__ = [
     "CONFIDENCE",
@@ -55,4 +55,7 @@ __all__ = [
     "marked_places",
     "overlay",
     "parts_needed",
+    "rank",
+    "worst_score",
+    "worst_word",
 ]

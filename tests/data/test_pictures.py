@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from defectflow.data import pictures as dataset
 from defectflow.data import splits as splits_module
-from defectflow.data.duplicates import exact_duplicates, near_duplicates
+from defectflow.data.duplicates import distinct, near_duplicates
 from defectflow.data.find import find_pictures
 from defectflow.data.layouts import Label, Split
 from defectflow.data.pictures import Picture
@@ -520,18 +520,56 @@ def test_splits_say_whether_parts_are_known(tmp_path: Path) -> None:
 # --- duplicates ---
 
 
-def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
-    for number in range(15):
-        write(tmp_path / f"{number:02}.png", number)
+def test_equal_pictures_count_once_and_make_one_part(tmp_path: Path) -> None:
+    """Six pictures, ten times each, are six parts: as sixty they would promise what six cannot keep."""
+    for number in range(60):
+        write(tmp_path / f"{number:02}.png", number % 6)
     pictures = find_pictures(tmp_path, label="good")
-    splits = split_parts(pictures, calibration_parts=5, tune_share=0.3, seed=0)
-    original, sibling = splits.train[:2]
-    shutil.copy(original.path, sibling.path)  # on the same side, but as two parts
-    copies = [sibling, splits.tune[0], splits.calibration[1]]
-    for copy in copies[1:]:
-        shutil.copy(original.path, copy.path)
+    digests = check_readable(pictures).pixel_digests
+    found = distinct(pictures, digests)
+    assert names(found.pictures, tmp_path) == [f"{number:02}.png" for number in range(6)]
+    assert len(found.repeats) == 54
+    assert found.told() == [
+        "54 of 60 pictures repeat the pixels of another and are left out, so that each part counts once: the first is "
+        f"{tmp_path}/06.png, as {tmp_path}/00.png"
+    ]
+    assert distinct(found.pictures, digests).told() == []
+
+
+def test_parts_that_share_a_picture_are_one_part(tmp_path: Path) -> None:
+    for number, name in enumerate(("a_1", "a_2", "b_1", "b_2", "c_1", "c_2")):
+        write(tmp_path / f"{name}.png", number)
+    shutil.copy(tmp_path / "a_2.png", tmp_path / "b_1.png")
+    shutil.copy(tmp_path / "b_2.png", tmp_path / "c_1.png")
+    pictures = find_pictures(tmp_path, label="good", part_regex=r"^(\w)_")
+    found = distinct(pictures, check_readable(pictures).pixel_digests)
+    assert [(one.name, one.part) for one in found.pictures] == [
+        ("a_1.png", "a"), ("a_2.png", "a"), ("b_2.png", "a"), ("c_2.png", "a"),
+    ]  # fmt: skip
+
+
+def test_a_hot_pixel_is_not_what_is_white(tmp_path: Path) -> None:
+    def camera(path: Path, brightest: int, hot: bool = False) -> None:
+        pixels = np.random.default_rng(0).integers(0, brightest, (200, 200), endpoint=True).astype(np.uint16)
+        if hot:
+            pixels[50, 50] = 65535
+        cv2.imwrite(str(path), pixels)
+
+    for number in range(60):
+        camera(tmp_path / f"{number:02}.png", 4000, hot=number % 2 == 0)
+    pictures = find_pictures(tmp_path, label="good")
+    splits = split_parts(pictures, calibration_parts=4, tune_share=0.2, seed=0)
     checked = check_readable(pictures)
-    assert exact_duplicates(splits.pictures, checked.pixel_digests) == [(original, copy) for copy in copies]
+    full_scale = splits_module.fix_full_scale(splits, checked)
+    assert full_scale == 4095
+    assert len(splits_module.full_scale_told(splits, checked, full_scale)) == 1
+    camera(splits.train[0].path, 60_000)  # a whole picture is another matter, and said
+    checked = check_readable(pictures)
+    full_scale = splits_module.fix_full_scale(splits, checked)
+    assert full_scale == 65535
+    said = splits_module.full_scale_told(splits, checked, full_scale)
+    assert said[0].startswith("16-bit pictures: 65535 is taken for white")
+    assert said[1].startswith(f"1 of {len(splits.train)} training pictures alone are brighter than 16383, the first is")
 
 
 def near_duplicates_by_brute_force(splits: Splits, pooled: np.ndarray, share: float) -> list[tuple[Picture, Picture]]:

@@ -20,6 +20,7 @@ from defectflow import evaluation
 from defectflow.bundle.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.cli.tables import tables
+from defectflow.data import find_pictures
 from defectflow.data.pictures import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation.evaluate import evaluate
@@ -333,7 +334,11 @@ def test_pictures_that_calibrate_are_no_test(uncalibrated_copy: Path, swatch_fol
     added = min(swatches(tmp_path / "added", 1, 100).glob("*.png"))
     unseen = min(swatches(tmp_path / "unseen", 1, 200).glob("*.png"))
     bundle = recalibrate(
-        open_bundle(uncalibrated_copy), rate=0.2, guarantee="expected", review_rate=0.3, more_good=[(added, "added")]
+        open_bundle(uncalibrated_copy),
+        rate=0.2,
+        guarantee="expected",
+        review_rate=0.3,
+        more_good=find_pictures(added, label="good"),
     )
     fitted = min(swatch_folder.glob("*.png"))
     pictures = [Picture(path, path.stem, "good", "") for path in (fitted, added, unseen)]
