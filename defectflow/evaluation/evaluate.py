@@ -19,6 +19,7 @@ from defectflow.common import Progress, Watch, unwatched
 from defectflow.data import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation.figures import Evaluation, KindFigures, notes
+from defectflow.evaluation.masks import check_masks
 from defectflow.evaluation.metrics import auroc, image_figures, rejected_interval
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
 from defectflow.image import pixel_digest, read_raw
@@ -56,7 +57,8 @@ def evaluate(
     all, the side is lowered, and the result says to what. A defective picture without mask is left out of the
     pixel figures; every pixel of a good picture is good. `draws` and `seed` are those of the bootstrap.
 
-    Raises DataError for pictures without label, or a mask whose size is not its picture's.
+    Raises DataError for pictures without label, and before anything is judged for masks that cannot be read, or whose
+    size is not their picture's.
     """
     unlabelled = [picture for picture in pictures if picture.label is None]
     if unlabelled:
@@ -64,6 +66,7 @@ def evaluate(
             f"{len(unlabelled)} of {len(pictures)} pictures have no label, the first is "
             f"{unlabelled[0].path}; evaluation needs good or defective for each"
         )
+    warnings = check_masks(pictures)
     side = max(32, min(map_side_px, isqrt(PIXEL_BUDGET // max(1, len(pictures)))))
     pixels = PixelStore(side) if any(picture.mask for picture in pictures) else None
     seen: list[_Seen] = []
@@ -78,7 +81,7 @@ def evaluate(
                 pixels.add(picture, result)
         watch(Progress("evaluate", done, len(pictures)))
     fitted = tuple(seen_in_fit(inspector.bundle, pictures))
-    return _summarise(inspector.card, seen, unreadable, fitted, pixels, side, draws, seed)
+    return _summarise(inspector.card, seen, unreadable, fitted, pixels, side, draws, seed, warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def _summarise(
     side_px: int,
     draws: int,
     seed: int,
+    warnings: list[str],
 ) -> Evaluation:
     defective = np.array([one.defective for one in seen], bool)
     scores = np.array([one.score for one in seen])
@@ -151,7 +155,7 @@ def _summarise(
         without_mask=pixels.without_mask if pixels is not None else int(defective.sum()),
         seen_in_fit=fitted,
         guarantee=tuple(card.guarantee()),
-        notes=tuple(notes(card, image, whole, pixels, unreadable, side_px, len(parts.score) < len(seen))),
+        notes=(*warnings, *notes(card, image, whole, pixels, unreadable, side_px, len(parts.score) < len(seen))),
     )
 
 

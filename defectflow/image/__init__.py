@@ -1,17 +1,14 @@
 """Bytes -> uint8 RGB; the square on the picture; the graph's resize; large pictures in tiles."""
 
 from defectflow.image.decode import (
-    FULL_SCALES,
     SUFFIXES,
-    brightest,
-    full_scale_for,
     pixel_digest,
     read_image,
     read_image_file,
     read_raw,
     size_px,
-    to_uint8,
 )
+from defectflow.image.depth import FULL_SCALES, brightest, full_scale_for, to_uint8
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
 from defectflow.image.kinds import HEADER_BYTES, PICTURE_SUFFIXES, READ, is_picture, is_picture_file
 from defectflow.image.masks import read_mask
