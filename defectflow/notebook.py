@@ -74,8 +74,11 @@ class Model:
         `data`: an MVTec-style tree, its test/ folder, or a manifest with labels. Raises DataError.
         """
         with _train_extra("evaluate"):
+            from defectflow.data import look_through
             from defectflow.evaluation import evaluate, find_test_pictures
-        pictures = find_test_pictures(self.inspector, Path(data), part_regex)
+        usual = self.inspector.card.part_regex
+        found = look_through(Path(data), part_regex=part_regex, usual_part_regex=usual)
+        pictures = find_test_pictures(found, Path(data))
         with _progress() as watch:
             return evaluate(self.inspector, pictures, watch=watch)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from defectflow.errors import NotCalibrated
 from defectflow.image import Aspect, Geometry, Tiling
@@ -25,6 +25,8 @@ from defectflow.verdict import (
 
 FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""
+BUNDLE_ID = r"^[0-9a-f]{12}$"
+"""What a bundle's id looks like: it goes into pages, rows and names of files."""
 INT8_TOLERANCE = 0.02
 """Where values are rounded to whole steps, the last bit of one that lies between two steps becomes a step."""
 
@@ -113,7 +115,7 @@ class Card(_Part):
     name: str
     created: str
     """UTC, ISO 8601."""
-    bundle_id: str
+    bundle_id: Annotated[str, StringConstraints(pattern=BUNDLE_ID)]
     """Twelve hex digits of the scoring graph: equal ids give equal scores."""
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """How the backbone computes; all that follows it computes in fp32."""
@@ -197,9 +199,18 @@ class Card(_Part):
         )
 
     def calibrated(
-        self, parts: tuple[CalibrationPart, ...], rate: float, guarantee: Guarantee, review_rate: float
+        self,
+        parts: tuple[CalibrationPart, ...],
+        rate: float,
+        guarantee: Guarantee,
+        review_rate: float,
+        *,
+        beforehand: bool = True,
     ) -> Card:
-        """A card with thresholds from these parts. Raises CalibrationError where they are too few."""
+        """A card with thresholds from these parts. Raises CalibrationError where they are too few.
+
+        Without `beforehand` the rates were chosen after looking at scores: then they are an estimate, and no promise.
+        """
         result = calibrate(
             [part.calibrated_score for part in parts],
             [part.peak for part in parts],
@@ -207,7 +218,7 @@ class Card(_Part):
             guarantee=guarantee,
             review_rate=review_rate,
         )
-        return self._with(parts, result)
+        return self._with(parts, result if beforehand else replace(result, guarantee="estimate"))
 
     def estimated(self, threshold: float, review_threshold: float) -> Card:
         """A card with thresholds that a person has chosen, and no promise. Raises CalibrationError."""
@@ -235,6 +246,16 @@ class Card(_Part):
                 "good_spread": result.spread or self.good_spread,  # a single finite score has no spread
             }
         )
+
+    def fixed_beforehand(self, rate: float, guarantee: Guarantee, review_rate: float) -> bool:
+        """Whether rates follow from what was fixed before any score was seen: the recipe's, or the lowest that so many
+        parts support, whatever they score."""
+        parts = len(self.calibration_parts)
+        lowest = advised_rate(parts, guarantee) if parts else None
+        wanted = (self.wanted_rate, self.wanted_guarantee, max(self.wanted_review_rate, rate))
+        if self.calibration is None and rate == lowest:
+            wanted = (rate, guarantee, wanted[2])
+        return (rate, guarantee, review_rate) == wanted
 
     def guarantee(self) -> list[str]:
         """What the bundle promises, in words; for an uncalibrated one, what is missing and how to finish."""

@@ -18,6 +18,7 @@ from rich.table import Column
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.common import Progress as Step
     from defectflow.common import Watch
+    from defectflow.data import Found
 
 out = Console()
 err = Console(stderr=True)
@@ -93,6 +94,18 @@ def as_json(tree: dict[str, Any]) -> str:
 
 def write_json(file: Path, tree: dict[str, Any]) -> None:
     file.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def show_found(found: Found) -> None:
+    """Which folders are used as what, and which files are not."""
+    for line in found.told():
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_skipped(found: Found) -> None:
+    """Which files are not looked at, if any."""
+    for line in found.told_left_out():
+        err.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_failures(failed: list[tuple[str, str]]) -> None:

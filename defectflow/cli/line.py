@@ -20,11 +20,17 @@ from defectflow.cli.console import (
     out,
     progress_bars,
     show_failures,
+    show_found,
+    show_skipped,
 )
 from defectflow.cli.records import recorder
 from defectflow.cli.release import sign_bundle
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
+NOT_BEFOREHAND = (
+    "note: these are not the recipe's rates. A rate that was chosen after looking at scores is an estimate, and this "
+    "one is marked so; if it was fixed before, say --fixed-beforehand"
+)
 
 
 def score(
@@ -58,7 +64,7 @@ def score(
     """
     from defectflow.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
-    from defectflow.data import find_pictures
+    from defectflow.data import look_through
     from defectflow.line import Inspector, score_folder
 
     opened = open_bundle(bundle)
@@ -66,15 +72,16 @@ def score(
         check_signature(opened, public_key)
     inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
     regex = part_regex or inspector.card.part_regex
-    found = find_pictures(pictures, usual_part_regex=regex)
-    unnamed = [picture for picture in found if regex and not picture.part_known]
+    found = look_through(pictures, usual_part_regex=regex)
+    show_skipped(found)
+    unnamed = [picture for picture in found.pictures if regex and not picture.part_known]
     if unnamed:
         names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
     with recorder(store, inspector.card) as record, progress_bars() as watch:
         tally = score_folder(
             inspector,
-            found,
+            found.pictures,
             pictures,
             to,
             table=table,
@@ -125,38 +132,50 @@ def calibrate(
         float | None, typer.Option(help="Share of good parts that may be anything but ok; by default the recipe's.")
     ] = None,
     part_regex: PartRegex = None,
+    beforehand: Annotated[
+        bool, typer.Option("--fixed-beforehand", help="The rates were fixed before anybody saw scores of these parts.")
+    ] = False,
     key: SignKey = None,
 ) -> None:
-    """Set new thresholds for a bundle, without training again."""
+    """Set new thresholds for a bundle, without training again.
+
+    The rates of the recipe are promised. Others are, too, if they were --fixed-beforehand; chosen after looking at
+    scores, they are an estimate.
+    """
     from defectflow.bundle import SIGNATURE, open_bundle
-    from defectflow.data import find_pictures
-    from defectflow.errors import DataError, SettingsError
+    from defectflow.data import Picture, look_through
+    from defectflow.errors import DataError
     from defectflow.line import recalibrate
 
     opened = open_bundle(bundle)
-    if part_regex is not None and not opened.card.parts_known and opened.card.calibration_parts:
-        raise SettingsError(
-            f"{bundle}: was calibrated picture by picture, so --part-regex cannot join it; leave it out, or fit again "
-            "with --part-regex"
-        )
-    more: list[tuple[Path, str]] = []
+    more: list[Picture] = []
     if good is not None:
         usual = opened.card.part_regex
-        found = find_pictures(good, label="good", part_regex=part_regex, usual_part_regex=usual)
-        more = [(picture.path, picture.part) for picture in found if picture.label == "good"]
+        found = look_through(good, label="good", part_regex=part_regex, usual_part_regex=usual)
+        show_found(found)
+        more = [picture for picture in found.pictures if picture.label == "good"]
         if not more:
-            raise DataError(f"{good}: none of its {len(found)} pictures is labelled good; give good parts")
+            raise DataError(f"{good}: none of its {len(found.pictures)} pictures is labelled good; give good parts")
     if review_rate is None and false_reject_rate >= opened.card.wanted_review_rate:
         err.print(
             f"note: no review band is left at this rate; give a --review-rate above {false_reject_rate:g} for one"
         )
+    rule = (
+        false_reject_rate,
+        guarantee or opened.card.wanted_guarantee,
+        max(opened.card.wanted_review_rate, false_reject_rate) if review_rate is None else review_rate,
+    )
+    promised = beforehand or opened.card.fixed_beforehand(*rule)
+    if not promised:
+        err.print(NOT_BEFOREHAND, markup=False, highlight=False)
     with progress_bars() as watch:
         calibrated = recalibrate(
             opened,
-            rate=false_reject_rate,
-            guarantee=guarantee or opened.card.wanted_guarantee,
-            review_rate=max(opened.card.wanted_review_rate, false_reject_rate) if review_rate is None else review_rate,
+            rate=rule[0],
+            guarantee=rule[1],
+            review_rate=rule[2],
             more_good=more,
+            beforehand=promised,
             watch=watch,
         )
     for sentence in calibrated.card.guarantee():

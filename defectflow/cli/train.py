@@ -19,6 +19,7 @@ from defectflow.cli.console import (
     out,
     progress_bars,
     show_failures,
+    show_found,
     watching,
     write_json,
 )
@@ -48,12 +49,14 @@ def fit(
     key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
+    from defectflow.data import look_through
     from defectflow.density import choose_device
     from defectflow.embedding import EmbeddingCache
     from defectflow.fitting import fit as run_fit
     from defectflow.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
+    show_found(look_through(good, label="good", part_regex=part_regex))
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
     with watching(progress) as watch:
         fitted = run_fit(
@@ -124,12 +127,15 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
     from defectflow.cli.tables import tables
+    from defectflow.data import look_through
     from defectflow.evaluation import evaluate as run_evaluate
     from defectflow.evaluation import find_test_pictures
     from defectflow.line import Inspector
 
     inspector = Inspector(bundle)
-    pictures = find_test_pictures(inspector, data, part_regex)
+    found = look_through(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
+    show_found(found)
+    pictures = find_test_pictures(found, data)
     with watching(progress) as watch:
         evaluation = run_evaluate(inspector, pictures, watch=watch)
     if evaluation.seen_in_fit:

@@ -69,6 +69,10 @@ def from_reviews(
     ] = False,
     since: AuditSince = None,
     until: AuditUntil = None,
+    beforehand: Annotated[
+        bool,
+        typer.Option("--fixed-beforehand", help="The rates were fixed before anybody saw scores of these parts."),
+    ] = False,
     by: By = None,
 ) -> None:
     """New thresholds from the audit parts answered good: which past verdicts would change? Then apply.
@@ -90,6 +94,7 @@ def from_reviews(
             keep_earlier=not audit_only,
             since=utc(since),
             until=utc(until),
+            beforehand=beforehand or (false_reject_rate, guarantee, review_rate) == (None, None, None),
         )
         audit = proposal.audit
         _say(

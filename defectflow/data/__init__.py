@@ -1,10 +1,10 @@
 """Folders, trees and manifests -> pictures -> parts -> train, tune, calibration and test. Never torch."""
 
-from defectflow.data.duplicates import Pairs, exact_duplicates, near_duplicates
+from defectflow.data.duplicates import Distinct, Pairs, distinct, near_duplicates
+from defectflow.data.find import Found, find_pictures, look_through
 from defectflow.data.manifest import SUFFIXES, manifest_rows
 from defectflow.data.pictures import (
     Picture,
-    find_pictures,
     meant_for_fitting,
     part_of,
     printable,
@@ -20,12 +20,15 @@ from defectflow.data.splits import (
     common_size,
     fix_full_scale,
     fold_by_part,
+    full_scale_told,
     split_parts,
 )
 
 __all__ = [
     "SUFFIXES",
     "Checked",
+    "Distinct",
+    "Found",
     "Pairs",
     "Picture",
     "Rejected",
@@ -33,11 +36,13 @@ __all__ = [
     "Splits",
     "check_readable",
     "common_size",
-    "exact_duplicates",
+    "distinct",
     "find_pictures",
     "find_siblings",
     "fix_full_scale",
     "fold_by_part",
+    "full_scale_told",
+    "look_through",
     "manifest_rows",
     "meant_for_fitting",
     "near_duplicates",

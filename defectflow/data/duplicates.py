@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,43 @@ NEAR_SHARE = 0.1
 Pairs = list[tuple[Picture, Picture]]
 
 
-def exact_duplicates(pictures: Sequence[Picture], pixel_digests: Mapping[Path, str]) -> Pairs:
-    """Pictures with the same pixels that count as two parts: (the first of them, the other)."""
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Pictures of which none repeats another's pixels."""
+
+    pictures: tuple[Picture, ...]
+    repeats: tuple[tuple[Picture, Picture], ...]
+    """(the picture that stays, one with the same pixels that is left out)."""
+
+    def told(self) -> list[str]:
+        """A sentence about what is left out, if anything is."""
+        if not self.repeats:
+            return []
+        first, other = self.repeats[0]
+        count = f"{len(self.repeats)} of {len(self.pictures) + len(self.repeats)} pictures repeat the pixels of another"
+        return [f"{count} and are left out, so that each part counts once: the first is {other.path}, as {first.path}"]
+
+
+def distinct(pictures: Sequence[Picture], pixel_digests: Mapping[Path, str]) -> Distinct:
+    """Each picture once. Parts that share a picture are one part, under the name that sorts first."""
     first: dict[str, Picture] = {}
-    pairs = []
+    joined: dict[str, str] = {}
+
+    def name_of(part: str) -> str:
+        while part in joined:
+            part = joined[part]
+        return part
+
+    repeats = Pairs()
     for picture in pictures:
         twin = first.setdefault(pixel_digests[picture.path], picture)
-        if twin.part != picture.part:
-            pairs.append((twin, picture))
-    return pairs
+        if twin is picture:
+            continue
+        repeats.append((twin, picture))
+        kept, gone = sorted((name_of(twin.part), name_of(picture.part)))
+        if kept != gone:
+            joined[gone] = kept
+    return Distinct(tuple(replace(one, part=name_of(one.part)) for one in first.values()), tuple(repeats))
 
 
 def near_duplicates(pictures: Sequence[Picture], groups: NDArray[np.int64], pooled: NDArray[np.floating[Any]]) -> Pairs:

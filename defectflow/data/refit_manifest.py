@@ -13,7 +13,9 @@ from typing import cast
 
 from defectflow.bundle import Bundle, Card, fitted_parts
 from defectflow.common import whole
-from defectflow.data.pictures import Picture, Split, find_pictures, meant_for_fitting, part_of
+from defectflow.data.find import find_pictures
+from defectflow.data.layouts import Split
+from defectflow.data.pictures import Picture, meant_for_fitting, part_of
 from defectflow.errors import DataError
 from defectflow.store import PartInspection, Store
 from defectflow.store.recalibration import training_parts

@@ -21,12 +21,16 @@ from numpy.typing import NDArray
 
 from defectflow.data.pictures import Picture, meant_for_fitting
 from defectflow.errors import DataError, ImageError
-from defectflow.image import Geometry, brightest, full_scale_for, pixel_digest, read_raw
+from defectflow.image import FULL_SCALES, Geometry, brightest, full_scale_for, pixel_digest, read_raw
 
 FOLDS = 5
 """Groups of parts, of which each is judged by what the others taught."""
 MIN_PARTS = 8
 """Fewest good parts that can be divided into train, tune and calibration."""
+
+
+DECIDED_BY_FEW = 0.05
+"""Where no larger share of the training pictures decides what is white, that is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Checked:
     pixel_digests: dict[Path, str]
     """SHA-256 (hex) of the raw pixels and their shape: equal for equal pictures, however they are stored."""
     brightest: dict[Path, int]
-    """The largest raw value of each 16-bit picture; 8-bit pictures are absent."""
+    """The raw value of each 16-bit picture's brightest places (`image.brightest`); 8-bit pictures are absent."""
     sizes_px: dict[Path, tuple[int, int]]
     """Width and height of each picture."""
 
@@ -136,6 +140,22 @@ def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
                 "set image.full_scale to the value that means white (e.g. 4095), or save all with 8 bits"
             )
     return None
+
+
+def full_scale_told(splits: Splits, checked: Checked, full_scale: int | None) -> list[str]:
+    """What is taken for white in 16-bit pictures, and whether few pictures decide it; nothing for 8-bit pictures."""
+    bright = {one.path: checked.brightest[one.path] for one in splits.train if one.path in checked.brightest}
+    if full_scale is None or not bright:
+        return []
+    said = [f"16-bit pictures: {full_scale} is taken for white; set image.full_scale if the camera's white is another"]
+    below = max((scale for scale in FULL_SCALES if scale < full_scale), default=0)
+    deciding = [path for path, value in bright.items() if value > below]
+    if 0 < len(deciding) <= DECIDED_BY_FEW * len(bright):
+        said.append(
+            f"{len(deciding)} of {len(bright)} training pictures alone are brighter than {below}, the first is "
+            f"{deciding[0]}: without them {below} would be white and all pictures brighter; look whether they belong"
+        )
+    return said
 
 
 def common_size(splits: Splits, checked: Checked) -> tuple[int, int]:

@@ -16,14 +16,15 @@ import numpy as np
 
 from defectflow.bundle import Bundle, Card, fitted_digests
 from defectflow.common import Progress, Watch, unwatched
-from defectflow.data import Picture, find_pictures, test_pictures
+from defectflow.data import Found, Picture, test_pictures
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation.figures import Evaluation, KindFigures, notes
+from defectflow.evaluation.masks import check_masks
 from defectflow.evaluation.metrics import image_figures, rejected_interval
 from defectflow.evaluation.pixels import PixelFigures, PixelStore
 from defectflow.image import pixel_digest, read_raw
 from defectflow.line import Inspector
-from defectflow.verdict import Decision, Measurement, Share, Verdict, auroc
+from defectflow.verdict import Measurement, Share, Verdict, Word, auroc, worst_score, worst_word
 
 MAP_SIDE_PX = 512
 """Longer side of the maps that pixel figures are computed on, at most."""
@@ -40,17 +41,13 @@ def seen_in_fit(bundle: Bundle, pictures: Iterable[Picture]) -> Iterator[Path]:
                 yield picture.path
 
 
-def find_test_pictures(inspector: Inspector, source: Path, part_regex: str | None = None) -> list[Picture]:
-    """The labelled pictures of an MVTec-style tree, its test/ folder or a manifest that are meant for testing.
-
-    Parts are told apart by `part_regex`, or else as in the bundle. Raises DataError if there are none.
-    """
-    found = find_pictures(source, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
-    pictures = test_pictures(found)
+def find_test_pictures(found: Found, source: Path) -> list[Picture]:
+    """The labelled pictures of a source that are meant for testing. Raises DataError if there are none."""
+    pictures = test_pictures(found.pictures)
     if not pictures:
         raise DataError(
-            f"{source}: none of its {len(found)} pictures is labelled good or defective and meant for testing; give an "
-            "MVTec-style tree with a test folder, or a manifest with a column 'label'"
+            f"{source}: none of its {len(found.pictures)} pictures is labelled good or defective and meant for testing; "
+            "give folders that are called good and defective, or a manifest with a column 'label'"
         )
     return pictures
 
@@ -71,7 +68,8 @@ def evaluate(
     all, the side is lowered, and the result says to what. A defective picture without mask is left out of the
     pixel figures; every pixel of a good picture is good. `draws` and `seed` are those of the bootstrap.
 
-    Raises DataError for pictures without label, or a mask whose size is not its picture's.
+    Raises DataError for pictures without label, and before anything is judged for masks that cannot be read, or whose
+    size is not their picture's.
     """
     unlabelled = [picture for picture in pictures if picture.label is None]
     if unlabelled:
@@ -79,6 +77,7 @@ def evaluate(
             f"{len(unlabelled)} of {len(pictures)} pictures have no label, the first is "
             f"{unlabelled[0].path}; evaluation needs good or defective for each"
         )
+    warnings = check_masks(pictures)
     side = max(32, min(map_side_px, isqrt(PIXEL_BUDGET // max(1, len(pictures)))))
     pixels = PixelStore(side) if any(picture.mask for picture in pictures) else None
     seen: list[_Seen] = []
@@ -93,7 +92,7 @@ def evaluate(
                 pixels.add(picture, result)
         watch(Progress("evaluate", done, len(pictures)))
     fitted = tuple(seen_in_fit(inspector.bundle, pictures))
-    return _summarise(inspector.card, seen, unreadable, fitted, pixels, side, draws, seed)
+    return _summarise(inspector.card, seen, unreadable, fitted, pixels, side, draws, seed, warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +104,11 @@ class _Seen:
     kind: str
     score: float
     gated: bool
-    decision: Decision | None
+    decision: Word | None
 
     @classmethod
     def of(cls, picture: Picture, result: Measurement) -> _Seen:
-        decision = result.decision if isinstance(result, Verdict) else None
+        decision = result.decision.word if isinstance(result, Verdict) else None
         defective = picture.label == "defective"
         return cls(picture.part, defective, picture.kind, result.score, result.gated, decision)
 
@@ -123,6 +122,7 @@ def _summarise(
     side_px: int,
     draws: int,
     seed: int,
+    warnings: list[str],
 ) -> Evaluation:
     defective = np.array([one.defective for one in seen], bool)
     scores = np.array([one.score for one in seen])
@@ -138,9 +138,9 @@ def _summarise(
     whole, pixel_by_kind = pixels.figures() if pixels is not None else (None, {})
     overkill = review = escape = expected = None
     if card.calibration is not None:
-        overkill = parts.share(parts.good, {Decision.DEFECT, Decision.INVALID})
-        review = parts.share(parts.good, {Decision.REVIEW})
-        escape = parts.share(parts.defective, {Decision.OK})
+        overkill = parts.share(parts.good, {"defect", "invalid"})
+        review = parts.share(parts.good, {"review"})
+        escape = parts.share(parts.defective, {"ok"})
         if card.calibration.guarantee != "estimate":
             expected = rejected_interval(len(card.calibration_parts), card.calibration.threshold.rank, len(parts.good))
     return Evaluation(
@@ -166,7 +166,7 @@ def _summarise(
         without_mask=pixels.without_mask if pixels is not None else int(defective.sum()),
         seen_in_fit=fitted,
         guarantee=tuple(card.guarantee()),
-        notes=tuple(notes(card, image, whole, pixels, unreadable, side_px, len(parts.score) < len(seen))),
+        notes=(*warnings, *notes(card, image, whole, pixels, unreadable, side_px, len(parts.score) < len(seen))),
     )
 
 
@@ -177,21 +177,24 @@ class _Parts:
     good: frozenset[str]
     defective: frozenset[str]
     score: dict[str, float]
-    decision: dict[str, Decision]
+    decision: dict[str, Word]
     """Empty while uncalibrated."""
 
     @classmethod
     def of(cls, seen: list[_Seen]) -> _Parts:
-        score: dict[str, float] = {}
-        decision: dict[str, Decision] = {}
+        pictures: dict[str, list[_Seen]] = {}
         for one in seen:
-            score[one.part] = max(score.get(one.part, one.score), one.score)
-            if one.decision is not None:
-                decision[one.part] = max(decision.get(one.part, one.decision), one.decision)
+            pictures.setdefault(one.part, []).append(one)
+        score = {part: worst_score(one.score for one in several) for part, several in pictures.items()}
+        decision = {
+            part: worst_word(one.decision for one in several if one.decision is not None)
+            for part, several in pictures.items()
+            if any(one.decision is not None for one in several)
+        }
         defective = frozenset(one.part for one in seen if one.defective)
         return cls(frozenset(score) - defective, defective, score, decision)
 
-    def share(self, among: frozenset[str], decisions: set[Decision]) -> Share:
+    def share(self, among: frozenset[str], decisions: set[Word]) -> Share:
         return Share(sum(self.decision[part] in decisions for part in among), len(among))
 
 
@@ -209,5 +212,5 @@ def _per_kind(
             parts=len(of_kind),
             image_auroc=auroc(good_scores, scores) if len(good_scores) else None,
             pixel=pixel.get(kind),
-            escape=parts.share(of_kind, {Decision.OK}) if calibrated else None,
+            escape=parts.share(of_kind, {"ok"}) if calibrated else None,
         )

@@ -153,7 +153,7 @@ def notes(
     if pixels is not None and pixels.without_mask:
         yield (
             f"{pixels.without_mask} defective pictures are left out of the pixel figures: they have no "
-            "mask, or one in which no value is above 127."
+            "mask, or one that is black all over."
         )
     if unreadable:
         yield f"{len(unreadable)} pictures could not be read and count nowhere."

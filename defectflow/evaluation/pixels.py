@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from defectflow.data import Picture
 from defectflow.errors import DataError
 from defectflow.evaluation.metrics import PixelCurve, split_pixels
-from defectflow.image import read_image
+from defectflow.image import read_mask
 from defectflow.verdict import Measurement
 
 AUPRO_LIMITS = (0.30, 0.05)
@@ -86,7 +86,7 @@ def shrink_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.
 def _read_mask(picture: Picture, height: int, width: int) -> NDArray[np.bool_]:
     if picture.mask is None:
         raise DataError(f"{picture.path}: has no mask")
-    mask: NDArray[np.bool_] = read_image(picture.mask, full_scale=65535)[:, :, 0] > 127
+    mask = read_mask(picture.mask)
     if mask.shape != (height, width):
         raise DataError(
             f"{picture.mask}: the mask has {mask.shape[1]} x {mask.shape[0]} px, its picture "

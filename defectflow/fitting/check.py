@@ -6,7 +6,7 @@ find -> read every picture -> divide as a fit would -> embed once -> twins, sibl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +19,16 @@ from defectflow.data import (
     Pairs,
     Picture,
     Splits,
-    check_readable,
-    exact_duplicates,
-    find_pictures,
     find_siblings,
     fix_full_scale,
     fold_by_part,
-    meant_for_fitting,
+    full_scale_told,
     near_duplicates,
-    split_parts,
 )
 from defectflow.density import choose_device
 from defectflow.embedding import EmbeddingCache, embedding_key, extract, geometry_of
 from defectflow.errors import DataError
+from defectflow.fitting.divide import look_at
 from defectflow.fitting.embed import pooled_embeddings
 from defectflow.fitting.findings import DataCheck, Format, Promise, Suspect
 from defectflow.fitting.suspects import Surprise, cross_fit
@@ -61,23 +58,16 @@ def check_data(
     image = recipe.image.model_copy(update={"tiling": TilingSettings()})
     recipe = recipe.model_copy(update={"image": image})
     watch(Progress("check pictures", 0, 1))
-    found = find_pictures(source, label="good", part_regex=part_regex)
-    candidates = meant_for_fitting(found)
-    geometry = geometry_of(recipe.image)
-    checked = check_readable(candidates, geometry=geometry)
-    good = sorted(checked.readable, key=lambda picture: (picture.part, picture.path.as_posix()))
+    material = look_at(recipe, source, part_regex)
+    found, checked, geometry = material.found, material.checked, geometry_of(recipe.image)
+    good = sorted(material.distinct.pictures, key=lambda picture: (picture.part, picture.path.as_posix()))
     parts = Counter(picture.part for picture in good)
     named = all(picture.part_known for picture in good)
     watch(Progress("check pictures", 1, 1, f"{len(good)} pictures of {len(parts)} parts"))
 
     splits, full_scale, failure = None, recipe.image.full_scale, None
     try:
-        splits = split_parts(
-            [*good, *set(found).difference(candidates)],
-            calibration_parts=parts_needed(recipe.verdict.rate, recipe.verdict.guarantee),
-            tune_share=recipe.splits.tune,
-            seed=recipe.splits.seed,
-        )
+        splits = material.divide(recipe)
         full_scale = full_scale or fix_full_scale(splits, checked)
     except DataError as error:
         failure = str(error)
@@ -101,7 +91,6 @@ def check_data(
         folds = fold_by_part([picture.part for picture in good])
         suspects = list(_suspects(good, cross_fit(detector, levels, pooled, folds), checked, geometry))
         watch(Progress("compare", 1, 1))
-    exact = exact_duplicates(good, checked.pixel_digests)
     given = any(picture.split in ("tune", "calibration") for picture in good)
     return DataCheck(
         source=str(source),
@@ -111,8 +100,8 @@ def check_data(
         parts_named=named,
         siblings=siblings,
         unreadable=checked.rejected,
-        exact=_paths(exact),
-        near=_paths([pair for pair in near if pair not in exact]),
+        exact=_paths(material.distinct.repeats),
+        near=_paths(near),
         formats=_formats(good, checked),
         stretched=recipe.image.aspect == "stretch",
         suspects=tuple(suspects),
@@ -120,7 +109,10 @@ def check_data(
         promises=tuple(_promises(recipe.verdict.rate, len(parts), splits if given else None)),
         given_splits=given,
         warnings=splits.warnings if splits is not None else (),
+        full_scale=tuple(full_scale_told(splits, checked, full_scale)) if splits is not None else (),
         failure=failure,
+        used=tuple(found.told()),
+        folders_taken_for_good=found.folders_taken_for_good,
     )
 
 
@@ -162,5 +154,5 @@ def _promises(rate: float, parts: int, given: Splits | None) -> Iterator[Promise
         yield Promise(guarantee, rate, parts_needed(rate, guarantee), available, lowest)
 
 
-def _paths(pairs: Pairs) -> tuple[tuple[Path, Path], ...]:
+def _paths(pairs: Iterable[tuple[Picture, Picture]]) -> tuple[tuple[Path, Path], ...]:
     return tuple((first.path, second.path) for first, second in pairs)

@@ -92,6 +92,12 @@ class DataCheck:
     warnings: tuple[str, ...]
     failure: str | None
     """Why a fit would fail, in its own words."""
+    used: tuple[str, ...]
+    """Which folders are used as what, with counts, and which files are not."""
+    full_scale: tuple[str, ...]
+    """What is taken for white in 16-bit pictures, and whether few of them decide it."""
+    folders_taken_for_good: int
+    """Folders that are taken to hold good parts, though nothing says so; 0 where there is one."""
 
     @property
     def fit_fails(self) -> bool:
@@ -104,10 +110,26 @@ class DataCheck:
 
     def findings(self) -> list[Finding]:
         """One verdict per topic, in the order in which they should be dealt with."""
-        found = [self._readable(), self._parts(), self._twins(), self._formats(), self._wrong(), *self._promises()]
+        found = [
+            self._folders(),
+            self._readable(),
+            self._parts(),
+            self._twins(),
+            self._formats(),
+            *self._white(),
+            self._wrong(),
+            *self._promises(),
+        ]
         if self.failure is not None:
             found.insert(0, Finding("fit", "stop", f"A fit would fail: {self.failure}", "Put this right first."))
         return [*found, *(Finding("division", "look", warning) for warning in self.warnings)]
+
+    def _folders(self) -> Finding:
+        said = "\n".join(self.used)
+        if self.folders_taken_for_good:
+            remedy = f"Do all {self.folders_taken_for_good} folders hold good parts only? If not, give those that do."
+            return Finding("folders", "note", said, remedy)
+        return Finding("folders", "fine", said)
 
     def _readable(self) -> Finding:
         bad, total = len(self.unreadable), self.pictures + len(self.unreadable)
@@ -137,7 +159,7 @@ class DataCheck:
     def _twins(self) -> Finding:
         if not self.exact and not self.near:
             return Finding("twins", "fine", "No picture is there twice.")
-        same = [f"{len(self.exact)} pictures are there twice under another part's name"] if self.exact else []
+        same = [f"{len(self.exact)} pictures repeat another's pixels, and are left out"] if self.exact else []
         alike = [f"{len(self.near)} nearly repeat a picture of another part"] if self.near else []
         first, second = (self.exact or self.near)[0]
         return Finding(
@@ -165,6 +187,11 @@ class DataCheck:
         return Finding(
             "formats", "look", said, "Take all pictures with one camera setting, as on the line; or leave these out."
         )
+
+    def _white(self) -> Iterator[Finding]:
+        if self.full_scale:
+            scale, *doubt = self.full_scale
+            yield Finding("white", "look" if doubt else "note", scale, " ".join(doubt))
 
     def _wrong(self) -> Finding:
         out = [suspect for suspect in self.suspects if suspect.stands_out]

@@ -26,32 +26,26 @@ from defectflow.data import (
     Checked,
     Rejected,
     Splits,
-    check_readable,
     common_size,
-    exact_duplicates,
-    find_pictures,
     fix_full_scale,
     fold_by_part,
-    meant_for_fitting,
+    full_scale_told,
     near_duplicates,
-    split_parts,
 )
 from defectflow.density import Run, choose_device, train_flow, write_sample
 from defectflow.embedding import EmbeddingCache, EmbeddingKey, Vectors, Weights, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
+from defectflow.fitting.divide import look_at
 from defectflow.fitting.embed import embed_pictures
 from defectflow.flows import BOUND
 from defectflow.image import Tiling
 from defectflow.line import Inspector, measure_parts
 from defectflow.recipe import Recipe
 from defectflow.score import Detector, build_detector
-from defectflow.verdict import parts_needed
 
 FEW_PARTS = 20
 """Fewer training parts than this deserve a warning: what varies between good parts is hardly known."""
-LISTED = 20
-"""Unusable pictures that an error names, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +77,13 @@ def fit(
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     torch.manual_seed(recipe.training.seed)
 
-    recipe, splits, checked = _read_and_split(recipe, source, part_regex, watch)
+    recipe, splits, material = _read_and_split(recipe, source, part_regex, watch)
+    checked = material.checked
     detector, weights = build_detector(recipe)
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
     embedded = _embed(detector, recipe, splits, checked, cache, device, watch)
-    checkpoints = _checkpoints(out, embedded.key, recipe, resume)
+    checkpoints = _checkpoints(out, embedded.key, len(splits.train), recipe, resume)
     runs = _learn(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
     distance_limit = _freeze(detector, embedded, recipe.verdict.gate_margin)
 
@@ -113,7 +108,7 @@ def fit(
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
         card = card.calibrated(parts, recipe.verdict.rate, recipe.verdict.guarantee, recipe.verdict.review_rate)
     everything = np.concatenate([embedded.pooled, *(item.embedding[None] for item in unseen)])
-    warnings = _warnings(splits, checked, everything, detector, weights)
+    warnings = _warnings(splits, material, everything, detector, weights, recipe.image.full_scale)
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))
     _publish(folder, out)
     shutil.rmtree(checkpoints.parent, ignore_errors=True)
@@ -135,23 +130,13 @@ def _check_request(recipe: Recipe, out: Path, overwrite: bool) -> None:
 
 def _read_and_split(
     recipe: Recipe, source: Path, part_regex: str | None, watch: Watch
-) -> tuple[Recipe, Splits, Checked]:
+) -> tuple[Recipe, Splits, Material]:
     """Pictures of good parts, read once and split by part; and the recipe with what it leaves to the training parts."""
     watch(Progress("check pictures", 0, 1))
-    found = find_pictures(source, label="good", part_regex=part_regex)
-    candidates = meant_for_fitting(found)
-    checked = check_readable(candidates, geometry=geometry_of(recipe.image))
-    try:
-        splits = split_parts(
-            [*checked.readable, *set(found).difference(candidates)],
-            calibration_parts=parts_needed(recipe.verdict.rate, recipe.verdict.guarantee),
-            tune_share=recipe.splits.tune,
-            seed=recipe.splits.seed,
-        )
-    except DataError as error:
-        unusable = [f"  {rejected.path}: {rejected.reason}" for rejected in checked.rejected[:LISTED]]
-        more = f"{len(checked.rejected)} picture(s) could not be used:"
-        raise DataError("\n".join([str(error), *([more, *unusable] if unusable else [])])) from error
+    material = look_at(recipe, source, part_regex)
+    checked = material.checked
+    splits = material.divide(recipe)
+    recipe = _fixed(recipe, splits, checked)
     counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
     watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
     return _fixed(recipe, splits, checked), splits, checked
@@ -194,15 +179,17 @@ def _embed(
         watch=watch,
     )
     last = len(splits.train)
-    return Embedded(
-        key, [vectors.rows(0, last) for vectors in levels], [vectors.rows(last) for vectors in levels], pooled
-    )
+    train, tune = [vectors.rows(0, last) for vectors in levels], [vectors.rows(last) for vectors in levels]
+    return Embedded(key, train, tune, pooled)
 
 
-def _checkpoints(out: Path, key: EmbeddingKey, recipe: Recipe, resume: bool) -> Path:
-    """Where this very training, by its data and settings, keeps its checkpoints."""
+def _checkpoints(out: Path, key: EmbeddingKey, train_pictures: int, recipe: Recipe, resume: bool) -> Path:
+    """Where this very training, by its data, their division and its settings, keeps its checkpoints."""
     settings = recipe.model_dump_json(include={"flow", "training", "embedding"})
-    folder = out.with_name(f"{out.name}.training") / hashlib.sha256(f"{key.name} {settings}".encode()).hexdigest()[:16]
+    folder = (
+        out.with_name(f"{out.name}.training")
+        / hashlib.sha256(f"{key.name} {train_pictures} {settings}".encode()).hexdigest()[:16]
+    )
     if resume and not folder.is_dir():
         raise TrainingError(
             f"{folder.parent}: nothing to resume for this recipe and these pictures; leave --resume out"
@@ -278,11 +265,18 @@ def _freeze(detector: Detector, embedded: Embedded, gate_margin: float) -> float
 
 
 def _warnings(
-    splits: Splits, checked: Checked, embeddings: NDArray[np.float32], detector: Detector, weights: Weights
+    splits: Splits,
+    material: Material,
+    embeddings: NDArray[np.float32],
+    detector: Detector,
+    weights: Weights,
+    full_scale: int | None,
 ) -> Iterator[str]:
     """What the model's user should know; embeddings (n, D) as splits.pictures."""
     yield from splits.warnings
-    yield from _duplicate_warnings(splits, checked, embeddings)
+    yield from material.distinct.told()
+    yield from _duplicate_warnings(splits, embeddings)
+    yield from full_scale_told(splits, material.checked, full_scale)
     train_parts = splits.part_counts["train"]
     if train_parts < FEW_PARTS:
         yield f"learned from {train_parts} parts only: the promise holds, but many defects will be missed"
@@ -301,14 +295,10 @@ def _publish(folder: Path, out: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _duplicate_warnings(splits: Splits, checked: Checked, embeddings: NDArray[np.float32]) -> Iterator[str]:
+def _duplicate_warnings(splits: Splits, embeddings: NDArray[np.float32]) -> Iterator[str]:
     """Pictures so alike across the split that they may show one part; embeddings (n, D) as splits.pictures."""
-    exact = exact_duplicates(splits.pictures, checked.pixel_digests)
-    for first, second in exact:
-        yield f"{first.path} and {second.path} are the same picture, but count as two, as evidence must not"
     for first, second in near_duplicates(splits.pictures, splits.sides, embeddings):
-        if (first, second) not in exact:
-            yield (
-                f"{first.path} and {second.path} are nearly the same picture, on two sides of the split; if they "
-                "show one part, give --part-regex, or the guarantee does not hold"
-            )
+        yield (
+            f"{first.path} and {second.path} are nearly the same picture, on two sides of the split; if they show one "
+            "part, give --part-regex, or the guarantee does not hold"
+        )

@@ -2,24 +2,28 @@
 
 from defectflow.image.decode import (
     SUFFIXES,
-    brightest,
-    full_scale_for,
     pixel_digest,
     read_image,
     read_image_file,
     read_raw,
     size_px,
-    to_uint8,
 )
+from defectflow.image.depth import FULL_SCALES, brightest, full_scale_for, to_uint8
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
+from defectflow.image.kinds import HEADER_BYTES, PICTURE_SUFFIXES, READ, is_picture, is_picture_file
+from defectflow.image.masks import read_mask
 from defectflow.image.picture_file import PictureFile
 from defectflow.image.resize import to_square
 from defectflow.image.shrink import jpeg, shrink
 from defectflow.image.tiling import Tiling
 
 __all__ = [
+    "FULL_SCALES",
+    "HEADER_BYTES",
     "PADDING_GREY",
     "PARTS_PER_WHOLE",
+    "PICTURE_SUFFIXES",
+    "READ",
     "SMALLEST_SIDE_PX",
     "SUFFIXES",
     "Aspect",
@@ -28,10 +32,13 @@ __all__ = [
     "Tiling",
     "brightest",
     "full_scale_for",
+    "is_picture",
+    "is_picture_file",
     "jpeg",
     "pixel_digest",
     "read_image",
     "read_image_file",
+    "read_mask",
     "read_raw",
     "shrink",
     "size_px",

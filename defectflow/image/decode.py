@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps
@@ -29,25 +26,29 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from defectflow.errors import ImageError
+from defectflow.image.depth import RawPixels, decode_16_bit, to_uint8
+from defectflow.image.kinds import HEADER_BYTES, READ, foreign_kind, kind_of
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Suffixes, in lower case, by which folders are searched for pictures."""
+"""Suffixes, in lower case, of files that should be pictures; others are pictures by their content."""
 MAX_PIXELS = 150_000_000
 """Largest width x height that is decoded: a picture of a few kB can claim to be many GB."""
 MAX_BYTES = 512 * 1024 * 1024
 """Largest file that is read, in bytes."""
-FULL_SCALES = (255, 1023, 4095, 16383, 65535)
-"""White of 8-, 10-, 12-, 14- and 16-bit cameras."""
-
-RawPixels = NDArray[np.uint8] | NDArray[np.uint16]
-
 # Sizes are checked here and damage raises; Pillow's own warnings about both would only reach the operator's
 # console. A filter, because warnings.catch_warnings is not thread-safe and pictures are decoded in threads.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"PIL\.")
 
-_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT = 258, 262, 339
-_TIFF_UNSIGNED, _TIFF_GREY, _TIFF_RGB = 1, 1, 2
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_SAMPLE_FORMAT, _TIFF_SUBFILE, _TIFF_PLANES, _TIFF_EXTRA = (
+    258,
+    262,
+    339,
+    254,
+    284,
+    338,
+)
+_TIFF_UNSIGNED, _TIFF_GREY, _TIFF_RGB, _TIFF_THUMBNAIL, _TIFF_SEPARATE, _TIFF_ALPHA = 1, 1, 2, 1, 2, 2
 _EIGHT_BIT_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr"})
 
 
@@ -95,10 +96,12 @@ def read_raw(source: Path | bytes, *, name: str | None = None) -> RawPixels:
     content = read_file(source) if isinstance(source, Path) else source
     _check_bytes(len(content), name)
     try:
-        picture = _open(content, name)
+        picture = open_picture(content, name)
         _check_pixels(picture.size, name)
         bits = _bits_per_sample(picture, content, name)
-        return _decode_16_bit(picture, content, name) if bits == 16 else _decode_8_bit(picture, name)
+        if bits == 16:
+            return decode_16_bit(picture, content, name, alpha=_has_alpha(picture))
+        return _decode_8_bit(picture, name)
     except ImageError:
         raise
     except MemoryError as error:
@@ -110,44 +113,20 @@ def read_raw(source: Path | bytes, *, name: str | None = None) -> RawPixels:
 
 
 def size_px(path: Path, *, name: str | None = None) -> tuple[int, int]:
-    """(width, height) that a picture file's header states; nothing is decoded. Raises ImageError as `read_raw` does."""
+    """(width, height) that a picture file's header states, as the camera was held; nothing is decoded.
+
+    Raises ImageError as `read_raw` does.
+    """
     name = _name(path, name)
     try:
-        width_px, height_px = _open(read_file(path, name=name), name).size
+        picture = open_picture(read_file(path, name=name), name)
+        width_px, height_px = picture.size
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever type the damage leads to
         raise ImageError(f"{name}: damaged or cut short ({error})") from error
-    return width_px, height_px
-
-
-def to_uint8(pixels: RawPixels, *, full_scale: int | None, name: str) -> NDArray[np.uint8]:
-    """16-bit values -> round(value / full_scale * 255), clipped; 8-bit pixels are returned as they are.
-
-    Raises ImageError if the picture has 16 bits and `full_scale` is None.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels.astype(np.uint8, copy=False)
-    if full_scale is None:
-        raise ImageError(
-            f"{name}: is a 16-bit picture but the model was fitted on 8-bit pictures; "
-            "set image.full_scale and fit again"
-        )
-    return _scale_table(full_scale)[pixels]
-
-
-def brightest(pixels: RawPixels) -> int | None:
-    """The largest value of 16-bit pixels; None for 8-bit ones."""
-    return int(pixels.max()) if pixels.dtype == np.uint16 else None
-
-
-def full_scale_for(values: Iterable[int]) -> int:
-    """The smallest of FULL_SCALES that holds the largest of these raw 16-bit values.
-
-    Raises ValueError if there are no values.
-    """
-    largest = max(values)
-    return next(full_scale for full_scale in FULL_SCALES if full_scale >= largest)
+    return (height_px, width_px) if turned else (width_px, height_px)
 
 
 def _name(source: Path | bytes, name: str | None) -> str:
@@ -175,7 +154,7 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
         )
 
 
-def _open(content: bytes, name: str) -> ImageFile.ImageFile:
+def open_picture(content: bytes, name: str) -> ImageFile.ImageFile:
     """Read the header only.
 
     Pillow decodes because it refuses files that are cut short, where OpenCV returns a half-grey picture; it
@@ -188,18 +167,21 @@ def _open(content: bytes, name: str) -> ImageFile.ImageFile:
             "LOAD_TRUNCATED_IMAGES, under which damaged pictures look whole; set it to False"
         )
     stream = BytesIO(content)
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        if content.rfind(b"IEND") < 0:  # Pillow does not miss the end once it has all rows
-            raise ImageError(f"{name}: damaged or cut short (the end of the PNG file is missing)")
-        return PngImageFile(stream)
-    if content.startswith(b"\xff\xd8\xff"):
-        return JpegImageFile(stream)
-    if content.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return TiffImageFile(stream)
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return WebPImageFile(stream)
-    if content.startswith(b"BM"):
-        return BmpImageFile(stream)
+    match kind_of(content[:HEADER_BYTES]):
+        case "PNG":
+            if content.rfind(b"IEND") < 0:  # Pillow does not miss the end once it has all rows
+                raise ImageError(f"{name}: damaged or cut short (the end of the PNG file is missing)")
+            return PngImageFile(stream)
+        case "JPEG":
+            return JpegImageFile(stream)
+        case "TIFF":
+            return TiffImageFile(stream)
+        case "WebP":
+            return WebPImageFile(stream)
+        case "BMP":
+            return BmpImageFile(stream)
+    if foreign := foreign_kind(content[:HEADER_BYTES]):
+        raise ImageError(f"{name}: is a {foreign} picture, which is not read; save it as one of {READ}")
     raise ImageError(f"{name}: is not a PNG, JPEG, TIFF, WebP or BMP picture")
 
 
@@ -213,6 +195,8 @@ def _bits_per_sample(picture: ImageFile.ImageFile, content: bytes, name: str) ->
     if not isinstance(picture, TiffImageFile):
         return 8
     tags = picture.tag_v2
+    if tags.get(_TIFF_SUBFILE, 0) & _TIFF_THUMBNAIL and getattr(picture, "n_frames", 1) > 1:
+        raise ImageError(f"{name}: is a TIFF that begins with a thumbnail; save the full picture as its first page")
     depths, formats = set(tags.get(_TIFF_BITS, (1,))), set(tags.get(_TIFF_SAMPLE_FORMAT, (_TIFF_UNSIGNED,)))
     bits = max(depths)
     if formats != {_TIFF_UNSIGNED} or (bits > 8 and depths != {16}):
@@ -220,7 +204,17 @@ def _bits_per_sample(picture: ImageFile.ImageFile, content: bytes, name: str) ->
         raise ImageError(f"{name}: has {kind} {bits}-bit samples; save it with unsigned samples of 8 or 16 bits")
     if bits == 16 and tags.get(_TIFF_PHOTOMETRIC) not in (_TIFF_GREY, _TIFF_RGB):
         raise ImageError(f"{name}: is a 16-bit TIFF that is neither grey (0 is black) nor RGB; save it as one")
+    if bits == 16 and tags.get(_TIFF_PLANES) == _TIFF_SEPARATE:
+        raise ImageError(f"{name}: is a 16-bit TIFF with one plane per colour; save its colours pixel by pixel")
     return int(bits)
+
+
+def _has_alpha(picture: ImageFile.ImageFile) -> bool:
+    """Whether a fourth channel is alpha, and the colours are not multiplied with it yet. A TIFF's may be anything."""
+    if isinstance(picture, TiffImageFile):
+        extra: tuple[int, ...] = picture.tag_v2.get(_TIFF_EXTRA) or ()
+        return extra == (_TIFF_ALPHA,)
+    return True
 
 
 def _decode_8_bit(picture: ImageFile.ImageFile, name: str) -> NDArray[np.uint8]:
@@ -231,47 +225,12 @@ def _decode_8_bit(picture: ImageFile.ImageFile, name: str) -> NDArray[np.uint8]:
         # Black, not "drop alpha": the colours under transparent pixels are leftovers that nobody sees, and
         # must not change a verdict.
         cut_out = picture.convert("RGBA")
+        if isinstance(picture, BmpImageFile) and not np.asarray(cut_out)[:, :, 3].any():
+            return np.array(cut_out.convert("RGB"))  # a byte that nobody has filled: viewers ignore it, too
         image = Image.alpha_composite(Image.new("RGBA", cut_out.size, (0, 0, 0, 255)), cut_out)
     elif picture.mode not in _EIGHT_BIT_MODES:
         raise ImageError(f"{name}: has colour mode {picture.mode}; save it as grey or RGB")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))  # (H, W, 3)
-
-
-def _decode_16_bit(picture: ImageFile.ImageFile, content: bytes, name: str) -> NDArray[np.uint16]:
-    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    picture.load()  # for colour too: it refuses damage before OpenCV reports it on the operator's console
-    if picture.mode.startswith("I"):
-        ImageOps.exif_transpose(picture, in_place=True)
-        grey = np.array(picture).astype(np.uint16)  # (H, W); Pillow before 11 gives int32
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    # Pillow keeps only the upper 8 bits of each colour, so OpenCV decodes these.
-    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None or stored.dtype != np.uint16 or stored.ndim != 3 or stored.shape[2] not in (3, 4):
-        raise ImageError(f"{name}: is a 16-bit picture of an unknown variant; save it as 16-bit grey or RGB")
-    rgb = stored[:, :, 2::-1].astype(np.uint16)  # BGR or BGRA -> RGB
-    if stored.shape[2] == 4:  # put on black, as for 8 bits
-        rgb = ((rgb.astype(np.uint64) * stored[:, :, 3:] + 32767) // 65535).astype(np.uint16)
-    if not isinstance(picture, TiffImageFile):  # OpenCV has turned a TIFF already
-        rgb = _turn(rgb, orientation)
-    return np.ascontiguousarray(rgb)
-
-
-def _turn(pixels: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
-    """Stored pixels (H, W, 3) -> as the camera was held. Orientation as in EXIF, 1 to 8."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-@lru_cache(maxsize=8)
-def _scale_table(full_scale: int) -> NDArray[np.uint8]:
-    """Raw value -> 8-bit value, (65536,). In integers, so that every machine and language rounds alike."""
-    values = np.arange(65536, dtype=np.int64)
-    return np.minimum((values * 255 + full_scale // 2) // full_scale, 255).astype(np.uint8)
 
 
 def pixel_digest(pixels: RawPixels) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.bundle import Card
 from defectflow.errors import DataError
-from defectflow.verdict import PRECEDENCE, Word
+from defectflow.verdict import Word, rank
 
 RUN, JOURNAL = "run.json", "results.jsonl"
 
@@ -48,7 +48,7 @@ class Row(BaseModel):
     @property
     def rank(self) -> tuple[int, float]:
         """Sorts pictures from harmless to worst: by decision, then by score."""
-        return PRECEDENCE.index(self.decision or "ok"), self.score_or_lowest  # without verdicts scores alone decide
+        return rank(self.decision, self.score)
 
     @property
     def score_or_lowest(self) -> float:

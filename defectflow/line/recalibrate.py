@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from defectflow.bundle import Bundle, CalibrationPart, fitted_digests, fitted_parts, save_bundle
+from defectflow.bundle import Bundle, CalibrationPart, Card, fitted_digests, fitted_parts, save_bundle
 from defectflow.common import Progress, Watch, unwatched
+from defectflow.data import Picture
 from defectflow.errors import CalibrationError
 from defectflow.image import pixel_digest, read_raw
 from defectflow.line.inspector import Inspector
-from defectflow.verdict import Guarantee, Measurement
+from defectflow.verdict import Guarantee, Measurement, worst_score
 
 LISTED = 20
 """Pictures that an error names, at most."""
@@ -40,24 +41,31 @@ def recalibrate(
     rate: float,
     guarantee: Guarantee,
     review_rate: float,
-    more_good: Iterable[tuple[Path, str]] = (),
+    more_good: Iterable[Picture] = (),
+    beforehand: bool = True,
     watch: Watch = unwatched,
 ) -> Bundle:
-    """New thresholds from the parts already measured and `more_good` (file, part), saved in the bundle.
+    """New thresholds from the parts already measured and `more_good`, saved in the bundle.
 
-    Raises CalibrationError if the parts do not suffice, or if a new picture was already used, in the fit or for
-    calibration: then it would be no evidence. Nothing is changed in that case.
+    `beforehand`: whether the rates were fixed before anybody saw scores of these parts. If not, nothing is promised,
+    and the thresholds are marked as an estimate.
+    Raises CalibrationError if the parts do not suffice, if a new picture was already used, in the fit or for
+    calibration, or if it is not counted as the others, by part or by picture: then it would be no evidence. Nothing
+    is changed in that case.
     """
     card = bundle.card
     new = list(more_good)
+    _check_counted_alike(card, new)
     used = {digest: f"in the fit ({side})" for digest, side in fitted_digests(bundle).items()}
     used |= dict.fromkeys(card.added_digests, "in an earlier calibration")
     digests, repeated = list[str](), list[str]()
-    for path, _ in new:
-        digest = pixel_digest(read_raw(path))
+    for picture in new:
+        digest = pixel_digest(read_raw(picture.path))
         if digest in used:
-            repeated.append(f"{path}: this picture was used {used[digest]}, so it is no new evidence; leave it out")
-        used.setdefault(digest, f"already, as {path}")
+            repeated.append(
+                f"{picture.path}: this picture was used {used[digest]}, so it is no new evidence; leave it out"
+            )
+        used.setdefault(digest, f"already, as {picture.path}")
         digests.append(digest)
     if repeated:
         more = [f"and {len(repeated) - LISTED} more like it"] if len(repeated) > LISTED else []
@@ -65,23 +73,39 @@ def recalibrate(
     rows = card.calibration_parts
     if new:
         taken = fitted_parts(bundle) | {row.part: "calibration" for row in rows}
-        twice = next((part for _, part in new if part in taken), None)
+        twice = next((picture.part for picture in new if picture.part in taken), None)
         if twice is not None and card.parts_known:
             raise CalibrationError(
                 f"part {twice!r} is already used ({taken[twice]}); leave its pictures out, or rename the part if it is "
                 "another one"
             )
-        added, _ = measure_parts(Inspector(bundle), [path for path, _ in new], [part for _, part in new], watch)
+        added, _ = measure_parts(Inspector(bundle), [one.path for one in new], [one.part for one in new], watch)
         rows = (*rows, *added)
-    card = card.calibrated(rows, rate, guarantee, review_rate)
+    card = card.calibrated(rows, rate, guarantee, review_rate, beforehand=beforehand)
     return save_bundle(bundle.path, card.model_copy(update={"added_digests": (*card.added_digests, *digests)}))
 
 
+def _check_counted_alike(card: Card, new: Sequence[Picture]) -> None:
+    """Raises CalibrationError where pictures would count as parts among parts of several, or the other way round."""
+    unnamed = [picture for picture in new if not picture.part_known]
+    if card.parts_known and unnamed:
+        raise CalibrationError(
+            f"{len(unnamed)} of {len(new)} pictures name no part, the first is {unnamed[0].path}, but this bundle "
+            "counts by part: as parts of their own, several pictures of one part would count as several. Name the "
+            "parts with --part-regex or with a manifest's column 'part'"
+        )
+    if not card.parts_known and card.calibration_parts and len(unnamed) < len(new):
+        raise CalibrationError(
+            f"{len(new) - len(unnamed)} of {len(new)} pictures name their part, but this bundle was calibrated picture "
+            "by picture, which named parts cannot join; leave the names out, or fit again with them"
+        )
+
+
 def _worst(part: str, pictures: Sequence[Measurement]) -> CalibrationPart:
-    score = max(picture.calibrated_score for picture in pictures)
+    score = worst_score(picture.calibrated_score for picture in pictures)
     return CalibrationPart(
         part=part,
         score=score if math.isfinite(score) else None,
-        peak=max(float(picture.anomaly_map.max()) for picture in pictures),
+        peak=worst_score(float(picture.anomaly_map.max()) for picture in pictures),
         pictures=len(pictures),
     )

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 SHRINKAGE = 1e-2
 """Added to each channel's variance, as a share of the mean variance."""
 
+FLOOR = 1e-8
+"""Added to each channel's variance, as a share of the mean square of all: for pictures that are all alike."""
+
 
 class Gate(nn.Module):
     """distance = sqrt( mean_i ((e - mean) M)_i^2 ), the Mahalanobis distance per root dimension.
@@ -38,9 +41,11 @@ class Gate(nn.Module):
         """From the pooled embeddings of training pictures, (N, D)."""
         variance = pooled.var(0)
         # Channels that hardly vary over training parts must not turn a small change into a huge distance.
-        scale = (variance + SHRINKAGE * variance.mean() + 1e-12).sqrt()
+        scale = (variance + SHRINKAGE * variance.mean() + FLOOR * pooled.square().mean() + 1e-12).sqrt()
         shrunk = LedoitWolf().fit(((pooled - pooled.mean(0)) / scale).double().cpu().numpy())
-        precision = torch.from_numpy(shrunk.precision_)
+        # Of pictures that are all alike nothing is known but how far a change is from them, in units of `scale`.
+        alike = shrunk.covariance_.trace() < 1e-6 * len(shrunk.covariance_)
+        precision = torch.eye(len(variance), dtype=torch.float64) if alike else torch.from_numpy(shrunk.precision_)
         factor = torch.linalg.cholesky((precision + precision.T) / 2)  # precision = factor factor^T
         self.mean.copy_(pooled.mean(0))
         self.matrix.copy_(factor.to(scale) / scale[:, None])

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, TextIO
 
-from sqlalchemy import Select, and_, case, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 
 from defectflow.common import cell
+from defectflow.image import PICTURE_SUFFIXES
 from defectflow.store import schema
 from defectflow.store.database import Database
 from defectflow.store.records import Inspection, Review, read, stamp
 from defectflow.store.versions import CalibrationVersion
-from defectflow.verdict import PRECEDENCE, Word
+from defectflow.verdict import PRECEDENCE, Word, worst_score
 
 _table = schema.inspections
 EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118
@@ -116,7 +117,7 @@ class History:
         `since`, `until` and `decisions` are about the part so counted, the other conditions about any of its pictures:
         asking for "ok" leaves out a rejected part of which one picture is ok.
         """
-        rank = func.max(case({word: place for place, word in enumerate(PRECEDENCE)}, value=_table.c.decision))
+        rank = func.max(_place())
         first = func.min(_table.c.at)
         meant = _where(select(_table.c.bundle_id, _table.c.part).distinct(), replace(query, decisions=())).subquery()
         same = and_(_table.c.bundle_id == meant.c.bundle_id, _table.c.part == meant.c.part)
@@ -127,7 +128,8 @@ class History:
         if query.until is not None:
             grouped = grouped.having(first < stamp(query.until))
         if query.decisions:
-            grouped = grouped.having(rank.in_([PRECEDENCE.index(word) for word in query.decisions]))
+            wanted_places = {place for place, word in _PLACES.items() if word in query.decisions}
+            grouped = grouped.having(rank.in_(wanted_places))
         parts = grouped.subquery()
         start = func.substr(parts.c.at, 1, STAMP_LENGTH[every]).label("start")
         wanted = select(start, parts.c.rank, func.count().label("parts")).group_by(start, parts.c.rank)
@@ -135,7 +137,7 @@ class History:
         with self._database.reading() as connection:
             for row in connection.execute(wanted):
                 begun = _monday(row.start) if every == "week" else row.start
-                found[begun][PRECEDENCE[row.rank]] += row.parts
+                found[begun][_PLACES[row.rank]] += row.parts
         return [YieldCount(start=start, **counts) for start, counts in sorted(found.items())]
 
     def story(self, part: str, *, bundle_id: str | None = None) -> Story:
@@ -161,7 +163,8 @@ class History:
 
     def part_scores(self, bundle_id: str) -> list[PartScore]:
         """Every part that a model has scored, in order of first appearance: `Reviews.parts`, without the pictures."""
-        gated = case((_table.c.decision == "invalid", 1), else_=0)
+        no_number = and_(_table.c.score.is_(None), _table.c.decision != "error")
+        gated = case((or_(_table.c.decision == "invalid", no_number), 1), else_=0)
         columns = (func.min(_table.c.id), func.max(_table.c.score), func.max(gated))
         grouped = select(*(column.label(name) for column, name in zip(columns, ("id", "score", "gated"), strict=True)))
         parts = grouped.where(_table.c.bundle_id == bundle_id).group_by(_table.c.part).subquery()
@@ -173,7 +176,7 @@ class History:
                     row.part,
                     datetime.fromisoformat(row.at),
                     row.calibration_id,
-                    math.inf if row.gated else row.score,
+                    math.inf if row.gated else worst_score([row.score]),
                 )
                 for row in connection.execute(wanted)
                 if row.gated or row.score is not None
@@ -200,6 +203,23 @@ class History:
                 writer.writerow([cell(value) for value in row])
                 count += 1
         return count
+
+
+_PLACES: dict[int, Word] = {-1: "error", **dict(enumerate(PRECEDENCE))}
+"""A part's worst place -> its verdict; -1 where nothing but what does not count was found of it."""
+
+
+def _place() -> ColumnElement[int]:
+    """Where a picture's verdict stands in `PRECEDENCE`; below all others where it does not count: it could not be read,
+    and was read at another look, or is no picture by its name (`PartInspection.worst`)."""
+    again = _table.alias()
+    same = and_(*(again.c[name] == _table.c[name] for name in ("bundle_id", "part", "file")))
+    settled = exists().where(same, again.c.decision != "error").correlate(_table)
+    named = [func.lower(_table.c.file).endswith(suffix) for suffix in PICTURE_SUFFIXES if suffix]
+    picture = or_(~_table.c.file.contains("."), *named)
+    unread = and_(picture, ~settled)
+    ranks = {word: place for place, word in enumerate(PRECEDENCE)}
+    return case((and_(_table.c.decision == "error", ~unread), -1), else_=case(ranks, value=_table.c.decision))
 
 
 def _monday(day: str) -> str:

@@ -22,7 +22,7 @@ from defectflow.errors import CalibrationError, ImageError
 from defectflow.image import pixel_digest, read_raw
 from defectflow.store.records import Answer, PartInspection
 from defectflow.store.versions import CalibrationVersion, unchanged
-from defectflow.verdict import PRECEDENCE, Calibration, Guarantee, Word, decide
+from defectflow.verdict import Calibration, Guarantee, Word, decide, worst_score, worst_word
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
@@ -122,6 +122,7 @@ def propose(
     keep_earlier: bool = True,
     since: datetime | None = None,
     until: datetime | None = None,
+    beforehand: bool = True,
 ) -> Proposal:
     """Thresholds with the audit parts answered good, and the past parts that would be judged otherwise.
 
@@ -129,7 +130,8 @@ def propose(
     rate below the rate is raised to it. Without `keep_earlier`, the audit parts alone calibrate: for when production
     has moved and the earlier parts are no longer like it. `since` and `until` bound when an audit part was first seen:
     what can no longer be answered, say because its picture is gone, blocks no later part. (Name the time before looking
-    at scores: whoever tries many and takes the one that pleases has no promise.) Nothing is changed anywhere. No
+    at scores: whoever tries many and takes the one that pleases has no promise.) Without `beforehand`, given rates were
+    chosen after looking at scores, and the thresholds are an estimate. Nothing is changed anywhere. No
     picture is judged again: stored scores suffice.
 
     Raises NotCalibrated, and CalibrationError where the audit sample lacks answers, adds nothing, or is too small.
@@ -166,6 +168,7 @@ def propose(
         rate,
         guarantee or usual_guarantee,
         max(usual_review_rate, rate) if review_rate is None else review_rate,
+        beforehand=beforehand,
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
@@ -194,13 +197,12 @@ def flips(parts: Sequence[PartInspection], before: Calibration, after: Calibrati
 
 def rejudged(part: PartInspection, calibration: Calibration) -> Word:
     """What the part's worst picture leads to under these thresholds."""
-    words: list[Word] = ["error"]
-    for picture in part.pictures:
-        if picture.score is not None:
-            cuts = (calibration.threshold.value, calibration.review.value)
-            decision = decide(picture.score, *cuts, gated=picture.gated)
-            words.append(PRECEDENCE[1 + decision])
-    return max(words, key=PRECEDENCE.index)
+    cuts = (calibration.threshold.value, calibration.review.value)
+    words = [
+        decide(math.nan if picture.score is None else picture.score, *cuts, gated=picture.gated).word
+        for picture in part.judged
+    ]
+    return worst_word([*words, "error"] if part.unread or not words else words)
 
 
 def training_parts(store: Store, bundle: Bundle) -> list[tuple[PartInspection, tuple[tuple[Path, str], ...]]]:
@@ -277,6 +279,6 @@ def _row(part: PartInspection) -> CalibrationPart:
     return CalibrationPart(
         part=part.part,
         score=None if score is None or not math.isfinite(score) else score,
-        peak=max(picture.peak or 0.0 for picture in part.judged),
+        peak=worst_score(picture.peak or 0.0 for picture in part.judged),
         pictures=len({picture.sha256 for picture in part.judged}),
     )

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
-from defectflow.image import SUFFIXES
-from defectflow.verdict import PRECEDENCE, Region, Verdict, Word
+from defectflow.image import PICTURE_SUFFIXES
+from defectflow.verdict import Region, Verdict, Word, rank, worst_score
 
 _Record = TypeVar("_Record")
 
@@ -93,17 +93,19 @@ class Inspection:
     @property
     def unread(self) -> bool:
         """A picture by its name, but unreadable: nobody knows its score. A stray note or Thumbs.db is no picture."""
-        return self.score is None and PurePath(self.file).suffix.lower() in SUFFIXES
+        return self.decision == "error" and PurePath(self.file).suffix.lower() in PICTURE_SUFFIXES
 
     @property
     def calibrated_score(self) -> float | None:
         """The score that calibration ranks; None where the picture could not be read."""
-        return math.inf if self.gated else self.score
+        if self.decision == "error":
+            return None
+        return math.inf if self.gated or self.score is None else worst_score([self.score])
 
     @property
     def rank(self) -> tuple[int, float]:
         """Sorts pictures from harmless to worst."""
-        return PRECEDENCE.index(self.decision), -math.inf if self.score is None else self.score
+        return rank(self.decision, self.score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,10 @@ class PartInspection:
 
     @property
     def worst(self) -> Inspection:
-        return max(self.pictures, key=lambda picture: picture.rank)
+        """The picture that decides. Of those that could not be read, only `unread` ones do, where there are others."""
+        unread = self.unread
+        counted = [one for one in self.pictures if one.decision != "error" or one.file in unread]
+        return max(counted or self.pictures, key=lambda picture: picture.rank)
 
     @property
     def decision(self) -> Word:
@@ -146,12 +151,13 @@ class PartInspection:
     def score(self) -> float | None:
         """The largest over its pictures, as calibration ranks it; None where none could be read."""
         scores = [picture.calibrated_score for picture in self.pictures]
-        return max((score for score in scores if score is not None), default=None)
+        known = [score for score in scores if score is not None]
+        return worst_score(known) if known else None
 
     @property
     def judged(self) -> tuple[Inspection, ...]:
-        """The pictures that have a score."""
-        return tuple(picture for picture in self.pictures if picture.score is not None)
+        """The pictures that have a verdict."""
+        return tuple(picture for picture in self.pictures if picture.decision != "error")
 
     @property
     def unread(self) -> tuple[str, ...]:

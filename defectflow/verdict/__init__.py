@@ -17,7 +17,6 @@ from defectflow.verdict.overlay import overlay
 from defectflow.verdict.tradeoff import Cheapest, Costs, Point, Tradeoff
 from defectflow.verdict.verdict import (
     FLOOR,
-    PRECEDENCE,
     Decision,
     Measurement,
     Region,
@@ -27,6 +26,7 @@ from defectflow.verdict.verdict import (
     is_gated,
     marked_places,
 )
+from defectflow.verdict.worst import PRECEDENCE, rank, worst_score, worst_word
 
 __all__ = [
     "CONFIDENCE",
@@ -57,4 +57,7 @@ __all__ = [
     "marked_places",
     "overlay",
     "parts_needed",
+    "rank",
+    "worst_score",
+    "worst_word",
 ]

@@ -25,7 +25,8 @@ from defectflow.verdict.intervals import CONFIDENCE, beta_cdf, beta_quantile
 
 Guarantee = Literal["expected", "confident"]
 Basis = Literal["expected", "confident", "estimate"]
-"""What thresholds rest on; `estimate`: a person chose them, and nothing is promised."""
+"""What thresholds rest on; `estimate`: chosen after looking at scores, by a person or by a rate that pleased, so that
+nothing is promised."""
 TOLERANCE = 1e-3
 """Differences up to this many standard deviations of the good scores are numerical, not evidence."""
 LIMITS = (
@@ -77,6 +78,16 @@ class Calibration:
         """Standard deviation of the finite good scores: the unit of all tolerances."""
         return float(np.std(self.scores))
 
+    @property
+    def rate_however_chosen(self) -> float:
+        """With 95% confidence at most this share of good parts lies above the threshold, and above every other one at
+        once its own: min(1, (n - k) / n + sqrt(ln 20 / 2n)), so it holds for a threshold chosen after looking, too.
+
+        Source: Massart 1990, doi:10.1214/aop/1176990746 (the constant of Dvoretzky, Kiefer and Wolfowitz).
+        """
+        above = 1 - self.threshold.rank / self.parts
+        return min(1.0, above + math.sqrt(math.log(1 / (1 - CONFIDENCE)) / (2 * self.parts)))
+
     def p_value(self, score: float) -> float:
         """(1 + #{s_i >= score}) / (n + 1). Small: few good parts look this unusual."""
         at_least = len(self.scores) - int(np.searchsorted(self.scores, score, side="left"))
@@ -87,9 +98,11 @@ class Calibration:
         unit = "parts" if self.parts_known else "pictures"
         if self.guarantee == "estimate":
             return [
-                "A person chose these thresholds: they are an estimate, and no rate is promised. Among "
-                f"{self.parts} good {unit} of the calibration they reject {self.parts - self.threshold.rank} and call "
-                f"{self.review.rank} ok.",
+                "A person chose these thresholds: they are an estimate, made after looking at scores, and no rate is "
+                f"promised. Among {self.parts} good {unit} of the calibration they reject "
+                f"{self.parts - self.threshold.rank} and call {self.review.rank} ok.",
+                f"However they were chosen, with {CONFIDENCE:.0%} confidence in this calibration at most "
+                f"{self.rate_however_chosen:.2%} of good {unit} are called defective or invalid.",
                 LIMITS.replace("It covers", "The estimate is for"),
             ]
         said = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 from io import BytesIO
@@ -22,6 +23,10 @@ SHOWN_PX = 1024
 """Longer side of the picture that a verdict shows of itself, at most."""
 
 
+Word = Literal["ok", "review", "defect", "invalid", "error"]
+"""What becomes of a picture: a decision, or that it cannot be read."""
+
+
 class Decision(IntEnum):
     """The numbers are those of the graph's `decision` output; a higher one takes precedence."""
 
@@ -31,13 +36,16 @@ class Decision(IntEnum):
     INVALID = 3
 
     @property
-    def word(self) -> str:
-        return self.name.lower()
+    def word(self) -> Word:
+        return WORDS[self]
 
 
-Word = Literal["ok", "review", "defect", "invalid", "error"]
-PRECEDENCE: tuple[Word, ...] = ("error", "ok", "review", "defect", "invalid")
-"""A part's worst picture decides. An unreadable picture decides only where there is no other."""
+WORDS: dict[Decision, Word] = {
+    Decision.OK: "ok",
+    Decision.REVIEW: "review",
+    Decision.DEFECT: "defect",
+    Decision.INVALID: "invalid",
+}
 
 
 def is_gated(distance: float, limit: float) -> bool:
@@ -111,8 +119,8 @@ class Measurement:
 
     @property
     def calibrated_score(self) -> float:
-        """The score that calibration ranks: +infinity where the gate refuses the picture."""
-        return float("inf") if self.gated else self.score
+        """The score that calibration ranks: +infinity where the gate refuses the picture, or where it is no number."""
+        return math.inf if self.gated or math.isnan(self.score) else self.score
 
     def map_at_full_size(self) -> NDArray[np.float32]:
         """(height_px, width_px): the anomaly map over the original picture."""

@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectflow.data import pictures as pictures_module
+from defectflow.data import pictures as dataset
 from defectflow.data import splits as splits_module
-from defectflow.data.duplicates import exact_duplicates, near_duplicates
-from defectflow.data.pictures import Picture, find_pictures
+from defectflow.data.duplicates import distinct, near_duplicates
+from defectflow.data.find import find_pictures
+from defectflow.data.layouts import Label, Split
+from defectflow.data.pictures import Picture
 from defectflow.data.splits import Checked, Splits, check_readable, split_parts
 from defectflow.errors import DataError, SettingsError
 
@@ -42,7 +44,7 @@ def names(pictures: Sequence[Picture], base: Path) -> list[str]:
     return [picture.path.relative_to(base).as_posix() for picture in pictures]
 
 
-def good_parts(n_parts: int, per_part: int = 1, split: pictures_module.Split | None = None) -> list[Picture]:
+def good_parts(n_parts: int, per_part: int = 1, split: Split | None = None) -> list[Picture]:
     return [
         Picture(Path(f"{part:03}_{shot}.png"), f"{part:03}", "good", "good", None, split)
         for part in range(n_parts)
@@ -84,12 +86,12 @@ def test_one_picture_is_a_source(tmp_path: Path) -> None:
     assert find_pictures(path) == [Picture(path, "a", None, "")]
 
 
-def test_nothing_found_names_folder_and_suffixes(tmp_path: Path) -> None:
-    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+def test_nothing_found_names_folder_and_formats(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"no picture")
     with pytest.raises(DataError) as error:
         find_pictures(tmp_path)
     assert str(error.value) == (
-        f"{tmp_path}: no pictures found; accepted are .bmp, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+        f"{tmp_path}: no pictures found; 1 file skipped: a.txt; accepted are PNG, JPEG, TIFF, WebP and BMP"
     )
     with pytest.raises(DataError, match="no such file or folder"):
         find_pictures(tmp_path / "missing")
@@ -136,13 +138,13 @@ def test_tree_gives_labels_kinds_masks_and_splits(tree: Path) -> None:
 
 
 def test_test_folder_of_a_tree_is_the_trees_test_pictures(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = pictures_module.test_pictures(find_pictures(tree))
+    expected = dataset.test_pictures(find_pictures(tree))
     assert find_pictures(tree / "test") == expected
     monkeypatch.chdir(tree / "test")
     assert find_pictures(Path()) == expected
 
 
-@pytest.mark.parametrize("place", ["test/x.png", "train/x.png", "train/bad/x.png"])
+@pytest.mark.parametrize("place", ["test/x.png", "train/x.png", "train/odd/x.png"])
 def test_tree_with_a_picture_in_the_wrong_place_is_refused(tree: Path, place: str) -> None:
     write(tree / place)
     with pytest.raises(DataError, match=rf"{place}: is not in .*; move it there"):
@@ -332,13 +334,13 @@ def test_damaged_parquet_is_a_data_error(tmp_path: Path) -> None:
 
 
 def test_test_pictures_are_those_of_split_test_or_all_labelled_ones() -> None:
-    def picture(name: str, label: pictures_module.Label | None, split: pictures_module.Split | None) -> Picture:
+    def picture(name: str, label: Label | None, split: Split | None) -> Picture:
         return Picture(Path(name), name, label, "", None, split)
 
     unsplit = [picture("a", "good", None), picture("b", "defective", None), picture("c", None, None)]
-    assert pictures_module.test_pictures(unsplit) == unsplit[:2]
+    assert dataset.test_pictures(unsplit) == unsplit[:2]
     split = [picture("a", "good", "train"), picture("b", "good", "test"), picture("c", "defective", "test")]
-    assert pictures_module.test_pictures(split) == split[1:]
+    assert dataset.test_pictures(split) == split[1:]
 
 
 # --- checking ---
@@ -518,18 +520,56 @@ def test_splits_say_whether_parts_are_known(tmp_path: Path) -> None:
 # --- duplicates ---
 
 
-def test_the_same_picture_on_two_sides_is_found(tmp_path: Path) -> None:
-    for number in range(15):
-        write(tmp_path / f"{number:02}.png", number)
+def test_equal_pictures_count_once_and_make_one_part(tmp_path: Path) -> None:
+    """Six pictures, ten times each, are six parts: as sixty they would promise what six cannot keep."""
+    for number in range(60):
+        write(tmp_path / f"{number:02}.png", number % 6)
     pictures = find_pictures(tmp_path, label="good")
-    splits = split_parts(pictures, calibration_parts=5, tune_share=0.3, seed=0)
-    original, sibling = splits.train[:2]
-    shutil.copy(original.path, sibling.path)  # on the same side, but as two parts
-    copies = [sibling, splits.tune[0], splits.calibration[1]]
-    for copy in copies[1:]:
-        shutil.copy(original.path, copy.path)
+    digests = check_readable(pictures).pixel_digests
+    found = distinct(pictures, digests)
+    assert names(found.pictures, tmp_path) == [f"{number:02}.png" for number in range(6)]
+    assert len(found.repeats) == 54
+    assert found.told() == [
+        "54 of 60 pictures repeat the pixels of another and are left out, so that each part counts once: the first is "
+        f"{tmp_path}/06.png, as {tmp_path}/00.png"
+    ]
+    assert distinct(found.pictures, digests).told() == []
+
+
+def test_parts_that_share_a_picture_are_one_part(tmp_path: Path) -> None:
+    for number, name in enumerate(("a_1", "a_2", "b_1", "b_2", "c_1", "c_2")):
+        write(tmp_path / f"{name}.png", number)
+    shutil.copy(tmp_path / "a_2.png", tmp_path / "b_1.png")
+    shutil.copy(tmp_path / "b_2.png", tmp_path / "c_1.png")
+    pictures = find_pictures(tmp_path, label="good", part_regex=r"^(\w)_")
+    found = distinct(pictures, check_readable(pictures).pixel_digests)
+    assert [(one.name, one.part) for one in found.pictures] == [
+        ("a_1.png", "a"), ("a_2.png", "a"), ("b_2.png", "a"), ("c_2.png", "a"),
+    ]  # fmt: skip
+
+
+def test_a_hot_pixel_is_not_what_is_white(tmp_path: Path) -> None:
+    def camera(path: Path, brightest: int, hot: bool = False) -> None:
+        pixels = np.random.default_rng(0).integers(0, brightest, (200, 200), endpoint=True).astype(np.uint16)
+        if hot:
+            pixels[50, 50] = 65535
+        cv2.imwrite(str(path), pixels)
+
+    for number in range(60):
+        camera(tmp_path / f"{number:02}.png", 4000, hot=number % 2 == 0)
+    pictures = find_pictures(tmp_path, label="good")
+    splits = split_parts(pictures, calibration_parts=4, tune_share=0.2, seed=0)
     checked = check_readable(pictures)
-    assert exact_duplicates(splits.pictures, checked.pixel_digests) == [(original, copy) for copy in copies]
+    full_scale = splits_module.fix_full_scale(splits, checked)
+    assert full_scale == 4095
+    assert len(splits_module.full_scale_told(splits, checked, full_scale)) == 1
+    camera(splits.train[0].path, 60_000)  # a whole picture is another matter, and said
+    checked = check_readable(pictures)
+    full_scale = splits_module.fix_full_scale(splits, checked)
+    assert full_scale == 65535
+    said = splits_module.full_scale_told(splits, checked, full_scale)
+    assert said[0].startswith("16-bit pictures: 65535 is taken for white")
+    assert said[1].startswith(f"1 of {len(splits.train)} training pictures alone are brighter than 16383, the first is")
 
 
 def near_duplicates_by_brute_force(splits: Splits, pooled: np.ndarray, share: float) -> list[tuple[Picture, Picture]]:
@@ -578,7 +618,7 @@ def test_real_manifests(name: str) -> None:
     }
     pictures = find_pictures(Path(str(REAL)) / f"{name}.csv")
     splits = split_parts(pictures, calibration_parts=19, tune_share=0.15, seed=0)
-    tested = Counter(picture.label for picture in pictures_module.test_pictures(pictures))
+    tested = Counter(picture.label for picture in dataset.test_pictures(pictures))
     n_masks = sum(picture.mask is not None for picture in pictures)
     assert (len(splits.pictures), tested["good"], tested["defective"], n_masks) == counts[name]
     assert not splits.warnings or name.startswith("mtd")

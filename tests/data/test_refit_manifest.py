@@ -10,7 +10,7 @@ import pytest
 from support import save, swatch
 
 from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
-from defectflow.data.pictures import find_pictures
+from defectflow.data import find_pictures
 from defectflow.data.refit_manifest import plan_refit
 from defectflow.data.splits import split_parts
 from defectflow.errors import DataError

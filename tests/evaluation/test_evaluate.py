@@ -20,10 +20,12 @@ from support import swatches
 from defectflow.bundle.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
 from defectflow.cli.tables import tables
+from defectflow.data import find_pictures
 from defectflow.data.pictures import Picture
 from defectflow.errors import DataError, ImageError
 from defectflow.evaluation.evaluate import evaluate
 from defectflow.evaluation.figures import Evaluation
+from defectflow.evaluation.masks import check_masks
 from defectflow.evaluation.metrics import PixelCurve, rejected_interval, split_pixels
 from defectflow.evaluation.pixels import shrink_mask
 from defectflow.image.geometry import Geometry
@@ -305,10 +307,10 @@ def test_a_mask_of_another_size_names_both_sizes(tmp_path: Path) -> None:
 
 def test_a_mask_that_marks_nothing_is_left_out_and_said(tmp_path: Path) -> None:
     path = tmp_path / "m.png"
-    assert cv2.imwrite(str(path), np.ones((40, 60), np.uint8))  # 0 and 1 instead of 0 and 255
+    assert cv2.imwrite(str(path), np.zeros((40, 60), np.uint8))
     result = run(ROWS, masks={"d1": path})
     assert result.pixel is None and result.without_mask == 5
-    assert any("no value is above 127" in note for note in result.notes)
+    assert any("one that is black all over" in note for note in result.notes)
 
 
 @pytest.mark.parametrize("size", [(7, 11), (16, 23), (50, 71), (13, 71)])
@@ -333,10 +335,44 @@ def test_pictures_that_calibrate_are_no_test(uncalibrated_copy: Path, swatch_fol
     added = min(swatches(tmp_path / "added", 1, 100).glob("*.png"))
     unseen = min(swatches(tmp_path / "unseen", 1, 200).glob("*.png"))
     bundle = recalibrate(
-        open_bundle(uncalibrated_copy), rate=0.2, guarantee="expected", review_rate=0.3, more_good=[(added, "added")]
+        open_bundle(uncalibrated_copy),
+        rate=0.2,
+        guarantee="expected",
+        review_rate=0.3,
+        more_good=find_pictures(added, label="good"),
     )
     fitted = min(swatch_folder.glob("*.png"))
     pictures = [Picture(path, path.stem, "good", "") for path in (fitted, added, unseen)]
     found = evaluate(Inspector(bundle), pictures)
     assert found.seen_in_fit == (fitted, added)
     assert found.to_json()["seen_in_fit"] == 2
+
+
+def labelled_with_mask(folder: Path, mask: NDArray[np.uint8]) -> Picture:
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.zeros((40, 60, 3), np.uint8))
+    cv2.imwrite(str(folder / "a_mask.png"), mask)
+    return Picture(folder / "a.png", "a", "defective", "crack", folder / "a_mask.png")
+
+
+def test_masks_are_checked_before_anything_is_judged(tmp_path: Path) -> None:
+    right = labelled_with_mask(tmp_path / "right", np.eye(40, 60, dtype=np.uint8))
+    small = labelled_with_mask(tmp_path / "small", np.eye(20, 30, dtype=np.uint8))
+    damaged = labelled_with_mask(tmp_path / "damaged", np.eye(40, 60, dtype=np.uint8))
+    assert damaged.mask is not None
+    damaged.mask.write_bytes(b"\x89PNG\r\n\x1a\n123")
+    assert check_masks([right]) == []
+    with pytest.raises(DataError) as error:
+        check_masks([right, small, damaged])
+    first, *lines = str(error.value).splitlines()
+    assert first == "2 mask(s) cannot be used:"
+    assert lines[0] == (
+        f"  {small.mask}: the mask has 30 x 20 px, its picture a.png has 60 x 40 px; they must be equal"
+    )
+    assert lines[1].startswith(f"  {damaged.mask}: damaged or cut short")
+
+
+def test_an_inverted_mask_is_warned_about(tmp_path: Path) -> None:
+    inverted = labelled_with_mask(tmp_path / "inverted", 255 - 255 * np.eye(40, 60, dtype=np.uint8))
+    (warning,) = check_masks([inverted])
+    assert warning.startswith(f"1 masks mark more than 50% of their picture, the first is {inverted.mask} (98%)")

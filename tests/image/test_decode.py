@@ -22,7 +22,8 @@ from PIL import Image, ImageFile
 
 from defectflow.errors import ImageError
 from defectflow.image import decode
-from defectflow.image.decode import brightest, full_scale_for, read_image, read_image_file, read_raw
+from defectflow.image.decode import read_image, read_image_file, read_raw
+from defectflow.image.depth import brightest, full_scale_for
 
 HEIGHT_PX, WIDTH_PX = 13, 22
 COLOUR = np.random.default_rng(0).integers(0, 256, (HEIGHT_PX, WIDTH_PX, 3), dtype=np.uint8)
@@ -446,7 +447,10 @@ NO_PICTURE = "is not a PNG, JPEG, TIFF, WebP or BMP picture"
 UNUSABLE = {
     "empty": (b"", "is empty (0 bytes)"),
     "letter": (b"Sehr geehrte Damen und Herren", NO_PICTURE),
-    "gif": (encode(GREY, "GIF"), NO_PICTURE),
+    "gif": (
+        encode(GREY, "GIF"),
+        "is a GIF picture, which is not read; save it as one of PNG, JPEG, TIFF, WebP and BMP",
+    ),
     "float": (tiff(GREY.astype(np.float32), sample_format=3), f"has floating-point 32-bit {UNSIGNED}"),
     "32-bit": (tiff(GREY.astype(np.uint32)), f"has unsigned 32-bit {UNSIGNED}"),
     "signed": (tiff(GREY.astype(np.int16), sample_format=2), f"has signed 16-bit {UNSIGNED}"),

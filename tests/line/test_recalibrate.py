@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from support import digests, save, swatch, swatches
 
 from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
+from defectflow.data import Picture
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
@@ -33,8 +34,20 @@ def refused(
     """Refused with this message, and nothing in the bundle has changed."""
     before = digests(bundle)
     with pytest.raises(error, match=pattern):
-        recalibrate(open_bundle(bundle), rate=rate, guarantee="expected", review_rate=max(rate, 0.3), more_good=more)
+        recalibrate(
+            open_bundle(bundle),
+            rate=rate,
+            guarantee="expected",
+            review_rate=max(rate, 0.3),
+            more_good=named(bundle, more),
+        )
     assert digests(bundle) == before
+
+
+def named(bundle: Path, more: list[tuple[Path, str]]) -> list[Picture]:
+    """Good pictures of parts that are known, or not, as the bundle has it."""
+    known = open_bundle(bundle).card.parts_known
+    return [Picture(path, part, "good", "good", part_known=known) for path, part in more]
 
 
 def stored_thresholds(bundle: Path, file: str = "model.onnx") -> dict[str, float]:
@@ -86,10 +99,11 @@ import sys
 from pathlib import Path
 sys.modules.update(dict.fromkeys(("torch", "timm", "sklearn", "scipy")))  # None: importing them fails
 from defectflow.bundle.bundle import open_bundle
+from defectflow.data import find_pictures
 from defectflow.line.recalibrate import recalibrate
-more = [(path, path.stem) for path in sorted(Path({str(tmp_path / "more")!r}).glob("*.png"))]
+more = find_pictures(Path({str(tmp_path / "more")!r}), label="good")
 bundle = open_bundle(Path({str(uncalibrated_copy)!r}))
-recalibrate(bundle, rate=0.05, guarantee="expected", review_rate=0.1, more_good=[(p, "new" + n) for p, n in more])
+recalibrate(bundle, rate=0.05, guarantee="expected", review_rate=0.1, more_good=more)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
     bundle = open_bundle(uncalibrated_copy)
@@ -124,7 +138,13 @@ def test_a_picture_counts_once(uncalibrated_copy: Path, tmp_path: Path) -> None:
     more = further(tmp_path / "more", 12)
     twin = save(tmp_path / "twin.png", swatch(100))
     refused(uncalibrated_copy, CalibrationError, r"twin\.png: .*already, as .*000\.png", [*more, (twin, "twin")])
-    recalibrate(open_bundle(uncalibrated_copy), rate=0.1, guarantee="expected", review_rate=0.2, more_good=more)
+    recalibrate(
+        open_bundle(uncalibrated_copy),
+        rate=0.1,
+        guarantee="expected",
+        review_rate=0.2,
+        more_good=named(uncalibrated_copy, more),
+    )
     refused(uncalibrated_copy, CalibrationError, r"000\.png: .*in an earlier calibration", more)
     refused(uncalibrated_copy, CalibrationError, r"twin\.png: .*in an earlier calibration", [(twin, "twin")])
 
@@ -149,7 +169,13 @@ def test_the_worst_picture_is_the_part_and_a_gated_one_counts_as_infinite(bundle
     good = sorted((sample / "test" / "good").glob("*.png"))[:3]
     foreign = save(bundle_copy.parent / "black.png", np.zeros((256, 256, 3), np.uint8))
     more = [(good[0], "A"), (foreign, "B"), (good[1], "A"), (good[2], "C")]
-    bundle = recalibrate(open_bundle(bundle_copy), rate=0.1, guarantee="expected", review_rate=0.2, more_good=more)
+    bundle = recalibrate(
+        open_bundle(bundle_copy),
+        rate=0.1,
+        guarantee="expected",
+        review_rate=0.2,
+        more_good=named(bundle_copy, more),
+    )
     scores = [item.score for item in Inspector(bundle, threads=1).measure(good) if not isinstance(item, ImageError)]
     a, b, c = bundle.card.calibration_parts[-3:]
     assert (a.part, a.pictures, b.part, b.score, c.part) == ("A", 2, "B", None, "C")
@@ -165,6 +191,36 @@ def test_another_shot_of_a_fitted_part_is_no_new_evidence(bundle_copy: Path, sam
     part = next(part for part, side in fitted.items() if side == "train")
     picture = min((sample / "test" / "good").glob("*.png"))
     refused(bundle_copy, CalibrationError, rf"part '{part}' is already used \(train\)", [(picture, part)])
+
+
+def test_pictures_that_name_no_part_cannot_join_parts(bundle_copy: Path, tmp_path: Path) -> None:
+    """Five parts shot twice would count as ten: a promise of 5% would be realised as 9%."""
+    before = digests(bundle_copy)
+    more = [Picture(path, part, "good", "good") for path, part in further(tmp_path / "more", 4)]
+    with pytest.raises(CalibrationError, match=r"^4 of 4 pictures name no part, the first is .*000\.png.*--part-regex"):
+        recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4, more_good=more)
+    assert digests(bundle_copy) == before
+
+
+def test_parts_cannot_join_pictures(uncalibrated_copy: Path, tmp_path: Path) -> None:
+    more = [Picture(path, "7", "good", "good", part_known=True) for path, _ in further(tmp_path / "more", 4)]
+    with pytest.raises(CalibrationError, match=r"^4 of 4 pictures name their part, .* picture by picture"):
+        recalibrate(open_bundle(uncalibrated_copy), rate=0.2, guarantee="expected", review_rate=0.4, more_good=more)
+
+
+def test_a_rate_chosen_after_looking_is_an_estimate(bundle_copy: Path) -> None:
+    card = open_bundle(bundle_copy).card
+    assert card.fixed_beforehand(*card.rule)
+    assert not card.fixed_beforehand(0.2, "expected", 0.4)
+    promised = recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4).card
+    looked = recalibrate(
+        open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4, beforehand=False
+    ).card
+    assert looked.calibration is not None and promised.calibration is not None
+    assert looked.calibration.threshold.value == promised.calibration.threshold.value
+    assert looked.promised is None and promised.promised is not None
+    assert "they are an estimate, made after looking at scores" in looked.guarantee()[0]
+    assert "at most" in looked.guarantee()[1]
 
 
 def test_a_kill_between_model_and_card_is_completed(bundle_copy: Path) -> None:
@@ -235,6 +291,6 @@ def test_all_pictures_that_were_used_before_are_named_at_once(uncalibrated_copy:
             rate=0.2,
             guarantee="expected",
             review_rate=0.3,
-            more_good=[(path, f"new/{path.stem}") for path in known],
+            more_good=[Picture(path, f"new/{path.stem}", "good", "good") for path in known],
         )
     assert all(path.name in str(caught.value) for path in known)

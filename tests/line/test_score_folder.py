@@ -23,7 +23,7 @@ from support import DEFECTFLOW, marked, run, save
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.common.progress import Progress
-from defectflow.data.pictures import find_pictures
+from defectflow.data import find_pictures
 from defectflow.errors import DataError, NotCalibrated, SettingsError
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
@@ -99,7 +99,7 @@ def test_the_worst_picture_decides_a_part(bundle_path: Path, folder: Path, tmp_p
     parts = {row["part"]: row for row in table(tmp_path / "out" / "parts.csv")}
     assert list(parts) == ["p1", "p2", "p4", "p5", "p3"]
     assert (parts["p1"]["decision"], parts["p1"]["worst_file"], parts["p1"]["pictures"]) == ("defect", "p1 b.png", "2")
-    assert parts["p2"]["decision"] in ("ok", "review")
+    assert parts["p2"]["decision"] == "error", "nobody has seen the whole part"
     assert (parts["p2"]["pictures"], parts["p2"]["errors"]) == ("2", "1")
     assert (parts["p4"]["decision"], parts["p5"]["decision"]) == ("invalid", "error")
     assert sum(tally.parts.values()) == 5
@@ -116,7 +116,8 @@ def test_precedence_and_ties_within_a_part() -> None:
     assert worst(row("ok", -0.5, "a"), row("ok", 0.0, "b"), row("ok", -0.1, "c")) == ("ok", "b")
     assert worst(row("review", 9, "a"), row("defect", 8, "b"), row("ok", 7, "c")) == ("defect", "b")
     assert worst(row("defect", 9, "a"), row("invalid", 1, "b")) == ("invalid", "b")
-    assert worst(row("error", None, "a"), row("ok", 1, "b")) == ("ok", "b")
+    assert worst(row("error", None, "a"), row("ok", 1, "b")) == ("error", "a")
+    assert worst(row("error", None, "a"), row("defect", 1, "b")) == ("defect", "b")
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from defectflow.bundle.bundle import file_digest, fitted_parts, open_bundle
 from defectflow.cli.main import app
-from defectflow.data.pictures import find_pictures
+from defectflow.data import find_pictures
 from defectflow.data.splits import split_parts
 from defectflow.errors import CalibrationError, SettingsError, StoreError
 from defectflow.line.recalibrate import recalibrate

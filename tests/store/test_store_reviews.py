@@ -444,7 +444,7 @@ def test_a_version_of_another_model_is_refused(log: Store, bundle: Path) -> None
 
 
 def test_stored_scores_are_judged_as_the_graph_would(store: Store) -> None:
-    """Worst picture first, the gate before everything, and an unreadable picture decides only by itself."""
+    """Worst picture first, the gate before everything; a part of which a picture cannot be read is not ok."""
     scores = {"ok": 0.1, "grey": 0.95, "bad": 9.0}
     record_parts(store, CARD, scores)
     store.record(CARD, [Seen("f.png", verdict(CARD, 0.1, distance=99.0), "foreign")], by="a", source="t")
@@ -457,6 +457,17 @@ def test_stored_scores_are_judged_as_the_graph_would(store: Store) -> None:
         ("grey", "review", "ok"),
         ("bad", "defect", "ok"),
     ]
+    assert {part.part: part.decision for part in parts} == {
+        "ok": "error",
+        "grey": "review",
+        "bad": "defect",
+        "foreign": "invalid",
+        "broken": "error",
+    }
+    assert sum(day.error for day in store.history.counts()) == 2
+    store.record(CARD, [Seen("e.png", verdict(CARD, 0.1), "ok")], by="a", source="t")  # the same view, read now
+    assert next(part for part in store.reviews.parts(CARD.bundle_id) if part.part == "ok").decision == "ok"
+    assert [(day.ok, day.error) for day in store.history.counts()] == [(1, 1)]
 
 
 def test_of_answers_over_the_same_one_only_the_first_counts(store: Store) -> None:

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from running import Running, Watch, listening
 
 from defectflow.bundle.bundle import open_bundle
-from defectflow.data.pictures import find_pictures
+from defectflow.data import find_pictures
 from defectflow.line import Inspector
 from defectflow.store import Answer, Seen, Store
 from defectflow.verdict.tradeoff import Costs, Tradeoff

@@ -1,0 +1,57 @@
+"""Folder -> the files in it that are to be looked at, and the names of those that are not."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectflow.image import SUFFIXES, is_picture_file
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a search has found; both sorted by path."""
+
+    pictures: tuple[Path, ...]
+    """Pictures by their suffix or by their content. Among them are links that lead nowhere and folders that cannot be
+    opened: whoever reads them learns why, and no picture is missed without a word."""
+    skipped: tuple[Path, ...]
+    """Other files, and what is hidden."""
+
+
+def walk(folder: Path) -> Files:
+    """Every file below a folder, through links, too; a folder that several links lead to is searched once."""
+    pictures, skipped, locked = list[Path](), list[Path](), list[Path]()
+    seen: set[tuple[int, int]] = set()
+
+    def could_not_open(error: OSError) -> None:
+        locked.append(Path(error.filename))
+
+    for name, folders, files in os.walk(folder, followlinks=True, onerror=could_not_open):
+        here = Path(name)
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        skipped += [here / one for one in folders if one.startswith(".")]
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        for one in files:
+            (pictures if _is_to_be_looked_at(here / one) else skipped).append(here / one)
+    return Files(_sorted([*pictures, *locked], folder), _sorted(skipped, folder))
+
+
+def _is_to_be_looked_at(file: Path) -> bool:
+    if file.name.startswith("."):
+        return False
+    if file.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        return is_picture_file(file)
+    except OSError:  # nobody knows what it is, so it must not be missed
+        return True
+
+
+def _sorted(paths: list[Path], base: Path) -> tuple[Path, ...]:
+    return tuple(sorted(paths, key=lambda path: path.relative_to(base).as_posix()))

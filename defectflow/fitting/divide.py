@@ -1,0 +1,64 @@
+"""Good pictures of a source -> read once, repeats left out, divided by part: what a fit and a look before it share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectflow.data import (
+    Checked,
+    Distinct,
+    Found,
+    Splits,
+    check_readable,
+    distinct,
+    look_through,
+    meant_for_fitting,
+    split_parts,
+)
+from defectflow.embedding import geometry_of
+from defectflow.errors import DataError
+from defectflow.recipe import Recipe
+from defectflow.verdict import parts_needed
+
+LISTED = 20
+"""Unusable pictures that an error names, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a source has to learn from."""
+
+    found: Found
+    checked: Checked
+    distinct: Distinct
+
+    def divide(self, recipe: Recipe) -> Splits:
+        """Raises DataError where there are too few parts, with the reasons."""
+        others = set(self.found.pictures).difference(meant_for_fitting(self.found.pictures))
+        try:
+            return split_parts(
+                [*self.distinct.pictures, *others],
+                calibration_parts=parts_needed(recipe.verdict.rate, recipe.verdict.guarantee),
+                tune_share=recipe.splits.tune,
+                seed=recipe.splits.seed,
+            )
+        except DataError as error:
+            raise DataError("\n".join([str(error), *self._reasons()])) from error
+
+    def _reasons(self) -> list[str]:
+        said = []
+        if self.distinct.repeats:
+            said.append(f"{len(self.checked.readable)} pictures, {len(self.distinct.pictures)} distinct")
+            said += self.distinct.told()
+        if self.checked.rejected:
+            said.append(f"{len(self.checked.rejected)} picture(s) could not be used:")
+            said += [f"  {rejected.path}: {rejected.reason}" for rejected in self.checked.rejected[:LISTED]]
+        return said
+
+
+def look_at(recipe: Recipe, source: Path, part_regex: str | None) -> Material:
+    """Find the good pictures of a source and decode each once. Raises DataError, SettingsError."""
+    found = look_through(source, label="good", part_regex=part_regex)
+    checked = check_readable(meant_for_fitting(found.pictures), geometry=geometry_of(recipe.image))
+    return Material(found, checked, distinct(checked.readable, checked.pixel_digests))
