@@ -46,8 +46,8 @@ def find_test_pictures(found: Found, source: Path) -> list[Picture]:
     pictures = test_pictures(found.pictures)
     if not pictures:
         raise DataError(
-            f"{source}: none of its {len(found.pictures)} pictures is labelled good or defective and meant for testing; "
-            "give folders that are called good and defective, or a manifest with a column 'label'"
+            f"{source}: none of its {len(found.pictures)} pictures is labelled good or defective and meant for "
+            "testing; give folders that are called good and defective, or a manifest with a column 'label'"
         )
     return pictures
 

@@ -36,7 +36,7 @@ from defectflow.density import Run, choose_device, train_flow, write_sample
 from defectflow.embedding import EmbeddingCache, EmbeddingKey, Vectors, Weights, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
-from defectflow.fitting.divide import look_at
+from defectflow.fitting.divide import Material, look_at
 from defectflow.fitting.embed import embed_pictures
 from defectflow.flows import BOUND
 from defectflow.image import Tiling
@@ -136,10 +136,9 @@ def _read_and_split(
     material = look_at(recipe, source, part_regex)
     checked = material.checked
     splits = material.divide(recipe)
-    recipe = _fixed(recipe, splits, checked)
     counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
     watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
-    return _fixed(recipe, splits, checked), splits, checked
+    return _fixed(recipe, splits, checked), splits, material
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +185,8 @@ def _embed(
 def _checkpoints(out: Path, key: EmbeddingKey, train_pictures: int, recipe: Recipe, resume: bool) -> Path:
     """Where this very training, by its data, their division and its settings, keeps its checkpoints."""
     settings = recipe.model_dump_json(include={"flow", "training", "embedding"})
-    folder = (
-        out.with_name(f"{out.name}.training")
-        / hashlib.sha256(f"{key.name} {train_pictures} {settings}".encode()).hexdigest()[:16]
-    )
+    digest = hashlib.sha256(f"{key.name} {train_pictures} {settings}".encode()).hexdigest()
+    folder = out.with_name(f"{out.name}.training") / digest[:16]
     if resume and not folder.is_dir():
         raise TrainingError(
             f"{folder.parent}: nothing to resume for this recipe and these pictures; leave --resume out"
