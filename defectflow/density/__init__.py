@@ -13,7 +13,7 @@ from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condit
 from defectflow.density.draw import draw_embeddings, write_embeddings
 from defectflow.density.health import Check, examine
 from defectflow.density.level import LevelDensity
-from defectflow.density.place_whitening import PlaceWhitening
+from defectflow.density.place_whitening import PlaceWhitening, packed
 from defectflow.density.saved import Head, open_heads, write_sample
 from defectflow.density.train import Run, train_flow
 from defectflow.density.whitening import Normalisation, fit_normalisation
@@ -35,6 +35,7 @@ __all__ = [
     "load_checkpoint",
     "open_heads",
     "optimiser_tensors",
+    "packed",
     "position_condition",
     "restore_optimiser",
     "save_checkpoint",

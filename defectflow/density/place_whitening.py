@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -22,7 +23,7 @@ class PlaceWhitening(nn.Module):
     Places lie on a grid of (rows, columns); each has its own mean, and squares of `block` x `block` share a covariance,
     C = (1 - a) S + a (mean of all S) with S measured around the places' own means. With `spread`, only S's diagonal is
     kept. The log-determinant, sum of log diag U, is exact and constant at each place.
-    U is rounded to fp16, in which files hold it: it is the largest part of a bundle after the backbone.
+    U is rounded to fp16, in which files hold its triangle: it is the largest part of a bundle beside the backbone.
     Shapes: x (N, rows, columns, D) -> z (N, rows, columns, D).
     Source of a Gaussian by place: Defard et al. 2021, arXiv:2011.08785.
     """
@@ -145,6 +146,21 @@ class Moments:
             own, pooled = (torch.diag_embed(c.diagonal(dim1=-2, dim2=-1)) for c in (own, pooled))
         share = torch.where(freedom >= FEWEST - 1, shrinkage, 1.0)[:, None, None]
         return mean, (1 - share) * own + share * pooled
+
+
+def packed(factor: Tensor) -> Tensor:
+    """Upper triangles (squares, D, D) -> their values, row by row, as fp16, which holds them exactly: half the half."""
+    rows, columns = torch.triu_indices(factor.shape[-1], factor.shape[-1])
+    return factor[:, rows, columns].half()
+
+
+def unpacked(triangle: Tensor) -> Tensor:
+    """The way back: (squares, D (D + 1) / 2) -> (squares, D, D)."""
+    width = (math.isqrt(8 * triangle.shape[1] + 1) - 1) // 2
+    rows, columns = torch.triu_indices(width, width)
+    factor = torch.zeros(len(triangle), width, width)
+    factor[:, rows, columns] = triangle.float()
+    return factor
 
 
 def _divisor(side: int, block: int) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor
 from defectflow.bundle import FLOW, Bundle, check_file
 from defectflow.density.condition import WHOLE
 from defectflow.density.level import LevelDensity
+from defectflow.density.place_whitening import unpacked
 from defectflow.embedding import Vectors
 from defectflow.errors import BundleError
 from defectflow.flows import Family, Flow
@@ -99,7 +100,7 @@ def _of_level(learned: dict[str, Tensor], index: int) -> dict[str, Tensor]:
     """One density's tensors under its own names; files of version 0.1.0 keep flows and normalisations apart."""
     prefixes = {f"densities.{index}.": "", f"flows.{index}.": "flow.", f"normalisations.{index}.": "normalisation."}
     return {
-        own + name.removeprefix(prefix): value
+        own + name.removeprefix(prefix): unpacked(value) if name.endswith("whitening.factor") else value
         for name, value in learned.items()
         for prefix, own in prefixes.items()
         if name.startswith(prefix)

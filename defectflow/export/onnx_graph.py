@@ -15,10 +15,11 @@ import numpy as np
 import onnx
 import onnx.numpy_helper
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from defectflow.bundle import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
-from defectflow.density import WHOLE
+from defectflow.density import WHOLE, packed
 from defectflow.errors import ExportError
 from defectflow.export.folding import FoldedDetector, FoldedOnTiles
 from defectflow.image import Geometry, Tiling
@@ -70,7 +71,7 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     model = program.model_proto
     _check_resize(model)
     _forget_origin(model)
-    _store_factors_in_half(model)
+    _pack_factors(model)
     kept = [output for output in model.graph.output if output.name in outputs]
     model.graph.value_info.extend(output for output in model.graph.output if output.name in seams)
     del model.graph.output[:]
@@ -109,16 +110,29 @@ def _check_resize(model: onnx.ModelProto) -> None:
             )
 
 
-def _store_factors_in_half(model: onnx.ModelProto) -> None:
-    """The factors of whitening by place, which fp16 holds exactly, take half the file; engines cast them on loading."""
+def _pack_factors(model: onnx.ModelProto) -> None:
+    """Of whitening by place, the file holds the factors' triangles as fp16, a quarter of what the graph works with.
+
+    Engines unpack them once, on loading: Gather of each row's values and a zero, Cast, Reshape.
+    """
     graph = model.graph
-    for value in graph.initializer:
-        if value.name.endswith("whitening.factor"):
-            halves = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(value).astype(np.float16))
-            cast = onnx.helper.make_node("Cast", [f"{value.name}.half"], [value.name], to=onnx.TensorProto.FLOAT)
-            value.CopyFrom(halves)
-            value.name = cast.input[0]
-            graph.node.insert(0, cast)
+    for value in [value for value in graph.initializer if value.name.endswith("whitening.factor")]:
+        factor = torch.from_numpy(onnx.numpy_helper.to_array(value).copy())
+        width = factor.shape[-1]
+        triangle = F.pad(packed(factor), (0, 1)).numpy()  # (squares, T + 1), the last one zero
+        places = np.full((width, width), triangle.shape[1] - 1, np.int32)
+        places[np.triu_indices(width)] = np.arange(triangle.shape[1] - 1)
+        constants = {"triangle": triangle, "places": places.ravel(), "shape": np.array(factor.shape, np.int64)}
+        names = {name: f"{value.name}.{name}" for name in (*constants, "gathered", "cast")}
+        graph.initializer.remove(value)
+        graph.initializer.extend(onnx.numpy_helper.from_array(each, names[name]) for name, each in constants.items())
+        nodes = [
+            onnx.helper.make_node("Gather", [names["triangle"], names["places"]], [names["gathered"]], axis=1),
+            onnx.helper.make_node("Cast", [names["gathered"]], [names["cast"]], to=onnx.TensorProto.FLOAT),
+            onnx.helper.make_node("Reshape", [names["cast"], names["shape"]], [value.name]),
+        ]
+        for node in reversed(nodes):
+            graph.node.insert(0, node)
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

@@ -29,7 +29,7 @@ from defectflow.bundle import (
 )
 from defectflow.common import utc_now
 from defectflow.data import Checked, Splits
-from defectflow.density import Run
+from defectflow.density import Run, packed
 from defectflow.embedding import Weights, geometry_of
 from defectflow.export.onnx_graph import compare, export_graph
 from defectflow.image import jpeg, read_image, shrink
@@ -108,10 +108,10 @@ def write_scoring_graph(
 def write_flow(folder: Path, detector: Detector) -> None:
     """flow.safetensors: all that was learned; of the backbone, its batch statistics alone.
 
-    Factors of whitening by place are rounded to fp16 where they are measured, so that fp16 holds them exactly.
+    Of the factors of whitening by place, the upper triangle as fp16, which holds them exactly.
     """
     learned = {
-        name: (tensor.half() if name.endswith("whitening.factor") else tensor).contiguous()
+        name: (packed(tensor) if name.endswith("whitening.factor") else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
         if not name.startswith("embedding.") or name.endswith((".running_mean", ".running_var"))
     }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from defectflow.density.level import LevelDensity
-from defectflow.density.place_whitening import RIDGE, Moments, PlaceWhitening
+from defectflow.density.place_whitening import RIDGE, Moments, PlaceWhitening, packed, unpacked
 from defectflow.embedding.vectors import Vectors
 from defectflow.recipe.flow_settings import GaussianSettings, GlowSettings
 
@@ -87,6 +87,12 @@ def test_squares_share_a_covariance_around_their_places_own_means() -> None:
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-2)  # every place has its own mean
     of_square = z[:, :2, :2].reshape(-1, DEPTH)
     np.testing.assert_allclose(of_square.T @ of_square / (4 * 99), np.eye(DEPTH), atol=5e-3)
+
+
+def test_packing_loses_nothing() -> None:
+    factor = measured(pictures(50)).factor.float()
+    assert torch.equal(unpacked(packed(factor)), factor)
+    assert packed(factor).nbytes == HEIGHT * WIDTH * 6 * 2  # 6 of 9 values, of 2 bytes
 
 
 def test_a_block_that_does_not_fill_the_grid_is_made_smaller() -> None:
