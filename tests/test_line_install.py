@@ -72,5 +72,6 @@ def test_everything_that_ships_is_there(line: Path, tmp_path: Path) -> None:
         "default.yaml",
         "fast.yaml",
         "station.js",
+        "elements.html",
         "station.css",
     } <= set(files)

@@ -103,7 +103,7 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
     assert list(target.parent.iterdir()) == []
     assert {left.name for left in task.work.glob("*")} <= {"swatch.training"}
     assert not command.is_running() or command.status() == psutil.STATUS_ZOMBIE
-    assert (how == "killed") == ("ended without a word" in status.message)
+    assert (how == "killed") == ("ended unexpectedly" in status.message)
 
 
 def test_what_was_cut_short_goes_on_where_it_stopped(swatch_folder: Path, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_was_cut_short_goes_on_where_it_stopped(swatch_folder: Path, tmp_pa
     assert next(step["done"] for step in later if step["stage"] == "learn level 1") >= stopped
     assert not task.work.exists()
     assert not task.resumable
-    with pytest.raises(DataError, match="nothing to go on from"):
+    with pytest.raises(DataError, match="nothing to resume"):
         resume(task)
 
 
@@ -224,7 +224,7 @@ def test_nobody_else_goes_on_with_a_task_that_is_being_taken_up(
     started, really = list[str](), subprocess.Popen
 
     def slow(*arguments: object, **more: object) -> object:
-        with pytest.raises(DataError, match="nothing to go on from"):
+        with pytest.raises(DataError, match="nothing to resume"):
             resume(open_task(task.folder))
         started.append(task.status().step)
         return really(*arguments, **more)  # type: ignore[call-overload]

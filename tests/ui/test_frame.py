@@ -181,7 +181,7 @@ def test_a_session_that_has_ended_is_said_once(watch: Watch, guarded: Running) -
     guarded.station.sessions.close()
     page.locator("[data-bundle=ring]").dispatch_event("click")  # a timer may have asked first, and its dialog be open
     page.wait_for_selector("#station-over")
-    assert page.evaluate("document.activeElement.textContent") == "Go on"
+    assert page.evaluate("document.activeElement.textContent") == "Continue"
     page.keyboard.press("Escape")  # to copy what was typed, say; every further step is in vain, and quiet
     page.locator("[data-bundle=swatch]").click()
     page.get_by_role("tab", name="History").click()

@@ -417,7 +417,7 @@ def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder
     for number in numbers[2:]:
         store.reviews.answer(number, Answer.GOOD, by="test")
     said = desk.call("page-review", "select", False)["review-drawn"]
-    assert "21 parts drawn by lot: 2 unanswered" in said and "1 more answer is needed" in said
+    assert "21 parts randomly sampled: 2 unanswered" in said and "1 more answer is needed" in said
     with pytest.raises(CalibrationError, match="2 of 21 audit parts have no answer"):
         propose(store, bundle)
     assert PartScores.of(bundle, store).audit_good == ()

@@ -75,7 +75,7 @@ def test_ten_parts_by_keyboard_then_thresholds_and_back(page: tuple[Watched, Run
     answers = [part.review for part in store.reviews.parts(card.bundle_id) if part.review is not None]
     assert [str(review.answer) for review in answers] == [*["good"] * 7, "defective", "not this part", "skip"]
     assert (answers[7].kind, answers[7].comment, answers[7].by) == ("scratch", "left edge", "local")
-    browser.get_by_text("30 waiting: 30 drawn by lot, 0 in the grey band").wait_for()
+    browser.get_by_text("30 waiting: 30 randomly sampled, 0 in the grey band").wait_for()
     press(browser, "u")
     browser.get_by_text("31 waiting").wait_for()
     # Thirty answers are missing: refused, with the reason.
@@ -87,7 +87,7 @@ def test_ten_parts_by_keyboard_then_thresholds_and_back(page: tuple[Watched, Run
     since = browser.get_by_label("Count parts first seen since")
     since.fill("2999-01-01")
     browser.click("#review-preview")
-    browser.get_by_text("of 0 that were drawn by lot").wait_for()
+    browser.get_by_text("of 0 that were").wait_for()
     since.fill("last week")
     browser.click("#review-preview")
     browser.locator("#review-drawn").get_by_text("'last week' is no day").wait_for()

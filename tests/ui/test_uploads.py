@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from defectflow_ui.settings import Limits
-from defectflow_ui.visits import uploads
+from defectflow_ui.visits import uploads, zips
 from defectflow_ui.visits.drops import Drops
 from defectflow_ui.visits.uploads import Arrived, Drop
+from defectflow_ui.visits.zips import directory_bytes
 from PIL import Image
 from running import Running, finish
 from starlette.requests import ClientDisconnect
@@ -355,3 +356,24 @@ def test_a_zip_does_not_count_beside_its_contents() -> None:
     assert drop.size == sum(path.stat().st_size for path in files(drop))
     assert "this drop is over the limit" in refusal(send(drop, "one more.png", noise_png(2)))
     drop.close()
+
+
+def test_a_directory_is_measured_as_zipfile_reads_it(tmp_path: Path) -> None:
+    """Whatever the usual record says: where there is one of ZIP64, that one is believed."""
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(200):
+            archive.writestr(f"{number}.png", b"")
+    usual = file.read_bytes()
+    at = usual.rfind(zips.ZIP_END)
+    size, offset = struct.unpack("<LL", usual[at + 12 : at + 20])
+    assert directory_bytes(file) == size
+    record = struct.pack("<4sQHHLLQQQQ", zips.ZIP64_END, 44, 45, 45, 0, 0, 200, 200, size, offset)
+    locator = struct.pack("<4sLQL", zips.ZIP64_LOCATOR, 0, at, 1)
+    liar = struct.pack("<4s4H2LH", zips.ZIP_END, 0, 0, 0xFFFF, 0xFFFF, 0, 0xFFFFFFFF, 0)
+    file.write_bytes(usual[:at] + record + locator + liar)
+    with zipfile.ZipFile(file) as archive:
+        assert len(archive.infolist()) == 200
+    assert directory_bytes(file) == size
+    file.write_bytes(usual[:at] + locator + liar)  # a record that lies elsewhere may say anything
+    assert directory_bytes(file) == file.stat().st_size

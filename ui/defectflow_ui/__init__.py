@@ -1,20 +1,19 @@
 """The inspection station: a page in the browser over `defectflow.line` and the store.
 
-settings.py    where it listens, what it accepts
-station.py     what all pages share: bundles, the active one, the store, background jobs, who is asking
-bundles.py     bundles found in a folder; the active one, loaded and checked
-visitors.py    sessions, roles, and what a browser tab remembers
-gate.py        what every request passes: host, origin, session, allowed routes, size
-signin.py      the sign-in page, with limited attempts
-uploads.py     pictures and ZIPs from the browser, by token and never by path
-disk.py        what is written where there may be no room
-served.py       what the server shows a browser, by token and never by path
-jobs.py        long work in the background, with progress and cancel
-inspection.py  the judged pictures of one tab, without any Gradio
-pages/         one file per page, one function each: build(station)
-words.py       every string a user reads
-theme.py       colours, fonts, layout;  assets/  the station's own CSS and JavaScript
-server.py      puts it all together
+The rooms, from what faces the browser down; each knows only those below it:
+
+web/         server, gate (what every request passes), content policy, sign-in, the frame around the pages
+pages/       one class per page, and beside each what it shows
+station.py   what all pages share, and who may call which handler;  start.py  opens it
+tasks/       data checks and trainings in processes that outlive the station; jobs in threads; what is learned from
+inspecting/  the judged pictures of one tab, without any Gradio
+models/      the bundles of the folder and the active one; scores of their parts; has production moved?
+visits/      one browser: session, role and tab; what it uploads, and what is served to it, by token and never by path
+markup/      templates -> HTML and SVG, escaped; the pieces that all pages share; colours and fonts
+words/       every string a user reads
+
+Plain: settings.py (where it listens, what it accepts), pictures.py (pixels -> what a browser shows), disk_errors.py,
+temporary_folders.py; templates/ (all HTML and SVG), assets/ (CSS and JavaScript).
 
 It judges nothing: verdicts, thresholds and p-values come from `defectflow.line`.
 """

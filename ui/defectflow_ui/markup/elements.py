@@ -21,11 +21,6 @@ def clicks(*names: str) -> str:
     return f"station.clicks(element, trigger, {', '.join(repr(name) for name in names)})"
 
 
-def badge(decision: str, *, small: bool = False) -> Markup:
-    """A verdict: colour, icon and word."""
-    return element("badge", decision, small=small)
-
-
 def empty(title: str, what_to_do: str) -> Markup:
     """An empty state: what is missing, and what to do about it."""
     return element("empty", title, what_to_do)

@@ -35,14 +35,14 @@ from defectflow.errors import DataError
 from defectflow_ui.tasks.processes import Identity, alive, identity, stop
 
 State = Literal["running", "done", "failed", "cancelled", "ended"]
-"""`ended`: it stopped without a word, because the machine was switched off or the process killed."""
+"""`ended`: it stopped unexpectedly, because the machine was switched off or the process killed."""
 KEPT = 20
 """Tasks whose folders are kept, at least; older ones go when a new one starts."""
 LOOK_EVERY_S = 0.2
 PYTHON = (sys.executable, "-P", "-m")
 """-P: nothing that lies in the working folder is imported by mistake."""
 TASK, STATE, PROGRESS, LOG, CANCEL, WORK = "task.json", "state.json", "progress.jsonl", "log.txt", "cancel", "work"
-LOST = "It ended without a word: the machine was switched off, or the process was killed. Nothing half-made is left."
+LOST = "It ended unexpectedly: the machine was switched off, or the process was killed. Nothing half-made is left."
 RESUME = "--resume"
 
 
@@ -167,7 +167,7 @@ def start(folder: Path, title: str, steps: Iterable[Step], notes: dict[str, Any]
 def resume(task: Task) -> Task:
     """Go on with a task that was cut short, from its checkpoints. Returns at once. Raises DataError without any."""
     if not task.resumable:
-        raise DataError(f"{task.title}: there is nothing to go on from; start it anew")
+        raise DataError(f"{task.title}: there is nothing to resume; start it again")
     before = task.status()
     _claim(task.folder, before.step)
     (task.folder / CANCEL).unlink(missing_ok=True)

@@ -23,22 +23,15 @@ from defectflow.errors import ImageError
 from defectflow.image import SUFFIXES, size_px
 from defectflow_ui.settings import MIB, Limits
 from defectflow_ui.temporary_folders import prefix
+from defectflow_ui.visits import zips
+from defectflow_ui.visits.zips import is_zip, shown_name
 from defectflow_ui.words import uploads as words
 
 CHUNK = 1 * MIB
-ZIP_END = b"PK\x05\x06"
-ZIP_START = (b"PK\x03\x04", ZIP_END)
-BOUNDED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""Ways to pack that are unpacked piece by piece. zipfile unpacks a whole read of the others at once, and 2 kB of bzip2
-can hold gigabytes, whatever the directory says."""
-LONGEST_ZIP_END = 22 + 65535
-"""The record that closes a ZIP, with the longest comment."""
 IDLE_S = 120.0
 """A browser from which nothing has come for so long sends nothing more; what it has sent is used."""
 UNREAD_S = 600.0
 """So long a drop that nobody has begun to read is waited for. It is asked for at once, by the page it was sent from."""
-DIRECTORY_BYTES = 10_000
-"""Longest directory of a ZIP, for each picture that a drop may hold; a usual entry takes about a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +99,7 @@ class Drop:
         elif refusal is not None:
             self._refuse(name, file, refusal)
         else:
-            await run_in_threadpool(self._unpack if _is_zip(file) else self._take, name, file)
+            await run_in_threadpool(self._unpack if is_zip(file) else self._take, name, file)
 
     def lose(self, name: str, number: int) -> None:
         """The browser could not send this file: it becomes an entry that says so, unless it has arrived after all."""
@@ -202,18 +195,18 @@ class Drop:
 
     def _unpack(self, name: str, file: Path) -> None:
         """The pictures of a ZIP, each into a file of ours. Its names are only shown, its sizes not believed."""
-        if _directory_bytes(file) > DIRECTORY_BYTES * self._limits.files:
-            self._refuse(name, file, words.zip_too_many(name, self._limits.files))
+        if reason := zips.too_long(name, file, self._limits):
+            self._refuse(name, file, reason)
             return
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-                if reason := self._unsafe(name, file, entries):
+                others = self._bytes - self._held[file]  # the ZIP itself goes once it is unpacked
+                if reason := zips.refusal(name, entries, self._limits, others):
                     self._refuse(name, file, reason)
                     return
-                for entry in entries:
-                    if _is_picture(entry):
-                        self._extract(archive, entry, f"{name}/{shown_name(entry.filename)}")
+                for entry in filter(zips.is_picture, entries):
+                    self._extract(archive, entry, f"{name}/{shown_name(entry.filename)}")
         except Exception as error:  # zipfile raises whatever type the damage leads to
             self._refuse(name, file, words.bad_zip(name, str(error)))
         finally:
@@ -236,25 +229,6 @@ class Drop:
             return
         self._take(name, target)
 
-    def _unsafe(self, name: str, file: Path, entries: list[zipfile.ZipInfo]) -> str | None:
-        """Why this ZIP is not opened at all, or None. Only its directory is read."""
-        if sum(map(_is_picture, entries)) > self._limits.files:
-            return words.zip_too_many(name, self._limits.files)
-        for entry in entries:
-            path = PurePosixPath(entry.filename.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
-                return words.zip_leaves(name, entry.filename)
-            if _is_picture(entry) and entry.compress_type not in BOUNDED:
-                return words.zip_method(name, entry.filename)
-            if entry.file_size > self._limits.file_bytes:
-                return words.file_too_large(f"{name}/{entry.filename}", self._limits.file_bytes // MIB)
-            if entry.file_size > MIB and entry.file_size > self._limits.zip_ratio * max(entry.compress_size, 1):
-                return words.zip_bomb(name, entry.filename)
-        others = self._bytes - self._held[file]  # the ZIP itself goes once it is unpacked
-        if others + sum(entry.file_size for entry in entries) > self._limits.drop_bytes:
-            return words.drop_too_large(name, self._limits.drop_bytes // MIB)
-        return None
-
     def _refuse(self, name: str, file: Path, reason: str) -> None:
         self._remove(file)
         self._add(Arrived(name, None, ImageError(reason)))
@@ -264,32 +238,3 @@ class Drop:
             self._arrived.append(arrived)
             self._heard = monotonic()
             self._changed.notify_all()
-
-
-def shown_name(name: str) -> str:
-    """A file name as it may be shown: no control characters, forward slashes, not endless."""
-    printable = "".join(char for char in name.replace("\\", "/") if char.isprintable())
-    return printable.strip("/")[-200:] or words.nameless
-
-
-def _is_zip(file: Path) -> bool:
-    with file.open("rb") as stream:
-        return stream.read(4) in ZIP_START
-
-
-def _directory_bytes(file: Path) -> int:
-    """How long a ZIP's directory says it is, read before anything is made of it; 0 where there is none.
-
-    A long one would cost memory long before its entries could be counted.
-    """
-    with file.open("rb") as stream:
-        stream.seek(max(0, file.stat().st_size - LONGEST_ZIP_END))
-        end = stream.read()
-    at = end.rfind(ZIP_END)
-    return int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
-
-
-def _is_picture(entry: zipfile.ZipInfo) -> bool:
-    """By its name; and not what macOS puts beside each picture, nor another hidden file."""
-    path = PurePosixPath(shown_name(entry.filename))
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)

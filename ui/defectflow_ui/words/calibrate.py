@@ -15,9 +15,9 @@ legend = {
     "defective": "answered defective",
 }
 legend_tips = {
-    "good": "Parts known to be good: those of the calibration, and parts drawn by lot that somebody answered good.",
-    "other": "Good parts that somebody chose to answer, or that were drawn by lot while too many others of those lack "
-    "an answer: they say nothing about good parts at large.",
+    "good": "Parts known to be good: those of the calibration, and parts randomly sampled that somebody answered good.",
+    "other": "Good parts that somebody chose to answer, or that were randomly sampled while too many others of those "
+    "lack an answer: they say nothing about good parts at large.",
     "defective": "Only defects that somebody noticed and answered.",
 }
 out_of_range = "{count} refused as not this part"

@@ -8,8 +8,10 @@ sign_out = "Sign out"
 theme_switch = "Dark or light"
 keys_button = "Keys"
 keys_title = "Keyboard"
-sign_in_again = "The session has ended; what you have saved is kept. Go on with a new one, and sign in again if asked."
-sign_in_link = "Go on"
+sign_in_again = (
+    "The session has ended; what you have saved is kept. Continue with a new one, and sign in again if asked."
+)
+sign_in_link = "Continue"
 moved = "Production has moved."
 moved_since = "The parts no longer score as they did at calibration; last alarm:"
 moved_look = "Look at it"

@@ -33,7 +33,7 @@ warnings = "What may weaken the promise"
 rows = (
     ("made", "made", ""),
     ("bundle_id", "model number", "Changes with every training: two models with the same number are the same."),
-    ("calibration_id", "thresholds number", "Changes whenever the thresholds are set anew."),
+    ("calibration_id", "thresholds number", "Changes whenever the thresholds are set again."),
     (
         "parts",
         "good parts: train / tune / calibration",

@@ -9,12 +9,12 @@ tab = "Review"
 skipped = "Show those that were skipped"
 no_bundle = "No model to review for"
 nothing = "Nothing is waiting for you"
-nothing_do = "Parts in the grey band, and a few that are drawn by lot, appear here once they have been inspected."
+nothing_do = "Parts in the grey band, and a few that are randomly sampled, appear here once they have been inspected."
 nothing_skipped = "Nothing was skipped"
 nothing_skipped_do = "Parts that you skip wait here. Untick the box to go on with the others."
-audit = "drawn by lot"
+audit = "randomly sampled"
 audit_tip = (
-    "A few parts are drawn whatever their score, so that their answers say something about all parts. Only these may "
+    "A few parts are sampled whatever their score, so that their answers say something about all parts. Only these may "
     "join the calibration."
 )
 grey = "grey band"
@@ -33,8 +33,8 @@ nothing_to_undo = "You have no answer to take back."
 
 thresholds = "New thresholds from these answers"
 thresholds_about = (
-    "Parts drawn by lot and answered good join the calibration: the promise about good parts then covers what the line "
-    "makes now. Look at what would change first; nothing changes until you apply it."
+    "Parts that were randomly sampled and answered good join the calibration: the promise about good parts then covers "
+    "what the line makes now. Look at what would change first; nothing changes until you apply it."
 )
 rate = "Good parts that may be rejected (%)"
 audit_only = "Leave the earlier calibration parts out"
@@ -58,7 +58,7 @@ def score(value: float, threshold: float | None) -> str:
 
 
 def waiting(audit: int, grey: int) -> str:
-    return f"{audit + grey} waiting: {audit} drawn by lot, {grey} in the grey band"
+    return f"{audit + grey} waiting: {audit} randomly sampled, {grey} in the grey band"
 
 
 def drawn(sample: AuditTally, allowed: float, needed: int) -> str:
@@ -71,7 +71,7 @@ def drawn(sample: AuditTally, allowed: float, needed: int) -> str:
     if sample.uncounted:
         good += f", {sample.uncounted} answered good that cannot be counted"
     return (
-        f"{counted(sample.parts, 'part')} drawn by lot: {sample.unanswered} unanswered, {sample.skipped} skipped"
+        f"{counted(sample.parts, 'part')} randomly sampled: {sample.unanswered} unanswered, {sample.skipped} skipped"
         f"{good}. At most {allowed:.0%} may lack an answer: {more}."
     )
 
@@ -82,7 +82,7 @@ def bad_day(text: str) -> str:
 
 def tally(good: int, defective: int, foreign: int, missing: int, parts: int) -> str:
     return (
-        f"{counted(parts, 'part')} drawn by lot: {good} good, {defective} defective, {foreign} not this part, "
+        f"{counted(parts, 'part')} randomly sampled: {good} good, {defective} defective, {foreign} not this part, "
         f"{missing} without an answer."
     )
 

@@ -30,14 +30,14 @@ name = "Name of the new model"
 name_info = "Letters, digits, dots, dashes. It becomes a folder."
 train = "2. Train"
 stop = "Stop"
-go_on = "Go on where it stopped"
+go_on = "Resume"
 stop_upload = "Stop the upload"
 activate = "3. Activate"
 whole_folder = "(the whole data folder)"
 
 nothing_yet = "Nothing trained here yet"
 nothing_yet_do = (
-    "Choose pictures of good parts and press 'Check the pictures'. That looks for unreadable, double and suspicious "
+    "Choose pictures of good parts and press 'Check the pictures'. That looks for unreadable, duplicate and suspicious "
     "ones and takes a minute; nothing is learned yet."
 )
 keys = (("c", "check the pictures"), ("t", "train"))
@@ -60,11 +60,11 @@ states = {
     "done": "finished",
     "failed": "failed",
     "cancelled": "stopped",
-    "ended": "ended without a word",
+    "ended": "ended unexpectedly",
 }
 leave = "You can leave this page, or close the browser: the work goes on, and you will find it here."
-stopped = "Stopped. Nothing half-made is left; press the button again to start anew."
-kept = "What was learned until then is kept: press 'Go on where it stopped', or start anew."
+stopped = "Stopped. Nothing half-made is left; press the button again to start over."
+kept = "What was learned until then is kept: press 'Resume', or start over."
 stages = {
     "check pictures": "Can every picture be read?",
     "adapt": "The network gets used to how your pictures look.",
@@ -115,7 +115,7 @@ another_meanwhile = "something else was begun here meanwhile; leave this page an
 nothing_to_go_on = "no training was cut short here; press 'Train' to begin one"
 nothing_joins = (
     "no part that was answered good can join the training yet: answer some on Review, Inspect or History first. Parts "
-    "drawn by lot do not count; they may calibrate"
+    "that were randomly sampled do not count; they may calibrate"
 )
 upload_stopped = "The upload was stopped; nothing of it is kept."
 no_result = "The check ended without a result; the log says why."
