@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test chromium postgresql screenshots lint clean
+.PHONY: demo test fast docs coverage chromium postgresql screenshots lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -34,6 +34,19 @@ postgresql:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
 		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } \
 		|| echo "PostgreSQL is not installed and cannot be installed from here; the tests that need it will be skipped"
+
+# Under a minute on an idle machine: rooms that need no fit, no browser and no server.
+fast: $(VENV)/.test
+	$(BIN)/python -m pytest -q -n auto tests/recipe tests/image tests/flows tests/verdict tests/common
+
+docs: $(VENV)/.test
+	$(BIN)/python -m mkdocs build --strict
+
+# Branch coverage of what decides and of what is kept; their tests need no browser.
+coverage: $(VENV)/.test
+	$(BIN)/python -m pytest -q -n auto --cov-branch --cov-report=term --cov-fail-under=90 \
+	    --cov=defectflow.image --cov=defectflow.verdict --cov=defectflow.bundle --cov=defectflow.store \
+	    tests/image tests/verdict tests/bundle tests/store tests/line
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

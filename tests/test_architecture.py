@@ -88,6 +88,7 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.store", (*HEAVY, "typer", "gradio", "onnxruntime")),
         ("defectflow.samples", (*HEAVY, "onnxruntime")),
         ("defectflow.convert", (*HEAVY, "openvino")),
+        ("defectflow.notebook", (*HEAVY, "typer", "onnx", "sqlalchemy")),
         ("defectflow_ui.tasks.background", (*HEAVY, "gradio")),
         ("defectflow_ui.tasks.training", HEAVY),
     ],
