@@ -38,11 +38,12 @@ def walk(folder: Path) -> Files:
         skipped += [here / one for one in folders if one.startswith(".")]
         folders[:] = sorted(one for one in folders if not one.startswith("."))
         for one in files:
-            (pictures if _is_to_be_looked_at(here / one) else skipped).append(here / one)
+            (pictures if is_to_be_looked_at(here / one) else skipped).append(here / one)
     return Files(_sorted([*pictures, *locked], folder), _sorted(skipped, folder))
 
 
-def _is_to_be_looked_at(file: Path) -> bool:
+def is_to_be_looked_at(file: Path) -> bool:
+    """Whether a file is a picture by its suffix or its content, or may be one."""
     if file.name.startswith("."):
         return False
     if file.suffix.lower() in SUFFIXES:

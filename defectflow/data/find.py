@@ -21,13 +21,14 @@ from defectflow.data.layouts import (
     recognise,
 )
 from defectflow.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
+from defectflow.data.manifest import is_manifest
 from defectflow.data.manifest_pictures import read_manifest
 from defectflow.data.pictures import PartNames, Picture
 from defectflow.errors import DataError
 from defectflow.image import READ, read_mask
 
 MANIFEST = "manifest.csv"
-"""A folder that holds a file of this name is read through it."""
+"""A folder that holds a file of this name is read through it; to be judged, only if it has a column `path`."""
 PLAIN = "a folder"
 SHOWN = 40
 """Folders that a summary lists, at most."""
@@ -107,7 +108,7 @@ def look_through(
         found = Found((_plain_picture(source, source.parent, label, parts),), "one picture")
     elif not source.is_dir():
         raise DataError(f"{source}: no such file or folder")
-    elif (source / MANIFEST).is_file():
+    elif (source / MANIFEST).is_file() and (label == "good" or is_manifest(source / MANIFEST)):
         return Found(tuple(read_manifest(source / MANIFEST, label, parts)), f"{MANIFEST} in it")
     else:
         found = _look_through_folder(source, label, parts)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
-from defectflow.data.layouts import Label, Split
-from defectflow.data.manifest import manifest_rows
+from defectflow.data.files import is_to_be_looked_at
+from defectflow.data.layouts import DEFECTIVE, GOOD, Label, Split
+from defectflow.data.manifest import COLUMNS, manifest_rows
 from defectflow.data.pictures import PartNames, Picture
 from defectflow.errors import DataError, SettingsError
-from defectflow.image import SUFFIXES
+from defectflow.image import READ
+
+_LABELS: dict[str, Label] = {
+    **dict.fromkeys((*GOOD, "0"), "good"),
+    **dict.fromkeys((*DEFECTIVE, "1"), "defective"),
+}
+"""Words for good and defective; in anomaly detection, 0 is normal and 1 an anomaly."""
 
 
 def read_manifest(manifest: Path, label: Label | None, parts: PartNames) -> list[Picture]:
@@ -59,20 +67,22 @@ def _manifest_picture(
     folder: Path, row: Mapping[str, str], default: Label | None, parts: PartNames
 ) -> tuple[list[str], Picture | None]:
     """One row -> what is wrong with it, and the picture if nothing is."""
+    label = _LABELS.get(row.get("label", "").casefold())
+    split = next((one for one in get_args(Split) if one == row.get("split", "").casefold()), None)
     faults = [
         f"{column} {row[column]!r} is unknown; allowed: {', '.join(allowed)}, or empty"
-        for column, allowed in (("label", get_args(Label)), ("split", get_args(Split)))
-        if row.get(column) and row[column] not in allowed
+        for column, allowed, value in (("label", get_args(Label), label), ("split", get_args(Split), split))
+        if row.get(column) and value is None
     ]
     files: dict[str, Path | None] = {}
     for column in ("path", "mask"):
         # Manifests written on Windows are read on Linux, too.
         cell = row.get(column, "").replace("\\", "/")
-        files[column] = folder / cell if cell else None
-        if cell and not (folder / cell).is_file():
+        file = files[column] = _on_disk(folder, cell) if cell else None
+        if file is not None and not file.is_file():
             faults.append(f"{column} {row[column]!r}: no such file below {folder}")
-        elif cell and Path(cell).suffix.lower() not in SUFFIXES:
-            faults.append(f"{column} {row[column]!r} is no picture; accepted: {', '.join(sorted(SUFFIXES))}")
+        elif file is not None and not is_to_be_looked_at(file):
+            faults.append(f"{column} {row[column]!r} is no picture; accepted: {READ}")
     path = files["path"]
     if path is None:
         faults.append("path is empty")
@@ -81,9 +91,16 @@ def _manifest_picture(
         faults.append("part is empty; fill it in for every picture, or leave the column out")
     if faults or path is None:
         return faults, None
-    label = cast(Label | None, row.get("label") or default)
+    label = label or default
     name = row.get("name") or row["path"].replace("\\", "/")
     named = row.get("part")
     part, known = (named, True) if named else parts.of(name)
-    split = cast(Split | None, row.get("split") or None)
-    return [], Picture(path, part, label, row.get("kind") or label or "", files["mask"], split, known, name)
+    kind = row.get("kind") or label or ""
+    more = tuple((column, value) for column, value in row.items() if column not in COLUMNS)
+    return [], Picture(path, part, label, kind, files["mask"], split, known, name, more)
+
+
+def _on_disk(folder: Path, cell: str) -> Path:
+    """The file that a cell names. An umlaut may be one sign or two, in the manifest and on the disk."""
+    forms = [folder / unicodedata.normalize(form, cell) for form in ("NFC", "NFD")]
+    return next((file for file in (folder / cell, *forms) if file.is_file()), folder / cell)

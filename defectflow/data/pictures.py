@@ -35,6 +35,8 @@ class Picture:
     """Whether a part regex or a manifest's column named the part; else every picture is a part of its own."""
     name: str = field(default="", compare=False)
     """What people call it, as far as `find_pictures` knows: its path below the source, or a manifest's `name`."""
+    more: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """(column, value) of a manifest's other columns, like lot and camera: for the results."""
 
 
 def part_of(name: str, part_regex: str | None) -> str | None:

@@ -44,6 +44,8 @@ class Row(BaseModel):
     error: str | None = None
     label: Literal["good", "defective"] | None = None
     kind: str | None = None
+    more: dict[str, str] = {}
+    """The manifest's other columns."""
 
     @property
     def rank(self) -> tuple[int, float]:

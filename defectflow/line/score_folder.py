@@ -145,6 +145,7 @@ def row_of(name: str, picture: Picture, item: Measurement | ImageError, card: Ca
         "part": picture.part,
         "label": picture.label,
         "kind": picture.kind or None,
+        "more": dict(picture.more),
         "bundle_id": card.bundle_id,
         "calibration_id": card.calibration_id,
     }
@@ -264,8 +265,17 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
 
 
 def flatten(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows for a table: regions as JSON text."""
-    return [row.model_dump(mode="json") | {"regions": json.dumps(row.regions)} for row in rows]
+    """Rows for a table: regions as JSON text, and a manifest's other columns behind ours."""
+    rows = list(rows)
+    own = set(Row.model_fields)
+    others = dict.fromkeys(column for row in rows for column in row.more)
+    named = {column: f"manifest.{column}" if column in own else column for column in others}
+    return [
+        row.model_dump(mode="json", exclude={"more"})
+        | {"regions": json.dumps(row.regions)}
+        | {named[column]: row.more.get(column, "") for column in others}
+        for row in rows
+    ]
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
