@@ -4,8 +4,9 @@
     python benchmarks/accuracy.py a.csv b.csv --recipe texture    any manifests or MVTec-style trees
     DEFECTFLOW_DATA=... python benchmarks/accuracy.py --real      also every manifest in that folder
 
-Nothing is chosen on test pictures: the step is the best by the likelihood of tune parts, the threshold comes from
-calibration parts. Prints a table and, per set, one row per kind of defect; --json keeps everything.
+Nothing is chosen on test pictures: constants come from tune parts, the threshold from calibration parts. Prints a table
+and, per set, one row per kind of defect; --json keeps everything. --peers adds what the heads of PaDiM and PatchCore
+find on the same embeddings of the same training pictures.
 """
 
 import argparse
@@ -16,17 +17,23 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+from peer_heads import padim, patchcore
 from rich.console import Console
 from rich.table import Table
 
-from defectflow.data import find_pictures
+from defectflow.bundle import fitted_digests, open_bundle
+from defectflow.data import check_readable, find_pictures
 from defectflow.data import test_pictures as labelled_test_pictures
-from defectflow.embedding import EmbeddingCache
+from defectflow.density import choose_device
+from defectflow.embedding import EmbeddingCache, embedding_key, extract
 from defectflow.evaluation import evaluate
 from defectflow.fitting import fit
 from defectflow.line import Inspector
-from defectflow.recipe import Recipe, load_recipe
+from defectflow.recipe import Recipe, load_recipe, parse_recipe
 from defectflow.samples import PRODUCTS, draw_product
+from defectflow.score import build_detector
+from defectflow.verdict import auroc
 
 
 def main() -> None:
@@ -41,6 +48,8 @@ def main() -> None:
         cache = EmbeddingCache(work / "cache", limit_gb=options.cache_limit)
         for name, source in sources.items():
             results[name] = fit_and_evaluate(recipe, source, work / "models" / name, cache)
+            if options.peers:
+                results[name]["peers"] = peers(work / "models" / name, source, cache)
             print(f"{name}: image AUROC {_figure(results[name]['image_auroc'])}", file=sys.stderr)
             if options.json:
                 options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
@@ -54,6 +63,39 @@ def fit_and_evaluate(recipe: Recipe, source: Path, out: Path, cache: EmbeddingCa
     fit_s = time.perf_counter() - started
     evaluation = evaluate(Inspector(fitted.bundle), labelled_test_pictures(find_pictures(source)))
     return evaluation.to_json() | {"fit_s": fit_s, "fit_parts": fitted.bundle.card.parts.model_dump()}
+
+
+def peers(bundle: Path, source: Path, cache: EmbeddingCache) -> dict[str, float]:
+    """Image AUROC of other heads on the bundle's embeddings: learned from its training and tune pictures."""
+    card = open_bundle(bundle).card
+    recipe = parse_recipe(card.recipe)
+    pictures = find_pictures(source)
+    sides = fitted_digests(open_bundle(bundle))
+    checked = check_readable(pictures)
+    digests = checked.pixel_digests
+    train = [p for p in pictures if sides.get(digests.get(p.path, "")) in ("train", "tune") and p.label == "good"]
+    test = labelled_test_pictures(pictures)
+    detector, _ = build_detector(recipe)
+    everything = [*train, *test]
+    key = embedding_key(recipe, detector.embedding, [digests[picture.path] for picture in everything])
+    levels = extract(
+        detector.embedding,
+        [picture.path for picture in everything],
+        recipe.image.full_scale,
+        cache=cache,
+        key=key,
+        device=choose_device(recipe.training),
+    )
+    learn, look = ([level[rows] for level in levels] for rows in (slice(len(train)), slice(len(train), None)))
+    defective = np.array([picture.label == "defective" for picture in test])
+    return {
+        "PaDiM": auroc(*_apart(padim(learn, look, recipe.image.size), defective)),
+        "PatchCore": auroc(*_apart(patchcore(learn[-2:], look[-2:]), defective)),
+    }
+
+
+def _apart(scores: np.ndarray, defective: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return scores[~defective], scores[defective]
 
 
 def sample_products(folder: Path) -> dict[str, Path]:
@@ -76,15 +118,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], help="change one setting, e.g. --set flow.layers=12")
     parser.add_argument("--real", action="store_true", help="every manifest in the folder named by DEFECTFLOW_DATA")
     parser.add_argument("--no-samples", dest="samples", action="store_false", help="leave the sample products out")
+    parser.add_argument("--peers", action="store_true", help="also the heads of PaDiM and PatchCore: takes minutes")
     parser.add_argument("--cache-limit", type=float, default=10.0, help="GB of embeddings kept while running")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 
 def _show(results: dict[str, dict]) -> None:
-    whole = Table(
-        "set", "fit parts", "image AUROC", "95%", "AP", "pixel AUROC", "AUPRO 30%", "overkill", "escape", "fit s"
-    )
+    figures = ["image AUROC", "95%", "AP", "pixel AUROC", "AUPRO 30%", "AUPRO 5%", "overkill", "escape", "fit s"]
+    whole = Table("set", "fit parts", *figures, "PaDiM", "PatchCore")
     kinds = Table("set", "kind", "pictures", "image AUROC", "AUPRO 30%", "escape")
     for name, result in results.items():
         fit_parts = "/".join(str(count) for count in result["fit_parts"].values())
@@ -97,10 +139,12 @@ def _show(results: dict[str, dict]) -> None:
             _figure(result["image_ap"]),
             _figure(result["pixel_auroc"]),
             _figure(result["aupro_30"]),
+            _figure(result["aupro_05"]),
             _share(result["overkill"])
             + {True: " (as promised)", False: " (NOT as promised)"}.get(result["overkill_inside"], ""),
             _share(result["escape"]),
             f"{result['fit_s']:.0f}",
+            *(_figure(result.get("peers", {}).get(peer)) for peer in ("PaDiM", "PatchCore")),
         )
         for kind in result["per_kind"]:
             kinds.add_row(
@@ -111,7 +155,7 @@ def _show(results: dict[str, dict]) -> None:
                 _figure(kind["aupro_30"]),
                 _share(kind["escape"]),
             )
-    console = Console(width=160)
+    console = Console(width=180)
     console.print(whole)
     console.print(kinds)
 
