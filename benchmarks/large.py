@@ -121,7 +121,7 @@ def accuracy(folder: Path, options: argparse.Namespace) -> None:
     }
     table = Table("looks at", "places", "image AUROC", "fit s", "ms per picture")
     for arm in options.arm or arms:
-        recipe = load_recipe("default", [*SHORT, f"training.steps={options.steps}", *arms[arm]])
+        recipe = load_recipe("free", [*SHORT, f"training.steps={options.steps}", *arms[arm]])
         started = time.perf_counter()
         bundle = fit(recipe, good, folder / "models" / arm, cache=EmbeddingCache(folder / "cache")).bundle
         fit_s = time.perf_counter() - started

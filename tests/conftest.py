@@ -43,7 +43,7 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory, sample: Path) -> Path:
     """A small bundle of the ring, calibrated on 19 parts for 5%. Not to be changed: see `bundle_copy`."""
 
     def make(folder: Path) -> None:
-        recipe = load_recipe("default", list(SAMPLE_RECIPE))
+        recipe = load_recipe("free", list(SAMPLE_RECIPE))
         fit(recipe, sample, folder / "ring", cache=EmbeddingCache(folder / "cache"))
 
     return once(tmp_path_factory, "ring-bundle", make) / "ring"

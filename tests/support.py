@@ -82,7 +82,7 @@ def swatches(folder: Path, count: int, first_seed: int = 0) -> Path:
 
 
 def swatch_recipe(*overrides: str) -> Recipe:
-    return load_recipe("default", [*SWATCH_RECIPE, *overrides])
+    return load_recipe("free", [*SWATCH_RECIPE, *overrides])
 
 
 def fit_swatches(

@@ -29,8 +29,8 @@ class Embedding(nn.Module):
         self.backbone = backbone
         self.geometry = geometry
         self.size_px = size_px
-        self.neighbourhoods, self.weighting = settings.neighbourhoods, settings.weighting
-        self.spacing_px = settings.spacing_px
+        self.neighbourhood, self.weighting = settings.neighbourhood, settings.weighting
+        self.averaged_to_px, self.spacing_px = settings.averaged_to_px, settings.spacing_px
         with torch.no_grad():
             shapes = [tuple(level.shape[1:]) for level in self.levels(torch.zeros(1, 3, size_px, size_px))]
         self.shapes: list[tuple[int, ...]] = shapes
@@ -70,9 +70,10 @@ class Embedding(nn.Module):
         Where not every place is kept, an average reaches to the next one that is, so that nothing goes unseen.
         """
         kept = []
-        for level, neighbourhood in zip(features, self.neighbourhoods, strict=True):
+        for level in features:
             place_px = round(self.size_px / level.shape[1])
             step = -(-self.spacing_px // place_px)  # rounded up, so that no level keeps more places than a finer one
+            neighbourhood = self.neighbourhood if place_px <= self.averaged_to_px else 1
             side = max(neighbourhood, step + 1 - step % 2)
             if side > 1:
                 maps = level.permute(0, 3, 1, 2)

@@ -14,12 +14,12 @@ PLACE = ("place", "shrinkage", "block")
 
 class _FlowSettings(Settings):
     shared: ClassVar[tuple[str, ...]] = ("base", "hidden", "clamp", "anchored", *PLACE)
-    place: Literal["none", "spread", "full"] = "none"
+    place: Literal["none", "spread", "full"] = "full"
     """What is measured at each place of the training parts before the flow learns: nothing, mean and spread, or mean
     and covariance."""
-    shrinkage: float = Field(0.1, ge=0, le=1)
+    shrinkage: float = Field(0.3, ge=0, le=1)
     """Share of the mean of all places' covariances in each place's own."""
-    block: int = Field(2, ge=1, le=8)
+    block: int = Field(1, ge=1, le=8)
     """Side, in places, of the squares that share one covariance; each place has its own mean."""
     base: Literal["normal", "student_t"] = "normal"
     """What the flow carries good vectors to; `student_t` learns how heavy the tails are."""
@@ -32,8 +32,13 @@ class _FlowSettings(Settings):
 
 
 class _AnchoredSettings(_FlowSettings):
-    anchored: bool = False
-    """Whether couplings fade to the identity far from good vectors, where nothing was learned."""
+    anchored: bool | None = None
+    """Whether couplings fade to the identity far from good vectors, where nothing was learned; null: where each place
+    was measured before."""
+
+    def of_layers(self) -> dict[str, Any]:
+        anchored = self.place != "none" if self.anchored is None else self.anchored
+        return super().of_layers() | {"anchored": anchored}
 
 
 class NiceSettings(_AnchoredSettings):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from defectflow.recipe.flow_settings import FlowSettings, GlowSettings
+from defectflow.recipe.flow_settings import FlowSettings, GaussianSettings
 from defectflow.recipe.tree import Fraction, Settings, load, validated
 
 _PACKAGE = Path(str(resources.files("defectflow")))
@@ -20,7 +20,6 @@ CONFIGS = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.
 """Where the built-in recipes are: inside the package of a wheel, at the top of a checkout."""
 PRETRAIN = "pretrain"
 """The recipe that makes a backbone, not a detector."""
-Side = Annotated[int, Field(ge=1, le=9)]
 
 
 class RegionOfInterest(Settings):
@@ -64,7 +63,7 @@ class TilingSettings(Settings):
 class ImageSettings(Settings):
     """Raw pixels -> the square the backbone sees."""
 
-    size: int = Field(256, ge=32, le=2048)
+    size: int = Field(320, ge=32, le=2048)
     """Side of the square the backbone sees, in pixels; a multiple of 32."""
     aspect: Literal["stretch", "letterbox", "crop"] = "stretch"
     """How a picture becomes square: stretched, padded with grey, or cut to its centre."""
@@ -104,9 +103,11 @@ class EmbeddingSettings(Settings):
     torch file."""
     adapt: bool = False
     """Whether the backbone's batch statistics are measured anew on training parts."""
-    neighbourhood: Side | tuple[Side, ...] = 3
-    """Side, in places, of the square over which each place's vector is averaged; odd. For all levels, or one each."""
-    weighting: Literal["box", "binomial"] = "box"
+    neighbourhood: int = Field(3, ge=1, le=9)
+    """Side, in places, of the square over which each place's vector is averaged; odd."""
+    averaged_to_px: int = Field(8, ge=1, le=64)
+    """Levels whose places lie farther apart than this, in pixels of the square, are not averaged."""
+    weighting: Literal["box", "binomial"] = "binomial"
     """`box`: all places of that square count alike; `binomial`: near ones count more, as 1 2 1 along each axis."""
     spacing_px: int = Field(8, ge=1, le=64)
     """Pixels of the square between neighbouring places, at least: of finer levels, only so many are kept."""
@@ -122,25 +123,10 @@ class EmbeddingSettings(Settings):
 
     @field_validator("neighbourhood")
     @classmethod
-    def _odd(cls, neighbourhood: int | tuple[int, ...]) -> int | tuple[int, ...]:
-        for side in (neighbourhood,) if isinstance(neighbourhood, int) else neighbourhood:
-            if side % 2 == 0:
-                raise ValueError(f"{side} is even; use {side - 1} or {side + 1}")
-        return neighbourhood
-
-    @model_validator(mode="after")
-    def _one_neighbourhood_for_each_level(self) -> EmbeddingSettings:
-        if not isinstance(self.neighbourhood, int) and len(self.neighbourhood) != len(self.levels):
-            raise ValueError(
-                f"neighbourhood: {list(self.neighbourhood)} has {len(self.neighbourhood)} values for "
-                f"{len(self.levels)} levels; give one for each level, or one number for all"
-            )
-        return self
-
-    @property
-    def neighbourhoods(self) -> tuple[int, ...]:
-        """Of each level."""
-        return (self.neighbourhood,) * len(self.levels) if isinstance(self.neighbourhood, int) else self.neighbourhood
+    def _odd(cls, side: int) -> int:
+        if side % 2 == 0:
+            raise ValueError(f"{side} is even; use {side - 1} or {side + 1}")
+        return side
 
 
 class LearningSettings(Settings):
@@ -181,7 +167,7 @@ class ScoreSettings(Settings):
     kind: Literal["likelihood", "latent_norm", "typicality"] = "likelihood"
     """What makes a place unusual: a low likelihood; a z far from the middle, whatever the flow's stretch; or a
     likelihood unlike that of good places, lower or higher."""
-    compression: Literal["none", "log"] = "none"
+    compression: Literal["none", "log"] = "log"
     """`log`: of each level's standardised map v, sign(v) log(1 + |v|), so that no level outweighs the others."""
     smoothing_px: float = Field(4.0, ge=0, le=64)
     """Standard deviation of the Gaussian that smooths the map, in pixels of the square."""
@@ -221,7 +207,7 @@ class Recipe(Settings):
 
     image: ImageSettings = ImageSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
-    flow: FlowSettings = GlowSettings()
+    flow: FlowSettings = GaussianSettings()
     training: TrainingSettings = TrainingSettings()
     score: ScoreSettings = ScoreSettings()
     verdict: VerdictSettings = VerdictSettings()
@@ -230,14 +216,14 @@ class Recipe(Settings):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, tree: Any) -> Any:
-        """A group whose lines are all commented out means its defaults; a flow without a family is a Glow."""
+        """A group whose lines are all commented out means its defaults; a flow without a family is a Gaussian."""
         if not isinstance(tree, dict):
             return tree
         if isinstance(tree.get("flow"), str):
             raise ValueError(f"flow is a group of settings; choose its family with flow.family: {tree['flow']}")
         tree = {key: {} if value is None and key in cls.model_fields else value for key, value in tree.items()}
         if isinstance(tree.get("flow"), dict):
-            tree["flow"] = {"family": "glow", **tree["flow"]}
+            tree["flow"] = {"family": "gaussian", **tree["flow"]}
         return tree
 
 
@@ -255,5 +241,16 @@ def load_recipe(name_or_path: str = "default", overrides: list[str] | None = Non
 
 
 def parse_recipe(tree: dict[str, Any], source: str = "recipe") -> Recipe:
-    """A tree of plain values -> Recipe. Raises SettingsError with one line per problem."""
+    """A recipe as a bundle's card keeps it -> settings. What earlier versions did not know is as it was then."""
+    for group, settings in EARLIER.items():
+        if isinstance(tree.get(group), dict):
+            tree = {**tree, group: {**settings, **tree[group]}}
     return validated(Recipe, tree, source)
+
+
+EARLIER: dict[str, dict[str, Any]] = {
+    "embedding": {"averaged_to_px": 64, "weighting": "box"},
+    "flow": {"place": "none"},
+    "score": {"compression": "none"},
+}
+"""What version 0.1.0 did, which had no such settings."""

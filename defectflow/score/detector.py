@@ -57,8 +57,12 @@ class Detector(nn.Module):
 
     def pooled(self, levels: list[Tensor]) -> Tensor:
         """Mean over each level's places inside the region of interest, side by side: -> (N, sum of D_l)."""
-        shares = torch.split(self.shares, [height * width for height, width, _ in self.embedding.shapes])
-        return torch.cat([share @ level.flatten(1, 2) for share, level in zip(shares, levels, strict=True)], dim=1)
+        means, start = [], 0
+        for level in levels:
+            places = level.flatten(1, 2)  # (N, h, w, D) -> (N, h*w, D)
+            means.append(self.shares[start : start + places.shape[1]] @ places)
+            start += places.shape[1]
+        return torch.cat(means, dim=1)
 
     def outputs_on_tiles(self, levels: list[Tensor], anomaly_map: Tensor) -> tuple[Tensor, ...]:
         """`outputs`, and the pooled embedding in the gate's units (N, D)."""

@@ -45,7 +45,7 @@ def embedding(
         backbone,
         Geometry(aspect, rectangle),
         SIDE_PX,
-        EmbeddingSettings(levels=(0,), neighbourhood=neighbourhood, spacing_px=spacing_px, weighting=weighting),
+        EmbeddingSettings(neighbourhood=neighbourhood, spacing_px=spacing_px, weighting=weighting),
     )
 
 
@@ -159,16 +159,18 @@ def test_binomial_averages_weigh_near_neighbours_more(side: int) -> None:
     np.testing.assert_allclose(level, expected, atol=1e-5)
 
 
-def test_each_level_may_have_a_neighbourhood_of_its_own() -> None:
+def test_coarse_levels_may_be_left_as_they_are() -> None:
     image, levels = ImageSettings(size=64), (1, 2)
     made = {
-        sides: build_embedding(image, EmbeddingSettings(levels=levels, neighbourhood=sides, spacing_px=1))[0]
-        for sides in (1, 3, (3, 1))
+        (side, to_px): build_embedding(
+            image, EmbeddingSettings(levels=levels, neighbourhood=side, averaged_to_px=to_px, spacing_px=1)
+        )[0]
+        for side, to_px in ((1, 64), (3, 64), (3, 4))
     }
     pixels = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
-    fine, coarse = made[3, 1](pixels)
-    torch.testing.assert_close(fine, made[3](pixels)[0])
-    torch.testing.assert_close(coarse, made[1](pixels)[1])
+    fine, coarse = made[3, 4](pixels)  # places 4 and 8 px apart
+    torch.testing.assert_close(fine, made[3, 64](pixels)[0])
+    torch.testing.assert_close(coarse, made[1, 64](pixels)[1])
 
 
 @pytest.mark.parametrize(("spacing_px", "side"), [(2, 3), (4, 5)])
@@ -381,7 +383,7 @@ EVERY_PLACE = ("image.size=64", "embedding.spacing_px=1")
 def test_a_mask_file_of_any_size_becomes_the_region(tmp_path: Path) -> None:
     mask = np.zeros((200, 100), bool)
     mask[50:150, 25:100] = True
-    recipe = load_recipe("default", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
+    recipe = load_recipe("free", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
     detector, _ = build_detector(recipe)
     expected = np.zeros((16, 16), bool)
     expected[4:12, 4:16] = True
@@ -391,7 +393,7 @@ def test_a_mask_file_of_any_size_becomes_the_region(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mask", "grid"), [(np.zeros((64, 64), bool), "16x16"), (np.eye(64, dtype=bool), "16x16")])
 def test_a_mask_that_leaves_nothing_is_refused(mask: np.ndarray, grid: str, tmp_path: Path) -> None:
-    recipe = load_recipe("default", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
+    recipe = load_recipe("free", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
     with pytest.raises(SettingsError, match=rf"image\.roi\.mask: .*mask\.png leaves nothing to score at {grid} places"):
         build_detector(recipe)
 
@@ -401,8 +403,8 @@ def test_a_mask_too_thin_for_a_coarse_level_is_refused(tmp_path: Path) -> None:
     mask[:, 8:12] = True  # one column of the 16x16 grid, half of one of the 8x8 grid, a quarter of the 4x4 grid
     overrides = [*EVERY_PLACE, mask_file(tmp_path, mask)]
     with pytest.raises(SettingsError, match=r"leaves nothing to score at 4x4 places.*finer embedding\.levels"):
-        build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2, 3]"]))
-    build_detector(load_recipe("default", [*overrides, "embedding.levels=[1, 2]"]))
+        build_detector(load_recipe("free", [*overrides, "embedding.levels=[1, 2, 3]"]))
+    build_detector(load_recipe("free", [*overrides, "embedding.levels=[1, 2]"]))
 
 
 @pytest.mark.parametrize("aspect", ["letterbox", "crop"])

@@ -63,7 +63,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 def trained(*overrides: str) -> Detector:
     """A detector that has learned something: its own statistics, and flows that are not the identity."""
     torch.manual_seed(0)
-    detector, _ = build_detector(load_recipe("default", [*TINY, *overrides]))
+    detector, _ = build_detector(load_recipe("free", [*TINY, *overrides]))
     levels = detector.embedding(torch.from_numpy(np.stack([picture(64, 64, seed) for seed in range(8)])))
     maps = []
     for density, level in zip(detector.levels, levels, strict=True):
@@ -98,7 +98,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
 
 def test_a_tiles_graph_has_a_student_t_base() -> None:
     tiled = ("image.tiling={tile: 64, overlap: 16, picture: [100, 64]}", "flow.base=student_t", "embedding.levels=[1]")
-    detector, _ = build_detector(load_recipe("default", [*TINY, *tiled]))
+    detector, _ = build_detector(load_recipe("free", [*TINY, *tiled]))
     with torch.no_grad():
         for parameter in detector.levels[0].flow.parameters():
             parameter += 0.02 * torch.randn_like(parameter)

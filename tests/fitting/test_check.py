@@ -25,7 +25,7 @@ PART = r"(part\d+)"
 def check(
     folder: Path, *overrides: str, recipe: tuple[str, ...] = SWATCH_RECIPE, part_regex: str | None = None
 ) -> DataCheck:
-    chosen = load_recipe("default", [*recipe, *overrides])
+    chosen = load_recipe("free", [*recipe, *overrides])
     return check_data(chosen, folder, cache=EmbeddingCache(folder.parent / "cache"), part_regex=part_regex)
 
 

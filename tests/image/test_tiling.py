@@ -129,7 +129,7 @@ def test_the_pictures_values_from_the_tiles() -> None:
 
 
 def settings(*overrides: str) -> ImageSettings:
-    return load_recipe("default", [f"image.{override}" for override in overrides]).image
+    return load_recipe("free", [f"image.{override}" for override in overrides]).image
 
 
 def test_pixels_become_places() -> None:

@@ -233,7 +233,7 @@ def test_noise_and_saturated_pictures_are_invalid(inspector: Inspector, ring: ND
 @pytest.mark.parametrize("product", ["fabric", "board"])
 def test_what_is_foreign_to_the_other_sample_products_is_invalid(product: str, sample: Path, tmp_path: Path) -> None:
     data = draw_product(product, tmp_path / product, good_parts=40, test_good_parts=6, defective_parts=0)
-    recipe = load_recipe("default", list(SAMPLE_RECIPE))
+    recipe = load_recipe("free", list(SAMPLE_RECIPE))
     fitted = fit(recipe, data, tmp_path / "bundle", cache=EmbeddingCache(tmp_path / "cache"))
     inspector = Inspector(fitted.bundle, threads=1)
     good = sorted((data / "test" / "good").glob("*.png"))
