@@ -27,7 +27,8 @@ from defectflow.image import read_image
 from defectflow.store import Answer, Query, Role, Seen, Store, StoreSettings
 from defectflow.store.settings import ReviewSettings
 
-EVIL = '<img src=x onerror="window.evil=1">\' {{7*7}}${window.evil=2}'
+EVIL = '"\'><img src=x onerror="window.evil=1">{{7*7}}${window.evil=2}'
+"""It ends whatever it stands in: an attribute, a tag, a template of Jinja's or of the page's."""
 
 
 class Tags(HTMLParser):
