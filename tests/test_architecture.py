@@ -90,6 +90,7 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.convert", (*HEAVY, "openvino")),
         ("defectflow.notebook", (*HEAVY, "typer", "onnx", "sqlalchemy")),
         ("defectflow_ui.tasks.background", (*HEAVY, "gradio")),
+        ("defectflow_ui.tasks.supervisor", (*HEAVY, "gradio")),
         ("defectflow_ui.tasks.training", HEAVY),
     ],
 )

@@ -5,7 +5,7 @@
     resume(task)    # one that was cut short, from its checkpoints
 
 Whoever asks need not be who has started it: all that is known of a task lies in its folder, and a supervisor process
-(`python -m defectflow_ui.tasks.background FOLDER`) sees it through when the page, or the server, is gone.
+(`python -m defectflow_ui.tasks.supervisor FOLDER`) sees it through when the page, or the server, is gone.
 
     task.json         what to do                    state.json  how far it is; replaced, never written over
     progress.jsonl    what `--progress` writes      log.txt     what the commands print
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
 import subprocess
@@ -25,9 +24,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import dropwhile
 from pathlib import Path
-from time import sleep
 from typing import Any, Literal
 
 from defectflow.common import Progress, utc_now, whole
@@ -38,12 +35,10 @@ State = Literal["running", "done", "failed", "cancelled", "ended"]
 """`ended`: it stopped unexpectedly, because the machine was switched off or the process killed."""
 KEPT = 20
 """Tasks whose folders are kept, at least; older ones go when a new one starts."""
-LOOK_EVERY_S = 0.2
 PYTHON = (sys.executable, "-P", "-m")
 """-P: nothing that lies in the working folder is imported by mistake."""
 TASK, STATE, PROGRESS, LOG, CANCEL, WORK = "task.json", "state.json", "progress.jsonl", "log.txt", "cancel", "work"
 LOST = "It ended unexpectedly: the machine was switched off, or the process was killed. Nothing half-made is left."
-RESUME = "--resume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +93,13 @@ class Task:
 
     def status(self) -> Status:
         """How it stands; a task whose supervisor is gone is marked as ended, and what it left is removed."""
-        found = _read_status(self.folder)
+        found = read_status(self.folder)
         if found.state != "running" or alive(found.processes[:1]):
             return found
-        found = _read_status(self.folder)  # it may have written its last word in between
+        found = read_status(self.folder)  # it may have written its last word in between
         if found.state == "running":
             stop(found.processes)
-            found = _finish(self, replace(found, state="ended", message=LOST))
+            found = finish(self, replace(found, state="ended", message=LOST))
         return found
 
     @property
@@ -177,7 +172,7 @@ def resume(task: Task) -> Task:
 
 def _claim(folder: Path, step: str) -> None:
     """From now on a task runs, from the step of this name on: this process answers for it until its supervisor does."""
-    _write_status(folder, Status("running", step, processes=(identity(),)))
+    write_status(folder, Status("running", step, processes=(identity(),)))
 
 
 def _start_supervisor(folder: Path, otherwise: Status) -> None:
@@ -185,16 +180,16 @@ def _start_supervisor(folder: Path, otherwise: Status) -> None:
     try:
         with (folder / LOG).open("ab") as log:
             supervisor = subprocess.Popen(
-                [*PYTHON, "defectflow_ui.tasks.background", str(folder)],
+                [*PYTHON, "defectflow_ui.tasks.supervisor", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C at the server is not meant for it
             )
     except OSError as error:
-        _write_status(folder, otherwise)
+        write_status(folder, otherwise)
         raise DataError(f"{folder}: its process cannot be started ({error.strerror}); make room, and repeat") from error
-    _write_status(folder, replace(_read_status(folder), processes=(identity(supervisor.pid),)))  # for this it waits
+    write_status(folder, replace(read_status(folder), processes=(identity(supervisor.pid),)))  # for this it waits
 
 
 def tasks(root: Path) -> list[Task]:
@@ -227,53 +222,7 @@ def open_task(folder: Path) -> Task:
         raise DataError(f"{folder}: holds no task ({error}); it may have been removed") from error
 
 
-def supervise(folder: Path) -> Status:
-    """Run a task's steps one after the other, until one fails, somebody cancels, or all are done."""
-    task = open_task(folder)
-    while os.getpid() not in [pid for pid, _ in _read_status(folder).processes]:
-        if not alive(_read_status(folder).processes):
-            return _read_status(folder)  # whoever started this process is gone, and the task is taken for dead
-        sleep(LOOK_EVERY_S)
-    first = _read_status(folder).step
-    status = Status("running", processes=(identity(),))
-    for step in dropwhile(lambda step: first not in ("", step.name), task.steps):
-        status = replace(status, step=step.name)
-        log_size = (folder / LOG).stat().st_size
-        code = _run(task, step, status)
-        if (folder / CANCEL).exists():
-            return _finish(task, replace(status, state="cancelled", code=code))
-        if code not in step.may_exit:
-            message = _last_words(task.log(since=log_size))
-            return _finish(task, replace(status, state="failed", code=code, message=message))
-        if step.publish is not None:
-            made, target = task.work / step.publish[0], Path(step.publish[1])
-            if target.exists():
-                message = f"{target}: appeared in the meantime, and is not replaced; choose another name"
-                return _finish(task, replace(status, state="failed", code=code, message=message))
-            made.rename(target)
-        status = replace(status, code=code)
-    return _finish(task, replace(status, state="done"))
-
-
-def _run(task: Task, step: Step, status: Status) -> int:
-    """The exit code of a step's command."""
-    resume_option = (RESUME,) if task.has_checkpoints(step) else ()
-    command = [*PYTHON, "defectflow", *step.arguments, *resume_option, "--progress", str(task.folder / PROGRESS)]
-    # Something else is served beside it, like a station: threads that wait for each other sleep instead of spinning.
-    # Beside other work that is several times as fast, on an idle machine a tenth slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
-    with (task.folder / LOG).open("ab") as log:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-    _write_status(task.folder, replace(status, processes=(*status.processes, identity(child.pid))))
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return child.wait(LOOK_EVERY_S)
-        if (task.folder / CANCEL).exists():
-            stop((identity(child.pid),))
-            return child.wait()
-
-
-def _finish(task: Task, status: Status) -> Status:
+def finish(task: Task, status: Status) -> Status:
     """The last word about a task: nothing unfinished stays, but for what a task that was cut short can go on from."""
     kept = [] if status.state == "done" else [step.checkpoints for step in task.steps]
     for left in task.work.glob("*"):
@@ -286,25 +235,18 @@ def _finish(task: Task, status: Status) -> Status:
                 left.unlink()
     with contextlib.suppress(OSError):  # not there, or checkpoints are in it
         task.work.rmdir()
-    _write_status(task.folder, replace(status, processes=()))
+    write_status(task.folder, replace(status, processes=()))
     return status
 
 
-def _last_words(log: str) -> str:
-    """What a command said on ending: its error, or the last line of its log."""
-    head, found, error = log.rpartition("error: ")
-    lines = (error if found else head + error).strip().splitlines()
-    return "\n".join(lines if found else lines[-1:])
-
-
-def _read_status(folder: Path) -> Status:
+def read_status(folder: Path) -> Status:
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # after a power cut it may be empty
         said = json.loads((folder / STATE).read_text(encoding="utf-8"))
         return Status(**{**said, "processes": tuple((pid, created) for pid, created in said["processes"])})
     return Status("running")
 
 
-def _write_status(folder: Path, status: Status) -> None:
+def write_status(folder: Path, status: Status) -> None:
     _replace(folder / STATE, {**asdict(status), "changed": utc_now()})
 
 
@@ -312,7 +254,3 @@ def _replace(file: Path, said: dict[str, Any]) -> None:
     """Whoever reads meanwhile sees the old or the new."""
     with whole(file) as partial:
         partial.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    supervise(Path(sys.argv[1]))
