@@ -54,6 +54,7 @@ def check_data(
 
     Raises DataError where there is nothing to look at, SettingsError or WeightsError as a fit does.
     """
+    asked = recipe
     # Pictures that do not belong, twins and siblings show on the whole picture, even where defects need tiles.
     image = recipe.image.model_copy(update={"tiling": TilingSettings()})
     recipe = recipe.model_copy(update={"image": image})
@@ -104,6 +105,7 @@ def check_data(
         near=_paths(near),
         formats=_formats(good, checked),
         stretched=recipe.image.aspect == "stretch",
+        model_pixel_px=_model_pixel(asked, checked, good),
         suspects=tuple(suspects),
         wanted=recipe.verdict.guarantee,
         promises=tuple(_promises(recipe.verdict.rate, len(parts), splits if given else None)),
@@ -145,6 +147,20 @@ def _formats(good: Sequence[Picture], checked: Checked) -> tuple[Format, ...]:
         kinds.setdefault((*checked.sizes_px[picture.path], bits), []).append(picture.path)
     by_count = sorted(kinds.items(), key=lambda item: -len(item[1]))
     return tuple(Format(*kind, pictures=len(paths), example=paths[0]) for kind, paths in by_count)
+
+
+def _model_pixel(recipe: Recipe, checked: Checked, good: Sequence[Picture]) -> tuple[float, float] | None:
+    """Width and height, in pixels of the most frequent size, of what the model sees as one pixel."""
+    if not good:
+        return None
+    size_px, tile_px = recipe.image.size, recipe.image.tiling.tile
+    if tile_px is not None:
+        return tile_px / size_px, tile_px / size_px
+    width, height = Counter(checked.sizes_px[picture.path] for picture in good).most_common(1)[0][0]
+    geometry = geometry_of(recipe.image)
+    cut = geometry.cut(height, width)
+    square = geometry.square(cut.bottom - cut.top, cut.right - cut.left)
+    return (square.right - square.left) / size_px, (square.bottom - square.top) / size_px
 
 
 def _promises(rate: float, parts: int, given: Splits | None) -> Iterator[Promise]:

@@ -12,6 +12,8 @@ from defectflow.verdict import CONFIDENCE, Guarantee
 
 Gravity = Literal["fine", "note", "look", "stop"]
 """`note`: good to know; `look`: a person should; `stop`: a fit would fail."""
+COARSE_PX = 4
+"""From so many camera pixels on, what a model pixel cannot show is worth a look."""
 HONEST = (
     "Take a picture out only if it is wrong: good parts that merely look unusual are what the promise is about, and "
     "without them it would not hold."
@@ -85,6 +87,8 @@ class DataCheck:
     formats: tuple[Format, ...]
     stretched: bool
     """Whether pictures of different shape would be deformed differently."""
+    model_pixel_px: tuple[float, float] | None
+    """Width and height, in pixels of the pictures, of what the model sees as one; None without pictures."""
     suspects: tuple[Suspect, ...]
     wanted: Guarantee
     promises: tuple[Promise, ...]
@@ -116,6 +120,7 @@ class DataCheck:
             self._parts(),
             self._twins(),
             self._formats(),
+            *self._detail(),
             *self._white(),
             self._wrong(),
             *self._promises(),
@@ -187,6 +192,18 @@ class DataCheck:
         return Finding(
             "formats", "look", said, "Take all pictures with one camera setting, as on the line; or leave these out."
         )
+
+    def _detail(self) -> Iterator[Finding]:
+        if self.model_pixel_px is None:
+            return
+        width, height = self.model_pixel_px
+        said = f"One model pixel is {width:.3g} x {height:.3g} camera pixels"
+        if max(width, height) < COARSE_PX:
+            yield Finding("detail", "fine", f"{said}.")
+            return
+        missed = f"defects below about {2 * width:.3g} x {2 * height:.3g} px will be missed"
+        remedy = "Consider the recipe large, which looks at tiles; or raise image.size, or cut with image.rectangle."
+        yield Finding("detail", "look", f"{said}: {missed}.", remedy)
 
     def _white(self) -> Iterator[Finding]:
         if self.full_scale:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import SAMPLE_RECIPE, SWATCH_RECIPE, save, swatch, swatches
+from support import SAMPLE_RECIPE, SWATCH_RECIPE, fit_swatches, save, swatch, swatches
 from test_cli import Cli, cli  # noqa: F401  (a fixture)
 
 from defectflow.data.splits import fold_by_part
 from defectflow.embedding.cache import EmbeddingCache
+from defectflow.errors import DataError
 from defectflow.fitting.check import check_data
 from defectflow.fitting.findings import DataCheck
 from defectflow.fitting.suspects import FALSE_FLAGS, Surprise, tail_units
@@ -186,3 +187,33 @@ def test_clean_sets_are_rarely_flagged(law: str) -> None:
 def test_tail_units_of_an_exponential_law() -> None:
     values = -np.log(1 - (np.arange(100_000) + 0.5) / 100_000)
     assert tail_units(values) == pytest.approx(values - math.log(2), abs=1e-3)
+
+
+def test_what_is_too_small_to_be_seen_is_said(tmp_path: Path) -> None:
+    """At 64 px, a picture of 512 x 96 loses all detail in one direction."""
+    for number in range(12):
+        save(tmp_path / "good" / f"{number:03}.png", swatch(number, 512)[:96])
+    told = said(check(tmp_path / "good"), "detail")
+    assert told[0] == "look"
+    assert "One model pixel is 8 x 1.5 camera pixels: defects below about 16 x 3 px will be missed." in told[1]
+    assert "recipe large" in told[1]
+
+
+def test_equal_pictures_are_refused_before_anything_is_learned(tmp_path: Path) -> None:
+    for number in range(60):
+        save(tmp_path / "good" / f"{number:03}.png", swatch(number % 2))
+    found = check(tmp_path / "good")
+    assert found.fit_fails and found.failure is not None
+    assert "2 good parts (2 pictures) are too few" in found.failure
+    assert "60 pictures, 2 distinct" in found.failure
+    with pytest.raises(DataError, match="60 pictures, 2 distinct"):
+        fit_swatches(tmp_path / "good", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_folders_that_are_used_are_told(tmp_path: Path) -> None:
+    for number in range(12):
+        save(tmp_path / "data" / ("1_gut" if number < 9 else "2_schlecht") / f"{number:03}.png", swatch(number))
+    gravity, words = said(check(tmp_path / "data"), "folders")
+    assert gravity == "note"
+    assert "1_gut: 9 good" in words and "2_schlecht: 3 good" in words and "Do all 2 folders hold good parts" in words

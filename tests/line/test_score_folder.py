@@ -29,7 +29,7 @@ from defectflow.image.decode import read_image
 from defectflow.line import Inspector
 from defectflow.line.journal import Row, gather_parts
 from defectflow.line.recalibrate import recalibrate
-from defectflow.line.score_folder import Tally, as_csv, score_folder
+from defectflow.line.score_folder import Tally, as_csv, flatten, score_folder
 from defectflow.verdict import Measurement, Verdict
 
 VARYING = ("milliseconds",)
@@ -406,3 +406,9 @@ def test_overlays_of_another_run_are_not_pictures(bundle_path: Path, folder: Pat
     score_folder(inspector, find_pictures(folder), folder, folder, overlays=True, masks=True)
     tally = score_folder(inspector, find_pictures(folder), folder, tmp_path / "again")
     assert sum(tally.pictures.values()) == before
+
+
+def test_a_manifest_s_other_columns_stand_in_the_table() -> None:
+    first = Row(file="a.png", part="a", decision="ok", score=1.0, more={"Lot": "7", "score": "9"})
+    rows = flatten([first, Row(file="b.png", part="b", decision="ok", score=2.0)])
+    assert [(row["Lot"], row["manifest.score"], row["score"]) for row in rows] == [("7", "9", 1.0), ("", "", 2.0)]
