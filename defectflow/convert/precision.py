@@ -133,11 +133,22 @@ def export_precision(
     return Exported(open_bundle(out), len(tune), mean_difference)
 
 
+def sides_in_force(bundle: Bundle) -> dict[str, str]:
+    """Digest of a picture's pixels -> train, tune, or calibration where it calibrates now.
+
+    A calibration from audit parts alone takes the place of that of the fit, whose parts need not be found then.
+    """
+    fitted, parts = fitted_digests(bundle), fitted_parts(bundle)
+    if not any(parts.get(row.part) == "calibration" for row in bundle.card.calibration_parts):
+        fitted = {digest: side for digest, side in fitted.items() if side != "calibration"}
+    return fitted | dict.fromkeys(bundle.card.added_digests, "calibration")
+
+
 def _find(
     bundle: Bundle, sources: Sequence[Path], part_regex: str | None, *, need_train: bool, watch: Watch
 ) -> dict[str, list[Picture]]:
     """The pictures of each side of the fit, by the digests of their pixels; further calibration parts, too."""
-    side_of = fitted_digests(bundle) | dict.fromkeys(bundle.card.added_digests, "calibration")
+    side_of = sides_in_force(bundle)
     usual = bundle.card.part_regex
     candidates = [
         picture
@@ -166,7 +177,11 @@ def _find(
                 f"{folders}: {count} {side} pictures of the fit are missing{said}; give the folders that hold the "
                 "pictures of the fit and of each later calibration, unchanged, with one --data each"
             )
-    parts, wanted = {picture.part for picture in sides["calibration"]}, bundle.card.calibration_parts
+    wanted = {row.part for row in bundle.card.calibration_parts}
+    in_force = [picture for picture in sides["calibration"] if picture.part in wanted]
+    if {picture.part for picture in in_force} == wanted:  # others calibrated earlier, and do no longer
+        sides["calibration"] = in_force
+    parts = {picture.part for picture in sides["calibration"]}
     if len(parts) != len(wanted):
         raise DataError(
             f"{folders}: the calibration pictures found make {len(parts)} parts, but {len(wanted)} calibrated "
