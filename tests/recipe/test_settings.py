@@ -185,8 +185,8 @@ def test_what_means_the_same_in_each_family_stays(tmp_path: Path) -> None:
 
 
 def test_the_last_of_several_overrides_wins() -> None:
-    recipe = load_recipe("default", ["image.size=64", "flow.layers=3", "image.size=96"])
-    assert (recipe.image.size, recipe.flow.layers) == (96, 3)
+    recipe = load_recipe("default", ["image.size=64", "flow.block=3", "image.size=96"])
+    assert (recipe.image.size, recipe.flow.block) == (96, 3)
 
 
 def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
