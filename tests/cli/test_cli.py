@@ -392,7 +392,7 @@ def test_a_certificate_that_cannot_be_written(
     cli: Cli, uncalibrated_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a read-only disk the verdict still counts; only a place that was told must be writable."""
-    monkeypatch.setattr("defectflow.line.certificate.certificate_file", lambda _: Path("/proc/certificate.json"))
+    monkeypatch.setattr("defectflow.line.certificate_file", lambda _: Path("/proc/certificate.json"))
     passed = cli("verify", uncalibrated_path)
     assert passed.code == DONE
     assert "no certificate written, /proc/certificate.json" in passed.err
