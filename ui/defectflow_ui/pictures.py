@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.image import brightest, full_scale_for, read_raw, to_uint8
+from defectflow import image
+from defectflow.image import brightest, full_scale_for, read_raw, shrink, to_uint8
 
 Pixels = NDArray[np.uint8]
 THUMBNAIL_PX = 220
@@ -17,17 +17,8 @@ LARGEST_SIDE_PX = 3000
 
 
 def jpeg(pixels: Pixels) -> bytes:
-    """(H, W, 3) RGB -> a JPEG file."""
-    encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-    return encoded.tobytes()
-
-
-def shrink(pixels: Pixels, side_px: int) -> Pixels:
-    """At most so many pixels on the longer side."""
-    scale = side_px / max(pixels.shape[:2])
-    if scale >= 1:
-        return pixels
-    return np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    """(H, W, 3) RGB -> a JPEG file, good enough to look at closely."""
+    return image.jpeg(pixels, quality=92)
 
 
 def thumbnail(pixels: Pixels) -> Pixels:

@@ -10,10 +10,10 @@ from threading import Lock
 
 import numpy as np
 
-from defectflow.image import read_image
+from defectflow.image import read_image, shrink
 from defectflow.line import Inspector, References
 from defectflow.verdict import Region, Verdict, overlay
-from defectflow_ui.pictures import Pixels, jpeg, large, shrink, thumbnail
+from defectflow_ui.pictures import Pixels, jpeg, large, thumbnail
 from defectflow_ui.visits.served import Served
 
 CROP_SHARE = 0.3
