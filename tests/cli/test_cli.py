@@ -243,9 +243,9 @@ def test_exit_codes_of_score(cli: Cli, calibrated_swatch: Path, tmp_path: Path) 
 
 
 def test_misspelt_setting(cli: Cli, swatch_folder: Path, tmp_path: Path) -> None:
-    refused = cli("fit", swatch_folder, "--out", tmp_path / "b", "--set", "flow.layer=3")
+    refused = cli("fit", swatch_folder, "--out", tmp_path / "b", "--set", "flow.hiden=3")
     assert refused.code == WRONG_USE
-    assert "flow.layer: no such setting; did you mean 'layers'?" in refused.err
+    assert "flow.hiden: no such setting; did you mean 'hidden'?" in refused.err
     recipe = tmp_path / "my.yaml"
     recipe.write_text("trainig:\n  steps: 3\n")
     refused = cli("fit", swatch_folder, "--out", tmp_path / "b", "--recipe", recipe)

@@ -181,7 +181,7 @@ def test_siblings_never_whiten_each_other(tmp_path: Path) -> None:
 
 
 def test_without_a_place_the_whitening_is_the_levels_alone(tmp_path: Path) -> None:
-    settings = GlowSettings(hidden=8)
+    settings = GlowSettings(hidden=8, place="none")
     level = LevelDensity((HEIGHT, WIDTH, DEPTH), settings)
     whitened = level.fit_whitening(of(pictures(60)), "whiten", np.arange(60) % 5, tmp_path)
     flat = whitened.maps.reshape(-1, DEPTH).astype(float)
