@@ -73,7 +73,8 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calibrated_swatch(uncalibrated_copy: Path, cli: Cli) -> Path:
-    assert cli("calibrate", uncalibrated_copy, "--false-reject-rate", "0.2", "--review-rate", "0.4").code == DONE
+    rates = ("--false-reject-rate", "0.2", "--review-rate", "0.4", "--fixed-beforehand")
+    assert cli("calibrate", uncalibrated_copy, *rates).code == DONE
     return uncalibrated_copy
 
 

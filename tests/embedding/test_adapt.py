@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from defectflow.bundle.bundle import FLOW, fitted_parts
 from defectflow.embedding.adapt import LEAST_SHARE, adapt, measure_statistics
-from defectflow.embedding.backbone import Backbone, read_tensors
+from defectflow.embedding.backbone import Backbone, builtin_weights, read_tensors
 from defectflow.embedding.extract import embedding_key
-from defectflow.embedding.imagenet import imagenet_file
 from defectflow.image.decode import read_image
 from defectflow.recipe.settings import Recipe
 from defectflow.score.detector import Detector, build_detector
@@ -167,8 +166,7 @@ def test_a_fit_measures_train_parts_alone_and_the_bundle_keeps_them(
 
     as_trained = safetensors.torch.load_file(uncalibrated_path / FLOW)
     kept = as_trained[f"{FIRST}running_mean"]
-    path, _ = imagenet_file("tf_efficientnet_lite0")
-    assert torch.equal(kept, read_tensors(path)["_bn0.running_mean"])
+    assert torch.equal(kept, read_tensors(builtin_weights("resnet18"))["bn1.running_mean"])
     assert not torch.equal(stored[f"{FIRST}running_mean"], kept)
 
 

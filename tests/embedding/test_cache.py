@@ -141,7 +141,7 @@ def test_too_large_for_the_disk_is_told_before_the_work(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("stop", [ValueError("a bad picture"), KeyboardInterrupt()])
 def test_a_failing_fill_leaves_nothing(stop: BaseException, tmp_path: Path) -> None:
-    def fail(levels: Levels) -> None:
+    def fail(levels: Levels, rows: Sequence[int]) -> None:
         levels[0][:3] = 1
         raise stop
 
@@ -153,7 +153,7 @@ def test_a_failing_fill_leaves_nothing(stop: BaseException, tmp_path: Path) -> N
 
 
 def _fill_together(folder: Path, barrier, filled) -> None:
-    def fill(levels: Levels) -> None:
+    def fill(levels: Levels, rows: Sequence[int]) -> None:
         barrier.wait(60)  # both are writing now
         filled.value += 1
         for level in levels:

@@ -84,7 +84,7 @@ def test_a_region_of_interest_gives_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_what_is_linear_takes_one_step_and_the_pixels_scale_none() -> None:
-    folded = FoldedDetector(learned("flow={family: realnvp, hidden: 16, layers: 2}"))
+    folded = FoldedDetector(learned("flow={family: realnvp, hidden: 16, layers: 2, place: none}"))
     names = [type(step).__name__ for step in folded.densities[0].steps]
     assert names == ["PlaceAffine", "AffineCoupling", "PlaceAffine", "AffineCoupling"]
     assert folded.backbone.std is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from defectflow.errors import BundleError, ImageError
 from defectflow.export.write_golden import write_golden
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
-from defectflow.line import verify as verifying
 from defectflow.line.certificate import Certificate, certificate_file, read_certificate
 from defectflow.line.comparison import MAP_TOLERANCE
 from defectflow.line.golden import record_golden
@@ -25,6 +25,8 @@ from defectflow.line.providers import CPU, check_runs_on, find_providers
 from defectflow.line.recalibrate import recalibrate
 from defectflow.line.verify import LOSSY_TOLERANCE, verify
 from defectflow.verdict.calibration import TOLERANCE
+
+VERIFYING = sys.modules[verify.__module__]
 
 FORMS = {
     *(f"native-{number}.png" for number in range(4)),
@@ -36,8 +38,8 @@ FORMS = {
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """One batch size and two timed pictures: enough to see what is compared."""
-    monkeypatch.setattr(verifying, "BATCHES", (3,))
-    monkeypatch.setattr(verifying, "TIMED_PICTURES", 2)
+    monkeypatch.setattr(VERIFYING, "BATCHES", (3,))
+    monkeypatch.setattr(VERIFYING, "TIMED_PICTURES", 2)
 
 
 def test_an_untouched_bundle_passes(bundle_path: Path, sample: Path) -> None:
@@ -370,8 +372,8 @@ def test_a_backend_that_computes_something_else_is_found_on_your_pictures(
         save(tmp_path / "m.png", marked(np.array(Image.open(min((sample / "test" / "good").glob("*.png")))))),
     ]
     recalibrate(open_bundle(bundle_copy), rate=0.5, guarantee="expected", review_rate=0.9)
-    faulty = verifying.Backend("faulty", Inspector(bundle_copy, threads=1))
-    monkeypatch.setattr(verifying, "open_backends", lambda *_: ([faulty], []))
+    faulty = VERIFYING.Backend("faulty", Inspector(bundle_copy, threads=1))
+    monkeypatch.setattr(VERIFYING, "open_backends", lambda *_: ([faulty], []))
     result = verified(bundle_path, images=images)
     by_hand = set()
     for path, one, other in zip(
