@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ os.environ["COLUMNS"] = "200"  # or what commands print would be broken at the t
 import hypothesis
 import pytest
 from postgres import INSTALL, binaries, new_schema, server
-from support import DEPLOY, SAMPLE_RECIPE, build_stage, fit_swatches, once, swatches
+from support import DEPLOY, SAMPLE_RECIPE, Cli, Ended, build_stage, fit_swatches, once, swatches
 
+from defectflow.cli.main import main
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting.fit import fit
 from defectflow.line import Inspector
@@ -121,3 +123,21 @@ def perturb():
         return module
 
     return move
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """`defectflow ...` through its real entry, in this process: a fresh one would import for seconds."""
+
+    def call(*words: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["defectflow", *(str(word) for word in words)])
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return Ended(int(code or 0), " ".join(printed.out.split()), " ".join(printed.err.split()))
+
+    return call

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,17 @@ SWATCH_RECIPE = (
     "training.batch=256",
     "training.check_every=10",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Ended]
+"""Runs a command as `defectflow ...` would; see the fixture `cli`."""
 
 
 def swatch(seed: int, side_px: int = 64, *, scratched: bool = False) -> Pixels:

@@ -8,52 +8,20 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
-from support import DEFECTFLOW, SWATCH_RECIPE, digests, run, save, swatch, swatches
+from support import DEFECTFLOW, SWATCH_RECIPE, Cli, digests, run, save, swatch, swatches
 
 from defectflow import __version__
 from defectflow.bundle.bundle import file_digest, open_bundle, save_bundle
-from defectflow.cli.main import main
 
 COMMANDS = ("fit", "check-data", "evaluate", "score", "report", "calibrate", "verify", "demo-data", "recipes")
 COMMANDS += ("describe", "diff", "sign", "new-key")
 DONE, DEFECTS_FOUND, WRONG_USE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 RECIPE = [word for override in SWATCH_RECIPE for word in ("--set", override)]
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Ended]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """`defectflow ...` through its real entry, in this process: a fresh one would import for seconds."""
-
-    def call(*words: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["defectflow", *(str(word) for word in words)])
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.out + printed.err
-        return Ended(int(code or 0), " ".join(printed.out.split()), " ".join(printed.err.split()))
-
-    return call
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import SAMPLE_RECIPE, SWATCH_RECIPE, fit_swatches, save, swatch, swatches
-from test_cli import Cli, cli  # noqa: F401  (a fixture)
+from support import SAMPLE_RECIPE, SWATCH_RECIPE, Cli, fit_swatches, save, swatch, swatches
 
 from defectflow.data.splits import fold_by_part
 from defectflow.embedding.cache import EmbeddingCache
@@ -106,7 +105,7 @@ def test_clean_swatches_raise_no_alarm(swatch_folder: Path) -> None:
     assert {finding.topic for finding in clean.findings() if finding.gravity in ("look", "stop")} == {"promise"}
 
 
-def test_everything_that_can_be_wrong_with_a_folder(tmp_path: Path, cli: Cli) -> None:  # noqa: F811
+def test_everything_that_can_be_wrong_with_a_folder(tmp_path: Path, cli: Cli) -> None:
     folder = swatches(tmp_path / "good", 24)
     (folder / "broken.png").write_bytes(b"no picture")
     shutil.copy(folder / "003.png", folder / "copy.png")
@@ -149,7 +148,7 @@ def test_everything_that_can_be_wrong_with_a_folder(tmp_path: Path, cli: Cli) ->
     assert [step["stage"] for step in stages if step["done"] == step["total"]] == ["check pictures", "embed", "compare"]
 
 
-def test_too_few_parts_end_with_1_and_say_what_a_fit_would(tmp_path: Path, cli: Cli) -> None:  # noqa: F811
+def test_too_few_parts_end_with_1_and_say_what_a_fit_would(tmp_path: Path, cli: Cli) -> None:
     done = cli("check-data", swatches(tmp_path / "few", 5), "--json", tmp_path / "check.json")
     assert done.code == 1
     assert "A fit would fail: 5 good parts (5 pictures) are too few" in " ".join(done.out.replace("│", " ").split())
