@@ -64,7 +64,7 @@ def test_everything_that_ships_is_there(line: Path, tmp_path: Path) -> None:
         "import defectflow, defectflow_ui, pathlib; "
         "print(*(p.name for d in (defectflow, defectflow_ui) for p in pathlib.Path(d.__file__).parent.rglob('*')))"
     )
-    files = run(line / "python", "-c", program).stdout.split()
+    files = run(line / "python", "-P", "-c", program).stdout.split()
     assert {
         "py.typed",
         "report.html.j2",

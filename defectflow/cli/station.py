@@ -30,6 +30,7 @@ def ui(
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
 ) -> None:
     """Open the inspection station: a page in the browser to inspect pictures and look after models."""
+    import gradio  # noqa: F401  (first: without it the whole extra `ui` is missing, and not only its store)
     from defectflow_ui.settings import Settings
     from defectflow_ui.start import open_station
     from defectflow_ui.web.server import build, run

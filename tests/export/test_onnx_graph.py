@@ -345,7 +345,8 @@ class TestCompare:
 @torch.no_grad()
 def test_the_default_embedding_is_exported_with_plain_paddings() -> None:
     """TensorFlow's "same" padding depends on the size, which is known here: nothing is computed from shapes."""
-    detector = trained("image.size=256", "embedding.levels=[1, 2, 3]")
+    lite = ("embedding.backbone=tf_efficientnet_lite0", "embedding.weights=imagenet")
+    detector = trained("image.size=256", "embedding.levels=[1, 2, 3]", *lite)
     model = export_graph(detector)
     features = [item.name for item in model.graph.value_info if item.name.startswith(FEATURES)]
     backbone = onnx.utils.Extractor(model).extract_model([SQUARE], features).graph.node

@@ -203,7 +203,7 @@ def untidy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Fitted]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_embed", watched)
         out = tmp_path_factory.mktemp("untidy-bundle") / "bundle"
-        fitted = fit_swatches(folder, out, "verdict.rate=0.25", "verdict.review_rate=0.5")
+        fitted = fit_swatches(folder, out, "verdict.rate=0.3", "verdict.review_rate=0.5")
     np.savez(out.parent / "seen.npz", *seen)
     return folder, fitted
 
@@ -229,8 +229,8 @@ def test_unreadable_pictures_are_named_and_the_rest_goes_on(untidy: tuple[Path, 
 
 def test_duplicates_across_the_split_are_named(untidy: tuple[Path, Fitted]) -> None:
     folder, fitted = untidy
-    same = [warning for warning in fitted.bundle.card.warnings if "are the same picture" in warning]
-    assert any(f"{folder / '03.bmp'} and {folder / 'twin.png'} are the same" in warning for warning in same)
+    same = [warning for warning in fitted.bundle.card.warnings if "repeat the pixels of another" in warning]
+    assert any(f"the first is {folder / 'twin.png'}, as {folder / '03.bmp'}" in warning for warning in same)
     near = [warning for warning in fitted.bundle.card.warnings if "nearly the same picture" in warning]
     assert any(str(folder / "09.bmp") in warning and str(folder / "nearly.png") in warning for warning in near)
     assert len(same) + len(near) == 2, "and nothing else is suspected"
@@ -238,14 +238,14 @@ def test_duplicates_across_the_split_are_named(untidy: tuple[Path, Fitted]) -> N
 
 def test_wanted_rates_are_calibrated(untidy: tuple[Path, Fitted]) -> None:
     card = untidy[1].bundle.card
-    assert (card.wanted_rate, card.wanted_review_rate, card.wanted_guarantee) == (0.25, 0.5, "expected")
+    assert (card.wanted_rate, card.wanted_review_rate, card.wanted_guarantee) == (0.3, 0.5, "expected")
     scores = sorted(np.inf if part.score is None else part.score for part in card.calibration_parts)
-    assert len(scores) == 7
-    assert scores[6] == np.inf, "the overexposed one, which the gate refuses"
+    assert len(scores) == 6, "the twin counts once"
+    assert scores[5] == np.inf, "the overexposed one, which the gate refuses"
     assert card.calibration is not None
-    assert card.calibration.threshold.rank == 6  # 2 of 8 may lie above
-    assert scores[5] < card.calibration.threshold.value < scores[5] + 0.01 * card.good_spread
-    assert card.calibration.review.value == pytest.approx(np.mean(scores[3:5]))  # 4 of 8 may, so k = 4
+    assert card.calibration.threshold.rank == 5  # 2 of 7 may lie above
+    assert scores[4] < card.calibration.threshold.value < scores[4] + 0.01 * card.good_spread
+    assert card.calibration.review.value == pytest.approx(np.mean(scores[3:5]))  # 3 of 7 may, so k = 4
 
 
 def test_full_scale_comes_from_training_parts(untidy: tuple[Path, Fitted]) -> None:
@@ -351,7 +351,9 @@ def test_two_fits_at_once_share_a_cache(swatch_folder: Path, tmp_path: Path) -> 
     assert first.bundle.card.bundle_id == second.bundle.card.bundle_id
     assert first.bundle.card.calibration_parts == second.bundle.card.calibration_parts
     (entry,) = (tmp_path / "cache").iterdir()
-    assert sorted(path.name for path in entry.iterdir()) == ["level0.npy"], "one entry, and nothing half-written"
+    assert sorted(path.name for path in entry.iterdir()) == ["level0.npy", "pictures.json"], (
+        "one entry, and nothing half-written"
+    )
 
 
 def test_too_few_parts_because_the_files_are_bad_says_so(swatch_folder: Path, tmp_path: Path) -> None:

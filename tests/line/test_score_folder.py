@@ -136,6 +136,7 @@ def test_the_table_holds_the_journals_rows(bundle_path: Path, folder: Path, tmp_
             assert json.loads(text["regions"]) == row["regions"]
     elif form == "parquet":
         read = pyarrow.parquet.read_table(out / "results.parquet").to_pylist()
+        assert all(row.pop("more") == {} for row in rows), "no manifest, no other columns"
         assert [{**row, "regions": json.loads(row["regions"])} for row in read] == rows
 
 
