@@ -20,6 +20,7 @@ from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, s
 from defectflow.bundle.bundle import open_bundle
 from defectflow.convert.precision import export_precision
 from defectflow.convert.quantising import Precision
+from defectflow.data import Picture
 from defectflow.density.saved import open_heads
 from defectflow.embedding.cache import EmbeddingCache, EmbeddingKey
 from defectflow.embedding.extract import extract_tiles, sampled_places
@@ -178,7 +179,8 @@ def test_the_lone_file_says_that_it_judges_tiles(tiled_path: Path) -> None:
 
 def test_calibration_counts_pictures_not_tiles(tiled_path: Path, sheets: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiled_path, tmp_path / "sheet"))
-    more = [(save(tmp_path / f"{seed}.png", sheet(seed)), f"more{seed}") for seed in range(800, 810)]
+    files = [save(tmp_path / f"{seed}.png", sheet(seed)) for seed in range(800, 810)]
+    more = [Picture(file, f"more{file.stem}", "good", "good") for file in files]
     bundle = recalibrate(open_bundle(copy), rate=0.05, guarantee="expected", review_rate=0.1, more_good=more)
     assert len(bundle.card.calibration_parts) == 9 + 10
     inspector = Inspector(copy, threads=1)
