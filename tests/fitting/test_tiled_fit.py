@@ -184,12 +184,12 @@ def test_calibration_counts_pictures_not_tiles(tiled_path: Path, sheets: Path, t
     bundle = recalibrate(open_bundle(copy), rate=0.05, guarantee="expected", review_rate=0.1, more_good=more)
     assert len(bundle.card.calibration_parts) == 9 + 10
     inspector = Inspector(copy, threads=1)
-    added = [item for item in inspector.measure([path for path, _ in more]) if isinstance(item, Measurement)]
+    added = [item for item in inspector.measure(files) if isinstance(item, Measurement)]
     kept = {part.part: part for part in bundle.card.calibration_parts}
-    for (_, part), item in zip(more, added, strict=True):
-        assert kept[part].score == item.calibrated_score
-        assert kept[part].peak == item.anomaly_map.max()
-        assert kept[part].pictures == 1
+    for picture, item in zip(more, added, strict=True):
+        assert kept[picture.part].score == item.calibrated_score
+        assert kept[picture.part].peak == item.anomaly_map.max()
+        assert kept[picture.part].pictures == 1
     assert verify(open_bundle(copy)).passed
 
 
