@@ -93,8 +93,10 @@ def check_data(
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
     cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
 ) -> None:
-    """Look at good pictures before a fit: what is unreadable, double, suspicious, or too few. Exits with 1 where a fit
-    would fail."""
+    """Look at good pictures before a fit: unreadable files, duplicates, suspects, and whether the parts suffice.
+
+    Exits with 1 where a fit would fail.
+    """
     from defectflow.cli.tables import data_tables
     from defectflow.embedding import EmbeddingCache
     from defectflow.fitting import check_data as run_check

@@ -80,7 +80,9 @@ def train_flow(
 
     if next(flow.parameters(), None) is None:  # a Gaussian whose places were measured has nothing to learn
         flow.eval()
-        return Run(best_tune=loss_on_tune(), finished=True)
+        run = Run(best_tune=loss_on_tune(), finished=True)
+        watch(Progress(name, 1, 1, "measured, nothing to train", f"{run.best_tune:.4f} nats/dim on tune parts"))
+        return run
     optimiser = torch.optim.AdamW(flow.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     run, best = Run(), _state(flow)
     if resume and checkpoint.is_file():
@@ -126,7 +128,7 @@ def train_flow(
             left = (time.perf_counter() - started) / (run.step - first_step) * (settings.steps - run.step)
             note = f"{_how_it_goes(run, settings)}, {left:.0f} s left at most"
             watch(Progress(name, run.step, settings.steps, note, f"{tune_loss:.4f} nats/dim on tune parts"))
-    note, detail = f"knew good parts best after step {run.best_step}", f"{run.best_tune:.4f} nats/dim on tune parts"
+    note, detail = f"best tune loss at step {run.best_step}", f"{run.best_tune:.4f} nats/dim on tune parts"
     watch(Progress(name, settings.steps, settings.steps, note, detail))
     flow.load_state_dict(best)
     flow.eval()
@@ -136,7 +138,7 @@ def train_flow(
 def _how_it_goes(run: Run, settings: TrainingSettings) -> str:
     if run.looks_without_gain:
         return f"no better at {run.looks_without_gain} looks; stops at {settings.patience}"
-    return "still getting to know good parts better"
+    return "tune loss still improving"
 
 
 def _state(flow: Flow) -> dict[str, Tensor]:

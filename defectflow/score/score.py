@@ -112,7 +112,7 @@ class Score(nn.Module):
         return (values - self.typical[level]).abs() if self.kind == "typicality" else values
 
     def _to_grid(self, level_map: Tensor) -> Tensor:
-        """(N, h_l, w_l) -> (N, h, w), bilinear; places outside the region of interest, unknown to the flow, count not.
+        """(N, h_l, w_l) -> (N, h, w), bilinear; places outside the region of interest are ignored.
 
         A place that has none of the level's places inside the region nearby gets 0, an average good place's value.
         """

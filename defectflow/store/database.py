@@ -137,7 +137,7 @@ class Database:
         with self.reading() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
         if current is None and not create:
-            raise StoreError(f"{self}: is no store of inspections, and stays as it is; {_STORES}")
+            raise StoreError(f"{self}: is not a DefectFlow store; nothing was changed; {_STORES}")
         if self.is_sqlite:
             self._ours = True
             self._engine.dispose()  # the next connections may prepare it

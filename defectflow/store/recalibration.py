@@ -157,8 +157,8 @@ def propose(
         )
     if not added:
         raise CalibrationError(
-            f"no audit part adds evidence: of {audit.parts} that were drawn by lot, {len(audit.left_out)} are answered "
-            "good, and none of these can be counted; inspect and answer more"
+            f"no audit part adds evidence: of {audit.parts} that were randomly sampled, {len(audit.left_out)} are "
+            "answered good, and none of these can be counted; inspect and answer more"
         )
     rows = tuple(_row(part) for part in added)
     usual_rate, usual_guarantee, usual_review_rate = card.rule

@@ -102,7 +102,7 @@ def test_the_caller_hears_how_it_goes(tmp_path: Path) -> None:
     assert [event.done for event in heard] == [10, 20, 30, 40, 50, 60, 60]
     assert all(event.stage == "learn level 2" and event.total == 60 for event in heard)
     assert f"{run.history[0][2]:.4f} nats/dim" in heard[0].detail
-    assert heard[-1].note == f"knew good parts best after step {run.best_step}"
+    assert heard[-1].note == f"best tune loss at step {run.best_step}"
     assert f"{run.best_tune:.4f} nats/dim" in heard[-1].detail
 
 

@@ -385,13 +385,13 @@ def test_whoever_only_looks_changes_nothing_that_is_no_store(tmp_path: Path, pos
         connection.commit()
     before = foreign.read_bytes()
     for file in (empty, foreign):
-        with pytest.raises(StoreError, match=rf"{file.name}: is no store of inspections, and stays as it is"):
+        with pytest.raises(StoreError, match=rf"{file.name}: is not a DefectFlow store; nothing was changed"):
             Store.open(str(file), create=False)
     assert (empty.read_bytes(), foreign.read_bytes()) == (b"", before)
     assert {file.name for file in tmp_path.iterdir()} == {"empty.db", "foreign.db"}
     schema = new_schema(postgres)
     for _ in range(2):
-        with pytest.raises(StoreError, match="is no store of inspections"):
+        with pytest.raises(StoreError, match="is not a DefectFlow store"):
             Store.open(schema, create=False)
     Store.open(schema).close()
     Store.open(schema, create=False).close()

@@ -174,7 +174,7 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
             store.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
     grey = {f"{part.part}/{Path(part.worst.file).stem}" for part in asked if not part.audit}
     assert grey, "or the last assertion would prove nothing"
-    with pytest.raises(CalibrationError, match="of 0 that were drawn by lot"):
+    with pytest.raises(CalibrationError, match="of 0 that were randomly sampled"):
         command(*words, "--since", "2999-01-01")
     assert "40 audit parts join" in command(*words, "--since", "2020-01-01", "--until", "2999-01-01")
     preview = command(*words)

@@ -212,7 +212,9 @@ def test_only_good_audit_parts_that_are_new_calibrate(log: Store, bundle: Path, 
     assert not joined & {bad.part, foreign.part, "grey", "again", "twin"}
     # Applied once, the same parts are no new evidence.
     apply(log, proposal, name="June", reason="audit", by="anna")
-    with pytest.raises(CalibrationError, match="62 that were drawn by lot, 60 are answered good, and none of these"):
+    with pytest.raises(
+        CalibrationError, match="62 that were randomly sampled, 60 are answered good, and none of these"
+    ):
         propose(log, open_bundle(bundle))
 
 

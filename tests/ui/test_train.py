@@ -37,7 +37,7 @@ from defectflow.store import Answer, Role, Seen, Store
 TINY = """
 image: {size: 64}
 embedding: {levels: [1, 2]}
-flow: {layers: 2, hidden: 16}
+flow: {family: glow, place: none, layers: 2, hidden: 16}
 training: {steps: 30, batch: 256, check_every: 10}
 """
 TRAINING_MS = 240_000
@@ -98,7 +98,7 @@ def test_from_a_folder_to_activation(watch: Watch, station: Running) -> None:
     watched.visit("Train")
     expect(page.locator("#trained")).to_be_visible(timeout=TRAINING_MS)
     expect(page.locator(".task")).to_contain_text("learn level 2")
-    expect(page.locator(".task")).to_contain_text("knew good parts best after step")
+    expect(page.locator(".task")).to_contain_text("best tune loss at step")
     assert "nats" not in page.locator(".task").inner_text()
     expect(page.locator(".task [data-tip*='nats/dim on tune parts']").first).to_be_attached()
     expect(page.locator("#trained")).to_contain_text("On average at most 20.00% of good pictures are called defective")
