@@ -121,7 +121,8 @@ def size_px(path: Path, *, name: str | None = None) -> tuple[int, int]:
     try:
         picture = open_picture(read_file(path, name=name), name)
         width_px, height_px = picture.size
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        # Not picture.getexif: a PNG's would decode all pixels to look for what may come after them.
+        turned = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever type the damage leads to
