@@ -52,7 +52,10 @@ def build_flow(
         case "maf":
             layers = _maf(*sizes, learned, seed, **settings)
         case "iaf":
-            layers = _iaf(*sizes, learned, seed, **settings)
+            layers = [
+                Inverse(layer) if isinstance(layer, MaskedAffine) else layer
+                for layer in _maf(*sizes, learned, seed, **settings)
+            ]
         case "planar":
             layers = _planar(*sizes, learned, seed, **settings)
         case "spline":
@@ -129,22 +132,6 @@ def _maf(
     bijections = _place(width, context_width, learned, hidden=hidden, clamp=clamp)
     for key in _keys(seed, layers):
         bijections += [Permutation(width, key), MaskedAffine(width, context_width, hidden, clamp)]
-    return bijections
-
-
-def _iaf(
-    width: int,
-    context_width: int,
-    learned: bool,
-    seed: int,
-    *,
-    layers: int = 4,
-    hidden: int = 128,
-    clamp: float = 2.0,
-) -> list[Bijection]:
-    bijections = _place(width, context_width, learned, hidden=hidden, clamp=clamp)
-    for key in _keys(seed, layers):
-        bijections += [Permutation(width, key), Inverse(MaskedAffine(width, context_width, hidden, clamp))]
     return bijections
 
 
