@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.common import Progress as Step
@@ -43,7 +44,38 @@ ProgressFile = Annotated[
     Path | None,
     typer.Option("--progress", help="Also write progress to this file, for programs: one JSON object per line."),
 ]
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="[FILE.json]",
+        help="Print JSON instead of tables. With a FILE.json: write it there, and print the tables, too.",
+    ),
+]
+STANDARD_OUTPUT = Path("-")
 PROGRESS_EVERY_S = 0.2
+
+
+class Command(TyperCommand):
+    """A command whose `--json` may be followed by a file: the next word, if it ends in .json or is `-`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = args[: args.index("--")] if "--" in args else args
+        words = list(args)
+        for place in reversed([place for place, word in enumerate(options) if word == "--json"]):
+            follower = words[place + 1 : place + 2]
+            if not follower or not (follower[0] == "-" or follower[0].endswith(".json")):
+                words.insert(place + 1, "-")
+        return super().parse_args(ctx, words)
+
+
+def command(
+    app: typer.Typer, name: str, *examples: str, panel: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds a function to `app` as a command; `examples` are shown below its help, without the command itself."""
+    group = "" if app.info.name == "defectflow" else f"{app.info.name} "
+    epilog = "\n\n".join(f"Example: defectflow {group}{name} {words}".rstrip() for words in examples)
+    return app.command(name, cls=Command, epilog=epilog, rich_help_panel=panel)
 
 
 @contextmanager
@@ -88,12 +120,20 @@ def watching(file: Path | None) -> Iterator[Watch]:
         yield watch
 
 
-def as_json(tree: dict[str, Any]) -> str:
-    return json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def print_json(file: Path | None, tree: dict[str, Any] | list[Any] | str) -> bool:
+    """What `--json` asks for; True if JSON went to standard output, which then takes nothing else.
 
-
-def write_json(file: Path, tree: dict[str, Any]) -> None:
-    file.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    `tree` may be JSON already. Values that are no finite numbers raise ValueError: JSON does not have them.
+    """
+    if file is None:
+        return False
+    text = tree if isinstance(tree, str) else json.dumps(tree, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if file == STANDARD_OUTPUT:
+        typer.echo(text, nl=False)
+        return True
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return False
 
 
 def show_found(found: Found) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from defectflow.cli.console import BundlePath, PartRegex, SignKey, out, progress_bars
-from defectflow.cli.release import sign_bundle
+from defectflow.cli.sign import sign_bundle
 
 Precision = Literal["fp32", "fp16", "int8"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.table import Table
 from defectflow.cli.console import (
     BundlePath,
     Core,
+    Json,
     PartRegex,
     Provider,
     PublicKey,
@@ -18,13 +19,17 @@ from defectflow.cli.console import (
     Threads,
     err,
     out,
+    print_json,
     progress_bars,
     show_failures,
     show_found,
     show_skipped,
 )
-from defectflow.cli.records import recorder
-from defectflow.cli.release import sign_bundle
+from defectflow.cli.sign import sign_bundle
+from defectflow.cli.store_options import recorder
+
+if TYPE_CHECKING:
+    from defectflow.line import Tally
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
 NOT_BEFOREHAND = (
@@ -57,6 +62,7 @@ def score(
     store: Annotated[
         str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
     ] = None,
+    json: Json = None,
 ) -> None:
     """Judge every picture of a folder.
 
@@ -93,6 +99,18 @@ def score(
             watch=watch,
         )
     show_failures(list(tally.failed))
+    tree = {"results": str(to), "pictures": tally.pictures, "parts": tally.parts}
+    failed = [{"file": file, "reason": reason} for file, reason in tally.failed]
+    if not print_json(json, tree | {"failed": failed}):
+        _show_counts(tally, scores_only)
+        out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
+    if tally.failed:
+        raise typer.Exit(SOME_FAILED)
+    if fail_on_defect and (tally.parts.get("defect") or tally.parts.get("invalid")):
+        raise typer.Exit(DEFECTS_FOUND)
+
+
+def _show_counts(tally: Tally, scores_only: bool) -> None:
     counts = Table(title="Verdicts")
     for column in ("decision", "pictures", "parts"):
         counts.add_column(column, justify="left" if column == "decision" else "right")
@@ -100,11 +118,6 @@ def score(
     for decision in words:
         counts.add_row(decision, str(tally.pictures.get(decision, 0)), str(tally.parts.get(decision, 0)))
     out.print(counts)
-    out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
-    if tally.failed:
-        raise typer.Exit(SOME_FAILED)
-    if fail_on_defect and (tally.parts.get("defect") or tally.parts.get("invalid")):
-        raise typer.Exit(DEFECTS_FOUND)
 
 
 def report(

@@ -8,8 +8,22 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, export, line, records, release, station, train, versions
-from defectflow.cli.console import err, out
+from defectflow.cli import (
+    describe,
+    diff,
+    doctor,
+    export,
+    first_look,
+    line,
+    log,
+    sign,
+    station,
+    train,
+    users,
+    verify,
+    versions,
+)
+from defectflow.cli.console import command, err, out
 from defectflow.errors import DefectFlowError
 
 WRONG_USE, INTERRUPTED = 2, 130
@@ -27,26 +41,35 @@ app = typer.Typer(
     help="From a folder of good parts to verdicts that can be trusted on a line.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for command in (train.fit, train.evaluate, line.score, line.report, line.calibrate):
-    app.command()(command)
-app.command("check-data")(train.check_data)
-app.command()(release.verify)
-app.command()(release.describe)
-app.command()(release.diff)
-app.command()(release.sign)
-app.command("new-key")(release.new_key)
-app.command("demo-data")(admin.demo_data)
-app.command()(admin.recipes)
-app.command()(train.doctor)
-app.command()(train.draw)
-app.command()(train.pretrain)
-app.command()(export.export)
-app.command()(station.ui)
-app.add_typer(records.users_app)
-app.add_typer(records.log_app)
-app.add_typer(versions.versions_app)
+for panel, name, function, examples in (
+    (
+        "Model",
+        "check-data",
+        train.check_data,
+        ["good/", r"good/ --part-regex '(part\d+)' --json check.json"],
+    ),
+    ("Model", "fit", train.fit, ["good/ --out models/bracket", "good/ --out models/bracket --set image.size=384"]),
+    ("Model", "evaluate", train.evaluate, ["models/bracket --data testset/"]),
+    ("Model", "recipes", first_look.recipes, [""]),
+    ("Model", "demo-data", first_look.demo_data, ["demo/data --product fabric"]),
+    ("Model", "doctor", doctor.doctor, ["models/bracket"]),
+    ("Model", "draw", doctor.draw, ["models/bracket --out drawn.npz"]),
+    ("Model", "pretrain", train.pretrain, ["mine.safetensors --photos photos/"]),
+    ("Line", "score", line.score, ["models/bracket incoming/ --out results/ --store inspections.db"]),
+    ("Line", "report", line.report, ["results/"]),
+    ("Line", "calibrate", line.calibrate, ["models/bracket --false-reject-rate 0.05 --good more_good/"]),
+    ("Line", "ui", station.ui, ["models/"]),
+    ("Release", "describe", describe.describe, ["models/bracket"]),
+    ("Release", "verify", verify.verify, ["models/bracket --images own/"]),
+    ("Release", "diff", diff.diff, ["models/old models/new --images own/"]),
+    ("Release", "export", export.export, ["models/bracket models/bracket-fp16 --precision fp16 --data good/"]),
+    ("Release", "sign", sign.sign, ["models/bracket --key release.pem"]),
+    ("Release", "new-key", sign.new_key, ["release.pem"]),
+):
+    command(app, name, *examples, panel=panel)(function)
+for group in (users.users_app, log.log_app, versions.versions_app):
+    app.add_typer(group, rich_help_panel="Records")
 
 
 def _version(wanted: bool) -> None:
@@ -57,7 +80,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
 
@@ -68,7 +91,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
-            err.print("stopped; what was done is kept: fit, score and pretrain go on with --resume")
+            err.print("stopped; what was done is kept: continue fit, score or pretrain with --resume")
         raise
     except DefectFlowError as error:
         _refuse(str(error))

@@ -1,34 +1,28 @@
-"""For those who make models: fit, evaluate, doctor, draw, and pretrain a backbone."""
+"""For those who make models: check-data, fit, evaluate, and pretrain a backbone."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from defectflow.cli.console import (
+    BundlePath,
+    Json,
     PartRegex,
     ProgressFile,
     SignKey,
-    as_json,
     err,
     out,
+    print_json,
     progress_bars,
     show_failures,
     show_found,
     watching,
-    write_json,
 )
-from defectflow.cli.release import sign_bundle
-
-if TYPE_CHECKING:
-    from defectflow.density import Check, Head
-
-UNKNOWN_PARTS = "every picture counts as a part of its own; where several show one part, told apart is too high"
+from defectflow.cli.sign import sign_bundle
 
 
 def fit(
@@ -88,14 +82,14 @@ def check_data(
     rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be rejected; by default the recipe's.")
     ] = None,
-    to_json: Annotated[Path | None, typer.Option("--json", help="Also write everything found to this file.")] = None,
+    json: Json = None,
     progress: ProgressFile = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
     cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
 ) -> None:
     """Look at good pictures before a fit: unreadable files, duplicates, suspects, and whether the parts suffice.
 
-    Exits with 1 where a fit would fail.
+    Exits with 1 if a fit would fail.
     """
     from defectflow.cli.tables import data_tables
     from defectflow.embedding import EmbeddingCache
@@ -110,21 +104,20 @@ def check_data(
     embeddings = EmbeddingCache(cache, cache_limit)
     with watching(progress) as watch:
         check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, watch=watch)
-    for table in data_tables(check):
-        out.print(table)
+    if not print_json(json, check.to_json()):
+        for table in data_tables(check):
+            out.print(table)
     show_failures([(str(rejected.path), rejected.reason) for rejected in check.unreadable])
-    if to_json is not None:
-        write_json(to_json, check.to_json())
     if check.fit_fails:
         err.print("[red]A fit would fail.[/red]")
         raise typer.Exit(1)
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
+    bundle: BundlePath,
     data: Annotated[Path, typer.Option(help="MVTec-style tree, its test/ folder, or a manifest with labels.")],
     part_regex: PartRegex = None,
-    to_json: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json: Json = None,
     progress: ProgressFile = None,
 ) -> None:
     """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
@@ -146,13 +139,13 @@ def evaluate(
             f"first {escape(str(evaluation.seen_in_fit[0]))}: the figures flatter; give pictures that were kept apart",
             highlight=False,
         )
+    show_failures([(str(path), reason) for path, reason in evaluation.unreadable])
+    if print_json(json, evaluation.to_json()):
+        return
     for table in tables(evaluation):
         out.print(table)
-    show_failures([(str(path), reason) for path, reason in evaluation.unreadable])
     for sentence in (*evaluation.notes, *evaluation.guarantee):
         out.print(sentence, markup=False, highlight=False)
-    if to_json is not None:
-        write_json(to_json, evaluation.to_json())
 
 
 def pretrain(
@@ -182,99 +175,3 @@ def pretrain(
     show_failures(list(made.unreadable))
     out.print(f"{made.steps} steps, {made.pictures_per_s:.0f} pictures per second", highlight=False)
     out.print(f"Weights: {made.path}  SHA-256 {made.sha256}", markup=False, highlight=False, soft_wrap=True)
-
-
-def doctor(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
-    every_layer: Annotated[bool, typer.Option("--every-layer", help="Show each layer, not only the worst.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table, with every layer.")] = False,
-) -> None:
-    """Examine a model's numerical health on vectors of its tune parts. Exits with 1 where it should not be shipped."""
-    from defectflow.bundle import open_bundle
-    from defectflow.density import examine, open_heads
-
-    opened = open_bundle(bundle)
-    heads = open_heads(opened)
-    checks, notes = examine(heads), _notes(heads)
-    fit_to_ship = all(check.finding != "unfit" for check in checks)
-    if json:
-        tree = {"bundle": opened.card.bundle_id, "fit_to_ship": fit_to_ship, "notes": notes}
-        typer.echo(as_json(tree | {"checks": [check.to_json() for check in checks]}), nl=False)
-    else:
-        _show_health(checks, notes, every_layer)
-    if not fit_to_ship:
-        err.print("[red]Do not ship this model.[/red]")
-        raise typer.Exit(1)
-    if not json:
-        out.print("Nothing speaks against shipping this model.")
-
-
-def _notes(heads: list[Head]) -> list[str]:
-    """What must be known to read a density's figures."""
-    from defectflow.flows import BOUND
-
-    return [BOUND] if any(head.flow.is_bound for head in heads) else []
-
-
-def _show_health(checks: list[Check], notes: list[str], every_layer: bool) -> None:
-    colours = {"ok": "green", "watch": "yellow", "unfit": "red"}
-    table = Table("level", "question", "value", "watch\nfrom", "unfit\nfrom", "finding", title="Numerical health")
-    for check in checks if every_layer else _worst_layers(checks):
-        limits = (f"{limit:g}" if math.isfinite(limit) else "-" for limit in (check.watch, check.unfit))
-        finding = f"[{colours[check.finding]}]{check.finding}[/]"
-        question = f"layer {check.layer}: {check.question}" if check.layer else check.question
-        table.add_row(str(check.level), question, f"{check.value:.2g}", *limits, finding)
-    out.print(table)
-    for check in checks:
-        if check.finding != "ok":
-            place = f"level {check.level}, layer {check.layer}" if check.layer else f"level {check.level}"
-            out.print(f"{place}, {check.question}: {check.remedy}", markup=False, highlight=False)
-    for note in notes:
-        out.print(f"note: {note}", markup=False, highlight=False)
-
-
-def _worst_layers(checks: list[Check]) -> list[Check]:
-    """All that is not ok, and of each question about a level's layers the worst answer."""
-    worst: dict[tuple[int, str, bool], Check] = {}
-    for check in checks:
-        key = (check.level, check.question, bool(check.layer))
-        if key not in worst or not check.value <= worst[key].value:
-            worst[key] = check
-    return [check for check in checks if check.finding != "ok" or check in worst.values()]
-
-
-def draw(
-    bundle: Annotated[Path, typer.Argument(help="A bundle that fit has written.")],
-    count: Annotated[int, typer.Option(min=100, help="Embeddings to draw for each level.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 0,
-    to: Annotated[Path | None, typer.Option("--out", help="Also write them, whitened, to this .npz file.")] = None,
-) -> None:
-    """Draw embeddings from a model, and say how typical they are beside real ones of tune parts."""
-    from defectflow.bundle import open_bundle
-    from defectflow.density import draw_embeddings, open_heads, write_embeddings
-
-    opened = open_bundle(bundle)
-    heads = open_heads(opened)
-    drawn = draw_embeddings(heads, count, seed)
-    table = Table("level", "real", "drawn", "within the middle 95% of real", "KS of log p", "told apart", title="Drawn")
-    for level in drawn:
-        table.add_row(
-            str(level.level),
-            f"{level.real_nats:.3f}",
-            f"{level.drawn_nats:.3f}",
-            f"{level.share_typical:.0%}",
-            f"{level.likelihood_distance:.3f}",
-            "-" if level.told_apart is None else f"{level.told_apart:.3f}",
-        )
-    out.print(table)
-    out.print(
-        "real, drawn: mean log-likelihood in nats per dimension. told apart: AUROC of the distance to the nearest "
-        "real vector of other parts; 0.5 if drawn vectors are like real ones.",
-        highlight=False,
-    )
-    reasons = {f"told apart has no figure: {level.not_told}" for level in drawn if level.not_told}
-    for note in [*sorted(reasons), *_notes(heads), *([] if opened.card.parts_known else [UNKNOWN_PARTS])]:
-        out.print(f"note: {note}", markup=False, highlight=False)
-    if to is not None:
-        write_embeddings(drawn, to)
-        out.print(f"Embeddings: {to}", markup=False, highlight=False, soft_wrap=True)

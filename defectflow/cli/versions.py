@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from defectflow.cli.console import BundlePath, err, out
-from defectflow.cli.records import By, StoreUrl, me, utc
+from defectflow.cli.console import BundlePath, Json, command, err, out, print_json
+from defectflow.cli.store_options import By, StoreUrl, me, utc
+
+if TYPE_CHECKING:
+    from defectflow.bundle import Card
+    from defectflow.store.recalibration import Proposal
+    from defectflow.store.versions import CalibrationVersion
 
 versions_app = typer.Typer(
     name="versions", help="A bundle's calibrations: made from reviews, applied, rolled back.", no_args_is_help=True
@@ -28,8 +34,8 @@ SHOWN = 20
 """Verdicts that change, listed at most."""
 
 
-@versions_app.command("list")
-def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
+@command(versions_app, "list", "models/bracket --store inspections.db")
+def list_versions(bundle: BundlePath, store: StoreUrl, json: Json = None) -> None:
     """All calibrations of a bundle that the store knows; the one that holds is marked."""
     from defectflow.bundle import open_bundle
     from defectflow.store import Store
@@ -37,6 +43,8 @@ def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
     card = open_bundle(bundle).card
     with Store.open(store, create=False) as opened:
         versions = opened.versions.all(card.bundle_id)
+    if print_json(json, [_version_json(version, card) for version in versions]):
+        return
     table = Table("", "name", "made", "by", "parts", "rate", "threshold", "reason")
     for version in versions:
         calibration = version.calibration
@@ -53,7 +61,7 @@ def list_versions(bundle: BundlePath, store: StoreUrl) -> None:
     out.print(table if versions else "none yet; score with --store, and the bundle's own becomes the first")
 
 
-@versions_app.command("from-reviews")
+@command(versions_app, "from-reviews", "models/bracket --store inspections.db --apply week-12 --reason 'false alarms'")
 def from_reviews(
     bundle: BundlePath,
     store: StoreUrl,
@@ -74,6 +82,7 @@ def from_reviews(
         typer.Option("--fixed-beforehand", help="The rates were fixed before anybody saw scores of these parts."),
     ] = False,
     by: By = None,
+    json: Json = None,
 ) -> None:
     """New thresholds from the audit parts answered good: which past verdicts would change? Then apply.
 
@@ -96,30 +105,66 @@ def from_reviews(
             until=utc(until),
             beforehand=beforehand or (false_reject_rate, guarantee, review_rate) == (None, None, None),
         )
-        audit = proposal.audit
-        _say(
-            f"Audit sample: {audit.parts} parts: {audit.good} good, {audit.defective} defective, {audit.not_this_part} "
-            f"not this part, {audit.unanswered} unanswered, {audit.skipped} skipped, {audit.unreadable} unreadable, "
-            f"{audit.uncounted} answered good but uncountable."
-        )
-        for part, why in audit.left_out:
-            _say(f"  {part}: left out: {why}")
-        was, is_now = proposal.bundle.card.judge(), proposal.card.judge()
-        _say(f"{proposal.added} audit parts join; threshold {was.threshold.value:.4f} -> {is_now.threshold.value:.4f}.")
-        table = Table("part", "before", "after", title=f"{len(proposal.flips)} past parts would be judged otherwise")
-        for flip in proposal.flips[:SHOWN]:
-            table.add_row(flip.part.part, flip.before, flip.after)
-        out.print(table)
-        for sentence in proposal.sentences():
-            _say(sentence)
-        if apply is None:
-            _say("A preview: nothing was changed. --apply NAME --reason WHY puts it to work.")
-            return
-        version = apply_proposal(opened, proposal, name=apply, reason=reason, by=me(by))
-    _say(f"Applied as {version.name!r} ({version.calibration_id}).")
+        version = None if apply is None else apply_proposal(opened, proposal, name=apply, reason=reason, by=me(by))
+    if print_json(json, _proposal_json(proposal, version)):
+        return
+    _show_proposal(proposal)
+    if version is None:
+        _say("A preview: nothing was changed. --apply NAME --reason WHY puts it to work.")
+    else:
+        _say(f"Applied as {version.name!r} ({version.calibration_id}).")
 
 
-@versions_app.command("apply")
+def _show_proposal(proposal: Proposal) -> None:
+    audit = proposal.audit
+    _say(
+        f"Audit sample: {audit.parts} parts: {audit.good} good, {audit.defective} defective, {audit.not_this_part} "
+        f"not this part, {audit.unanswered} unanswered, {audit.skipped} skipped, {audit.unreadable} unreadable, "
+        f"{audit.uncounted} answered good but uncountable."
+    )
+    for part, why in audit.left_out:
+        _say(f"  {part}: left out: {why}")
+    was, is_now = proposal.bundle.card.judge(), proposal.card.judge()
+    _say(f"{proposal.added} audit parts join; threshold {was.threshold.value:.4f} -> {is_now.threshold.value:.4f}.")
+    table = Table("part", "before", "after", title=f"{len(proposal.flips)} past parts would be judged otherwise")
+    for flip in proposal.flips[:SHOWN]:
+        table.add_row(flip.part.part, flip.before, flip.after)
+    out.print(table)
+    for sentence in proposal.sentences():
+        _say(sentence)
+
+
+def _proposal_json(proposal: Proposal, applied: CalibrationVersion | None) -> dict[str, Any]:
+    """All that is shown, with every part whose verdict changes."""
+    was, is_now = proposal.bundle.card.judge(), proposal.card.judge()
+    return {
+        "audit": {"parts": proposal.audit.parts, **asdict(proposal.audit)},
+        "added": proposal.added,
+        "threshold": {"before": was.threshold.value, "after": is_now.threshold.value},
+        "flips": [{"part": flip.part.part, "before": flip.before, "after": flip.after} for flip in proposal.flips],
+        "sentences": proposal.sentences(),
+        "applied": None if applied is None else {"name": applied.name, "calibration_id": applied.calibration_id},
+    }
+
+
+def _version_json(version: CalibrationVersion, card: Card) -> dict[str, Any]:
+    calibration = version.calibration
+    return {
+        "in_use": version.calibration_id == card.calibration_id,
+        "name": version.name,
+        "calibration_id": version.calibration_id,
+        "parent": version.parent,
+        "at": version.at.isoformat(),
+        "by": version.by,
+        "origin": version.origin,
+        "reason": version.reason,
+        "parts": version.parts,
+        "rate": calibration.rate,
+        "threshold": calibration.threshold.value,
+    }
+
+
+@command(versions_app, "apply", "models/bracket week-11 --store inspections.db --reason 'back to last week'")
 def apply_version(
     bundle: BundlePath,
     name: Annotated[str, typer.Argument(help="The version's name, or its calibration's number.")],
@@ -138,7 +183,7 @@ def apply_version(
     _say(f"{bundle} has calibration {saved.card.calibration_id} ({version.name}) now.")
 
 
-@versions_app.command("refit-manifest")
+@command(versions_app, "refit-manifest", "models/bracket good/ --store inspections.db --out refit.csv")
 def refit_manifest(
     bundle: BundlePath,
     good: Annotated[Path, typer.Argument(help="The pictures that the bundle was fitted on.")],

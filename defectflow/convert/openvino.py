@@ -14,7 +14,7 @@ from typing import Any
 from defectflow.bundle import VERDICT_OUTPUTS, Bundle
 from defectflow.errors import ExportError, ImageError, SettingsError
 from defectflow.image import read_image
-from defectflow.line import Inspector, Reference, Tally, read_golden
+from defectflow.line import BackendTally, Inspector, Reference, read_golden
 from defectflow.verdict import Decision
 
 IR = "model.xml"
@@ -61,7 +61,7 @@ def _put_filter(model: Any) -> None:
 def _compare(bundle: Bundle, compiled: Any) -> None:
     """Every golden picture through both, one by one, by the certificate's rule. Raises ExportError."""
     card = bundle.card
-    tally = Tally("OpenVINO", "golden", card, card.judge())
+    tally = BackendTally("OpenVINO", "golden", card, card.judge())
     files = [golden.file for golden in read_golden(bundle) if golden.record is not None]
     for file, given in zip(files, Inspector(bundle, batch=1).inspect(files), strict=True):
         if isinstance(given, ImageError):

@@ -10,7 +10,7 @@ from defectflow.density.checkpoints import (
     set_learning_rate,
 )
 from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
-from defectflow.density.draw import draw_embeddings, write_embeddings
+from defectflow.density.draw import Drawn, draw_embeddings, write_embeddings
 from defectflow.density.health import Check, examine
 from defectflow.density.level import LevelDensity
 from defectflow.density.place_whitening import PlaceWhitening, packed
@@ -22,6 +22,7 @@ __all__ = [
     "CONDITION_WIDTH",
     "WHOLE",
     "Check",
+    "Drawn",
     "Head",
     "LevelDensity",
     "Normalisation",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,10 @@ class Drawn:
     """
     not_told: str
     """Why there is no such figure; empty where there is."""
+
+    def to_json(self) -> dict[str, float | int | str | None]:
+        """The figures, without the vectors."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "vectors"}
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ there is none.
 """
 
 from defectflow.line.certificate import Certificate, certificate_file, read_certificate
-from defectflow.line.comparison import Reference, Tally
+from defectflow.line.comparison import BackendTally, Reference
 from defectflow.line.difference import Difference, Judged, difference
 from defectflow.line.golden import NATIVE, read_golden, record_golden
 from defectflow.line.inspector import Inspector, Source
@@ -13,13 +13,14 @@ from defectflow.line.journal import RUN
 from defectflow.line.providers import CPU, find_providers
 from defectflow.line.recalibrate import measure_parts, recalibrate
 from defectflow.line.reference import References
-from defectflow.line.score_folder import Record, as_csv, flatten, row_of, score_folder
+from defectflow.line.score_folder import Record, Tally, as_csv, flatten, row_of, score_folder
 from defectflow.line.verify import verify
 
 __all__ = [
     "CPU",
     "NATIVE",
     "RUN",
+    "BackendTally",
     "Certificate",
     "Difference",
     "Inspector",

@@ -37,7 +37,7 @@ class Reference:
 
 
 @dataclass
-class Tally:
+class BackendTally:
     """Differences of one backend from the reference, gathered picture by picture."""
 
     backend: str

@@ -19,7 +19,7 @@ from defectflow.bundle import CARD, CORE, Bundle, Card, check_file
 from defectflow.common import Progress, Watch, unwatched, utc_now
 from defectflow.errors import BundleError, ImageError
 from defectflow.line.certificate import Certificate, this_machine
-from defectflow.line.comparison import Reference, Tally
+from defectflow.line.comparison import BackendTally, Reference
 from defectflow.line.golden import NATIVE, Golden, decoded, read_golden
 from defectflow.line.inspector import BATCH_PICTURES, Inspector
 from defectflow.line.providers import CPU, find_providers, present_providers, short_name
@@ -105,7 +105,7 @@ def verify(
             f"pictures differences up to {LOSSY_TOLERANCE:g} standard deviations are allowed"
         )
     native = [each.file for each in golden if each.file.name.startswith(NATIVE)]
-    compared: list[tuple[Tally, Sequence[Path]]]
+    compared: list[tuple[BackendTally, Sequence[Path]]]
     compared = [(tally, native) for tally in _on_golden(bundle, golden, lossy, backends, tolerance, quick, watch)]
     if images:
         reference = Inspector(bundle, threads=threads, batch=1)
@@ -133,7 +133,7 @@ def verify(
     )
 
 
-def _remedy(tally: Tally) -> str:
+def _remedy(tally: BackendTally) -> str:
     if tally.flipped:
         return "choose other ways to run it with --provider and --core"
     if tally.compared:
@@ -169,11 +169,11 @@ def _on_golden(
     tolerance: float,
     quick: bool,
     watch: Watch,
-) -> Iterator[Tally]:
+) -> Iterator[BackendTally]:
     """Each backend against the record, in several batch sizes and orders."""
     calibration = bundle.card.judge() if bundle.card.calibration else None
     for backend in backends:
-        tally = Tally(backend.name, "golden", bundle.card, calibration)
+        tally = BackendTally(backend.name, "golden", bundle.card, calibration)
         runs = [(batch, order) for batch in BATCHES for order in (golden, golden[::-1])]
         runs = runs[:1] if quick else runs
         for done, (batch, order) in enumerate(runs):
@@ -199,11 +199,11 @@ def _recorded(golden: Golden, card: Card, calibration: Calibration | None) -> Re
 
 def _on_images(
     reference: Inspector, images: Sequence[Path], backends: Sequence[Backend], tolerance: float, watch: Watch
-) -> list[Tally]:
+) -> list[BackendTally]:
     """All backends in batches, against the calibrated graph on the CPU picture by picture; side by side."""
     card = reference.card
     calibration = card.judge() if card.calibration else None
-    tallies = [Tally(backend.name, "images", card, calibration) for backend in backends]
+    tallies = [BackendTally(backend.name, "images", card, calibration) for backend in backends]
     expected = reference.look(images)
     others = [backend.inspector.look(images) for backend in backends]
     for done, (path, was, *items) in enumerate(zip(images, expected, *others, strict=True)):

@@ -85,6 +85,7 @@ def _notebook(file: Path) -> str:
 def _commands() -> str:
     command = [sys.executable, "-m", "typer", "defectflow.cli.main", "utils", "docs", "--name", "defectflow"]
     made = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    made = re.sub(r"^Example: (.+)$", r"Example: `\1`", made, flags=re.MULTILINE)
     return made.replace("# `defectflow`", "# Commands", 1)
 
 

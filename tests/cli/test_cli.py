@@ -198,7 +198,10 @@ def test_exit_codes_of_score(cli: Cli, calibrated_swatch: Path, tmp_path: Path) 
     assert cli("score", calibrated_swatch, good, "--out", tmp_path / "1", strict).code == DONE
     assert cli("score", calibrated_swatch, mixed, "--out", tmp_path / "2").code == DONE
     assert cli("score", calibrated_swatch, mixed, "--out", tmp_path / "3", strict).code == DEFECTS_FOUND
-    failed = cli("score", calibrated_swatch, broken, "--out", tmp_path / "4", strict)
+    failed = cli("score", calibrated_swatch, broken, "--out", tmp_path / "4", strict, "--json", tmp_path / "4.json")
+    counted = json.loads((tmp_path / "4.json").read_text(encoding="utf-8"))
+    assert counted["pictures"]["error"] == 1
+    assert [Path(one["file"]).name for one in counted["failed"]] == ["b.png"]
     assert failed.code == SOME_FAILED
     assert "b.png: " in failed.err
     assert "is not a PNG, JPEG" in failed.err

@@ -72,6 +72,8 @@ class TestHeads:
         drawn = run(DEFECTFLOW, "draw", bundle_copy, "--count", "200")
         assert drawn.returncode == 0, drawn.stderr
         assert "told apart has no figure: the bundle does not say which part" in drawn.stdout
+        plain = json.loads(run(DEFECTFLOW, "draw", bundle_copy, "--count", "200", "--json").stdout)
+        assert [level["told_apart"] for level in plain["levels"]] == [None, None]
 
     def test_a_bundle_of_version_0_1_0_is_read(self, bundle_copy: Path) -> None:
         """It named flows and normalisations apart."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -146,6 +147,8 @@ def test_users_commands(tmp_path: Path) -> None:
     listed = command("users", "list", "--store", url)
     assert "anna" in listed
     assert "operator" in listed
+    (row,) = json.loads(command("users", "list", "--store", url, "--json"))
+    assert (row["user"], row["role"]) == ("anna", "operator")
     with Store.open(url) as store:
         assert store.users.authenticate("anna", "another password").name == "anna"
     command("users", "remove", "anna", "--store", url)
@@ -180,6 +183,9 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
     preview = command(*words)
     assert "A preview: nothing was changed" in preview
     assert "40 audit parts join" in preview
+    proposed = json.loads(command(*words, "--json"))
+    assert (proposed["added"], proposed["audit"]["good"], proposed["applied"]) == (40, 40, None)
+    assert f"{len(proposed['flips'])} past parts would be judged otherwise" in preview
     assert file_digest(bundle / "model.onnx") == model
     applied = command(*words, "--apply", "June", "--reason", "false alarms", "--by", "anna")
     assert "Applied as 'June'" in applied
@@ -187,6 +193,10 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
     command("verify", bundle)
     listed = command("versions", "list", bundle, "--store", url)
     assert "June" in listed
+    june, found = json.loads(command("versions", "list", bundle, "--store", url, "--json"))
+    assert (june["name"], june["in_use"], found["in_use"]) == ("June", True, False)
+    assert june["threshold"] == proposed["threshold"]["after"]
+    assert found["calibration_id"] == june["parent"]
     first = re.search("found ([0-9a-f]{12})", listed)
     assert first is not None
     command("versions", "apply", bundle, first[1], "--store", url, "--reason", "wrong after all")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from defectflow.cli.console import out, progress_bars
+from defectflow.cli.console import Json, out, print_json, progress_bars
 
 
 def demo_data(
@@ -31,11 +31,15 @@ def demo_data(
         out.print(f"{name}: {drawn}", markup=False, highlight=False, soft_wrap=True)
 
 
-def recipes() -> None:
+def recipes(json: Json = None) -> None:
     """List the built-in recipes and where they are, to copy and change."""
     from defectflow.recipe import builtin_recipes
 
-    for name, path in builtin_recipes().items():
-        first_line = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        out.print(f"{name:10} {first_line}", markup=False, highlight=False, soft_wrap=True)
+    found = builtin_recipes()
+    purposes = {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in found.items()}
+    rows = [{"name": name, "purpose": purposes[name], "file": str(path)} for name, path in found.items()]
+    if print_json(json, rows):
+        return
+    for name, path in found.items():
+        out.print(f"{name:10} {purposes[name]}", markup=False, highlight=False, soft_wrap=True)
         out.print(f"{'':10} {path}", markup=False, highlight=False, soft_wrap=True)

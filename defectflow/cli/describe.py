@@ -1,0 +1,53 @@
+"""`defectflow describe`: what a bundle is, promises and was made from. Needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from defectflow.cli.console import Json, out, print_json
+
+
+def describe(
+    model: Annotated[Path, typer.Argument(help="A bundle, or a lone model.onnx out of one.")],
+    json: Json = None,
+) -> None:
+    """Say what a bundle is, what it promises and what it was made from. JSON is the whole card."""
+    from defectflow.bundle import open_bundle, read_card
+
+    lone = model.is_file()
+    card = read_card(model) if lone else open_bundle(model).card
+    if print_json(json, card.to_json()):
+        return
+    table = Table(title=escape(card.name), show_header=False)
+    table.add_row("made", card.created)
+    table.add_row("bundle", card.bundle_id)
+    table.add_row("calibration", card.calibration_id or "none")
+    table.add_row(
+        "parts", f"{card.parts.train} train, {card.parts.tune} tune, {len(card.calibration_parts)} calibration"
+    )
+    seen = f"seen at {card.image.size_px} x {card.image.size_px}, {card.image.aspect}"
+    if card.image.tiling is not None:
+        tile_px = card.recipe["image"]["tiling"]["tile"]
+        seen = f"in {len(card.image.tiling)} tiles of {tile_px} px, each seen at {card.image.size_px} px"
+    table.add_row("pictures", seen)
+    table.add_row("backbone", str(card.recipe["embedding"]["backbone"]))
+    if card.weights is not None:
+        table.add_row("weights", f"{card.weights.name}, SHA-256 {card.weights.sha256}")
+    table.add_row("precision", card.precision)
+    table.add_row("flow", f"{card.recipe['flow']['family']}, base {card.recipe['flow'].get('base', 'normal')}")
+    table.add_row("score", str(card.recipe["score"].get("kind", "likelihood")))
+    if card.calibration is not None:
+        table.add_row("threshold", f"{card.calibration.threshold.value:.4f}")
+        table.add_row("review threshold", f"{card.calibration.review.value:.4f}")
+    out.print(table)
+    for sentence in card.guarantee():
+        out.print(sentence, markup=False, highlight=False)
+    for warning in card.warnings:
+        out.print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
+    if lone:
+        out.print("This is what the file says of itself. Only its whole bundle can be checked for damage.")

@@ -1,0 +1,124 @@
+"""`defectflow log`: is the store of inspections as it was written, what is kept, and has production moved?"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from defectflow.cli.console import BundlePath, command, err, out
+from defectflow.cli.store_options import By, StoreUrl, me, utc
+
+NOT_AS_WRITTEN = DRIFTED = 1
+
+log_app = typer.Typer(name="log", help="The store of inspections: is it as it was written?", no_args_is_help=True)
+
+Since = Annotated[datetime | None, typer.Option(help="From this moment on, UTC.")]
+Until = Annotated[datetime | None, typer.Option(help="Before this moment, UTC.")]
+
+
+@command(log_app, "verify", "--store inspections.db")
+def verify_log(
+    store: StoreUrl,
+    head: Annotated[
+        str | None, typer.Option(help="A head noted earlier (number:hash): is the log still its continuation?")
+    ] = None,
+) -> None:
+    """Read the whole log and name each row that is not as it was written; then the exit code is 1."""
+    from defectflow.store import Store
+    from defectflow.store.chain import Head
+
+    with Store.open(store, create=False) as opened:
+        result = opened.verify(noted=None if head is None else Head.parse(head))
+    for finding in result.findings:
+        err.print(finding, style="red", markup=False, highlight=False, soft_wrap=True)
+    gone = f", {result.removed} removed by retention" if result.removed else ""
+    out.print(f"{result.rows} rows{gone}; head {result.head}", markup=False, highlight=False, soft_wrap=True)
+    if not result.passed:
+        raise typer.Exit(NOT_AS_WRITTEN)
+    out.print("The log is as it was written. Note the head elsewhere, to find out if its end is ever cut off.")
+
+
+@command(log_app, "export", "--store inspections.db --out inspections.csv --since 2026-01-01")
+def export_log(
+    store: StoreUrl,
+    to: Annotated[Path, typer.Option("--out", help="The CSV file.")],
+    since: Since = None,
+    until: Until = None,
+    part: Annotated[str | None, typer.Option(help="This part only.")] = None,
+) -> None:
+    """Write all inspections as one CSV file."""
+    from defectflow.common import whole
+    from defectflow.store import Query, Store
+
+    query = Query(since=utc(since), until=utc(until), part=part)
+    with (
+        Store.open(store, create=False) as opened,
+        whole(to) as partial,
+        partial.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        count = opened.history.export_csv(stream, query)
+    out.print(f"{count} inspections: {to}", markup=False, highlight=False, soft_wrap=True)
+
+
+@command(log_app, "settings", "--store inspections.db --set pictures=copy")
+def log_settings(
+    store: StoreUrl,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE, e.g. pictures=copy or review.audit_rate=0.1.")
+    ] = None,
+    by: By = None,
+) -> None:
+    """Show what the store keeps and for how long, or change it."""
+    import yaml
+
+    from defectflow.recipe import override
+    from defectflow.store import Store, StoreSettings
+
+    with Store.open(store, create=bool(change)) as opened:
+        settings = opened.settings
+        if change:
+            settings = override(StoreSettings, settings.model_dump(mode="json"), change)
+            opened.configure(settings, by=me(by))
+    out.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False, highlight=False)
+
+
+@command(log_app, "retain", "--store inspections.db")
+def retain(store: StoreUrl, by: By = None) -> None:
+    """Remove what the store's settings no longer want kept. For cron."""
+    from defectflow.store import Store
+
+    with Store.open(store, create=False) as opened:
+        rows, pictures = opened.retain(by=me(by))
+    out.print(f"Removed {rows} rows and {pictures} pictures.")
+
+
+@command(log_app, "drift", "models/bracket --store inspections.db")
+def show_drift(
+    bundle: BundlePath,
+    store: StoreUrl,
+    since: Annotated[datetime | None, typer.Option(help="Only an alarm from this moment on, UTC, counts.")] = None,
+    looked_into: Annotated[
+        str | None, typer.Option(help="Write in the log what was found; alarms until now then count no longer.")
+    ] = None,
+    by: By = None,
+) -> None:
+    """Has production moved since the bundle was calibrated? If so, the exit code is 1. For cron.
+
+    An alarm counts until the bundle's thresholds are set anew, or until it was looked into.
+    """
+    from defectflow.bundle import open_bundle
+    from defectflow.store import Store
+    from defectflow.store.drift import drift, look_into
+
+    card = open_bundle(bundle).card
+    with Store.open(store, create=False) as opened:
+        if looked_into is not None:
+            look_into(opened, card, by=me(by), reason=looked_into)
+        course = drift(opened, card)
+    out.print(course.sentence(), markup=False, highlight=False, soft_wrap=True)
+    begun = utc(since)
+    if any(begun is None or alarm.at >= begun for alarm in course.standing):
+        raise typer.Exit(DRIFTED)

@@ -1,0 +1,91 @@
+"""`defectflow users`: who may sign in to the inspection station."""
+
+from __future__ import annotations
+
+import os
+import sys
+from getpass import getpass
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from defectflow.cli.console import Json, command, out, print_json
+from defectflow.cli.store_options import By, StoreUrl, me
+
+PASSWORD = "DEFECTFLOW_PASSWORD"
+
+users_app = typer.Typer(name="users", help="Who may sign in to the inspection station.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The user's name.")]
+RoleName = Literal["viewer", "operator", "engineer"]
+
+
+@command(users_app, "add", "mara --role operator --store inspections.db")
+def add_user(name: Name, store: StoreUrl, role: Annotated[RoleName, typer.Option()] = "viewer", by: By = None) -> None:
+    """Let somebody sign in. The password is asked for, or read from standard input or DEFECTFLOW_PASSWORD."""
+    from defectflow.store import Role, Store
+
+    with Store.open(store) as opened:
+        user = opened.users.add(name, Role(role), _password(), by=me(by))
+    out.print(f"{user.name} may sign in as {user.role}.", markup=False, highlight=False)
+
+
+@command(users_app, "remove", "mara --store inspections.db")
+def remove_user(name: Name, store: StoreUrl, by: By = None) -> None:
+    """Nobody signs in by this name any more; what they wrote stays."""
+    from defectflow.store import Store
+
+    with Store.open(store, create=False) as opened:
+        opened.users.remove(name, by=me(by))
+    out.print(f"{name} may no longer sign in.", markup=False, highlight=False)
+
+
+@command(users_app, "role", "mara engineer --store inspections.db")
+def change_role(
+    name: Name, role: Annotated[RoleName, typer.Argument(help="The new role.")], store: StoreUrl, by: By = None
+) -> None:
+    """viewer: looks; operator: also inspects and answers; engineer: also trains, calibrates and activates."""
+    from defectflow.store import Role, Store
+
+    with Store.open(store, create=False) as opened:
+        user = opened.users.set_role(name, Role(role), by=me(by))
+    out.print(f"{user.name} is {user.role} now.", markup=False, highlight=False)
+
+
+@command(users_app, "password", "mara --store inspections.db")
+def change_password(name: Name, store: StoreUrl, by: By = None) -> None:
+    """Set a new password, which also ends a wait after wrong ones."""
+    from defectflow.store import Store
+
+    with Store.open(store, create=False) as opened:
+        opened.users.set_password(name, _password(), by=me(by))
+    out.print(f"{name} has a new password.", markup=False, highlight=False)
+
+
+@command(users_app, "list", "--store inspections.db")
+def list_users(store: StoreUrl, json: Json = None) -> None:
+    """Who may sign in, as what, since when."""
+    from defectflow.store import Store
+
+    with Store.open(store, create=False) as opened:
+        users = opened.users.all()
+    rows = [{"user": user.name, "role": user.role, "since": user.since.isoformat()} for user in users]
+    if print_json(json, rows):
+        return
+    table = Table("user", "role", "since")
+    for user in users:
+        table.add_row(user.name, user.role, f"{user.since:%Y-%m-%d %H:%M} UTC")
+    out.print(table if users else "nobody; defectflow users add NAME lets somebody sign in")
+
+
+def _password() -> str:
+    """Never an argument: other users of the machine can read those."""
+    if PASSWORD in os.environ:
+        return os.environ[PASSWORD]
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    first = getpass("Password: ")
+    if getpass("Once more: ") != first:
+        raise typer.BadParameter("the two passwords differ; nothing was changed")
+    return first
