@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from defectflow.common import unwatched
 from defectflow.data import Picture, check_readable, find_pictures, fold_by_part, meant_for_fitting, split_parts
 from defectflow.data import test_pictures as labelled_test_pictures
-from defectflow.density import choose_device, train_flow
+from defectflow.density import choose_device, learn_level
 from defectflow.embedding import EmbeddingCache, embedding_key, geometry_of
 from defectflow.evaluation import MAP_SIDE_PX, PixelStore
 from defectflow.fitting import embed_pictures
@@ -76,7 +76,7 @@ def main() -> None:
 
 @torch.no_grad()
 def find(recipe: Recipe, pictures: list[Picture], cache: EmbeddingCache) -> Found:
-    """Learn from the good pictures meant for it, as `fit` does, and look at the others, without exporting anything."""
+    """Learn from the good pictures meant for it, as `fit` does, and measure the others, without exporting anything."""
     checked = check_readable(meant_for_fitting(pictures), geometry=geometry_of(recipe.image))
     splits = split_parts(checked.readable, calibration_parts=CALIBRATION_PARTS, tune_share=recipe.splits.tune, seed=0)
     train, test = splits.train[:MOST_TRAINING_PICTURES], labelled_test_pictures(pictures)
@@ -93,19 +93,16 @@ def find(recipe: Recipe, pictures: list[Picture], cache: EmbeddingCache) -> Foun
     maps = []
     with tempfile.TemporaryDirectory(dir=cache.folder) as scratch:
         for number, (density, vectors) in enumerate(zip(detector.levels, levels, strict=True)):
-            learn, look = vectors.rows(0, tune.start), vectors.rows(tune.start, tune.stop)
-            whitened = density.fit_whitening(learn, recipe.embedding.normalise, folds, Path(scratch))
             with torch.enable_grad():
-                train_flow(
-                    density.flow,
-                    density.contexts,
-                    whitened,
-                    density.whiten(look, Path(scratch)),
-                    recipe.training,
+                learn_level(
+                    density,
+                    vectors.rows(0, tune.start),
+                    vectors.rows(tune.start, tune.stop),
+                    folds,
+                    recipe,
                     device=device,
                     checkpoint=Path(scratch) / f"{number}.safetensors",
                 )
-            density.cpu()
             rows = [torch.from_numpy(row.astype(np.float32))[None] for row in vectors.maps]
             maps.append(torch.cat([density(row) for row in rows]))
     detector.score.fit([level[tune] for level in maps])

@@ -152,7 +152,7 @@ def _put_back(model: onnx.ModelProto, backbone: onnx.ModelProto, converted: onnx
 
 
 def _rename(graph: onnx.GraphProto, seams: set[str]) -> None:
-    """Every tensor and node but the seams gets a name of its own."""
+    """Every tensor and node but the seams is prefixed; `onnx.compose` before 1.19 would rename the seams, too."""
 
     def renamed(name: str) -> str:
         return name if not name or name in seams else f"backbone_{name}"

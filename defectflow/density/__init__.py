@@ -12,7 +12,9 @@ from defectflow.density.checkpoints import (
 from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
 from defectflow.density.draw import Drawn, draw_embeddings, write_embeddings
 from defectflow.density.health import Check, examine
+from defectflow.density.learn import learn_level
 from defectflow.density.level import LevelDensity
+from defectflow.density.measure import fit_whitening, whiten
 from defectflow.density.place_whitening import PlaceWhitening, packed
 from defectflow.density.saved import Head, open_heads, write_sample
 from defectflow.density.train import Run, train_flow
@@ -33,6 +35,8 @@ __all__ = [
     "draw_embeddings",
     "examine",
     "fit_normalisation",
+    "fit_whitening",
+    "learn_level",
     "load_checkpoint",
     "open_heads",
     "optimiser_tensors",
@@ -42,6 +46,7 @@ __all__ = [
     "save_checkpoint",
     "set_learning_rate",
     "train_flow",
+    "whiten",
     "write_embeddings",
     "write_sample",
 ]

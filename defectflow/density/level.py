@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
-from pathlib import Path
-from typing import cast
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from defectflow.density.condition import CONDITION_WIDTH, WHOLE, place_centres, position_condition
-from defectflow.density.place_whitening import Moments, PlaceWhitening
-from defectflow.density.whitening import Normalisation, fit_normalisation
-from defectflow.embedding import Vectors
+from defectflow.density.place_whitening import PlaceWhitening
+from defectflow.density.whitening import Normalisation
 from defectflow.flows import build_flow
 from defectflow.recipe import FlowSettings
 
 TILED_GRID = 16
 """Of a tiled part, whose places would be tens of thousands, so many rows and columns have statistics of their own."""
-PICTURES_AT_ONCE = 16
 
 
 class LevelDensity(nn.Module):
@@ -96,63 +86,9 @@ class LevelDensity(nn.Module):
         """The condition of every place, in the order in which they are counted: (places, K)."""
         return self.condition.flatten(0, -2)
 
-    @torch.no_grad()
-    def fit_whitening(self, train: Vectors, normalise: str, folds: NDArray[np.int64], folder: Path) -> Vectors:
-        """Measure the whitening on training pictures, and whiten them as the flow is to learn from them.
-
-        Each picture is whitened by statistics of the other folds (folds (n,): of each picture; parts must not be
-        divided), so that it looks as an unseen one will: pictures that were whitened by themselves look too normal.
-        """
-        fit_normalisation(self.normalisation, train, normalise)
-        if self.whitening is None:
-            return self.whiten(train, folder)
-        whitened = _file_like(train, folder)
-        groups = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
-        sums = [self._moments(train, group) for group in groups]
-        total = sum(sums, Moments.of_none(self.whitening))
-        for group, own in zip(groups, sums, strict=True):
-            self.whitening.fit(total - own if len(groups) > 1 else total, self.kind, self.shrinkage)
-            self._whiten(train, group, whitened)
-        squares = [float(whitened.of_picture(row)[0].square().mean()) for row in range(len(whitened.maps))]
-        unit = float(np.sqrt(np.mean(squares)))
-        for maps in whitened.maps:
-            maps /= unit
-        self.whitening.fit(total, self.kind, self.shrinkage, unit)
-        return whitened
-
-    @torch.no_grad()
-    def whiten(self, vectors: Vectors, folder: Path) -> Vectors:
-        """The same vectors whitened, in a file below `folder` that goes when they do."""
-        whitened = _file_like(vectors, folder)
-        self._whiten(vectors, np.arange(len(vectors.maps)), whitened)
-        return whitened
-
-    def _whiten(self, vectors: Vectors, pictures: NDArray[np.int64], whitened: Vectors) -> None:
-        for picture in pictures:
-            found, places = vectors.of_picture(picture)
-            rows = whitened.maps[picture].reshape(-1, vectors.maps.shape[-1])
-            rows[vectors.places] = self.whitened(found, places).numpy()
-
-    def _moments(self, vectors: Vectors, pictures: NDArray[np.int64]) -> Moments:
-        """Of vectors that are whitened over all places."""
-        moments = Moments.of_none(cast(PlaceWhitening, self.whitening))
-        for start in range(0, len(pictures), PICTURES_AT_ONCE):
-            found = [vectors.of_picture(picture) for picture in pictures[start : start + PICTURES_AT_ONCE]]
-            seen, places = (torch.cat(parts) for parts in zip(*found, strict=True))
-            moments.add(self.normalisation(seen), self.cells[places])
-        return moments
-
     def _cells(self, rectangle: Tensor) -> Tensor:
         """Which place of the whitening's grid each place falls on: rectangle (..., 4) -> (..., h, w)."""
         rows, columns = self.shape[:2] if self.whitening is None else self.whitening.grid
         y, x = place_centres(*self.shape[:2], rectangle)
         row, column = (y * rows).long().clamp(0, rows - 1), (x * columns).long().clamp(0, columns - 1)
         return row[..., :, None] * columns + column[..., None, :]
-
-
-def _file_like(vectors: Vectors, folder: Path) -> Vectors:
-    """Room for vectors of the same pictures and places, on disk and not in memory."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        maps = np.memmap(file, np.float16, "w+", shape=vectors.maps.shape)
-    return replace(vectors, maps=maps)

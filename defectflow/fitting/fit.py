@@ -32,7 +32,7 @@ from defectflow.data import (
     full_scale_told,
     near_duplicates,
 )
-from defectflow.density import Run, choose_device, train_flow, write_sample
+from defectflow.density import Run, choose_device, learn_level, write_sample
 from defectflow.embedding import EmbeddingCache, EmbeddingKey, Vectors, Weights, adapt, embedding_key, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
@@ -228,24 +228,23 @@ def _learn(
 ) -> list[Run]:
     """One density after another: whitening measured on training parts, flow from them with early stopping on tune."""
     folds = fold_by_part([picture.part for picture in splits.train])
-    runs = []
-    for number, (density, train, tune) in enumerate(zip(detector.levels, embedded.train, embedded.tune, strict=True)):
-        whitened = density.cpu().fit_whitening(train, recipe.embedding.normalise, folds, checkpoints)
-        run = train_flow(
-            density.flow,
-            density.contexts,
-            whitened,
-            density.whiten(tune, checkpoints),
-            recipe.training,
+    detector.cpu()
+    levels = zip(recipe.embedding.levels, detector.levels, embedded.train, embedded.tune, strict=True)
+    return [
+        learn_level(
+            density,
+            train,
+            tune,
+            folds,
+            recipe,
             device=device,
             checkpoint=checkpoints / f"level{number}.safetensors",
             resume=resume,
-            name=f"learn level {recipe.embedding.levels[number]}",
+            name=f"learn level {level}",
             watch=watch,
         )
-        runs.append(run)
-    detector.cpu()
-    return runs
+        for number, (level, density, train, tune) in enumerate(levels)
+    ]
 
 
 @torch.no_grad()

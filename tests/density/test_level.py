@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from defectflow.density.level import LevelDensity
+from defectflow.density.measure import fit_whitening, whiten
 from defectflow.density.place_whitening import RIDGE, Moments, PlaceWhitening, packed, unpacked
 from defectflow.embedding.vectors import Vectors
 from defectflow.recipe.flow_settings import GaussianSettings, GlowSettings
@@ -130,7 +131,7 @@ def of(maps: np.ndarray) -> Vectors:
 
 def test_a_map_is_made_of_its_places(tmp_path: Path) -> None:
     level = density()
-    level.fit_whitening(of(pictures(40)), "whiten", np.arange(40) % 5, tmp_path)
+    fit_whitening(level, of(pictures(40)), "whiten", np.arange(40) % 5, tmp_path)
     with torch.no_grad():
         for parameter in level.flow.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -145,7 +146,7 @@ def test_tiles_find_their_places_on_the_part(tmp_path: Path) -> None:
     maps = np.concatenate([pictures(40), pictures(40, seed=1)], 2).reshape(40, 1, -1, DEPTH)
     sampled = np.tile(np.arange(2 * HEIGHT * WIDTH, dtype=np.int32), (40, 1))
     vectors = Vectors(maps.astype(np.float16), np.arange(2 * HEIGHT * WIDTH), sampled)
-    level.fit_whitening(vectors, "whiten", np.arange(40) % 5, tmp_path)
+    fit_whitening(level, vectors, "whiten", np.arange(40) % 5, tmp_path)
     with torch.no_grad():
         x = torch.from_numpy(pictures(2, seed=5)).float()
         whole = level.on_tiles(x, WHOLE_TILES)
@@ -156,9 +157,9 @@ def test_tiles_find_their_places_on_the_part(tmp_path: Path) -> None:
 def test_pictures_are_whitened_as_if_unseen(tmp_path: Path) -> None:
     """As far out as new pictures are: with 12 pictures of 3 values, statistics of their own would hide a fifth."""
     level = density(gaussian=True, shrinkage=0.02)
-    seen = level.fit_whitening(of(pictures(12)), "whiten", np.arange(12) % 6, tmp_path)
-    unseen = level.whiten(of(pictures(400, seed=3)), tmp_path)
-    itself = level.whiten(of(pictures(12)), tmp_path)
+    seen = fit_whitening(level, of(pictures(12)), "whiten", np.arange(12) % 6, tmp_path)
+    unseen = whiten(level, of(pictures(400, seed=3)), tmp_path)
+    itself = whiten(level, of(pictures(12)), tmp_path)
     size = {
         name: float(np.median(np.square(v.maps.astype(float)).sum(-1)))
         for name, v in {"seen": seen, "unseen": unseen, "itself": itself}.items()
@@ -174,7 +175,7 @@ def test_siblings_never_whiten_each_other(tmp_path: Path) -> None:
     units = {}
     for name, folds in (("by part", np.arange(24) // 2 % 6), ("by picture", np.arange(24) % 2)):
         level = density(gaussian=True, shrinkage=0.02)
-        level.fit_whitening(twice, "whiten", folds, tmp_path)
+        fit_whitening(level, twice, "whiten", folds, tmp_path)
         assert level.whitening is not None
         units[name] = 1 / level.whitening.factor.diagonal(dim1=-2, dim2=-1).mean().item()
     assert units["by part"] > 1.15 * units["by picture"]
@@ -183,7 +184,7 @@ def test_siblings_never_whiten_each_other(tmp_path: Path) -> None:
 def test_without_a_place_the_whitening_is_the_levels_alone(tmp_path: Path) -> None:
     settings = GlowSettings(hidden=8, place="none")
     level = LevelDensity((HEIGHT, WIDTH, DEPTH), settings)
-    whitened = level.fit_whitening(of(pictures(60)), "whiten", np.arange(60) % 5, tmp_path)
+    whitened = fit_whitening(level, of(pictures(60)), "whiten", np.arange(60) % 5, tmp_path)
     flat = whitened.maps.reshape(-1, DEPTH).astype(float)
     np.testing.assert_allclose(flat.T @ flat / len(flat), np.eye(DEPTH), atol=0.02)
     assert level.whitening is None
@@ -191,6 +192,6 @@ def test_without_a_place_the_whitening_is_the_levels_alone(tmp_path: Path) -> No
 
 def test_whitened_vectors_leave_no_file_behind(tmp_path: Path) -> None:
     level = density()
-    whitened = level.fit_whitening(of(pictures(20)), "whiten", np.arange(20) % 5, tmp_path)
+    whitened = fit_whitening(level, of(pictures(20)), "whiten", np.arange(20) % 5, tmp_path)
     assert whitened.maps.shape == (20, HEIGHT, WIDTH, DEPTH)
     assert not list(tmp_path.iterdir())

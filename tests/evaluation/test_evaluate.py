@@ -13,12 +13,13 @@ from typing import Any, cast
 import cv2
 import numpy as np
 import pytest
+from cards import calibrated_card, measured, uncalibrated_card
 from numpy.typing import NDArray
 from rich.console import Console
 from support import swatches
 
 from defectflow.bundle.bundle import INDEX, Bundle, file_digest, open_bundle
-from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
+from defectflow.bundle.card import Card, ImageCard
 from defectflow.cli.tables import tables
 from defectflow.data import find_pictures
 from defectflow.data.pictures import Picture
@@ -34,34 +35,11 @@ from defectflow.line.recalibrate import recalibrate
 from defectflow.verdict.verdict import Decision, Measurement, Verdict
 
 SIDE = 16
-LIMIT = 10.0
 
 
 def card_of(calibrated: bool = True) -> Card:
-    bare = Card(
-        name="bracket",
-        created="2026-01-01T00:00:00Z",
-        bundle_id="0123456789ab",
-        image=ImageCard(size_px=SIDE, aspect="stretch", rectangle=None, full_scale=None),
-        top_fraction=0.01,
-        distance_limit=LIMIT,
-        good_spread=1.0,
-        parts=PartCounts(train=10, tune=5, calibration=20),
-        part_regex=None,
-        wanted_rate=0.05,
-        wanted_guarantee="expected",
-        wanted_review_rate=0.10,
-        parts_known=True,
-        calibration_parts=(),
-        calibration=None,
-        recipe={},
-        training={},
-        export_parity={},
-        versions={},
-        checksums={},
-    )
-    parts = tuple(CalibrationPart(part=str(i), score=float(i), peak=float(i), pictures=1) for i in range(1, 21))
-    return bare.calibrated(parts, 0.05, "expected", 0.10) if calibrated else bare
+    values = {"image": ImageCard(size_px=SIDE, aspect="stretch", rectangle=None, full_scale=None)}
+    return calibrated_card(range(1, 21), **values) if calibrated else uncalibrated_card(**values)
 
 
 FOLDER = TemporaryDirectory()
@@ -114,18 +92,8 @@ class StandIn:
         if source.stem not in self.results:
             return None
         score, distance, anomaly_map = self.results[source.stem]
-        return Measurement(
-            score=score,
-            anomaly_map=anomaly_map,
-            distance=distance,
-            distance_limit=LIMIT,
-            embedding=np.zeros(2, np.float32),
-            height_px=40,
-            width_px=60,
-            geometry=Geometry(),
-            sha256=None,
-            milliseconds=1.0,
-        )
+        size = {"height_px": 40, "width_px": 60}
+        return Measurement(**measured(score=score, anomaly_map=anomaly_map, distance=distance, **size))
 
 
 Row = tuple[str, str, str, float]

@@ -11,7 +11,8 @@ import torch
 from support import save
 
 from defectflow.embedding.backbone import Backbone
-from defectflow.export.folding import FoldedDetector, fold_backbone
+from defectflow.export.fold_backbone import fold_backbone
+from defectflow.export.folding import FoldedDetector
 from defectflow.flows.families import Family
 from defectflow.recipe.settings import load_recipe
 from defectflow.score.detector import Detector, build_detector

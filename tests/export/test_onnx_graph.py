@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from defectflow.bundle.tensors import FEATURES, SCORING_OUTPUTS, SQUARE
 from defectflow.bundle.verdict_nodes import core_of
 from defectflow.convert.quantising import inside
+from defectflow.density import fit_whitening
 from defectflow.embedding.backbone import Backbone
 from defectflow.embedding.embedding import Embedding
 from defectflow.embedding.vectors import Vectors
@@ -68,7 +69,7 @@ def trained(*overrides: str) -> Detector:
     maps = []
     for density, level in zip(detector.levels, levels, strict=True):
         vectors = Vectors(level.numpy().astype(np.float16), np.arange(level.shape[1] * level.shape[2]))
-        density.fit_whitening(vectors, "whiten", np.arange(8) % 2, Path(tempfile.gettempdir()))
+        fit_whitening(density, vectors, "whiten", np.arange(8) % 2, Path(tempfile.gettempdir()))
         for parameter in density.flow.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
         maps.append(density(level))

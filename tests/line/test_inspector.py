@@ -16,6 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from cards import measured
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -39,7 +40,7 @@ from defectflow.verdict.calibration import TOLERANCE
 BATCHES = (1, 3, 16)
 
 
-def measured(inspector: Inspector, sources: Iterable[Any]) -> list[Measurement]:
+def measurements(inspector: Inspector, sources: Iterable[Any]) -> list[Measurement]:
     items = list(inspector.measure(sources))
     for item in items:
         assert isinstance(item, Measurement), item
@@ -77,13 +78,13 @@ def test_score_does_not_depend_on_batch_order_or_neighbours(
     strange = [noise, 0 * noise, 0 * noise + 255, marked(ring)]
     smaller = [np.asarray(Image.fromarray(ring).resize(size)) for size in ((200, 300), (97, 64), (200, 300))]
     pictures = [*(read_image(file) for file in good_files[:12]), *strange, *smaller]
-    alone = [measured(inspector, [picture])[0] for picture in pictures]
+    alone = [measurements(inspector, [picture])[0] for picture in pictures]
     tolerance = 1e-4 * inspector.card.good_spread
     random = np.random.default_rng(0)
     for batch in BATCHES:
         company = Inspector(bundle_path, batch=batch, threads=1)
         for order in (np.arange(len(pictures)), np.arange(len(pictures))[::-1], random.permutation(len(pictures))):
-            together = measured(company, [pictures[i] for i in order])
+            together = measurements(company, [pictures[i] for i in order])
             for index, item in zip(order, together, strict=True):
                 # The strange pictures' scores are far larger than any good one's; there the error is relative.
                 allowed = tolerance * max(1, abs(alone[index].score))
@@ -94,8 +95,8 @@ def test_score_does_not_depend_on_batch_order_or_neighbours(
 
 
 def test_file_and_its_pixels_give_the_same(inspector: Inspector, good_files: list[Path]) -> None:
-    files = measured(inspector, good_files[:4])
-    arrays = measured(inspector, [np.asarray(Image.open(file)) for file in good_files[:4]])
+    files = measurements(inspector, good_files[:4])
+    arrays = measurements(inspector, [np.asarray(Image.open(file)) for file in good_files[:4]])
     assert [item.score for item in files] == [item.score for item in arrays]
     assert [item.sha256 for item in arrays] == [None] * 4
     assert [item.sha256 for item in files] == [hashlib.sha256(file.read_bytes()).hexdigest() for file in good_files[:4]]
@@ -183,7 +184,7 @@ def test_unusable_pictures_are_reported_in_place(inspector: Inspector, good_file
             assert str(item).startswith(f"{source}: ")
     assert "fewer than 16" in str(items[sources.index(tiny)])
     scores = [item.score for item in items if isinstance(item, Verdict)]
-    alone = [item.score for item in measured(inspector, good_files[:3])]
+    alone = [item.score for item in measurements(inspector, good_files[:3])]
     assert scores == pytest.approx(alone, abs=1e-4 * inspector.card.good_spread)
 
 
@@ -237,7 +238,7 @@ def test_what_is_foreign_to_the_other_sample_products_is_invalid(product: str, s
     fitted = fit(recipe, data, tmp_path / "bundle", cache=EmbeddingCache(tmp_path / "cache"))
     inspector = Inspector(fitted.bundle, threads=1)
     good = sorted((data / "test" / "good").glob("*.png"))
-    assert not any(item.gated for item in measured(inspector, good))
+    assert not any(item.gated for item in measurements(inspector, good))
     part = read_image(good[0])
     foreign = {
         "black": np.zeros_like(part),
@@ -246,7 +247,9 @@ def test_what_is_foreign_to_the_other_sample_products_is_invalid(product: str, s
         "noise": np.random.default_rng(0).integers(0, 256, part.shape, dtype=np.uint8),
         "ring": read_image(min((sample / "test" / "good").glob("*.png"))),
     }
-    passed = [name for name, item in zip(foreign, measured(inspector, foreign.values()), strict=True) if not item.gated]
+    passed = [
+        name for name, item in zip(foreign, measurements(inspector, foreign.values()), strict=True) if not item.gated
+    ]
     assert not passed
 
 
@@ -332,7 +335,7 @@ def test_uncalibrated_bundle_measures_but_does_not_judge(uncalibrated_path: Path
     inspector = Inspector(uncalibrated_path, threads=1)
     with pytest.raises(NotCalibrated, match=r"(?s)is uncalibrated.*lowest rate .* 0\.1112.*defectflow calibrate"):
         inspector.inspect([])
-    assert measured(inspector, sorted(swatch_folder.glob("*.png"))[:2])[0].score < 100
+    assert measurements(inspector, sorted(swatch_folder.glob("*.png"))[:2])[0].score < 100
 
 
 # --- regions and geometry ---
@@ -452,16 +455,7 @@ def test_the_gate_is_the_graphs_to_the_last_bit() -> None:
     """A limit in double precision that float32 rounds up: the graph lets through what lies between the two."""
     limit = 1.0 - 2.0**-30
     assert np.float32(limit) == 1.0
-    values = dict.fromkeys(("score", "height_px", "width_px", "milliseconds"), 1.0)
-    item = Measurement(
-        **values,  # type: ignore[arg-type]
-        anomaly_map=np.zeros((2, 2), np.float32),
-        distance=1.0,
-        distance_limit=limit,
-        embedding=np.zeros(2, np.float32),
-        geometry=Geometry("stretch", None),
-        sha256=None,
-    )
+    item = Measurement(**measured(distance=1.0, distance_limit=limit))
     assert not item.gated
     assert dataclasses.replace(item, distance=float(np.nextafter(np.float32(1), np.float32(2)))).gated
     assert dataclasses.replace(item, distance=float("nan")).gated

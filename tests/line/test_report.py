@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from cards import calibrated_card, measured, uncalibrated_card
 
-from defectflow.bundle.card import CalibrationPart, Card, ImageCard, PartCounts
+from defectflow.bundle.card import Card
 from defectflow.errors import BundleError, DataError, ImageError
-from defectflow.image.geometry import Geometry
 from defectflow.line import report, report_charts
 from defectflow.line.journal import read_journal
 from defectflow.line.report import write_report
@@ -28,34 +28,15 @@ KINDS = ("scratch", "dent", "stain")
 
 
 def card_of(calibrated: bool = True) -> Card:
-    bare = Card(
-        name="bracket",
-        created="2026-01-01T00:00:00+00:00",
-        bundle_id="0123456789ab",
-        image=ImageCard(size_px=256, aspect="stretch", rectangle=None, full_scale=None),
-        top_fraction=0.01,
-        distance_limit=LIMIT,
-        good_spread=1.0,
-        parts=PartCounts(train=100, tune=20, calibration=59),
-        part_regex=None,
-        wanted_rate=0.05,
-        wanted_guarantee="expected",
-        wanted_review_rate=0.10,
-        parts_known=True,
-        calibration_parts=(),
-        calibration=None,
-        recipe={"image": {"size": 256}, "flow": {"family": "realnvp", "layers": 8}},
-        training={},
-        export_parity={},
-        versions={"defectflow": "0.1.0", "onnxruntime": "1.20"},
-        checksums={"model.onnx": "ab" * 32},
-    )
-    scores = np.sort(np.random.default_rng(1).normal(2.0, 0.5, 59))
-    parts = tuple(
-        CalibrationPart(part=str(i), score=float(score), peak=float(score) + 2, pictures=1)
-        for i, score in enumerate(scores)
-    )
-    return bare.calibrated(parts, 0.05, "expected", 0.10) if calibrated else bare
+    values = {
+        "distance_limit": LIMIT,
+        "recipe": {"image": {"size": 256}, "flow": {"family": "realnvp", "layers": 8}},
+        "versions": {"defectflow": "0.1.0", "onnxruntime": "1.20"},
+        "checksums": {"model.onnx": "ab" * 32},
+    }
+    if not calibrated:
+        return uncalibrated_card(**values)
+    return calibrated_card(np.sort(np.random.default_rng(1).normal(2.0, 0.5, 59)), **values)
 
 
 class StandIn:
@@ -77,17 +58,13 @@ class StandIn:
             dark = (cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA).mean(axis=2) < 80).astype(np.float32)
             values = cv2.GaussianBlur(dark, (0, 0), 2) * 2.2 * calibration.pixel_threshold
             values += np.random.default_rng(0).random((64, 64), np.float32) * 0.5
-            yield Verdict(
+            seen = measured(
                 score=float(values.max()),
                 anomaly_map=np.asarray(values, np.float32),
-                distance=1.0,
                 distance_limit=LIMIT,
-                embedding=np.zeros(1, np.float32),
                 height_px=picture.shape[0],
                 width_px=picture.shape[1],
-                geometry=Geometry(),
                 sha256=hashlib.sha256(content).hexdigest(),
-                milliseconds=10.0,
                 decision=Decision.DEFECT,
                 p_value=0.02,
                 threshold=calibration.threshold.value,
@@ -95,6 +72,7 @@ class StandIn:
                 pixel_threshold=calibration.pixel_threshold,
                 mask=values > calibration.pixel_threshold,
             )
+            yield Verdict(**seen)
 
 
 def paint(path: Path, spot: bool, seed: int) -> None:

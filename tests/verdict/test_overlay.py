@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from cards import measured
 from numpy.typing import NDArray
 
-from defectflow.image.geometry import Geometry
 from defectflow.verdict.overlay import overlay
 from defectflow.verdict.verdict import Decision, Verdict
 
@@ -13,17 +13,10 @@ GREY = np.full((120, 160, 3), 128, np.uint8)
 
 
 def judged(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_] | None = None) -> Verdict:
-    return Verdict(
-        score=1.0,
+    values = measured(
         anomaly_map=anomaly_map,
-        distance=0.0,
-        distance_limit=1.0,
-        embedding=np.zeros(1, np.float32),
         height_px=120,
         width_px=160,
-        geometry=Geometry(),
-        sha256=None,
-        milliseconds=1.0,
         decision=Decision.DEFECT,
         p_value=0.01,
         threshold=1.0,
@@ -31,6 +24,7 @@ def judged(anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_] | None = No
         pixel_threshold=4.0,
         mask=np.zeros(anomaly_map.shape, bool) if mask is None else mask,
     )
+    return Verdict(**values)
 
 
 def flat(value: float) -> NDArray[np.float32]:
