@@ -26,7 +26,7 @@ def card_of(scores: Sequence[float], *, bundle_id: str = "b" * 12, rate: float =
 
 def verdict(card: Card, score: float, *, sha256: str | None = None, distance: float = 1.0) -> Verdict:
     """What the graph would say of a picture with this score."""
-    calibration = card.judge()
+    calibration = card.require_calibration()
     cuts = (calibration.threshold.value, calibration.review.value)
     decision = decide(score, *cuts, gated=distance > LIMIT)
     marked = np.zeros((8, 8), bool)

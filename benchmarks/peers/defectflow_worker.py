@@ -107,7 +107,7 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
         "fit_peak_mb": peak_mb(),
         "parts": bundle.card.parts.model_dump(),
         "calibration_parts": len(bundle.card.calibration_parts),
-        "false_reject_rate": bundle.card.judge().rate,
+        "false_reject_rate": bundle.card.require_calibration().rate,
         "training": bundle.card.training,
         "size_mb": {"torch": size_mb(out / FLOW)},
         "exports": {"onnx": {"size_mb": size_mb(out / MODEL)}},
@@ -146,7 +146,7 @@ def _open_trained(model: Path) -> Judge:
     absent = [name for name in loaded.missing_keys if not name.startswith("embedding.")]
     if absent or loaded.unexpected_keys:
         raise ValueError(f"{model / FLOW}: lacks {absent}, and has {loaded.unexpected_keys} too many")
-    threshold = card.judge().threshold.value
+    threshold = card.require_calibration().threshold.value
 
     @torch.no_grad()
     def judge(path: Path) -> Prediction:

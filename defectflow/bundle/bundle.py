@@ -183,7 +183,7 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     if card.calibration is not None:
         # The gate judges whole pictures, so the graph of a tiled bundle cannot.
         limit = card.distance_limit if card.image.tiling is None else math.inf
-        model = attach_verdict(model, card.judge(), limit)
+        model = attach_verdict(model, card.require_calibration(), limit)
     _put_card(model, card)
     graphs = {MODEL: model}
     if has_core(model):

@@ -20,7 +20,7 @@ from defectflow.verdict import (
     Threshold,
     advised_rate,
     calibrate,
-    chosen,
+    calibrate_by_hand,
 )
 
 FORMAT = 1
@@ -180,7 +180,7 @@ class Card(_Part):
             return self.wanted_rate, self.wanted_guarantee, self.wanted_review_rate
         return calibration.rate, calibration.guarantee, calibration.review_rate
 
-    def judge(self) -> Calibration:
+    def require_calibration(self) -> Calibration:
         """The calibration as numbers to judge with. Raises NotCalibrated."""
         if self.calibration is None:
             raise NotCalibrated("\n".join([f"{self.name} is uncalibrated.", *self.guarantee()]))
@@ -222,7 +222,7 @@ class Card(_Part):
 
     def estimated(self, threshold: float, review_threshold: float) -> Card:
         """A card with thresholds that a person has chosen, and no promise. Raises CalibrationError."""
-        result = chosen(
+        result = calibrate_by_hand(
             [part.calibrated_score for part in self.calibration_parts],
             [part.peak for part in self.calibration_parts],
             threshold=threshold,
@@ -260,7 +260,7 @@ class Card(_Part):
     def guarantee(self) -> list[str]:
         """What the bundle promises, in words; for an uncalibrated one, what is missing and how to finish."""
         if self.calibration is not None:
-            return self.judge().sentences()
+            return self.require_calibration().sentences()
         parts = len(self.calibration_parts)
         gated = sum(part.score is None for part in self.calibration_parts)
         lowest = advised_rate(parts, self.wanted_guarantee, gated=gated)

@@ -167,8 +167,8 @@ def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _range(node: onnx.NodeProto) -> tuple[int, int | None]:
     """Which axes a Shape node tells: the first, and the first left out."""
-    told = {attribute.name: attribute.i for attribute in node.attribute}
-    return told.get("start", 0), told.get("end")
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    return attributes.get("start", 0), attributes.get("end")
 
 
 def _add_constants(graph: onnx.GraphProto, constants: dict[str, NDArray[np.generic] | np.generic]) -> None:

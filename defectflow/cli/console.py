@@ -138,13 +138,13 @@ def print_json(file: Path | None, tree: dict[str, Any] | list[Any] | str) -> boo
 
 def show_found(found: Found) -> None:
     """Which folders are used as what, and which files are not."""
-    for line in found.told():
+    for line in found.summary():
         err.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_skipped(found: Found) -> None:
     """Which files are not looked at, if any."""
-    for line in found.told_left_out():
+    for line in found.left_out_notes():
         err.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
 
 

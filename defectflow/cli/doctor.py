@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from defectflow.density import Check, Drawn, Head
 
 NOT_FIT = 1
-UNKNOWN_PARTS = "every picture counts as a part of its own; where several show one part, told apart is too high"
+UNKNOWN_PARTS = "every picture counts as a part of its own; where several show one part, the separation is too high"
 
 
 def doctor(
@@ -93,7 +93,7 @@ def draw(
     opened = open_bundle(bundle)
     heads = open_heads(opened)
     drawn = draw_embeddings(heads, count, seed)
-    reasons = {f"told apart has no figure: {level.not_told}" for level in drawn if level.not_told}
+    reasons = {f"no separation: {level.no_separation}" for level in drawn if level.no_separation}
     notes = [*sorted(reasons), *_notes(heads), *([] if opened.card.parts_known else [UNKNOWN_PARTS])]
     if to is not None:
         write_embeddings(drawn, to)
@@ -105,7 +105,7 @@ def draw(
 
 
 def _show_drawn(drawn: list[Drawn], notes: list[str]) -> None:
-    table = Table("level", "real", "drawn", "within the middle 95% of real", "KS of log p", "told apart", title="Drawn")
+    table = Table("level", "real", "drawn", "within the middle 95% of real", "KS of log p", "separation", title="Drawn")
     for level in drawn:
         table.add_row(
             str(level.level),
@@ -113,12 +113,12 @@ def _show_drawn(drawn: list[Drawn], notes: list[str]) -> None:
             f"{level.drawn_nats:.3f}",
             f"{level.share_typical:.0%}",
             f"{level.likelihood_distance:.3f}",
-            "-" if level.told_apart is None else f"{level.told_apart:.3f}",
+            "-" if level.separation is None else f"{level.separation:.3f}",
         )
     out.print(table)
     out.print(
-        "real, drawn: mean log-likelihood in nats per dimension. told apart: AUROC of the distance to the nearest "
-        "real vector of other parts; 0.5 if drawn vectors are like real ones.",
+        "real, drawn: mean log-likelihood in nats per dimension. separation: AUROC of the distance to the nearest real "
+        "vector of other parts, drawn against real; 0.5 if drawn vectors are like real ones.",
         highlight=False,
     )
     for note in notes:

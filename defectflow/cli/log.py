@@ -50,13 +50,13 @@ def export_log(
     part: Annotated[str | None, typer.Option(help="This part only.")] = None,
 ) -> None:
     """Write all inspections as one CSV file."""
-    from defectflow.common import whole
+    from defectflow.common import atomic_write
     from defectflow.store import Query, Store
 
     query = Query(since=utc(since), until=utc(until), part=part)
     with (
         Store.open(store, create=False) as opened,
-        whole(to) as partial,
+        atomic_write(to) as partial,
         partial.open("w", encoding="utf-8", newline="") as stream,
     ):
         count = opened.history.export_csv(stream, query)

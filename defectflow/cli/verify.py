@@ -129,12 +129,12 @@ def _show_certificate(result: Certificate) -> None:
         err.print("[red]Failed: do not use the bundle on this machine.[/red]")
 
 
-def _write_certificate(result: Certificate, told: Path | None, usual: Path) -> None:
-    file = told or usual
+def _write_certificate(result: Certificate, chosen: Path | None, usual: Path) -> None:
+    file = chosen or usual
     try:
         file.write_text(result.to_json(), encoding="utf-8")
     except OSError as error:
-        if told is not None:
+        if chosen is not None:
             raise
         # A line PC's disk may well be read-only, and the verdict is what was asked for.
         err.print(f"note: no certificate written, {file}: {error.strerror}; say where with --certificate", markup=False)

@@ -124,7 +124,7 @@ def _show_proposal(proposal: Proposal) -> None:
     )
     for part, why in audit.left_out:
         _say(f"  {part}: left out: {why}")
-    was, is_now = proposal.bundle.card.judge(), proposal.card.judge()
+    was, is_now = proposal.bundle.card.require_calibration(), proposal.card.require_calibration()
     _say(f"{proposal.added} audit parts join; threshold {was.threshold.value:.4f} -> {is_now.threshold.value:.4f}.")
     table = Table("part", "before", "after", title=f"{len(proposal.flips)} past parts would be judged otherwise")
     for flip in proposal.flips[:SHOWN]:
@@ -136,7 +136,7 @@ def _show_proposal(proposal: Proposal) -> None:
 
 def _proposal_json(proposal: Proposal, applied: CalibrationVersion | None) -> dict[str, Any]:
     """All that is shown, with every part whose verdict changes."""
-    was, is_now = proposal.bundle.card.judge(), proposal.card.judge()
+    was, is_now = proposal.bundle.card.require_calibration(), proposal.card.require_calibration()
     return {
         "audit": {"parts": proposal.audit.parts, **asdict(proposal.audit)},
         "added": proposal.added,

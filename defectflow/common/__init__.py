@@ -2,7 +2,7 @@
 
 from defectflow.common.cells import cell
 from defectflow.common.clock import utc_now
-from defectflow.common.files import whole
+from defectflow.common.files import atomic_write
 from defectflow.common.progress import Progress, Watch, unwatched
 
-__all__ = ["Progress", "Watch", "cell", "unwatched", "utc_now", "whole"]
+__all__ = ["Progress", "Watch", "atomic_write", "cell", "unwatched", "utc_now"]

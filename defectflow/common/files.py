@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(file: Path) -> Iterator[Path]:
+def atomic_write(file: Path) -> Iterator[Path]:
     """Where to write: on leaving, what lies there takes the place of `file`; where writing fails, it is removed."""
     partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")  # others may be writing `file`, too
     try:

@@ -30,7 +30,7 @@ def write_ir(bundle: Bundle, folder: Path) -> Path:
     other verdicts than ONNX Runtime.
     """
     bundle.check_whole()
-    bundle.card.judge()
+    bundle.card.require_calibration()
     try:
         import openvino
     except ImportError as error:
@@ -61,7 +61,7 @@ def _put_filter(model: Any) -> None:
 def _compare(bundle: Bundle, compiled: Any) -> None:
     """Every golden picture through both, one by one, by the certificate's rule. Raises ExportError."""
     card = bundle.card
-    tally = BackendTally("OpenVINO", "golden", card, card.judge())
+    tally = BackendTally("OpenVINO", "golden", card, card.require_calibration())
     files = [golden.file for golden in read_golden(bundle) if golden.record is not None]
     for file, given in zip(files, Inspector(bundle, batch=1).inspect(files), strict=True):
         if isinstance(given, ImageError):

@@ -45,7 +45,7 @@ def write_repository(bundle: Bundle, folder: Path, *, max_batch: int = 8, instan
     repository holds a model of this name.
     """
     bundle.check_whole()
-    bundle.card.judge()
+    bundle.card.require_calibration()
     name = re.sub(r"[^\w.-]", "_", bundle.card.name, flags=re.ASCII)
     model = folder / name
     if model.exists():

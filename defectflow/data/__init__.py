@@ -20,7 +20,7 @@ from defectflow.data.splits import (
     common_size,
     fix_full_scale,
     fold_by_part,
-    full_scale_told,
+    full_scale_notes,
     split_parts,
 )
 
@@ -41,7 +41,7 @@ __all__ = [
     "find_siblings",
     "fix_full_scale",
     "fold_by_part",
-    "full_scale_told",
+    "full_scale_notes",
     "look_through",
     "manifest_rows",
     "meant_for_fitting",

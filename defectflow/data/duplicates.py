@@ -26,7 +26,7 @@ class Distinct:
     repeats: tuple[tuple[Picture, Picture], ...]
     """(the picture that stays, one with the same pixels that is left out)."""
 
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         """A sentence about what is left out, if anything is."""
         if not self.repeats:
             return []

@@ -52,7 +52,7 @@ class Found:
         folders = {PurePosixPath(one.name).parent for one in self.pictures if one.label == "good"}
         return len(folders) if self.layout == PLAIN and len(folders) > 1 else 0
 
-    def told(self) -> list[str]:
+    def summary(self) -> list[str]:
         """What is used, folder by folder with counts, and what is not: lines for people."""
         uses = Counter((str(PurePosixPath(one.name).parent), _use(one)) for one in self.pictures)
         shown = [f"  {folder}: {count} {use}" for (folder, use), count in sorted(uses.items())]
@@ -61,10 +61,10 @@ class Found:
             f"{_some(self.pictures, 'picture')}, read as {self.layout}:",
             *shown[:SHOWN],
             *more,
-            *self.told_left_out(),
+            *self.left_out_notes(),
         ]
 
-    def told_left_out(self) -> list[str]:
+    def left_out_notes(self) -> list[str]:
         """What is not used; nothing where everything is."""
         said = []
         if self.skipped:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import cast
 
 from defectflow.bundle import Bundle, Card, fitted_parts
-from defectflow.common import whole
+from defectflow.common import atomic_write
 from defectflow.data.find import find_pictures
 from defectflow.data.layouts import Split
 from defectflow.data.pictures import Picture, meant_for_fitting, part_of
@@ -48,7 +48,7 @@ class Refit:
         columns = ["path", "name", "part", "split"]
         if self.part_regex is not None or not self.parts_known:
             columns.remove("part")
-        with whole(manifest) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        with atomic_write(manifest) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
             table = csv.writer(stream)
             table.writerow(columns)
             table.writerows([getattr(picture, column) for column in columns] for picture in self.pictures)

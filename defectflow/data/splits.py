@@ -142,7 +142,7 @@ def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
     return None
 
 
-def full_scale_told(splits: Splits, checked: Checked, full_scale: int | None) -> list[str]:
+def full_scale_notes(splits: Splits, checked: Checked, full_scale: int | None) -> list[str]:
     """What is taken for white in 16-bit pictures, and whether few pictures decide it; nothing for 8-bit pictures."""
     bright = {one.path: checked.brightest[one.path] for one in splits.train if one.path in checked.brightest}
     if full_scale is None or not bright:

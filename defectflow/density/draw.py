@@ -33,12 +33,12 @@ class Drawn:
     """Share of drawn vectors whose likelihood lies in the middle 95% of the real ones'."""
     likelihood_distance: float
     """Kolmogorov-Smirnov distance between the likelihoods of drawn and real vectors."""
-    told_apart: float | None
+    separation: float | None
     """AUROC of the distance to the nearest real vector of half the tune parts: drawn ones against the other parts'.
 
     Vectors of one picture, neighbours above all, are near to one another, so that a part must not be on both sides.
     """
-    not_told: str
+    no_separation: str
     """Why there is no such figure; empty where there is."""
 
     def to_json(self) -> dict[str, float | int | str | None]:
@@ -68,7 +68,7 @@ def _draw(head: Head, count: int, generator: torch.Generator) -> Drawn:
     real = (head.flow.log_prob(head.vectors, head.context) / width).double().numpy()
     drawn = (head.flow.log_prob(vectors, context) / width).double().numpy()
     low, high = np.quantile(real, CENTRAL)
-    not_told = _not_told(head.parts)
+    no_separation = _why_no_separation(head.parts)
     return Drawn(
         level=head.level,
         vectors=vectors.numpy(),
@@ -76,19 +76,19 @@ def _draw(head: Head, count: int, generator: torch.Generator) -> Drawn:
         drawn_nats=float(drawn.mean()),
         share_typical=float(((drawn >= low) & (drawn <= high)).mean()),
         likelihood_distance=float(scipy.stats.ks_2samp(real, drawn).statistic),
-        told_apart=None if head.parts is None or not_told else _told_apart(vectors, head.vectors, head.parts),
-        not_told=not_told,
+        separation=None if head.parts is None or no_separation else _separation(vectors, head.vectors, head.parts),
+        no_separation=no_separation,
     )
 
 
-def _not_told(parts: Tensor | None) -> str:
+def _why_no_separation(parts: Tensor | None) -> str:
     if parts is None:
         return "the bundle does not say which part each vector is from; fit again with this version"
     count = len(set(parts.tolist()))
     return "" if count >= 2 else f"it needs vectors of at least 2 tune parts, and there is {count}; fit with more parts"
 
 
-def _told_apart(drawn: Tensor, real: Tensor, parts: Tensor) -> float:
+def _separation(drawn: Tensor, real: Tensor, parts: Tensor) -> float:
     numbers = sorted(set(parts.tolist()))
     is_known = torch.isin(parts, torch.tensor(numbers[: len(numbers) // 2]))
     known, unknown = real[is_known], real[~is_known]

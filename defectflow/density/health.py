@@ -104,7 +104,7 @@ def _checks(head: Head) -> Iterator[Check]:
 def _layers(head: Head, gentler: str) -> Iterator[Check]:
     """Each layer's own error there and back and its log-scales, then the error of the whole flow."""
     level, flow, context = head.level, head.flow, head.context
-    start = x = flow.lifted(head.vectors)
+    start = x = flow.augment(head.vectors)
     for number, layer in enumerate(flow.layers(), start=1):
         name = f"{number} {type(layer).__name__}"
         after, _ = layer(x, context)

@@ -2,7 +2,7 @@
 
 Each step draws vectors over all training pictures and places and lowers their negative log-likelihood. Every
 `check_every` steps the likelihood of tune parts is measured; the best state by it is kept, and training stops
-when it has not improved for `patience` looks. A checkpoint is one safetensors file whose header holds the state.
+when it has not improved for `patience` evaluations. A checkpoint is one safetensors file whose header holds the state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from defectflow.flows import Flow
 from defectflow.recipe import TrainingSettings
 
 TUNE_VECTORS = 32_768
-"""Tune vectors looked at, always the same ones."""
+"""Tune vectors that the loss is measured on, always the same ones."""
 
 
 @dataclass(slots=True)
@@ -40,9 +40,9 @@ class Run:
     step: int = 0
     best_step: int = 0
     best_tune: float = math.inf
-    looks_without_gain: int = 0
+    evaluations_without_gain: int = 0
     history: list[tuple[int, float, float]] = field(default_factory=list)
-    """(step, train loss since the last look, tune loss)"""
+    """(step, mean train loss since the last evaluation, tune loss)"""
     finished: bool = False
 
 
@@ -87,13 +87,15 @@ def train_flow(
     run, best = Run(), _state(flow)
     if resume and checkpoint.is_file():
         progress, groups = load_checkpoint(checkpoint, device)
-        run, best = Run(**progress), groups["best"]
+        renamed = {"looks_without_gain": "evaluations_without_gain"}  # as checkpoints of version 0.1.0 have it
+        run = Run(**{renamed.get(name, name): value for name, value in progress.items()})
+        best = groups["best"]
         flow.load_state_dict(groups["flow"])
         restore_optimiser(optimiser, groups["optimiser"])
     else:
         flow.initialise(*batch(train, settings.batch, (settings.seed, 0)))
 
-    started, first_step, since_look = time.perf_counter(), run.step, list[float]()
+    started, first_step, losses = time.perf_counter(), run.step, list[float]()
     while run.step < settings.steps and not run.finished:
         rate = set_learning_rate(optimiser, run.step, settings)
         loss = flow.loss(*batch(train, settings.batch, (settings.seed, 2, run.step)))
@@ -106,7 +108,7 @@ def train_flow(
                 f"learning rate {rate:g}; lower training.learning_rate, training.clip or flow.clamp"
             )
         optimiser.step()
-        since_look.append(loss.item())
+        losses.append(loss.item())
         run.step += 1
         if run.step % settings.check_every == 0 or run.step == settings.steps:
             tune_loss = loss_on_tune()
@@ -115,14 +117,14 @@ def train_flow(
                     f"{name}: the loss on tune parts became {tune_loss:g} at step {run.step} with learning rate "
                     f"{rate:g}; lower training.learning_rate, training.clip or flow.clamp"
                 )
-            run.history.append((run.step, sum(since_look) / len(since_look), tune_loss))
-            since_look.clear()
+            run.history.append((run.step, sum(losses) / len(losses), tune_loss))
+            losses.clear()
             if tune_loss < run.best_tune:
-                run.best_tune, run.best_step, run.looks_without_gain = tune_loss, run.step, 0
+                run.best_tune, run.best_step, run.evaluations_without_gain = tune_loss, run.step, 0
                 best = _state(flow)
             else:
-                run.looks_without_gain += 1
-            run.finished = run.looks_without_gain >= settings.patience or run.step == settings.steps
+                run.evaluations_without_gain += 1
+            run.finished = run.evaluations_without_gain >= settings.patience or run.step == settings.steps
             state = {"flow": flow.state_dict(), "best": best, "optimiser": optimiser_tensors(optimiser)}
             save_checkpoint(checkpoint, asdict(run), state)
             left = (time.perf_counter() - started) / (run.step - first_step) * (settings.steps - run.step)
@@ -136,8 +138,8 @@ def train_flow(
 
 
 def _how_it_goes(run: Run, settings: TrainingSettings) -> str:
-    if run.looks_without_gain:
-        return f"no better at {run.looks_without_gain} looks; stops at {settings.patience}"
+    if run.evaluations_without_gain:
+        return f"no better at {run.evaluations_without_gain} evaluations; stops at {settings.patience}"
     return "tune loss still improving"
 
 

@@ -102,8 +102,8 @@ class Standardised(nn.Module):
             self.register_buffer(name, getattr(score, name)[level].clone())
 
     def forward(self, nats: Tensor) -> Tensor:
-        unusual = (nats - self.typical).abs() if self.kind == "typicality" else nats
-        return compressed((unusual - self.mean) / self.std, self.compression)
+        nll = (nats - self.typical).abs() if self.kind == "typicality" else nats
+        return compressed((nll - self.mean) / self.std, self.compression)
 
 
 class Density(Standardised):
@@ -171,9 +171,9 @@ def fold_density(density: LevelDensity, score: Score, level: int) -> Density:
     if whitening is not None:
         steps = [*pending.then_at_places(None, -whitening.mean).steps(), Turned(whitening)]
         pending = Affine(torch.eye(flow.width, dtype=torch.float64), None, condition.new_zeros(flow.width))
-    lifted = flow.lifted(condition.new_zeros(flow.width))
-    pending = pending.then(flow.lifted(torch.eye(flow.width, dtype=torch.float64)) - lifted, lifted)
-    nothing = Affine(torch.eye(len(lifted), dtype=torch.float64), None, torch.zeros_like(lifted))
+    origin = flow.augment(condition.new_zeros(flow.width))
+    pending = pending.then(flow.augment(torch.eye(flow.width, dtype=torch.float64)) - origin, origin)
+    nothing = Affine(torch.eye(len(origin), dtype=torch.float64), None, torch.zeros_like(origin))
     for layer in flow.layers():
         match layer:
             case ActNorm() | DiagonalScale() | Mixing() | Permutation():

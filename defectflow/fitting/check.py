@@ -22,7 +22,7 @@ from defectflow.data import (
     find_siblings,
     fix_full_scale,
     fold_by_part,
-    full_scale_told,
+    full_scale_notes,
     near_duplicates,
 )
 from defectflow.density import choose_device
@@ -111,9 +111,9 @@ def check_data(
         promises=tuple(_promises(recipe.verdict.rate, len(parts), splits if given else None)),
         given_splits=given,
         warnings=splits.warnings if splits is not None else (),
-        full_scale=tuple(full_scale_told(splits, checked, full_scale)) if splits is not None else (),
+        full_scale=tuple(full_scale_notes(splits, checked, full_scale)) if splits is not None else (),
         failure=failure,
-        used=tuple(found.told()),
+        used=tuple(found.summary()),
         folders_taken_for_good=found.folders_taken_for_good,
     )
 

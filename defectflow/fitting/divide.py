@@ -50,7 +50,7 @@ class Material:
         said = []
         if self.distinct.repeats:
             said.append(f"{len(self.checked.readable)} pictures, {len(self.distinct.pictures)} distinct")
-            said += self.distinct.told()
+            said += self.distinct.notes()
         if self.checked.rejected:
             said.append(f"{len(self.checked.rejected)} picture(s) could not be used:")
             said += [f"  {rejected.path}: {rejected.reason}" for rejected in self.checked.rejected[:LISTED]]

@@ -109,8 +109,8 @@ class DataCheck:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps; the keys are part of the product's interface."""
-        told = [asdict(finding) for finding in self.findings()]
-        return {"fit_fails": self.fit_fails, "findings": told, **_plain(asdict(self))}
+        findings = [asdict(finding) for finding in self.findings()]
+        return {"fit_fails": self.fit_fails, "findings": findings, **_plain(asdict(self))}
 
     def findings(self) -> list[Finding]:
         """One verdict per topic, in the order in which they should be dealt with."""

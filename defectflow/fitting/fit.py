@@ -29,7 +29,7 @@ from defectflow.data import (
     common_size,
     fix_full_scale,
     fold_by_part,
-    full_scale_told,
+    full_scale_notes,
     near_duplicates,
 )
 from defectflow.density import Run, choose_device, learn_level, write_sample
@@ -270,9 +270,9 @@ def _warnings(
 ) -> Iterator[str]:
     """What the model's user should know; embeddings (n, D) as splits.pictures."""
     yield from splits.warnings
-    yield from material.distinct.told()
+    yield from material.distinct.notes()
     yield from _duplicate_warnings(splits, embeddings)
-    yield from full_scale_told(splits, material.checked, full_scale)
+    yield from full_scale_notes(splits, material.checked, full_scale)
     train_parts = splits.part_counts["train"]
     if train_parts < FEW_PARTS:
         yield f"learned from {train_parts} parts only: the promise holds, but many defects will be missed"

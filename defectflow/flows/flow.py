@@ -36,13 +36,13 @@ class Flow(nn.Module):
         """Whether log_prob estimates a lower bound on log p(x), and is not log p(x) itself."""
         return False
 
-    def lifted(self, x: Tensor, anew: torch.Generator | None = None) -> Tensor:
+    def augment(self, x: Tensor, anew: torch.Generator | None = None) -> Tensor:
         """What the layers act on: x itself, unless a family adds dimensions, always the same or drawn anew for each."""
         return x
 
     def latent(self, x: Tensor, context: Tensor, anew: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """z (..., D) and log|det dz/dx| (...)."""
-        return _through(self.layers(), self.lifted(x, anew), context)
+        return _through(self.layers(), self.augment(x, anew), context)
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
         """(..., D), (..., K) -> (...), in nats. Computed in the weights' precision, never under autocast."""
@@ -62,7 +62,7 @@ class Flow(nn.Module):
     @torch.no_grad()
     def sample(self, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One x for each context: (N, K) -> (N, D)."""
-        shape = (len(context), self.lifted(context.new_zeros(self.width)).shape[-1])
+        shape = (len(context), self.augment(context.new_zeros(self.width)).shape[-1])
         x = self.base.sample(shape, generator, like=self._reference(context))
         for bijection in reversed(self.layers()):
             x, _ = bijection.inverse(x, context)
@@ -71,7 +71,7 @@ class Flow(nn.Module):
     @torch.no_grad()
     def initialise(self, x: Tensor, context: Tensor) -> None:
         """Let each layer set what depends on a first batch, x (N, D), as it arrives at that layer."""
-        x = self.lifted(x)
+        x = self.augment(x)
         for bijection in self.layers():
             bijection.initialise(x, context)
             x, _ = bijection(x, context)
@@ -121,7 +121,7 @@ class ContinuousFlow(Flow):
     def is_bound(self) -> bool:
         return len(self.extra) > 0
 
-    def lifted(self, x: Tensor, anew: torch.Generator | None = None) -> Tensor:
+    def augment(self, x: Tensor, anew: torch.Generator | None = None) -> Tensor:
         extra = self.extra.expand(*x.shape[:-1], -1)
         if anew is not None:
             extra = torch.randn(extra.shape, generator=anew, device=x.device, dtype=x.dtype)

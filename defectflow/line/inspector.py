@@ -108,7 +108,7 @@ class Inspector:
 
         Raises NotCalibrated before the first picture if the bundle has no thresholds.
         """
-        calibration = self.card.judge()
+        calibration = self.card.require_calibration()
         return (self._judge(item, calibration) for item in self._run(sources, VERDICT_OUTPUTS))
 
     def measure(self, sources: Iterable[Source]) -> Iterator[Measurement | ImageError]:
@@ -224,7 +224,7 @@ class Inspector:
 
     def _ruled(self, values: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
         """What the graph's verdict nodes say of a picture that is looked at whole; of a tiled one, they cannot."""
-        calibration, gated = self.card.judge(), is_gated(values["distance"], self.card.distance_limit)
+        calibration, gated = self.card.require_calibration(), is_gated(values["distance"], self.card.distance_limit)
         decision = decide(values["score"], calibration.threshold.value, calibration.review.value, gated=gated)
         top_places = max(1, round(self.card.top_fraction * tiling.side**2))
         return {

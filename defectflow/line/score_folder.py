@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from defectflow.bundle import Card
-from defectflow.common import Progress, Watch, cell, unwatched, utc_now, whole
+from defectflow.common import Progress, Watch, atomic_write, cell, unwatched, utc_now
 from defectflow.data import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.image import read_image
@@ -71,7 +71,7 @@ def score_folder(
     """
     judge = inspector.measure if scores_only else inspector.inspect
     if not scores_only:
-        inspector.card.judge()
+        inspector.card.require_calibration()
     elif overlays or masks:
         raise SettingsError("overlays and masks need thresholds; leave them out, or leave --scores-only out")
     elif record is not None:
@@ -260,7 +260,7 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    with whole(out / f"{TABLE}.parquet") as partial:
+    with atomic_write(out / f"{TABLE}.parquet") as partial:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), partial)
 
 
@@ -289,7 +289,7 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 def _replace(path: Path, text: str) -> None:
     """Write a whole file or none."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -171,7 +171,7 @@ def _on_golden(
     watch: Watch,
 ) -> Iterator[BackendTally]:
     """Each backend against the record, in several batch sizes and orders."""
-    calibration = bundle.card.judge() if bundle.card.calibration else None
+    calibration = bundle.card.require_calibration() if bundle.card.calibration else None
     for backend in backends:
         tally = BackendTally(backend.name, "golden", bundle.card, calibration)
         runs = [(batch, order) for batch in BATCHES for order in (golden, golden[::-1])]
@@ -202,7 +202,7 @@ def _on_images(
 ) -> list[BackendTally]:
     """All backends in batches, against the calibrated graph on the CPU picture by picture; side by side."""
     card = reference.card
-    calibration = card.judge() if card.calibration else None
+    calibration = card.require_calibration() if card.calibration else None
     tallies = [BackendTally(backend.name, "images", card, calibration) for backend in backends]
     expected = reference.look(images)
     others = [backend.inspector.look(images) for backend in backends]

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from cv2.typing import MatLike
 
-from defectflow.common import whole
+from defectflow.common import atomic_write
 from defectflow.errors import DataError, SettingsError
 from defectflow.samples import board, fabric, ring
 from defectflow.samples.camera import Optics, photograph
@@ -188,5 +188,5 @@ def _write_manifest(manifest: Path, parts: list[SamplePart]) -> None:
             picture, mask = _paths(part, shot)
             table.writerow((picture, label, part.kind, mask, part.name, part.split))
     manifest.parent.mkdir(parents=True, exist_ok=True)
-    with whole(manifest) as partial:
+    with atomic_write(manifest) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8", newline="")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from defectflow.bundle import file_digest
-from defectflow.common import whole
+from defectflow.common import atomic_write
 from defectflow.errors import StoreError
 from defectflow.image import SUFFIXES
 from defectflow.store.database import Database
@@ -63,7 +63,7 @@ class Copies:
         if not copy.is_file():
             try:
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                with whole(copy) as partial:
+                with atomic_write(copy) as partial:
                     shutil.copyfile(seen.picture, partial)
             except OSError as error:
                 raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); make room") from error

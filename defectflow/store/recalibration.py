@@ -97,7 +97,7 @@ class Proposal:
     @property
     def rate_if_missing_are_unusual(self) -> float:
         """The promised average rate, were every audit part without an answer a good part above all others."""
-        threshold = self.card.judge().threshold
+        threshold = self.card.require_calibration().threshold
         above = len(self.card.calibration_parts) + 1 - threshold.rank + self.audit.missing
         return above / (len(self.card.calibration_parts) + 1 + self.audit.missing)
 
@@ -136,7 +136,7 @@ def propose(
 
     Raises NotCalibrated, and CalibrationError where the audit sample lacks answers, adds nothing, or is too small.
     """
-    card, now = bundle.card, bundle.card.judge()
+    card, now = bundle.card, bundle.card.require_calibration()
     parts = store.reviews.parts(card.bundle_id)
     drawn = [
         part
@@ -172,7 +172,8 @@ def propose(
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
-    return Proposal(bundle, proposed, audit, len(added), flips(parts, now, proposed.judge()), since, until)
+    changed = flips(parts, now, proposed.require_calibration())
+    return Proposal(bundle, proposed, audit, len(added), changed, since, until)
 
 
 def apply(store: Store, proposal: Proposal, *, name: str, reason: str, by: str) -> CalibrationVersion:

@@ -193,5 +193,5 @@ def _activate(connection: Connection, bundle: Bundle, *, by: str, reason: str) -
 
 def digests_of(card: Card) -> dict[str, str]:
     """By what a row names its model and thresholds. Raises NotCalibrated."""
-    card.judge()  # NotCalibrated says better than we could what is missing
+    card.require_calibration()  # NotCalibrated says better than we could what is missing
     return {"model": card.name, "bundle_id": card.bundle_id, "calibration_id": str(card.calibration_id)}

@@ -9,7 +9,7 @@ from defectflow.verdict.calibration import (
     Threshold,
     advised_rate,
     calibrate,
-    chosen,
+    calibrate_by_hand,
     parts_needed,
 )
 from defectflow.verdict.intervals import CONFIDENCE, Share, beta_cdf
@@ -51,7 +51,7 @@ __all__ = [
     "auroc",
     "beta_cdf",
     "calibrate",
-    "chosen",
+    "calibrate_by_hand",
     "decide",
     "is_gated",
     "marked_places",

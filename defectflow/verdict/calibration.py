@@ -164,7 +164,7 @@ def calibrate(
     )
 
 
-def chosen(
+def calibrate_by_hand(
     good_scores: Sequence[float],
     good_peaks: Sequence[float],
     *,

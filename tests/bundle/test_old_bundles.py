@@ -49,6 +49,6 @@ def test_its_flow_can_be_examined(old: Path) -> None:
 
 
 def test_it_can_be_calibrated_anew(old: Path) -> None:
-    before = open_bundle(old).card.judge().threshold
+    before = open_bundle(old).card.require_calibration().threshold
     recalibrate(open_bundle(old), rate=0.3, guarantee="expected", review_rate=0.4)
-    assert open_bundle(old).card.judge().threshold.value < before.value
+    assert open_bundle(old).card.require_calibration().threshold.value < before.value

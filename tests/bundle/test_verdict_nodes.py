@@ -195,7 +195,10 @@ def test_a_real_bundle_follows_the_rule(inspector: Inspector, bundle_path: Path,
     pixels = np.stack([*(read_image(file) for file in files), np.zeros((256, 256, 3), np.uint8)])
     card = inspector.card
     # A rate at which good parts give every decision.
-    calibration, limit = card.calibrated(card.calibration_parts, 0.4, "expected", 0.7).judge(), card.distance_limit
+    calibration, limit = (
+        card.calibrated(card.calibration_parts, 0.4, "expected", 0.7).require_calibration(),
+        card.distance_limit,
+    )
     model = attach_verdict(onnx.load(bundle_path / "model.onnx"), calibration, limit)
     measured, verdicts = outputs(detach_verdict(model), {"image": pixels}), outputs(model, {"image": pixels})
     np.testing.assert_array_equal(verdicts["score"], measured["score"])

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from defectflow.common.files import whole
+from defectflow.common.files import atomic_write
 
 
 def test_a_file_is_replaced_once_it_is_written(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with whole(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_text("new")
         assert file.read_text() == "old"
     assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == [("a.txt", "new")]
@@ -22,7 +22,7 @@ def test_a_file_is_replaced_once_it_is_written(tmp_path: Path) -> None:
 def test_what_failed_leaves_the_old_one_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(error), whole(file) as partial:
+    with pytest.raises(error), atomic_write(file) as partial:
         partial.write_text("ne")
         raise error
     assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == [("a.txt", "old")]
@@ -30,7 +30,7 @@ def test_what_failed_leaves_the_old_one_and_nothing_else(tmp_path: Path, error: 
 
 def test_two_write_at_once_and_neither_spoils_the_other(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
-    with whole(file) as first, whole(file) as second:
+    with atomic_write(file) as first, atomic_write(file) as second:
         first.write_text("first")
         second.write_text("second")
     assert file.read_text() == "first", "whoever ends last"

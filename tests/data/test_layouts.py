@@ -79,8 +79,8 @@ def test_visa(tmp_path: Path) -> None:
         ("good", None, None): 5,
         **{("defective", None, f"00{number}"): 1 for number in range(3)},
     }
-    assert found.told()[0] == "8 pictures, read as folders of good and of defective parts:"
-    assert "  Data/Images/Normal: 5 good" in found.told()
+    assert found.summary()[0] == "8 pictures, read as folders of good and of defective parts:"
+    assert "  Data/Images/Normal: 5 good" in found.summary()
 
 
 def test_anomalib_s_folders(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_what_is_in_a_tree_and_not_of_it_is_named(tmp_path: Path) -> None:
     several(tmp_path / "ground_truth/bad", 2, "_mask.png", value=255)
     draw(tmp_path / "preview" / "all.png")
     (tmp_path / "readme.txt").write_text("x")
-    assert look_through(tmp_path).told()[1:] == [
+    assert look_through(tmp_path).summary()[1:] == [
         "  test/bad: 1 defective with mask, test",
         "  train/good: 3 good, train",
         "2 files skipped: readme.txt, preview/all.png",

@@ -558,11 +558,11 @@ def test_equal_pictures_count_once_and_make_one_part(tmp_path: Path) -> None:
     found = distinct(pictures, digests)
     assert names(found.pictures, tmp_path) == [f"{number:02}.png" for number in range(6)]
     assert len(found.repeats) == 54
-    assert found.told() == [
+    assert found.summary() == [
         "54 of 60 pictures repeat the pixels of another and are left out, so that each part counts once: the first is "
         f"{tmp_path}/06.png, as {tmp_path}/00.png"
     ]
-    assert distinct(found.pictures, digests).told() == []
+    assert distinct(found.pictures, digests).notes() == []
 
 
 def test_parts_that_share_a_picture_are_one_part(tmp_path: Path) -> None:
@@ -591,12 +591,12 @@ def test_a_hot_pixel_is_not_what_is_white(tmp_path: Path) -> None:
     checked = check_readable(pictures)
     full_scale = splits_module.fix_full_scale(splits, checked)
     assert full_scale == 4095
-    assert len(splits_module.full_scale_told(splits, checked, full_scale)) == 1
+    assert len(splits_module.full_scale_notes(splits, checked, full_scale)) == 1
     camera(splits.train[0].path, 60_000)  # a whole picture is another matter, and said
     checked = check_readable(pictures)
     full_scale = splits_module.fix_full_scale(splits, checked)
     assert full_scale == 65535
-    said = splits_module.full_scale_told(splits, checked, full_scale)
+    said = splits_module.full_scale_notes(splits, checked, full_scale)
     assert said[0].startswith("16-bit pictures: 65535 is taken for white")
     assert said[1].startswith(f"1 of {len(splits.train)} training pictures alone are brighter than 16383, the first is")
 

@@ -71,9 +71,9 @@ class TestHeads:
         save_bundle(bundle_copy, card.model_copy(update={"checksums": digests}))
         drawn = run(DEFECTFLOW, "draw", bundle_copy, "--count", "200")
         assert drawn.returncode == 0, drawn.stderr
-        assert "told apart has no figure: the bundle does not say which part" in drawn.stdout
+        assert "no separation: the bundle does not say which part" in drawn.stdout
         plain = json.loads(run(DEFECTFLOW, "draw", bundle_copy, "--count", "200", "--json").stdout)
-        assert [level["told_apart"] for level in plain["levels"]] == [None, None]
+        assert [level["separation"] for level in plain["levels"]] == [None, None]
 
     def test_a_bundle_of_version_0_1_0_is_read(self, bundle_copy: Path) -> None:
         """It named flows and normalisations apart."""
@@ -206,13 +206,13 @@ class TestDraw:
         assert drawn.vectors.shape == (2000, 6)
         assert drawn.share_typical == pytest.approx(0.95, abs=0.03)
         assert drawn.likelihood_distance < 0.06
-        assert drawn.told_apart == pytest.approx(0.5, abs=0.05)
+        assert drawn.separation == pytest.approx(0.5, abs=0.05)
         assert drawn.drawn_nats == pytest.approx(drawn.real_nats, abs=0.05)
 
     def test_a_density_of_other_vectors_is_told_apart(self) -> None:
         one = head()
         (drawn,) = draw_embeddings([dataclasses.replace(one, vectors=0.3 * one.vectors)], 2000, seed=5)
-        assert drawn.told_apart > 0.9
+        assert drawn.separation > 0.9
 
     def test_near_copies_within_a_part_do_not_tell_drawn_from_real(self) -> None:
         """Neighbouring places of a picture: their vectors, right for the density, come in near-copies."""
@@ -222,15 +222,15 @@ class TestDraw:
         parts = torch.cat([one.parts, one.parts])
         siblings = dataclasses.replace(one, vectors=vectors, context=context, parts=parts)
         (honest,) = draw_embeddings([siblings], 2000, seed=5)
-        assert honest.told_apart == pytest.approx(0.5, abs=0.05)
+        assert honest.separation == pytest.approx(0.5, abs=0.05)
         # The same vectors, each said to be of another part than its copy, as if parts did not matter:
         (fooled,) = draw_embeddings([dataclasses.replace(siblings, parts=torch.arange(2000))], 2000, seed=5)
-        assert fooled.told_apart > 0.95
+        assert fooled.separation > 0.95
 
     @pytest.mark.parametrize(("parts", "said"), [(torch.zeros(2000), "at least 2 tune parts"), (None, "fit again")])
     def test_without_parts_to_split_by_there_is_no_such_figure(self, parts: torch.Tensor | None, said: str) -> None:
         (drawn,) = draw_embeddings([dataclasses.replace(head(), parts=parts)], 200, seed=5)
-        assert drawn.told_apart is None and said in drawn.not_told
+        assert drawn.separation is None and said in drawn.no_separation
         assert drawn.share_typical > 0.9
 
     def test_a_seed_draws_the_same_again(self) -> None:

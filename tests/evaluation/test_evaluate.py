@@ -65,7 +65,7 @@ class StandIn:
             yield self._measured(source) or ImageError(f"{source}: is empty (0 bytes)")
 
     def inspect(self, sources: Iterable[Path]) -> Iterator[Verdict | ImageError]:
-        calibration = self.card.judge()
+        calibration = self.card.require_calibration()
         for item in self.measure(sources):
             if isinstance(item, ImageError):
                 yield item

@@ -113,7 +113,7 @@ def test_good_sheets_are_mostly_ok_and_foreign_pictures_invalid(tiled: Inspector
     foreign.append(np.random.default_rng(0).integers(0, 256, (160, 250, 3), dtype=np.uint8))
     for verdict in verdicts(tiled, foreign):
         assert verdict.decision == Decision.INVALID
-        assert verdict.p_value == tiled.card.judge().p_value(float("inf"))
+        assert verdict.p_value == tiled.card.require_calibration().p_value(float("inf"))
         assert not verdict.mask.any()
 
 

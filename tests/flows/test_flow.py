@@ -112,19 +112,19 @@ def test_family_keeps_the_contract(family: Family, context_width: int, others: d
     exact, way_back = (1e-5, 1e-5) if family == "cnf" else (1e-8, 1e-10)
 
     z, log_det = flow.latent(x, context)
-    lifted = flow.lifted(x)
-    assert (z - lifted).abs().max() > 0.1
+    augmented = flow.augment(x)
+    assert (z - augmented).abs().max() > 0.1
     expected_log_det = log_det_by_autograd(flow, x, context)
     torch.testing.assert_close(log_det, expected_log_det, atol=exact, rtol=0)
 
     normal = torch.distributions.Normal(0.0, 1.0)
     is_normal = others.get("base", "normal") == "normal"
     base = normal if is_normal else torch.distributions.StudentT(flow.base.degrees())
-    expected = base.log_prob(z).sum(1) + expected_log_det - normal.log_prob(lifted[:, 6:]).sum(1)
+    expected = base.log_prob(z).sum(1) + expected_log_det - normal.log_prob(augmented[:, 6:]).sum(1)
     torch.testing.assert_close(flow.log_prob(x, context), expected, atol=exact, rtol=0)
 
     back, inverse_log_det = to_data(flow, z, context)
-    torch.testing.assert_close(back, lifted, atol=way_back, rtol=0)
+    torch.testing.assert_close(back, augmented, atol=way_back, rtol=0)
     torch.testing.assert_close(inverse_log_det, -log_det, atol=way_back, rtol=0)
 
 
@@ -138,7 +138,7 @@ def log_det_by_autograd(flow: Flow, x: Tensor, context: Tensor) -> Tensor:
     """log|det dz/dx| of each row from autograd's full Jacobian; x with what its family adds."""
     jacobians = [
         torch.autograd.functional.jacobian(lambda v, c=c: to_latent(flow, v[None], c[None])[0], row)
-        for row, c in zip(flow.lifted(x), context, strict=True)
+        for row, c in zip(flow.augment(x), context, strict=True)
     ]
     return torch.stack([torch.linalg.slogdet(jacobian)[1] for jacobian in jacobians])
 

@@ -36,7 +36,7 @@ def test_between_calibrations(bundle_path: Path, bundle_copy: Path, pictures: li
     recalibrate(open_bundle(bundle_copy), rate=0.5, guarantee="expected", review_rate=0.9)
     old, new = Inspector(bundle_path, threads=1), Inspector(bundle_copy, threads=1)
     result = difference(old, new, pictures)
-    calibration, spread = new.card.judge(), new.card.good_spread
+    calibration, spread = new.card.require_calibration(), new.card.good_spread
     changed = {}
     for path, was in zip(pictures, old.inspect(pictures), strict=True):
         if not isinstance(was, Verdict):

@@ -107,8 +107,10 @@ def test_inspect_and_measure_agree(inspector: Inspector, good_files: list[Path])
         assert isinstance(verdict, Verdict)
         assert isinstance(measurement, Measurement)
         assert verdict.score == measurement.score
-        assert verdict.p_value == pytest.approx(inspector.card.judge().p_value(verdict.calibrated_score), abs=1e-6)
-        assert verdict.threshold == inspector.card.judge().threshold.value
+        assert verdict.p_value == pytest.approx(
+            inspector.card.require_calibration().p_value(verdict.calibrated_score), abs=1e-6
+        )
+        assert verdict.threshold == inspector.card.require_calibration().threshold.value
 
 
 def test_pictures_are_taken_as_they_come(inspector: Inspector, ring: NDArray[np.uint8]) -> None:

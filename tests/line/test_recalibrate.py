@@ -180,7 +180,7 @@ def test_the_worst_picture_is_the_part_and_a_gated_one_counts_as_infinite(bundle
     a, b, c = bundle.card.calibration_parts[-3:]
     assert (a.part, a.pictures, b.part, b.score, c.part) == ("A", 2, "B", None, "C")
     assert [a.score, c.score] == pytest.approx([max(scores[:2]), scores[2]], abs=1e-3 * bundle.card.good_spread)
-    assert bundle.card.judge().gated == 1
+    assert bundle.card.require_calibration().gated == 1
     assert isinstance(open_bundle(bundle_copy), Bundle)
     five_more = [(save(bundle_copy.parent / f"{n}.png", np.full((99, 99, 3), n, np.uint8)), f"{n}") for n in range(5)]
     refused(bundle_copy, CalibrationError, r"^6 of 27 calibration parts .*\(invalid\)", five_more, rate=0.1)

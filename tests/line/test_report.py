@@ -46,7 +46,7 @@ class StandIn:
         self.card = Card.model_validate_json((bundle / "card.json").read_text())
 
     def inspect(self, sources: Iterable[Path]) -> Iterator[Verdict | ImageError]:
-        return self._inspect(self.card.judge(), sources)
+        return self._inspect(self.card.require_calibration(), sources)
 
     def _inspect(self, calibration: Calibration, sources: Iterable[Path]) -> Iterator[Verdict | ImageError]:
         for source in sources:
@@ -93,7 +93,7 @@ def make_run(
 ) -> Path:
     """A folder as `defectflow score` leaves it, with its pictures and a bundle that has a card only."""
     card = card_of(calibrated)
-    calibration = card.judge() if calibrated else None
+    calibration = card.require_calibration() if calibrated else None
     source, bundle, results = folder / "pictures", folder / "bundle", folder / "results"
     bundle.mkdir()
     results.mkdir()

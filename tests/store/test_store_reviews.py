@@ -142,7 +142,7 @@ def test_from_answers_to_thresholds_and_back(log: Store, bundle: Path) -> None:
     assert sorted(row.score for row in proposal.card.calibration_parts) == sorted(scores)
     k = 68 + 1 - 3
     expected = np.sort(scores)[k - 1 : k + 1].mean()
-    assert proposal.card.judge().threshold.value == pytest.approx(expected, abs=1e-12)
+    assert proposal.card.require_calibration().threshold.value == pytest.approx(expected, abs=1e-12)
     assert file_digest(bundle / "model.onnx") == model, "a preview changes nothing"
     # Every flip, by judging the pictures again with the new file.
     was = {item.file: item.decision for item in log.history.search(Query(limit=1000))}
@@ -178,7 +178,7 @@ def test_without_answers_it_refuses(log: Store, bundle: Path) -> None:
     assert (proposal.audit.missing, proposal.audit.parts) == (3, 60), "exactly 5%"
     said = proposal.sentences()[-1]
     assert said.startswith("3 of 60 audit parts have no answer")
-    n, k = 8 + 57, proposal.card.judge().threshold.rank
+    n, k = 8 + 57, proposal.card.require_calibration().threshold.rank
     assert f"{(n + 1 - k + 3) / (n + 1 + 3):.2%}" in said
 
 
@@ -276,7 +276,7 @@ def test_audit_parts_alone_can_calibrate(log: Store, bundle: Path) -> None:
     answer_all(log, open_bundle(bundle).card)
     proposal = propose(log, open_bundle(bundle), keep_earlier=False, rate=0.45)
     assert len(proposal.card.calibration_parts) == 60
-    assert proposal.card.judge().review_rate == 0.45, "no band is left between rates of 45% and 40%"
+    assert proposal.card.require_calibration().review_rate == 0.45, "no band is left between rates of 45% and 40%"
 
 
 def test_after_chosen_thresholds_the_wanted_promise_comes_back(log: Store, bundle: Path) -> None:
@@ -284,7 +284,7 @@ def test_after_chosen_thresholds_the_wanted_promise_comes_back(log: Store, bundl
     chosen = open_bundle(bundle).card.estimated(threshold=100.0, review_threshold=100.0)
     version = log.versions.add(chosen, name="chosen", reason="by eye", by="anna", origin="threshold")
     proposal = propose(log, log.versions.apply(open_bundle(bundle), version, by="anna", reason="by eye"))
-    promised = proposal.card.judge()
+    promised = proposal.card.require_calibration()
     assert (promised.rate, promised.guarantee, promised.review_rate) == (0.05, "expected", 0.1)
 
 
@@ -452,10 +452,13 @@ def test_stored_scores_are_judged_as_the_graph_would(store: Store) -> None:
     store.record(CARD, [Seen("f.png", verdict(CARD, 0.1, distance=99.0), "foreign")], by="a", source="t")
     store.record(CARD, [Seen("e.png", ImageError("e"), "broken")], by="a", source="t")
     store.record(CARD, [Seen("e.png", ImageError("e"), "ok")], by="a", source="t")
-    lenient = card_of(np.linspace(0, 20, 39)).judge()
+    lenient = card_of(np.linspace(0, 20, 39)).require_calibration()
     parts = store.reviews.parts(CARD.bundle_id)
-    assert [rejudged(part, CARD.judge()) for part in parts] == [part.decision for part in parts]
-    assert [(flip.part.part, flip.before, flip.after) for flip in flips(parts, CARD.judge(), lenient)] == [
+    calibration = CARD.require_calibration()
+    assert [rejudged(part, calibration) for part in parts] == [part.decision for part in parts]
+    assert [
+        (flip.part.part, flip.before, flip.after) for flip in flips(parts, CARD.require_calibration(), lenient)
+    ] == [
         ("grey", "review", "ok"),
         ("bad", "defect", "ok"),
     ]

@@ -54,7 +54,7 @@ def a_line(store: Store, folder: Path, seed: int) -> tuple[float, float]:
                 store.reviews.answer(part.worst.id, Answer.GOOD, by="who saw a false alarm")
             elif random.random() < 0.5:
                 store.reviews.answer(part.worst.id, Answer.DEFECTIVE, by="who saw a missed defect")
-    made = propose(store, Bundle(folder, card)).card.judge()
+    made = propose(store, Bundle(folder, card)).card.require_calibration()
     answered = [part.score or 0.0 for part in store.reviews.parts(card.bundle_id) if part.answer is Answer.GOOD]
     table = [*(row.calibrated_score for row in card.calibration_parts), *answered]
     leaky = calibrate(table, table, rate=RATE, guarantee="expected", review_rate=2 * RATE)

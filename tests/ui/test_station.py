@@ -45,7 +45,7 @@ def test_a_defect_is_shown_with_all_that_is_known(judged: Watched, local: Runnin
     page.locator(".tile[title='pen0.png']").click()
     page.wait_for_function("document.querySelector('#part .name').textContent == 'pen0.png'")
     said = page.locator("#part").inner_text()
-    parts = local.station.bundles.inspector().card.judge().parts
+    parts = local.station.bundles.inspector().card.require_calibration().parts
     assert f"Fewer than 1 good part in {parts} looks this unusual" in said
     assert page.locator("#part .regions tr").count() >= 2
     page.wait_for_function("[...document.querySelectorAll('#part img')].every(one => one.naturalWidth > 0)")

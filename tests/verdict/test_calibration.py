@@ -19,7 +19,7 @@ from defectflow.verdict.calibration import (
     Guarantee,
     advised_rate,
     calibrate,
-    chosen,
+    calibrate_by_hand,
     lowest_rate,
     parts_needed,
     rank_for,
@@ -306,7 +306,7 @@ def test_sentences_state_the_numbers_and_the_limits() -> None:
 
 def test_a_chosen_threshold_promises_nothing() -> None:
     scores = [1.0, 2.0, 3.0, 4.0, math.inf]
-    made = chosen(scores, [10.0, 20.0, 30.0, 40.0, 50.0], threshold=3.5, review_threshold=2.0)
+    made = calibrate_by_hand(scores, [10.0, 20.0, 30.0, 40.0, 50.0], threshold=3.5, review_threshold=2.0)
     assert made.guarantee == "estimate"
     assert (made.threshold.rank, made.review.rank, made.gated) == (3, 2, 1)
     assert made.rate == pytest.approx(2 / 5)
@@ -329,7 +329,7 @@ def test_a_chosen_threshold_promises_nothing() -> None:
 )
 def test_impossible_choices_are_refused(threshold: float, review: float, problem: str) -> None:
     with pytest.raises(CalibrationError, match=problem):
-        chosen([1.0, 2.0], [1.0, 2.0], threshold=threshold, review_threshold=review)
+        calibrate_by_hand([1.0, 2.0], [1.0, 2.0], threshold=threshold, review_threshold=review)
 
 
 def test_the_bound_that_holds_however_a_threshold_was_chosen_holds() -> None:
@@ -337,6 +337,6 @@ def test_the_bound_that_holds_however_a_threshold_was_chosen_holds() -> None:
     runs, n = 20_000, 40
     scores = np.sort(np.random.default_rng(5).random((runs, n)), axis=1)
     ranks = np.arange(1.0, n + 1)
-    bounds = [chosen(ranks, ranks, threshold=cut, review_threshold=cut).rate_however_chosen for cut in ranks]
+    bounds = [calibrate_by_hand(ranks, ranks, threshold=cut, review_threshold=cut).rate_however_chosen for cut in ranks]
     broken = (1 - scores > np.array(bounds)).any(axis=1).mean()  # by any threshold, so by the most flattering one
     assert 0.02 < broken <= 0.05

@@ -53,7 +53,7 @@ class Inspection:
     def __init__(self, inspector: Inspector, served: Served, record: Record) -> None:
         """`record` gets every picture once it is judged. Raises NotCalibrated where the bundle has no thresholds."""
         self.inspector = inspector
-        self.calibration = inspector.card.judge()
+        self.calibration = inspector.card.require_calibration()
         self.rows: list[Judged] = []
         self.what_if: float | None = None
         self.only: str | None = None

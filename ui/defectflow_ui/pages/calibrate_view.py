@@ -96,7 +96,7 @@ def slider_range(values: Sequence[float], highest: float) -> tuple[float, float,
 
 def promise(card: Card) -> Markup:
     """What a rate leads to, in the words that go with it everywhere. Raises NotCalibrated."""
-    calibration = card.judge()
+    calibration = card.require_calibration()
     cut, review = calibration.threshold.value, calibration.review.value
     return render("calibrate/promise.html", words=words, cut=cut, review=review, sentences=card.guarantee())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from defectflow.common import whole
+from defectflow.common import atomic_write
 from defectflow.errors import StoreError
 from defectflow.store import Inspection, Query, Role
 from defectflow.verdict import Word
@@ -167,7 +167,7 @@ class HistoryPage(Page):
                     visitor.tab[EXPORT] = Export()
                 file = visitor.tab[EXPORT].file
             # Whoever is loading the last one down gets all of it.
-            with whole(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+            with atomic_write(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
                 self.station.store.history.export_csv(stream, wanted)
         return download(visitor.served.put(lambda: file, "text/csv", filename=file.name), words.export)
 

@@ -28,7 +28,7 @@ def obstacle(station: Station, visitor: Visitor) -> Markup | None:
     if not visitor.may(Role.OPERATOR):
         return empty(words.may_not, words.may_not_do)
     try:
-        station.bundles.active().card.judge()
+        station.bundles.active().card.require_calibration()
     except DefectFlowError as error:
         return empty(words.no_bundle, str(error))
     return None

@@ -93,7 +93,7 @@ class ReviewPage(Page):
         station = self.station
         try:
             bundle = station.bundles.active()
-            bundle.card.judge()
+            bundle.card.require_calibration()
         except DefectFlowError as error:
             emptied = dict.fromkeys((self.waiting, self.answers, self.drawn), "")
             return {self.part: empty(words.no_bundle, str(error)), **emptied}

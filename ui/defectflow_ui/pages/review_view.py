@@ -153,7 +153,7 @@ def active(station: Station) -> Bundle | None:
 def proposal(station: Station, visitor: Visitor, made: Proposal) -> Markup:
     """What new thresholds would promise, and every past part that they judge otherwise, before and after."""
     audit = made.audit
-    before, after = made.bundle.card.judge(), made.card.judge()
+    before, after = made.bundle.card.require_calibration(), made.card.require_calibration()
     return render(
         "review/proposal.html",
         words=words,

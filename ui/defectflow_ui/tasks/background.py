@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from defectflow.common import Progress, utc_now, whole
+from defectflow.common import Progress, atomic_write, utc_now
 from defectflow.errors import DataError
 from defectflow_ui.tasks.processes import Identity, alive, identity, stop
 
@@ -252,5 +252,5 @@ def write_status(folder: Path, status: Status) -> None:
 
 def _replace(file: Path, said: dict[str, Any]) -> None:
     """Whoever reads meanwhile sees the old or the new."""
-    with whole(file) as partial:
+    with atomic_write(file) as partial:
         partial.write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
