@@ -248,14 +248,14 @@ class Card(_Part):
         )
 
     def fixed_beforehand(self, rate: float, guarantee: Guarantee, review_rate: float) -> bool:
-        """Whether rates follow from what was fixed before any score was seen: the recipe's, or the lowest that so many
-        parts support, whatever they score."""
-        parts = len(self.calibration_parts)
-        lowest = advised_rate(parts, guarantee) if parts else None
-        wanted = (self.wanted_rate, self.wanted_guarantee, max(self.wanted_review_rate, rate))
-        if self.calibration is None and rate == lowest:
-            wanted = (rate, guarantee, wanted[2])
-        return (rate, guarantee, review_rate) == wanted
+        """Whether rates follow from what was fixed before any score was seen: the recipe's, those promised now, or the
+        lowest that so many parts support, whatever they score."""
+        now, parts = self.rule, len(self.calibration_parts)
+        rates = {(self.wanted_rate, self.wanted_guarantee), now[:2]}
+        if self.calibration is None and parts:
+            rates.add((advised_rate(parts, guarantee), guarantee))
+        reviewed = {max(usual, rate) for usual in (self.wanted_review_rate, now[2])}
+        return (rate, guarantee) in rates and review_rate in reviewed
 
     def guarantee(self) -> list[str]:
         """What the bundle promises, in words; for an uncalibrated one, what is missing and how to finish."""

@@ -103,7 +103,7 @@ def from_reviews(
             keep_earlier=not audit_only,
             since=utc(since),
             until=utc(until),
-            beforehand=beforehand or (false_reject_rate, guarantee, review_rate) == (None, None, None),
+            beforehand=beforehand,
         )
         version = None if apply is None else apply_proposal(opened, proposal, name=apply, reason=reason, by=me(by))
     if print_json(json, _proposal_json(proposal, version)):

@@ -122,7 +122,7 @@ def propose(
     keep_earlier: bool = True,
     since: datetime | None = None,
     until: datetime | None = None,
-    beforehand: bool = True,
+    beforehand: bool = False,
 ) -> Proposal:
     """Thresholds with the audit parts answered good, and the past parts that would be judged otherwise.
 
@@ -130,9 +130,9 @@ def propose(
     rate below the rate is raised to it. Without `keep_earlier`, the audit parts alone calibrate: for when production
     has moved and the earlier parts are no longer like it. `since` and `until` bound when an audit part was first seen:
     what can no longer be answered, say because its picture is gone, blocks no later part. (Name the time before looking
-    at scores: whoever tries many and takes the one that pleases has no promise.) Without `beforehand`, given rates were
-    chosen after looking at scores, and the thresholds are an estimate. Nothing is changed anywhere. No
-    picture is judged again: stored scores suffice.
+    at scores: whoever tries many and takes the one that pleases has no promise.) Rates other than the recipe's and
+    those promised now make an estimate, unless they were fixed `beforehand`: before anybody saw scores of these parts.
+    Nothing is changed anywhere. No picture is judged again: stored scores suffice.
 
     Raises NotCalibrated, and CalibrationError where the audit sample lacks answers, adds nothing, or is too small.
     """
@@ -163,12 +163,12 @@ def propose(
     rows = tuple(_row(part) for part in added)
     usual_rate, usual_guarantee, usual_review_rate = card.rule
     rate = usual_rate if rate is None else rate
+    review_rate = max(usual_review_rate, rate) if review_rate is None else review_rate
+    rule = rate, guarantee or usual_guarantee, review_rate
     proposed = card.calibrated(
         (*card.calibration_parts, *rows) if keep_earlier else rows,
-        rate,
-        guarantee or usual_guarantee,
-        max(usual_review_rate, rate) if review_rate is None else review_rate,
-        beforehand=beforehand,
+        *rule,
+        beforehand=beforehand or card.fixed_beforehand(*rule),
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})

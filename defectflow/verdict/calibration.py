@@ -98,8 +98,8 @@ class Calibration:
         unit = "parts" if self.parts_known else "pictures"
         if self.guarantee == "estimate":
             return [
-                "A person chose these thresholds: they are an estimate, made after looking at scores, and no rate is "
-                f"promised. Among {self.parts} good {unit} of the calibration they reject "
+                "These thresholds were chosen after looking at scores: they are an estimate, and no rate is promised. "
+                f"Among {self.parts} good {unit} of the calibration they reject "
                 f"{self.parts - self.threshold.rank} and call {self.review.rank} ok.",
                 f"However they were chosen, with {CONFIDENCE:.0%} confidence in this calibration at most "
                 f"{self.rate_however_chosen:.2%} of good {unit} are called defective or invalid.",

@@ -219,8 +219,11 @@ def test_a_rate_chosen_after_looking_is_an_estimate(bundle_copy: Path) -> None:
     assert looked.calibration is not None and promised.calibration is not None
     assert looked.calibration.threshold.value == promised.calibration.threshold.value
     assert looked.promised is None and promised.promised is not None
-    assert "they are an estimate, made after looking at scores" in looked.guarantee()[0]
+    assert "chosen after looking at scores: they are an estimate, and no rate is promised" in looked.guarantee()[0]
     assert "at most" in looked.guarantee()[1]
+    assert promised.fixed_beforehand(0.2, "expected", 0.4), "what is promised now was fixed before"
+    assert promised.fixed_beforehand(*card.rule), "and so was the recipe's"
+    assert not looked.fixed_beforehand(0.2, "expected", 0.4)
 
 
 def test_a_kill_between_model_and_card_is_completed(bundle_copy: Path) -> None:

@@ -311,6 +311,14 @@ def test_uncalibrated_and_unlabelled_runs_say_what_is_missing(tmp_path: Path) ->
     assert "Against the labels" not in text  # the label of an unreadable picture alone tells nothing
 
 
+def test_thresholds_chosen_after_looking_are_called_an_estimate(tmp_path: Path) -> None:
+    results = make_run(tmp_path, good=5, defective=2)
+    edit_run(results, card=json.loads(card_of().estimated(3.0, 2.5).to_json()))
+    text = Page(write_report(results)).text
+    assert "Chosen after looking: an estimate, nothing is guaranteed" in text and "no rate is promised" in text
+    assert "What is guaranteed" not in text and "On average at most" not in text
+
+
 def test_an_empty_run_gives_a_page(tmp_path: Path) -> None:
     results = make_run(tmp_path, good=1, defective=0)
     (results / "results.jsonl").write_text("")

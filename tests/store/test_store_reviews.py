@@ -279,6 +279,17 @@ def test_audit_parts_alone_can_calibrate(log: Store, bundle: Path) -> None:
     assert proposal.card.require_calibration().review_rate == 0.45, "no band is left between rates of 45% and 40%"
 
 
+def test_a_rate_typed_after_looking_at_answers_is_an_estimate(log: Store, bundle: Path) -> None:
+    """The rate in force and the recipe's are promises, and any other is one if it was fixed beforehand."""
+    answer_all(log, open_bundle(bundle).card)
+    card = open_bundle(bundle).card
+    assert (card.rule[0], card.wanted_rate) == (0.25, 0.05)
+    promised = {rate: propose(log, open_bundle(bundle), rate=rate).card.promised for rate in (0.25, 0.05, 0.1)}
+    assert promised[0.25] is not None and promised[0.05] is not None
+    assert promised[0.1] is None
+    assert propose(log, open_bundle(bundle), rate=0.1, beforehand=True).card.promised is not None
+
+
 def test_after_chosen_thresholds_the_wanted_promise_comes_back(log: Store, bundle: Path) -> None:
     answer_all(log, open_bundle(bundle).card)
     chosen = open_bundle(bundle).card.estimated(threshold=100.0, review_threshold=100.0)

@@ -1,4 +1,4 @@
-"""The page Calibrate: a typed rate is a promise, a dragged threshold is an estimate, and both become versions."""
+"""The page Calibrate: the recipe's rate is a promise, another one or a dragged threshold an estimate; all make versions."""
 
 from __future__ import annotations
 
@@ -77,19 +77,26 @@ def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> 
     expect(promise).to_contain_text("19 good parts cannot support a false-reject rate of 0.01")
     rate.fill("10")
     rate.press("Enter")
-    exact = before.calibrated(before.calibration_parts, 0.1, "expected", 0.1)
+    exact = before.calibrated(before.calibration_parts, 0.1, "expected", 0.1, beforehand=False)
     assert exact.calibration is not None
     expect(promise).to_contain_text(f"{exact.calibration.threshold.value:.4f}")
-    expect(promise).to_contain_text("On average at most 10.00% of good parts are called defective or invalid")
+    expect(promise).to_contain_text("Chosen after looking: an estimate")
+    rate.fill("5")
+    rate.press("Enter")
+    expect(promise).to_contain_text("On average at most 5.00% of good parts are called defective or invalid")
+    rate.fill("10")
+    rate.press("Enter")
+    expect(promise).to_contain_text("no rate is promised")
     save(page, "ten", "fewer defects missed")
     assert open_bundle(folder).card.calibration == exact.calibration
-    expect(page.locator("#calibrate-versions")).to_contain_text("promise 10%")
+    expect(page.locator("#calibrate-versions")).to_contain_text("chosen after looking: an estimate")
+    expect(page.locator("#station-header")).to_contain_text("an estimate, nothing is promised")
 
     slider = page.locator("#calibrate-threshold input[type=range]")
     slider.focus()
     for _ in range(25):
         page.keyboard.press("ArrowLeft")
-    expect(promise).to_contain_text("A person chose these thresholds: they are an estimate")
+    expect(promise).to_contain_text("chosen after looking at scores: they are an estimate")
     chosen = float(slider.input_value())
     assert chosen < exact.calibration.threshold.value
     row = table.locator("tr[data-row='being chosen']")
@@ -114,7 +121,7 @@ def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> 
 
 
 def test_an_uncalibrated_model_is_finished_here(watch: Watch, uncalibrated_path: Path, tmp_path: Path) -> None:
-    """Its 8 parts support 20%, which the page says and keeps; then it is the active one."""
+    """At the lowest rate that its 8 parts support, which no score decides; then it is the active one."""
     shutil.copytree(uncalibrated_path, tmp_path / "swatch")
     with listening(tmp_path) as running:
         watched = watch(running)
@@ -122,7 +129,7 @@ def test_an_uncalibrated_model_is_finished_here(watch: Watch, uncalibrated_path:
         watched.visit("Calibrate")
         expect(page.locator("#calibrate-promise")).to_contain_text("This model is uncalibrated")
         rate = page.locator("#calibrate-rate input")
-        rate.fill("20")
+        rate.fill("11.12")
         rate.press("Enter")
         expect(page.locator("#calibrate-promise")).to_contain_text("On average at most 11.11% of good")
         save(page, "first", "enough for now")

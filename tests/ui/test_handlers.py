@@ -147,6 +147,25 @@ def test_looking_at_the_rate_keeps_a_threshold_chosen_by_hand(desk: Desk) -> Non
     assert work.origin == "rate", "another rate counts, also without Enter"
 
 
+def test_a_rate_typed_after_looking_at_scores_is_an_estimate(desk: Desk) -> None:
+    """Calibrate shows scores from the start, so only rates that stood before are promises: the recipe's."""
+    desk.call("page-calibrate", "select")
+    fixed = desk.call("calibrate-rate", "submit", 5.0, 10.0, "expected")["calibrate-promise"]
+    assert "On average at most 5.00% of good" in fixed and "estimate" not in fixed
+    for asked in ((10.0, 20.0, "expected"), (5.0, 15.0, "expected"), (20.0, 20.0, "confident")):
+        looked = desk.call("calibrate-rate", "submit", *asked)["calibrate-promise"]
+        assert "Chosen after looking: an estimate" in looked and "no rate is promised" in looked
+        assert "However they were chosen, with 95% confidence in this calibration at most" in looked
+        assert "On average at most" not in looked
+    desk.call("calibrate-rate", "submit", 10.0, 20.0, "expected")
+    saved = desk.call("calibrate-save", "click", "ten", "to see", True)
+    assert "chosen after looking: an estimate" in saved["calibrate-versions"]
+    assert desk.station.bundles.active().card.promised is None
+    desk.call("calibrate-rate", "submit", 5.0, 10.0, "expected")
+    desk.call("calibrate-save", "click", "as the recipe says", "to see", True)
+    assert desk.station.bundles.active().card.promised is not None, "the recipe's rates are promised again"
+
+
 def test_calibrate_comes_back_to_the_model_that_was_chosen(desk: Desk, bundle_path: Path) -> None:
     """With what was dragged on it, though another one is active; and leaves nothing standing of one that is gone."""
     shutil.copytree(bundle_path, desk.station.bundles.folder / "other")

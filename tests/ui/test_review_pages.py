@@ -98,6 +98,7 @@ def test_ten_parts_by_keyboard_then_thresholds_and_back(page: tuple[Watched, Run
     browser.keyboard.press("Tab")
     browser.click("#review-preview")
     browser.locator(".proposal").get_by_text("38 good, 1 defective, 1 not this part, 0 without an answer").wait_for()
+    browser.locator(".proposal").get_by_text("no rate is promised").wait_for()  # 10% was typed after looking
     flips = browser.locator("[data-flip]").count()
     assert flips > 0
     assert browser.locator("[data-flip] img").count() == flips, "a thumbnail each"

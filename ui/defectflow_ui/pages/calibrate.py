@@ -1,4 +1,4 @@
-"""Calibrate: a rate, kept as a promise, or a threshold by hand, an estimate; saved as a version with a reason."""
+"""Calibrate: a threshold from a rate, or by hand; a promise or an estimate; saved as a version with a reason."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class CalibratePage(Page):
         return told | self._shown(work)
 
     def _promised(self, work: Workbench, asked: Asked) -> Updates:
-        updates = self._drafted(work, lambda: work.keep_promise(asked))
+        updates = self._drafted(work, lambda: work.from_rate(asked))
         return updates if work.draft is None else updates | self._sliders(*work.cuts)
 
     def _sliders(self, cut: float, band: float) -> Updates:

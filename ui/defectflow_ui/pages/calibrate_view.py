@@ -98,7 +98,14 @@ def promise(card: Card) -> Markup:
     """What a rate leads to, in the words that go with it everywhere. Raises NotCalibrated."""
     calibration = card.require_calibration()
     cut, review = calibration.threshold.value, calibration.review.value
-    return render("calibrate/promise.html", words=words, cut=cut, review=review, sentences=card.guarantee())
+    return render(
+        "calibrate/promise.html",
+        words=words,
+        promised=card.promised is not None,
+        cut=cut,
+        review=review,
+        sentences=card.guarantee(),
+    )
 
 
 def table(rows: Iterable[tuple[str, Point]]) -> Markup:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from defectflow.bundle import Bundle, Card
-from defectflow.verdict import Cheapest, Costs, Point
+from defectflow.verdict import Cheapest, Costs, Guarantee, Point
 from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.words import calibrate as words
 
@@ -39,16 +39,14 @@ class Workbench:
         low, high = self.scores.tradeoff.span
         return high, low + 0.8 * (high - low)
 
-    def keep_promise(self, asked: Asked) -> Card:
-        """By the exact rule, from calibration parts alone. Raises CalibrationError, and leaves no draft then."""
-        card, share = self.bundle.card, asked[0] / 100
+    def from_rate(self, asked: Asked) -> Card:
+        """By the exact rule, from calibration parts alone: a promise if these rates were fixed before anybody saw
+        scores, else an estimate. Raises CalibrationError, and leaves no draft then."""
+        card, share = self.bundle.card, round(asked[0] / 100, 8)
+        kept: Guarantee = "confident" if asked[2] == "confident" else "expected"
+        rule = share, kept, max(round(asked[1] / 100, 8), share)
         self.asked, self.draft = asked, None
-        self.draft = card.calibrated(
-            card.calibration_parts,
-            round(share, 8),
-            "confident" if asked[2] == "confident" else "expected",
-            round(max(asked[1] / 100, share), 8),
-        )
+        self.draft = card.calibrated(card.calibration_parts, *rule, beforehand=card.fixed_beforehand(*rule))
         self.origin = "rate"
         return self.draft
 

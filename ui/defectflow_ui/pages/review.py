@@ -176,9 +176,9 @@ class ReviewPage(Page):
     @handler(Role.ENGINEER)
     def look(self, visitor: Visitor, percent: float | None, day: str, alone: bool) -> Updates:
         visitor.tab.pop(PROPOSAL, None)
-        usual, bundle = None if not percent else percent / 100, self.station.bundles.active()
+        rate, bundle = None if not percent else round(percent / 100, 8), self.station.bundles.active()
         try:
-            made = propose(self.station.store, bundle, rate=usual, keep_earlier=not alone, since=_moment(day))
+            made = propose(self.station.store, bundle, rate=rate, keep_earlier=not alone, since=_moment(day))
         except CalibrationError as error:  # a refusal belongs where the preview would be
             return {self.proposed: problem(str(error)), self.deciding: gr.Row(visible=False)}
         visitor.tab[PROPOSAL] = made

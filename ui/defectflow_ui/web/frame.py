@@ -101,7 +101,7 @@ def header_html(station: Station, visitor: Visitor) -> Markup:
     try:
         card = station.bundles.active().card
         name = station.bundles.active_name or card.name
-        promise = words.by_hand if card.calibration else words.uncalibrated
+        promise = words.estimate if card.calibration else words.uncalibrated
         if card.promised is not None:
             promise = words.promise(card.promised.expected_rate)
     except DefectFlowError as error:

@@ -22,10 +22,13 @@ legend_tips = {
 }
 out_of_range = "{count} refused as not this part"
 
-by_rate = "Keep a promise"
+by_rate = "A threshold from a rate"
 by_rate_note = (
-    "Type how many good parts may be rejected. The threshold follows from the good parts alone, and is a promise."
+    "Type how many good parts may be rejected; the threshold follows from the calibration parts alone. The recipe's "
+    "rates, and those that the model promises now, are a promise. Any other is chosen after looking at scores: an "
+    "estimate."
 )
+chosen_after_looking = "Chosen after looking: an estimate"
 rate = "Good parts that may be rejected (%)"
 review_rate = "Good parts that may be anything but ok (%)"
 guarantee = "Kept"

@@ -23,7 +23,7 @@ no_such_route = "there is nothing here."
 request_too_large = "this request is larger than the station takes."
 no_bundle = "No active model"
 uncalibrated = "uncalibrated"
-by_hand = "threshold chosen by hand: an estimate, nothing is promised"
+estimate = "chosen after looking: an estimate, nothing is promised"
 stop = "Stop"
 
 

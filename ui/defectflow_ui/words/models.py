@@ -7,7 +7,7 @@ from pathlib import Path
 tab = "Models"
 none_active = "No model is active; choose one on the page Models and press Activate."
 active = "active"
-estimate = "estimate"
+estimate = "chosen after looking: an estimate"
 uncalibrated = "uncalibrated: scores, but no verdicts"
 unusable = "cannot be used"
 nothing = "No models yet"

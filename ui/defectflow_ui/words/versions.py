@@ -6,7 +6,7 @@ head = ("version", "made", "basis", "threshold", "reason", "")
 none = "No version saved yet. The first one is noted when this model is first put to work or changed."
 in_use = "in use"
 use_again = "Use again"
-estimate = "estimate"
+estimate = "chosen after looking: an estimate"
 
 
 def promise(rate: float, parts: int) -> str:
