@@ -11,7 +11,7 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from defectflow.errors import AccessError, StoreError
 from defectflow.store import chain, schema
@@ -20,12 +20,14 @@ from defectflow.store.records import stamp, stamped_now
 
 SHORTEST_PASSWORD = 10
 FAILURES = 5
-"""Wrong passwords in a row after which a name has to wait."""
+"""Wrong passwords in a row after which a name has to wait at one address. At others it does not: whoever types wrong
+passwords elsewhere locks nobody out."""
+NAME_FAILURES = 50
+"""Wrong passwords from all addresses together after which a name has to wait wherever it is tried."""
 WAIT = timedelta(minutes=15)
 LONGEST_NAME = 64
 MOST_COUNTED = 10_000
-"""Names that nobody has whose wrong passwords are counted at a time: beyond that, strangers tried longest ago are
-forgotten; users never."""
+"""Rows about names that nobody has: beyond that, strangers tried longest ago are forgotten; users never."""
 STRANGER = "?"
 """Marks names that nobody has, among those whose attempts are counted."""
 
@@ -86,7 +88,7 @@ class Users:
             if self._find(connection, name)[0] is not None:
                 raise StoreError(f"user {name!r} exists already; choose another name, or change the role or password")
             _write(connection, name, by, role=Role(role), password_hash=hashed)
-            connection.execute(delete(_failed).where(_failed.c.name == _counted(name)))
+            _forget_attempts(connection, name)
             return _known(self._find(connection, name)[0], name)
 
     def set_role(self, name: str, role: Role, *, by: str) -> User:
@@ -102,7 +104,7 @@ class Users:
         with self._database.writing() as connection:
             user, _ = self._known(connection, name)
             _write(connection, name, by, role=user.role, password_hash=hashed)
-            connection.execute(delete(_failed).where(_failed.c.name == _counted(name)))
+            _forget_attempts(connection, name)
 
     def remove(self, name: str, *, by: str) -> None:
         """Nobody signs in by this name any more; what they wrote stays. Raises StoreError: no such user."""
@@ -110,20 +112,22 @@ class Users:
             self._known(connection, name)
             _write(connection, name, by, role=None, password_hash=None)
 
-    def authenticate(self, name: str, password: str) -> User:
+    def authenticate(self, name: str, password: str, *, address: str = "") -> User:
         """The user. Raises AccessError: wrong, or too many wrong ones before, with the time to wait.
 
-        A name that nobody has is counted, takes as long, and has to wait like any other: names cannot be told apart.
+        `address`: where it is tried from. Wrong passwords count by name and address, FAILURES of them, and by name
+        alone, NAME_FAILURES. A name that nobody has is counted, takes as long, and has to wait like any other: names
+        cannot be told apart.
         """
         # Counted as failed before it is tried: guesses sent all at once would otherwise all be tried.
         with self._database.writing() as connection:
             user, hashed = self._find(connection, name)
-            _count_attempt(connection, name, stranger=user is None)
+            _count_attempt(connection, name, address, stranger=user is None)
         right = _matches(hashed, password)
         if user is None or not right:
             raise AccessError("user name or password is wrong")
         with self._database.writing() as connection:
-            connection.execute(delete(_failed).where(_failed.c.name == _counted(name)))
+            _take_back(connection, name, address)
         return user
 
     def _known(self, connection: Connection, name: str) -> tuple[User, str]:
@@ -161,21 +165,51 @@ def _write(connection: Connection, name: str, by: str, *, role: Role | None, pas
 
 def _counted(name: str, *, stranger: bool = False) -> str:
     """Under which name attempts are counted: as a digest, since passwords are typed into the wrong field, too."""
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{STRANGER}{digest}" if stranger else digest
+    return f"{STRANGER if stranger else ''}{_digest(name)}"
 
 
-def _count_attempt(connection: Connection, name: str, *, stranger: bool) -> None:
+def _counted_at(counted: str, address: str) -> str:
+    """The same, at one address."""
+    return f"{counted}@{_digest(address)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _count_attempt(connection: Connection, name: str, address: str, *, stranger: bool) -> None:
     """One more failure, unless this one turns out right. Raises AccessError where there were too many."""
     now, counted = datetime.now(UTC), _counted(name, stranger=stranger)
-    row = connection.execute(select(_failed).where(_failed.c.name == counted)).first()
-    failures = 0 if row is None or now - datetime.fromisoformat(row.last_at) >= WAIT else row.failures
-    if row is not None and failures >= FAILURES:
-        minutes = -(-(datetime.fromisoformat(row.last_at) + WAIT - now) // timedelta(minutes=1))
-        raise AccessError(f"{FAILURES} wrong passwords in a row; wait {minutes} minutes, or have the password set anew")
+    limits = {_counted_at(counted, address): FAILURES, counted: NAME_FAILURES}
+    failures = {key: _failures(connection, key, limit, now) for key, limit in limits.items()}
     _make_room(connection, now)
-    connection.execute(delete(_failed).where(_failed.c.name == counted))
-    connection.execute(insert(_failed).values(name=counted, failures=failures + 1, last_at=stamp(now)))
+    connection.execute(delete(_failed).where(_failed.c.name.in_(failures)))
+    rows = [{"name": key, "failures": before + 1, "last_at": stamp(now)} for key, before in failures.items()]
+    connection.execute(insert(_failed), rows)
+
+
+def _failures(connection: Connection, key: str, limit: int, now: datetime) -> int:
+    """How many failures are counted, without a longer break. Raises AccessError where they reach the limit."""
+    row = connection.execute(select(_failed).where(_failed.c.name == key)).first()
+    over_at = now if row is None else datetime.fromisoformat(row.last_at) + WAIT
+    if row is None or over_at <= now:
+        return 0
+    if row.failures >= limit:
+        minutes = -(-(over_at - now) // timedelta(minutes=1))
+        raise AccessError(f"{limit} wrong passwords in a row; wait {minutes} minutes, or have the password set anew")
+    return int(row.failures)
+
+
+def _take_back(connection: Connection, name: str, address: str) -> None:
+    """The right password came: nothing counts at this address any more, and elsewhere all but this attempt."""
+    counted = _counted(name)
+    connection.execute(delete(_failed).where(_failed.c.name == _counted_at(counted, address)))
+    connection.execute(update(_failed).where(_failed.c.name == counted).values(failures=_failed.c.failures - 1))
+
+
+def _forget_attempts(connection: Connection, name: str) -> None:
+    """A new password: nothing counts any more, at no address."""
+    connection.execute(delete(_failed).where(_failed.c.name.startswith(_counted(name))))
 
 
 def _make_room(connection: Connection, now: datetime) -> None:

@@ -97,6 +97,30 @@ def test_wrong_passwords_mean_waiting(store_url: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("quick_hashes")
+def test_wrong_passwords_elsewhere_lock_nobody_out(store: Store) -> None:
+    """A colleague, or a stranger, cannot keep a user from their own desk, but by very many guesses."""
+    store.users.add("anna", Role.VIEWER, PASSWORD, by="root")
+
+    def guess(address: str) -> str:
+        with pytest.raises(AccessError) as refused:
+            store.users.authenticate("anna", "a wrong one", address=address)
+        return str(refused.value)
+
+    for _ in range(users.FAILURES):
+        assert "is wrong" in guess("stranger")
+    assert "5 wrong passwords in a row; wait 15 minutes" in guess("stranger")
+    assert store.users.authenticate("anna", PASSWORD, address="desk").name == "anna"
+    for number in range(users.FAILURES, users.NAME_FAILURES):
+        assert "is wrong" in guess(f"elsewhere {number}")
+    assert "50 wrong passwords in a row; wait 15 minutes" in guess("one more place")
+    with pytest.raises(AccessError, match="50 wrong passwords"):
+        store.users.authenticate("anna", PASSWORD, address="desk")
+    store.users.set_password("anna", "another password", by="root")
+    assert store.users.authenticate("anna", "another password", address="desk").name == "anna"
+    assert "is wrong" in guess("stranger"), "a new password ends every wait"
+
+
+@pytest.mark.usefixtures("quick_hashes")
 def test_guesses_sent_all_at_once_are_counted(store: Store) -> None:
     store.users.add("anna", Role.VIEWER, PASSWORD, by="root")
     tried: list[str] = []
@@ -132,7 +156,7 @@ def test_a_name_that_nobody_has_is_treated_like_any_other(store: Store, monkeypa
     assert "wait 15 minutes" in told("x" * 200)[-1]
     with store.database.reading() as connection:
         kept = connection.execute(select(schema.sign_ins.c.name)).scalars().all()
-    assert len(kept) == 3
+    assert len(kept) == 6, "each by itself, and at its address"
     assert not any("anna" in name or "nobody" in name for name in kept), "a password in the wrong field is not kept"
 
 
@@ -147,6 +171,6 @@ def test_names_without_end_fill_no_store_and_free_nobody(store: Store, monkeypat
         with pytest.raises(AccessError, match="is wrong"):
             store.users.authenticate(f"stranger {number}", "a wrong one")
     with store.database.reading() as connection:
-        assert connection.execute(select(func.count()).select_from(schema.sign_ins)).scalar_one() <= 7
+        assert connection.execute(select(func.count()).select_from(schema.sign_ins)).scalar_one() <= 9
     with pytest.raises(AccessError, match="wait"):
         store.users.authenticate("anna", PASSWORD)

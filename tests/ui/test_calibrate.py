@@ -1,4 +1,4 @@
-"""The page Calibrate: the recipe's rate is a promise, another one or a dragged threshold an estimate; all make versions."""
+"""The page Calibrate: the recipe's rate is a promise, any other, or a dragged threshold, is an estimate."""
 
 from __future__ import annotations
 

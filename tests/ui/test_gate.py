@@ -113,12 +113,30 @@ def test_guessing_passwords_is_slowed_down(guarded: Running) -> None:
         right = client.post("/sign-in", data={"name": "guessed", "password": PASSWORD})
         assert right.status_code == 401
         assert "wait" in right.text
+    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=guarded.url, transport=elsewhere) as client:
+        entered = client.post("/sign-in", data={"name": "guessed", "password": PASSWORD})
+        assert entered.status_code == 303, "wrong passwords at one address lock nobody out at another"
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("10.0.0.7", "10.0.0.7"),
+        ("::ffff:10.0.0.7", "10.0.0.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("", ""),
+    ],
+)
+def test_a_network_of_one_connection_is_one_address(address: str, counted: str) -> None:
+    assert sign_in.network(address) == counted
 
 
 def test_a_store_that_cannot_be_written_is_said_without_its_place(
     guarded: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, address: str) -> None:
         raise StoreError("/secret/inspections.db: database or disk is full")
 
     monkeypatch.setattr(guarded.station.store.users, "authenticate", full)

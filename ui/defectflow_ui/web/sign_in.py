@@ -1,10 +1,11 @@
-"""The sign-in page. Attempts are limited by address here, and by user name in the store."""
+"""The sign-in page. Attempts are limited by address here; by user name and address, and by user name, in the store."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from threading import Lock
 
 from starlette.concurrency import run_in_threadpool
@@ -71,11 +72,11 @@ class SignIn:
             return _page(words.wrong, 413)
         form = await request.form(max_files=0, max_fields=2)
         name, password = str(form.get("name", "")).strip(), str(form.get("password", ""))
-        address = request.client.host if request.client else ""
+        address = network(request.client.host if request.client else "")
         if (wait_s := self._attempts.begin(address)) > 0:
             return _page(words.wait(wait_s), 429)
         try:
-            user = await run_in_threadpool(self._station.store.users.authenticate, name, password)
+            user = await run_in_threadpool(self._station.store.users.authenticate, name, password, address=address)
         except AccessError as error:
             return _page(words.refused(str(error)), 401)
         except StoreError as error:  # where the store lies, and what ails it, is not for strangers
@@ -95,6 +96,17 @@ class SignIn:
         answer = RedirectResponse("/sign-in", 303)
         answer.delete_cookie(self._station.sessions.cookie, path="/", httponly=True, samesite="strict")
         return answer
+
+
+def network(address: str) -> str:
+    """What counts as one address: of IPv6 a network of 64 bits, which is what one connection is given."""
+    try:
+        known = ip_address(address)
+    except ValueError:  # a test's, or a socket's
+        return address
+    if isinstance(known, IPv6Address) and known.ipv4_mapped is None:
+        return str(IPv6Network((int(known) >> 64 << 64, 64)))
+    return str(getattr(known, "ipv4_mapped", None) or known)
 
 
 def _page(message: str = "", status: int = 200) -> Response:
