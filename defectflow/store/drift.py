@@ -1,32 +1,12 @@
-"""Scores in order -> has production moved? A test that may be looked at after every part.
-
-Each part is ranked among the calibration parts *and all earlier parts of this model version*:
-
-    p_t = (#{i < t: s_i > s_t} + u_t (1 + #{i < t: s_i = s_t})) / (n + t),   u_t uniform on (0, 1)
-
-While parts are exchangeable the p_t are independent and uniform, exactly and whatever the scores' distribution. (Ranks
-against the calibration parts alone are not independent: they all share one sample, and alarm falsely.) Bets f_j with
-mean 1 turn them into evidence, and each Shiryaev-Roberts statistic adds it up over all moments at which a shift may
-have begun:
-
-    R_j <- (1 + R_j) f_j(p_t),   R = mean of the R_j,   alarm where R >= A
-
-R_t - t is a martingale while nothing has moved, so alarms are at least A parts apart on average, and the chance of one
-within the first m parts is at most m / A. Every f_j is 1 for p below the review rate: what the line rejects or reviews
-anyway is no evidence, so ordinary defects, even a burst of them, do not fire it. It watches how *good* parts score.
-
-Source: Vovk, Nouretdinov, Gammerman 2003 (exchangeability online); Vovk 2020, arXiv:2006.02329 (Shiryaev-Roberts).
-"""
+"""Everything that a store has seen of a model -> has production moved? The alarm, what it says, and who saw to it."""
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from statistics import NormalDist
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
@@ -34,16 +14,13 @@ from sqlalchemy import select
 from defectflow.bundle import Card
 from defectflow.errors import StoreError
 from defectflow.store import chain, schema
+from defectflow.store.history import PartScore
+from defectflow.store.monitor import Monitor
 from defectflow.store.records import read, stamped_now
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
 
-SHIFTS = (-1.0, -0.5, 0.5, 1.0)
-"""The shifts that are bet on, in standard deviations of good scores: down and up, half and whole."""
-CLIPPED = 3.0
-"""Beyond so many standard deviations, no further evidence."""
-_normal = NormalDist()
 _looked_into = schema.looked_into
 
 
@@ -118,66 +95,77 @@ class Drift:
         return f"Production has moved: {said}. {promise}"
 
 
-class Monitor:
-    """Takes scores one by one. `flat`: the share of the most unusual parts that is no evidence (the review rate)."""
+class Course:
+    """The course of one model version, kept between looks: each reads only what was written since the one before.
 
-    def __init__(self, calibration_scores: Iterable[float], *, flat: float, run_length: float) -> None:
-        self._scores = sorted(calibration_scores)
-        self._flat = flat
-        self._run_length = run_length
-        self._edge = _normal.inv_cdf(1 - flat)
-        self._scale = [(1 - flat) / (math.exp(shift**2 / 2) * _capped_mass(shift, self._edge)) for shift in SHIFTS]
-        self._evidence = [0.0] * len(SHIFTS)
+    A part counts once, when it was first seen, with its worst picture. Each coin depends on the part and the store's
+    secret alone, so the same log always gives the same course, however often it was looked at in between. Where
+    something later changes what came before (a worse picture of an earlier part, rows that were removed, another
+    calibration), the monitor goes back to there. Not thread-safe.
+    """
 
-    def see(self, score: float, coin: float) -> tuple[float, float, bool]:
-        """The next part's score, and its u_t -> p-value, evidence, alarm. After an alarm the evidence begins anew."""
-        p_value = self._rank(score, coin)
-        bets = self.bets(p_value)
-        self._evidence = [(1 + before) * bet for before, bet in zip(self._evidence, bets, strict=True)]
-        evidence = math.fsum(self._evidence) / len(self._evidence)
-        alarm = evidence >= self._run_length
-        if alarm:
-            self._evidence = [0.0] * len(SHIFTS)
-        return p_value, evidence, alarm
+    def __init__(self, store: Store, bundle_id: str) -> None:
+        self.bundle_id = bundle_id
+        self._store = store
+        self._forget(removed=0)
+        self._monitor, self._basis = Monitor((), flat=0.5, run_length=1), object()
 
-    def bets(self, p_value: float) -> list[float]:
-        """f_j(p): 1 below the flat share; above it the likelihood ratio of a shift, scaled to mean 1."""
-        if p_value <= self._flat:
-            return [1.0] * len(SHIFTS)
-        z = max(_normal.inv_cdf(1 - p_value), -CLIPPED) if p_value < 1 else -CLIPPED
-        return [scale * math.exp(shift * z) for shift, scale in zip(SHIFTS, self._scale, strict=True)]
+    def look(self, card: Card) -> Drift:
+        """The course at this moment, under the calibration of a card of this model version."""
+        changed = self._read()
+        run_length = self._store.settings.drift.run_length
+        # audit parts that joined the calibration are in the stream already
+        rows = [row for row in card.calibration_parts if row.part not in self._places]
+        basis = [row.calibrated_score for row in rows], card.rule[2], run_length
+        if basis != self._basis:
+            self._monitor, self._basis, changed = Monitor(basis[0], flat=basis[1], run_length=run_length), basis, 0
+        self._go_on(changed)
+        return Drift(tuple(self._points), run_length, card.calibration_id, _last_look(self._store, card))
 
-    def _rank(self, score: float, coin: float) -> float:
-        low, high = bisect_left(self._scores, score), bisect_right(self._scores, score)
-        above, equal = len(self._scores) - high, high - low
-        insort(self._scores, score)
-        return (above + coin * (1 + equal)) / len(self._scores)
+    def _forget(self, *, removed: int) -> None:
+        self._parts: list[PartScore] = []
+        """In order of first appearance; also those of which nothing could be read, which the monitor never sees."""
+        self._places: dict[str, int] = {}
+        self._points: list[DriftPoint] = []
+        self._firsts: list[int] = []
+        """For each point, the number of its part's first inspection."""
+        self._last, self._removed = 0, removed
 
+    def _read(self) -> int | None:
+        """Take in what was written since. -> The first inspection of the earliest part that is another now."""
+        if (removed := self._store.history.removed_through()) != self._removed:
+            self._forget(removed=removed)
+        changed: list[int] = []
+        for part in self._store.history.part_scores(self.bundle_id, after=self._last):
+            self._last = max(self._last, part.last)
+            place = self._places.setdefault(part.part, len(self._parts))
+            if place == len(self._parts):
+                self._parts.append(part)
+                changed.append(part.first)
+            elif (joined := self._parts[place].joined(part)) != self._parts[place]:
+                changed.append(joined.first)
+                self._parts[place] = joined
+        return min(changed, default=None)
 
-def _capped_mass(shift: float, edge: float) -> float:
-    """exp(-shift^2 / 2) times the integral of exp(shift z) over standard normal z < edge, z capped at -CLIPPED."""
-    between = _normal.cdf(edge - shift) - _normal.cdf(-CLIPPED - shift)
-    return between + math.exp(-shift * CLIPPED - shift**2 / 2) * _normal.cdf(-CLIPPED)
+    def _go_on(self, changed: int | None) -> None:
+        """Bring monitor and points up to date from the part on whose first inspection was `changed`."""
+        if changed is None:
+            return
+        kept = bisect_left(self._firsts, changed)
+        self._monitor.rewind(kept)
+        del self._points[kept:], self._firsts[kept:]
+        for part in self._parts[bisect_left(self._parts, changed, key=attrgetter("first")) :]:
+            if part.score is None:
+                continue
+            coin = self._store.fair_coin("drift", self.bundle_id, part.part)
+            p_value, evidence, alarm = self._monitor.see(part.score, coin)
+            self._points.append(DriftPoint(part.part, part.at, p_value, evidence, alarm, part.calibration_id))
+            self._firsts.append(part.first)
 
 
 def drift(store: Store, card: Card) -> Drift:
-    """The course of one model version over everything that the store has seen of it.
-
-    A part counts once, when it was first seen, with its worst picture. Each coin depends on the part and the store's
-    secret alone, so the same log always gives the same course.
-    """
-    run_length = store.settings.drift.run_length
-    parts = store.history.part_scores(card.bundle_id)
-    seen = {part.part for part in parts}  # audit parts that joined the calibration are in the stream already
-    fixed = [math.inf if row.score is None else row.score for row in card.calibration_parts if row.part not in seen]
-    _, _, review_rate = card.rule
-    monitor = Monitor(fixed, flat=review_rate, run_length=run_length)
-    points = []
-    for part in parts:
-        coin = store.fair_coin("drift", card.bundle_id, part.part)
-        p_value, evidence, alarm = monitor.see(part.score, coin)
-        points.append(DriftPoint(part.part, part.at, p_value, evidence, alarm, part.calibration_id))
-    return Drift(tuple(points), run_length, card.calibration_id, _last_look(store, card))
+    """The course of one model version over everything that the store has seen of it."""
+    return Course(store, card.bundle_id).look(card)
 
 
 def look_into(store: Store, card: Card, *, by: str, reason: str) -> None:

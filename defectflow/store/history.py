@@ -20,7 +20,7 @@ from defectflow.store.records import Inspection, Review, read, stamp
 from defectflow.store.versions import CalibrationVersion
 from defectflow.verdict import PRECEDENCE, Word, worst_score
 
-_table = schema.inspections
+_table, _removals = schema.inspections, schema.removals
 EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118
 PAGE = 1000
 Every = Literal["hour", "day", "week", "month"]
@@ -43,11 +43,20 @@ class Story:
 class PartScore:
     """A part as calibration ranks it: what it scored, and when and by which thresholds it was first judged."""
 
+    first: int
+    """Number of its first inspection."""
+    last: int
     part: str
     at: datetime
     calibration_id: str
-    score: float
-    """The largest over its pictures; +infinity where one of them was invalid."""
+    score: float | None
+    """The largest over its pictures; +infinity where one of them was invalid; None where none could be read."""
+
+    def joined(self, later: PartScore) -> PartScore:
+        """With later pictures of the same part. Equal to this one where they change nothing."""
+        if later.score is None or (self.score is not None and self.score >= later.score):
+            return self
+        return replace(self, score=later.score)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,26 +170,42 @@ class History:
             )
         return Story(part, seen, said, judged_by)
 
-    def part_scores(self, bundle_id: str) -> list[PartScore]:
-        """Every part that a model has scored, in order of first appearance: `Reviews.parts`, without the pictures."""
+    def part_scores(self, bundle_id: str, *, after: int = 0) -> list[PartScore]:
+        """Every part that a model has seen, in order of first appearance: `Reviews.parts`, without the pictures.
+
+        `after`: only from inspections with a higher number than this one.
+        """
         no_number = and_(_table.c.score.is_(None), _table.c.decision != "error")
         gated = case((or_(_table.c.decision == "invalid", no_number), 1), else_=0)
-        columns = (func.min(_table.c.id), func.max(_table.c.score), func.max(gated))
-        grouped = select(*(column.label(name) for column, name in zip(columns, ("id", "score", "gated"), strict=True)))
-        parts = grouped.where(_table.c.bundle_id == bundle_id).group_by(_table.c.part).subquery()
-        first = select(_table.c.part, _table.c.at, _table.c.calibration_id, parts.c.score, parts.c.gated)
-        wanted = first.join(parts, parts.c.id == _table.c.id).order_by(_table.c.id)
+        columns = {
+            "first": func.min(_table.c.id),
+            "last": func.max(_table.c.id),
+            "score": func.max(_table.c.score),
+            "gated": func.max(gated),
+        }
+        grouped = select(*(column.label(name) for name, column in columns.items()))
+        # Joined with nothing, or SQLite would go through the index of all parts to find the few later ones.
+        later = and_(_table.c.bundle_id + "" == bundle_id, _table.c.id > after)
+        parts = grouped.where(later).group_by(_table.c.part).subquery()
+        shown = select(_table.c.part, _table.c.at, _table.c.calibration_id, *parts.c)
+        wanted = shown.join(parts, parts.c.first == _table.c.id).order_by(_table.c.id)
         with self._database.reading() as connection:
             return [
                 PartScore(
+                    row.first,
+                    row.last,
                     row.part,
                     datetime.fromisoformat(row.at),
                     row.calibration_id,
-                    math.inf if row.gated else worst_score([row.score]),
+                    math.inf if row.gated else None if row.score is None else worst_score([row.score]),
                 )
                 for row in connection.execute(wanted)
-                if row.gated or row.score is not None
             ]
+
+    def removed_through(self) -> int:
+        """The number up to which retention has removed inspections; 0: none."""
+        with self._database.reading() as connection:
+            return connection.execute(select(func.max(_removals.c.through))).scalar() or 0
 
     def models(self) -> list[tuple[str, str]]:
         """(bundle_id, name) of every model that has inspected anything, the one used last first."""

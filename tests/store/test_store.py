@@ -132,11 +132,14 @@ def test_the_scores_of_parts_are_those_that_reviews_see(store: Store) -> None:
     store.record(CARD, [Seen("5.png", ImageError("5.png: damaged"), "5")], by="a", source="ui")
     record_parts(store, CARD, {"2": 0.3, "1": 0.9})
     parts = store.reviews.parts(CARD.bundle_id)
-    expected = [(part.part, part.score, part.pictures[0].at) for part in parts if part.score is not None]
+    expected = [(part.part, part.score, part.pictures[0].at) for part in parts]
     found = store.history.part_scores(CARD.bundle_id)
     assert [(part.part, part.score, part.at) for part in found] == expected
     assert {part.calibration_id for part in found} == {CARD.calibration_id}
     assert store.history.part_scores("another") == []
+    later = store.history.part_scores(CARD.bundle_id, after=6)
+    assert [(part.part, part.score, part.first) for part in later] == [("2", 0.3, 7), ("1", 0.9, 8)]
+    assert [found[1].joined(later[0]).score, found[0].joined(later[1]).score] == [0.5, 0.9]
 
 
 def test_a_part_has_a_story(store: Store) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from store_support import card_of, record_parts
+from store_support import card_of, record_parts, verdict
 
-from defectflow.errors import StoreError
-from defectflow.store import Store, StoreSettings
-from defectflow.store.drift import SHIFTS, Monitor, drift, look_into
+from defectflow.bundle import Card
+from defectflow.errors import ImageError, StoreError
+from defectflow.store import Query, Seen, Store, StoreSettings
+from defectflow.store.drift import Course, drift, look_into
+from defectflow.store.monitor import SHIFTS, Monitor
 from defectflow.store.settings import DriftSettings
 from defectflow.verdict.calibration import calibrate
 
@@ -130,6 +133,56 @@ def test_the_course_of_a_store(store: Store) -> None:
         "where a person has chosen thresholds, the review rate once wanted stays flat"
     )
     assert drift(store, lax).points == course.points
+
+
+def plain_course(store: Store, card: Card) -> list[tuple[str, float, float, bool]]:
+    """(part, p-value, evidence, alarm) as the definition says, from all parts at once, with a list that is sorted anew
+    for each."""
+    parts = [part for part in store.reviews.parts(card.bundle_id) if part.score is not None]
+    known = [row.calibrated_score for row in card.calibration_parts if row.part not in {part.part for part in parts}]
+    bets = Monitor([], flat=card.rule[2], run_length=np.inf).bets
+    evidence, course = np.zeros(len(SHIFTS)), []
+    for part in parts:
+        coin = store.fair_coin("drift", card.bundle_id, part.part)
+        above, equal = sum(one > part.score for one in known), sum(one == part.score for one in known)
+        known.append(part.score)
+        p_value = (above + coin * (1 + equal)) / len(known)
+        evidence = (1 + evidence) * bets(p_value)
+        alarm = bool(evidence.mean() >= store.settings.drift.run_length)
+        course.append((part.part, p_value, float(evidence.mean()), alarm))
+        evidence = evidence * (not alarm)
+    return course
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_course_that_is_kept_is_the_one_that_is_computed_anew(store: Store, seed: int) -> None:
+    """Whatever is written between two looks: new parts, further pictures of old ones, unreadable ones that are read
+    later, calibration parts that turn up, other thresholds, and rows that retention removes."""
+    random = np.random.default_rng(seed)
+    card = card_of(np.round(random.normal(size=30), 1))
+    store.configure(StoreSettings(drift=DriftSettings(run_length=100)), by="tester")
+    kept, alarms, number = Course(store, card.bundle_id), 0, 0
+    for look in range(12):
+        for _ in range(int(random.integers(0, 15))):
+            number += int(random.random() < 0.7)
+            name = f"cal{number % 30}" if random.random() < 0.05 else f"part{number}"
+            gated = 99.0 if random.random() < 0.05 else 1.0
+            broken = ImageError(f"{name}: damaged") if random.random() < 0.1 else None
+            item = broken or verdict(card, float(np.round(random.normal() - 0.3 * look, 1)), distance=gated)
+            store.record(card, [Seen(f"{name}.png", item, name)], by="t", source="t")
+        if look == 5:
+            card = card.calibrated(card.calibration_parts, 0.1, "expected", 0.3)
+        if look == 8:
+            store.configure(StoreSettings(drift=DriftSettings(run_length=100), keep_rows_days=1), by="tester")
+            oldest = store.history.search(Query(limit=1000))[len(store.history.search(Query(limit=1000))) // 2].at
+            store.retain(by="tester", now=oldest + timedelta(days=1))
+        seen, anew = kept.look(card), plain_course(store, card)
+        assert seen == drift(store, card)
+        assert [(one.part, one.alarm) for one in seen.points] == [(part, alarm) for part, _, _, alarm in anew]
+        assert [one.p_value for one in seen.points] == pytest.approx([p for _, p, _, _ in anew])
+        assert [one.evidence for one in seen.points] == pytest.approx([evidence for _, _, evidence, _ in anew])
+        alarms += len(seen.alarms)
+    assert alarms and len(seen.points) > 20
 
 
 def test_an_alarm_stands_until_the_thresholds_are_set_anew(store: Store) -> None:

@@ -21,6 +21,7 @@ from store_support import card_of, record_parts
 from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.card import Card
 from defectflow.store import Query, Store, StoreSettings, YieldCount, chain, schema
+from defectflow.store.history import PartScore
 from defectflow.store.records import stamp
 from defectflow.store.settings import DriftSettings
 from defectflow.store.versions import digests_of
@@ -230,9 +231,15 @@ def test_an_alarm_that_was_looked_into_is_silent_for_everybody(watch: Watch, mov
 def test_the_log_is_read_seldom(moved: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once for all who ask; not again before its time, and not at all while nothing is written."""
     store, bundles, now = moved.station.store, moved.station.bundles, [0.0]
-    read: list[str] = []
+    read: list[int] = []
     part_scores = store.history.part_scores
-    monkeypatch.setattr(store.history, "part_scores", lambda bundle: read.append(bundle) or part_scores(bundle))
+
+    def counted(bundle_id: str, *, after: int) -> list[PartScore]:
+        found = part_scores(bundle_id, after=after)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(store.history, "part_scores", counted)
     watch = DriftWatch(store, bundles, lambda: now[0])
     course = watch.course(wait_s=10)
     assert course is not None
@@ -248,4 +255,4 @@ def test_the_log_is_read_seldom(moved: Running, monkeypatch: pytest.MonkeyPatch)
     now[0] += EVERY_S + 1
     again = watch.course(wait_s=10)
     assert again is not None
-    assert (len(read), len(again.points)) == (2, 61)
+    assert (read, len(again.points)) == ([60, 1], 61), "and then what was written since, no more"

@@ -9,20 +9,21 @@ from threading import Lock, Thread
 
 from defectflow.errors import DefectFlowError
 from defectflow.store import Store
-from defectflow.store.drift import Drift, drift
+from defectflow.store.drift import Course, Drift
 from defectflow_ui.models.bundles import Bundles
 
 log = logging.getLogger(__name__)
 EVERY_S = 30.0
 """Never looked at more often."""
 LARGEST_SHARE = 0.02
-"""Of the time, at most so much goes into looking: a long log is looked at less often."""
+"""Of the time, at most so much goes into looking."""
 
 
 class DriftWatch:
     """The active model's drift, as far as it is known. Thread-safe.
 
-    A look reads all parts of the model, so there is one only after something was written, and at most every EVERY_S.
+    The first look reads all parts of the model, later ones what was written since; one only after something was
+    written, and at most every EVERY_S.
     """
 
     def __init__(self, store: Store, bundles: Bundles, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,6 +36,8 @@ class DriftWatch:
         self._next = 0.0
         self._looking: Thread | None = None
         self._lock = Lock()
+        self._kept: Course | None = None
+        self._one_look = Lock()
 
     def course(self, wait_s: float = 0.0) -> Drift | None:
         """The course of the active model as last seen; None before the first look, or without an active model.
@@ -59,17 +62,20 @@ class DriftWatch:
 
     def look(self) -> Drift:
         """The course at this moment. Raises BundleError without an active model, StoreError."""
-        began = self._clock()
-        card = self._bundles.active().card
-        seen = (self._store.head(), card.bundle_id, card.calibration_id)
-        with self._lock:
-            known = self._known if self._seen == seen else None
-        course = drift(self._store, card) if known is None else known[1]
-        took = self._clock() - began
-        with self._lock:
-            self._known, self._seen = ((card.bundle_id, card.calibration_id), course), seen
-            self._next = self._clock() + max(EVERY_S, took / LARGEST_SHARE)
-        return course
+        with self._one_look:
+            began = self._clock()
+            card = self._bundles.active().card
+            seen = (self._store.head(), card.bundle_id, card.calibration_id)
+            with self._lock:
+                known = self._known if self._seen == seen else None
+            if self._kept is None or self._kept.bundle_id != card.bundle_id:
+                self._kept = Course(self._store, card.bundle_id)
+            course = self._kept.look(card) if known is None else known[1]
+            took = self._clock() - began
+            with self._lock:
+                self._known, self._seen = ((card.bundle_id, card.calibration_id), course), seen
+                self._next = self._clock() + max(EVERY_S, took / LARGEST_SHARE)
+            return course
 
     def _look_behind(self) -> None:
         try:
