@@ -32,6 +32,7 @@ from defectflow_ui.visits.visitors import MOST_TABS, Session
 from defectflow_ui.web.frame import jobs_html
 from defectflow_ui.web.server import _OwnRoutes
 from desk import Desk
+from dropping import send, zipped
 from PIL import Image
 from running import PASSWORD, finish
 from starlette.requests import Request
@@ -130,6 +131,17 @@ def test_an_upload_is_told_in_few_messages(desk: Desk, pictures: list[Path]) -> 
         told = list(desk.call("train-drop", "dropped", said={"drop": drop.token, "expected": "200"}))
     assert len(told) <= 4
     assert list(desk.station.bundles.folder.glob(".training/pictures/*"))
+
+
+def test_what_of_a_zip_is_skipped_is_shown(desk: Desk, pictures: list[Path]) -> None:
+    """On both pages that take one, with the reason."""
+    packed = zipped({"a.png": pictures[0].read_bytes(), "<b>.txt": b"a note"})
+    for zone, shown in (("drop-zone", "inspect-status"), ("train-drop", "train-arriving")):
+        said = desk.drop()
+        send(desk.session.drops[said["drop"]], "day.zip", packed)
+        *_, last = desk.call(zone, "dropped", said=said)
+        (told,) = [value for component, value in last.items() if component.elem_id == shown]
+        assert "day.zip: 1 file skipped: &lt;b&gt;.txt (no picture)" in told
 
 
 def test_looking_at_the_rate_keeps_a_threshold_chosen_by_hand(desk: Desk) -> None:

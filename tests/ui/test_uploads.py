@@ -18,18 +18,12 @@ from defectflow_ui.visits import uploads, zips
 from defectflow_ui.visits.drops import Drops
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.visits.zips import directory_bytes
+from dropping import png, send, zipped
 from PIL import Image
 from running import Running, finish
 from starlette.requests import ClientDisconnect
-from support import swatch
 
 from defectflow.errors import DataError
-
-
-def png(seed: int = 0) -> bytes:
-    stream = BytesIO()
-    Image.fromarray(swatch(seed)).save(stream, "png")
-    return stream.getvalue()
 
 
 def huge_png(width: int, height: int) -> bytes:
@@ -42,30 +36,12 @@ def huge_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def zipped(entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
-    stream = BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
 @pytest.fixture
 def drop() -> Iterator[Drop]:
     made = Drop(Limits(file_bytes=200_000, drop_bytes=400_000, files=5, pixels=1_000_000))
     yield made
     made.close()
     assert not made.folder.exists()
-
-
-def send(drop: Drop, name: str, content: bytes, number: int | None = None) -> list[Arrived]:
-    async def chunks() -> AsyncIterator[bytes]:
-        for start in range(0, len(content), 1000):
-            yield content[start : start + 1000]
-
-    before = len(drop.take(0, 0)[0])
-    finish(drop.receive(name, chunks(), number))
-    return drop.take(before, 0)[0]
 
 
 def refusal(arrived: list[Arrived]) -> str:
@@ -141,6 +117,30 @@ def test_a_zip_is_unpacked_into_numbers(drop: Drop) -> None:
         ("batch.zip/day/cut.png", False),
     ]
     assert {path.parent for path in files(drop)} == {drop.folder}
+    assert drop.skipped == [
+        "batch.zip: 3 files skipped: notes.txt (no picture); __MACOSX/day/._a.png, day/.hidden.png (hidden)"
+    ]
+
+
+def test_a_zip_is_searched_by_content(drop: Drop) -> None:
+    """As folders are: a picture is one under any name, and of another kind it is refused by name."""
+    content = {"scan": png(1), "b.jfif": png(2), "c.gif": b"GIF89a" + bytes(40), "d.dat": b"BM, a text"}
+    content["inner.zip"] = zipped({"e.png": png(3)})
+    arrived = send(drop, "batch.zip", zipped(content))
+    assert [(one.name, one.file is not None) for one in arrived] == [
+        ("batch.zip/scan", True),
+        ("batch.zip/b.jfif", True),
+        ("batch.zip/c.gif", False),
+    ]
+    assert "GIF" in str(arrived[2].error)
+    assert drop.skipped == [
+        "batch.zip: 2 files skipped: d.dat (no picture); inner.zip (a ZIP within the ZIP, which is not opened: drop it "
+        "by itself)"
+    ]
+
+
+def test_many_files_that_are_no_pictures_are_not_all_looked_into(drop: Drop) -> None:
+    assert "more than 5" in refusal(send(drop, "many.zip", zipped({f"{n}": b"" for n in range(51)})))
 
 
 @pytest.mark.parametrize("name", ["../a.png", "x/../../a.png", "/etc/a.png", "..\\a.png", "C:/a.png", "C:\\a.png"])
@@ -232,7 +232,11 @@ def test_a_full_disk_is_told_and_stops_nothing(drop: Drop) -> None:
 
 def test_damaged_and_nested_zips(drop: Drop) -> None:
     assert "damaged" in refusal(send(drop, "cut.zip", zipped({"a.png": png()})[:60]))
-    assert send(drop, "nested.zip", zipped({"inner.zip": zipped({"a.png": png()})})) == [], "no ZIP in a ZIP is opened"
+    nested = refusal(send(drop, "nested.zip", zipped({"inner.zip": zipped({"a.png": png()})})))
+    assert nested.startswith("nested.zip: holds no pictures; 1 file skipped: inner.zip (a ZIP within the ZIP")
+    assert refusal(send(drop, "empty.zip", zipped({}))) == "empty.zip: is an empty ZIP"
+    assert refusal(send(drop, "folder.zip", zipped({"day/": b""}))) == "folder.zip: is an empty ZIP"
+    assert files(drop) == []
 
 
 def test_a_file_that_is_sent_again_counts_once(drop: Drop) -> None:

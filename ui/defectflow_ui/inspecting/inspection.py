@@ -86,6 +86,11 @@ class Inspection:
     def running(self) -> bool:
         return bool(self._judging)
 
+    @property
+    def skipped(self) -> list[str]:
+        """What of dropped ZIPs is not looked at, and why."""
+        return [line for drop in self._drops for line in drop.skipped]
+
     def run(self, drop: Drop, expected: int) -> Iterator[list[Judged]] | None:
         """Judge what arrives, a few at a time, until the browser has sent everything or somebody stops it.
 

@@ -15,6 +15,7 @@ from defectflow_ui.markup.elements import empty, note, problem
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages.viewer import download, viewer
 from defectflow_ui.station import Station
+from defectflow_ui.visits.uploads import ACCEPTED
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 from defectflow_ui.words.verdicts import VERDICTS
@@ -38,7 +39,7 @@ def drop_zone(station: Station) -> Markup:
     """Where to drop pictures, and what is kept of them."""
     kept = words.keeps_copies if station.store.kept_as(temporary=True) == "copy" else words.keeps_verdicts
     problems = json.dumps(words.camera_problems)
-    return render("inspect/drop_zone.html", words=words, kept=kept, camera_problems=problems)
+    return render("inspect/drop_zone.html", words=words, accepted=ACCEPTED, kept=kept, camera_problems=problems)
 
 
 def nothing_chosen() -> Markup:
@@ -55,6 +56,7 @@ def status(inspection: Inspection) -> Markup:
     said = note(words.stopped(done) if inspection.stopped else words.done(done, parts))
     if inspection.problem is not None:
         said += problem(inspection.problem)
+    said += Markup().join(map(note, inspection.skipped))
     return said if inspection.notice is None else said + note(inspection.notice)
 
 

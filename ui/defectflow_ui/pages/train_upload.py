@@ -7,10 +7,11 @@ from dataclasses import replace
 from time import monotonic
 
 import gradio as gr
+from markupsafe import Markup
 
 from defectflow.errors import DataError
 from defectflow.store import Role
-from defectflow_ui.markup.elements import block, problem
+from defectflow_ui.markup.elements import block, note, problem
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.pages.page import QUIET, Updates
 from defectflow_ui.station import Station, handler
@@ -50,11 +51,12 @@ class TrainUpload:
         if drop is None:
             raise DataError(words.nothing_uploaded)
         visitor.tab[UPLOAD] = key
-        here, told, updates = list[Arrived](), "", Updates()
+        here, told, updates = list[Arrived](), Markup(), Updates()
         try:
             yield from self._arrive(drop, here, files)
             updates = {self.source: self._chosen(visitor, here)}
             told = view.refused([str(one.error) for one in here if one.error is not None])
+            told += Markup().join(map(note, drop.skipped))
         except DataError as error:
             told = problem(view.sentence(str(error)))
         finally:

@@ -9,6 +9,7 @@ from defectflow_ui.markup.elements import empty, notice
 from defectflow_ui.markup.render import render
 from defectflow_ui.tasks.background import Status, Task
 from defectflow_ui.tasks.training import Wish
+from defectflow_ui.visits.uploads import ACCEPTED
 from defectflow_ui.words import train as words
 
 MOST_REFUSED = 20
@@ -18,7 +19,7 @@ COLOURS = {"done": "ok", "running": "error", "cancelled": "error", "failed": "de
 
 
 def drop_zone(offers_folders: bool) -> Markup:
-    return render("train/drop_zone.html", words=words, offers_folders=offers_folders)
+    return render("train/drop_zone.html", words=words, accepted=ACCEPTED, offers_folders=offers_folders)
 
 
 def nothing_yet() -> Markup:

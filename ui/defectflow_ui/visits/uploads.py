@@ -27,6 +27,8 @@ from defectflow_ui.visits import zips
 from defectflow_ui.visits.zips import is_zip, shown_name
 from defectflow_ui.words import uploads as words
 
+ACCEPTED = ",".join((*sorted(SUFFIXES), ".dib", ".jfif", ".jpe", ".zip"))
+"""What a browser's file dialog offers at first; whatever is dropped is judged by its content."""
 CHUNK = 1 * MIB
 IDLE_S = 120.0
 """A browser from which nothing has come for so long sends nothing more; what it has sent is used."""
@@ -54,6 +56,8 @@ class Drop:
         """Whether it ended because nothing came any more, and not because everything had come."""
         self.closed = False
         """Whether its files were removed, because somebody stopped it or wants them no more."""
+        self.skipped: list[str] = []
+        """For each ZIP, how many of its files are not looked at, and why."""
         self._limits = limits
         self._idle_s = idle_s
         self._arrived: list[Arrived] = []
@@ -201,11 +205,17 @@ class Drop:
         try:
             with zipfile.ZipFile(file) as archive:
                 entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+                if len(entries) > zips.OTHERS * self._limits.files:
+                    self._refuse(name, file, words.zip_too_many(name, self._limits.files))
+                    return
+                contents = zips.look_into(archive, entries)
                 others = self._bytes - self._held[file]  # the ZIP itself goes once it is unpacked
-                if reason := zips.refusal(name, entries, self._limits, others):
+                if reason := zips.refusal(name, entries, contents, self._limits, others):
                     self._refuse(name, file, reason)
                     return
-                for entry in filter(zips.is_picture, entries):
+                if contents.skipped:
+                    self.skipped.append(words.skipped(name, contents.skipped))
+                for entry in contents.pictures:
                     self._extract(archive, entry, f"{name}/{shown_name(entry.filename)}")
         except Exception as error:  # zipfile raises whatever type the damage leads to
             self._refuse(name, file, words.bad_zip(name, str(error)))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from defectflow.image import SUFFIXES
+from defectflow.image import HEADER_BYTES, SUFFIXES, is_picture
 from defectflow_ui.settings import MIB, Limits
 from defectflow_ui.words import uploads as words
 
@@ -19,6 +20,18 @@ LONGEST_END = 22 + 65535 + 20 + 56
 """The record that closes a ZIP, with the longest comment, and what ZIP64 puts before it."""
 DIRECTORY_BYTES = 10_000
 """Longest directory of a ZIP, for each picture that a drop may hold; a usual entry takes about a hundred."""
+OTHERS = 10
+"""Most files of a ZIP, for each picture that a drop may hold: each is looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What of a ZIP is looked at, and what is not."""
+
+    pictures: tuple[zipfile.ZipInfo, ...]
+    """By suffix or by content; also what could not be opened, so that it is not missed."""
+    skipped: tuple[tuple[str, str], ...]
+    """(name, reason) of every other file."""
 
 
 def shown_name(name: str) -> str:
@@ -32,10 +45,31 @@ def is_zip(file: Path) -> bool:
         return stream.read(4) in ZIP_START
 
 
-def is_picture(entry: zipfile.ZipInfo) -> bool:
-    """By its name; and not what macOS puts beside each picture, nor another hidden file."""
+def look_into(archive: zipfile.ZipFile, files: Sequence[zipfile.ZipInfo]) -> Contents:
+    """Which files of a ZIP are pictures: by suffix, or else by the bytes that they begin with, as in folders."""
+    reasons = [(entry, _reason_to_skip(archive, entry)) for entry in files]
+    return Contents(
+        tuple(entry for entry, reason in reasons if reason is None),
+        tuple((shown_name(entry.filename), reason) for entry, reason in reasons if reason is not None),
+    )
+
+
+def _reason_to_skip(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str | None:
     path = PurePosixPath(shown_name(entry.filename))
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    if any(part.startswith((".", "__MACOSX")) for part in path.parts):  # what macOS puts beside each picture, too
+        return words.hidden
+    if path.suffix.lower() in SUFFIXES:
+        return None
+    if entry.compress_type not in BOUNDED:
+        return words.packed_oddly
+    try:
+        with archive.open(entry) as packed:
+            header = packed.read(HEADER_BYTES)
+    except Exception:  # zipfile raises whatever type the damage leads to; nobody knows what it is
+        return None
+    if header.startswith(ZIP_START):
+        return words.inner_zip
+    return None if is_picture(header) else words.no_picture
 
 
 def too_long(name: str, file: Path, limits: Limits) -> str | None:
@@ -62,20 +96,21 @@ def directory_bytes(file: Path) -> int:
     return max(told, size if record < 0 else int.from_bytes(end[record + 40 : record + 48], "little"))
 
 
-def refusal(name: str, entries: Sequence[zipfile.ZipInfo], limits: Limits, held: int) -> str | None:
-    """Why a ZIP of these entries is not unpacked, or None. `held`: bytes of the drop's other files."""
-    if sum(map(is_picture, entries)) > limits.files:
+def refusal(name: str, entries: Sequence[zipfile.ZipInfo], contents: Contents, limits: Limits, held: int) -> str | None:
+    """Why a ZIP of these files is not unpacked, or None. `held`: bytes of the drop's other files."""
+    if len(contents.pictures) > limits.files:
         return words.zip_too_many(name, limits.files)
     for entry in entries:
         path = PurePosixPath(entry.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
             return words.zip_leaves(name, entry.filename)
-        if is_picture(entry) and entry.compress_type not in BOUNDED:
-            return words.zip_method(name, entry.filename)
         if entry.file_size > limits.file_bytes:
             return words.file_too_large(f"{name}/{entry.filename}", limits.file_bytes // MIB)
         if entry.file_size > MIB and entry.file_size > limits.zip_ratio * max(entry.compress_size, 1):
             return words.zip_bomb(name, entry.filename)
+    for entry in contents.pictures:
+        if entry.compress_type not in BOUNDED:
+            return words.zip_method(name, entry.filename)
     if held + sum(entry.file_size for entry in entries) > limits.drop_bytes:
         return words.drop_too_large(name, limits.drop_bytes // MIB)
-    return None
+    return None if contents.pictures else words.zip_without_pictures(name, contents.skipped)

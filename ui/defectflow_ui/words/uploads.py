@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from defectflow_ui.words.common import counted
+
 nameless = "picture"
 this_drop = "what is dropped"
+no_picture = "no picture"
+hidden = "hidden"
+inner_zip = "a ZIP within the ZIP, which is not opened: drop it by itself"
+packed_oddly = "not packed with Deflate, so not looked into"
+NAMED = 5
+"""Skipped files that are named for each reason, at most."""
 ended = "nothing more is taken into this drop: it was stopped, or nothing came for a while."
 
 
@@ -37,6 +47,24 @@ def zip_bomb(name: str, entry: str) -> str:
 
 def zip_method(name: str, entry: str) -> str:
     return f"{name}: refused, because its entry {entry!r} is not packed in the usual way; zip it with Deflate"
+
+
+def zip_without_pictures(name: str, left_out: Sequence[tuple[str, str]]) -> str:
+    return f"{name}: holds no pictures; {_counted(left_out)}" if left_out else f"{name}: is an empty ZIP"
+
+
+def skipped(name: str, left_out: Sequence[tuple[str, str]]) -> str:
+    """(file, reason) of what is not looked at."""
+    return f"{name}: {_counted(left_out)}"
+
+
+def _counted(left_out: Sequence[tuple[str, str]]) -> str:
+    reasons = list(dict.fromkeys(reason for _, reason in left_out))
+    told = []
+    for why in reasons:
+        names = [file for file, reason in left_out if reason == why]
+        told.append(f"{', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''} ({why})")
+    return f"{counted(len(left_out), 'file')} skipped: {'; '.join(told)}"
 
 
 def lost(name: str) -> str:
