@@ -7,6 +7,7 @@ from defectflow.density.checkpoints import (
     optimiser_tensors,
     restore_optimiser,
     save_checkpoint,
+    seed_of,
     set_learning_rate,
 )
 from defectflow.density.condition import CONDITION_WIDTH, WHOLE, position_condition
@@ -44,6 +45,7 @@ __all__ = [
     "position_condition",
     "restore_optimiser",
     "save_checkpoint",
+    "seed_of",
     "set_learning_rate",
     "train_flow",
     "whiten",

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -25,6 +26,11 @@ def choose_device(settings: LearningSettings) -> torch.device:
     if settings.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(settings.device)
+
+
+def seed_of(*key: int) -> int:
+    """One seed from several numbers, like those of a run and a step: no two keys' draws are correlated."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, step: int, settings: LearningSettings) -> float:

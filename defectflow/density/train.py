@@ -22,6 +22,7 @@ from defectflow.density.checkpoints import (
     optimiser_tensors,
     restore_optimiser,
     save_checkpoint,
+    seed_of,
     set_learning_rate,
 )
 from defectflow.embedding import Vectors
@@ -63,7 +64,7 @@ def train_flow(
 
     contexts (places, K): the condition of every place; train, tune: whitened vectors. Raises TrainingError on a loss
     that is not a number. However a run ends, `resume` goes on from its last checkpoint exactly as if nothing had
-    happened: each step's batch depends on its number alone.
+    happened: all that a step draws depends on its number alone.
     """
     flow.to(device).train()
     contexts = contexts.to(device)
@@ -98,7 +99,8 @@ def train_flow(
     started, first_step, losses = time.perf_counter(), run.step, list[float]()
     while run.step < settings.steps and not run.finished:
         rate = set_learning_rate(optimiser, run.step, settings)
-        loss = flow.loss(*batch(train, settings.batch, (settings.seed, 2, run.step)))
+        vectors, context = batch(train, settings.batch, (settings.seed, 2, run.step))
+        loss = flow.loss(vectors, context, torch.Generator(device).manual_seed(seed_of(settings.seed, 3, run.step)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(flow.parameters(), settings.clip)

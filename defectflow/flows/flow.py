@@ -55,8 +55,11 @@ class Flow(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.base.log_prob(self.latent(x, context)[0])
 
-    def loss(self, x: Tensor, context: Tensor) -> Tensor:
-        """What training lowers, for vectors (N, D): the negative log-likelihood in nats per dimension."""
+    def loss(self, x: Tensor, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """What training lowers, for vectors (N, D): the negative log-likelihood in nats per dimension.
+
+        generator: where a family's loss draws from; most draw nothing.
+        """
         return -self.log_prob(x, context).mean() / self.width
 
     @torch.no_grad()
@@ -134,14 +137,14 @@ class ContinuousFlow(Flow):
     def sample(self, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return super().sample(context, generator)[:, : self.width]
 
-    def loss(self, x: Tensor, context: Tensor) -> Tensor:
+    def loss(self, x: Tensor, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """By likelihood with its penalties, in nats per dimension; or the mean square error of matching."""
         *before, last = self.layers()
-        extra = torch.randn(len(x), len(self.extra), device=x.device, dtype=x.dtype)
+        extra = torch.randn(len(x), len(self.extra), generator=generator, device=x.device, dtype=x.dtype)
         x, log_det = _through(before, torch.cat([x, extra], dim=-1), context)
         layer = cast(Continuous, last)
         if self.objective == "matching":
-            return matching_loss(layer, x, context) / self.width
+            return matching_loss(layer, x, context, generator) / self.width
         whole = likelihood_loss(
             layer,
             x,
@@ -151,6 +154,7 @@ class ContinuousFlow(Flow):
             kinetic=self.kinetic,
             jacobian=self.jacobian,
             tolerance=self.tolerance,
+            generator=generator,
         )
         loss: Tensor = (whole - (log_det - Normal().log_prob(extra)).mean()) / self.width
         return loss

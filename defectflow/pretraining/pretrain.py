@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from defectflow.common import Progress, Watch, unwatched
 from defectflow.data import find_pictures
-from defectflow.density import choose_device, load_checkpoint, save_checkpoint
+from defectflow.density import choose_device, load_checkpoint, save_checkpoint, seed_of
 from defectflow.errors import DataError, ImageError, SettingsError, TrainingError
 from defectflow.image import read_image
 from defectflow.pretraining.drawing import Dice, draw
@@ -89,7 +89,7 @@ def pretrain(
 
     started, first_step, seen, recognised = time.perf_counter(), learner.steps, 0, list[list[float]]()
     while learner.steps < settings.steps:
-        dice = Dice(_seed(settings.seed, 1, learner.steps), device)
+        dice = Dice(seed_of(settings.seed, 1, learner.steps), device)
         side_px = pictures.crop_px[learner.steps % len(pictures.crop_px)]
         count = max(2, pictures.pixels_per_step // side_px**2)
         drawn = round(pictures.drawn_share * count)
@@ -146,7 +146,7 @@ class _Drawings:
         """Pictures (M, 3, P, P) uint8."""
         latest = step // STEPS_PER_SHEET + SHEETS - 1
         for sheet in range(max(self.drawn + 1, latest - SHEETS + 1), latest + 1):
-            pictures = draw(SHEET_PICTURES, self.side_px, Dice(_seed(self.seed, 2, sheet), self.device))
+            pictures = draw(SHEET_PICTURES, self.side_px, Dice(seed_of(self.seed, 2, sheet), self.device))
             start = sheet % SHEETS * SHEET_PICTURES
             self.pictures[start : start + SHEET_PICTURES] = (255 * pictures).round().byte()
         self.drawn = latest
@@ -185,8 +185,3 @@ def _middle_square(pixels: NDArray[np.uint8], side_px: int) -> Tensor:
     top, left = (height - side) // 2, (width - side) // 2
     square = pixels[top : top + side, left : left + side]
     return torch.from_numpy(cv2.resize(square, (side_px, side_px), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)
-
-
-def _seed(*key: int) -> int:
-    """One number from several, without telling correlations."""
-    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
