@@ -24,6 +24,7 @@ from defectflow.bundle.bundle import (
     save_bundle,
 )
 from defectflow.bundle.card import CalibrationCard, CalibrationPart, Card, ImageCard, PartCounts, WeightsCard
+from defectflow.bundle.publish import finish_publishing, partial_of, publish
 from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 
 __all__ = [
@@ -54,9 +55,12 @@ __all__ = [
     "check_file",
     "checksums",
     "file_digest",
+    "finish_publishing",
     "fitted_digests",
     "fitted_parts",
     "open_bundle",
+    "partial_of",
+    "publish",
     "read_card",
     "read_checked",
     "save_bundle",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from defectflow.bundle.card import FORMAT, Card
+from defectflow.bundle.publish import finish_publishing
 from defectflow.bundle.tensors import CARD_IN_MODEL
 from defectflow.errors import BundleError
 
@@ -77,6 +78,9 @@ def open_bundle(path: Path | str) -> Bundle:
 
 
 def _open(path: Path) -> Bundle:
+    if not path.exists():
+        with suppress(OSError):  # only its owner may move it; then nothing is here
+            finish_publishing(path)
     with suppress(OSError):  # whoever is saving it was faster, or only they may: the checksums tell what is there now
         _finish_save(path)
     card_file = path / CARD

@@ -1,7 +1,8 @@
-"""A file that appears whole or not at all, whoever reads it, or writes it too, meanwhile."""
+"""A file that appears whole or not at all, whoever reads it, or writes it too, meanwhile; and a disk that is full."""
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,3 +20,13 @@ def atomic_write(file: Path) -> Iterator[Path]:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+def is_full(error: OSError) -> bool:
+    """Whether there is no room left, on the disk or within a quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remedy(error: OSError) -> str:
+    """What helps where something could not be written."""
+    return "make room" if is_full(error) else "see that it can be written there"

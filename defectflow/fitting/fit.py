@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from defectflow.bundle import CARD, Bundle, checksums, open_bundle, save_bundle
-from defectflow.common import Progress, Watch, unwatched
+from defectflow.bundle import CARD, Bundle, checksums, finish_publishing, open_bundle, partial_of, publish, save_bundle
+from defectflow.common import Progress, Watch, claimed, unwatched
 from defectflow.data import (
     Checked,
     Rejected,
@@ -72,7 +72,24 @@ def fit(
     Raises DataError, SettingsError, WeightsError, TrainingError or ExportError. Too few parts for the wanted rate
     is no error: the bundle is saved uncalibrated and says what is missing.
     """
-    _check_request(recipe, out, overwrite)
+    _check_exported(recipe)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with claimed(out, out.with_name(f"{out.name}.lock")):
+        finish_publishing(out)
+        _check_place(out, overwrite)
+        return _fit(recipe, source, out, cache, part_regex, resume, watch)
+
+
+def _fit(
+    recipe: Recipe,
+    source: Path,
+    out: Path,
+    cache: EmbeddingCache,
+    part_regex: str | None,
+    resume: bool,
+    watch: Watch,
+) -> Fitted:
+    """The story, in a place that nobody else works in."""
     device = choose_device(recipe.training)
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     torch.manual_seed(recipe.training.seed)
@@ -87,7 +104,7 @@ def fit(
     runs = _learn(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
     distance_limit = _freeze(detector, embedded, recipe.verdict.gate_margin)
 
-    folder = out.with_name(f"{out.name}.partial")
+    folder = partial_of(out)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     watch(Progress("export", 0, 1))
@@ -110,16 +127,19 @@ def fit(
     everything = np.concatenate([embedded.pooled, *(item.embedding[None] for item in unseen)])
     warnings = _warnings(splits, material, everything, detector, weights, recipe.image.full_scale)
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))
-    _publish(folder, out)
+    publish(out)
     shutil.rmtree(checkpoints.parent, ignore_errors=True)
     return Fitted(open_bundle(out), checked.rejected)
 
 
-def _check_request(recipe: Recipe, out: Path, overwrite: bool) -> None:
+def _check_place(out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise SettingsError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
     if out.exists() and not (out / CARD).is_file():
         raise SettingsError(f"{out}: is not a bundle, so --overwrite does not replace it; choose another --out")
+
+
+def _check_exported(recipe: Recipe) -> None:
     if recipe.flow.family == "iaf":
         raise SettingsError(
             "flow.family: iaf scores a vector of D values in D passes through each layer's network, up to hundreds of "
@@ -280,15 +300,6 @@ def _warnings(
         yield BOUND
     if weights.unused:
         yield f"{len(weights.unused)} tensors of the weights were not needed, the first {weights.unused[0]}"
-
-
-def _publish(folder: Path, out: Path) -> None:
-    """Only now does the bundle appear under its name, whole; another that had it is gone."""
-    replaced = out.with_name(f"{out.name}.replaced")
-    if out.exists():
-        out.rename(replaced)
-    folder.rename(out)
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _duplicate_warnings(splits: Splits, embeddings: NDArray[np.float32]) -> Iterator[str]:
