@@ -99,6 +99,8 @@ def score(
             watch=watch,
         )
     show_failures(list(tally.failed))
+    if tally.again:
+        err.print(f"{tally.again} picture(s) judged again: changed since, or not usable before", highlight=False)
     tree = {"results": str(to), "pictures": tally.pictures, "parts": tally.parts}
     failed = [{"file": file, "reason": reason} for file, reason in tally.failed]
     if not print_json(json, tree | {"failed": failed}):

@@ -31,9 +31,10 @@ def recorder(url: str | None, card: Card) -> Iterator[Record | None]:
 
     with Store.open(url) as store:
 
-        def record(picture: Picture, name: str, item: Verdict | ImageError) -> None:
+        def record(picture: Picture, name: str, item: Verdict | ImageError, unread_before: bool) -> None:
             part = picture.part if picture.part_known else None
-            store.record(card, [Seen(name, item, part, picture.path)], by=me(None), source="score")
+            seen = Seen(name, item, part, picture.path, unread_before=unread_before)
+            store.record(card, [seen], by=me(None), source="score")
 
         yield record
 

@@ -13,7 +13,8 @@ from defectflow.line.journal import RUN
 from defectflow.line.providers import CPU, find_providers
 from defectflow.line.recalibrate import measure_parts, recalibrate
 from defectflow.line.reference import References
-from defectflow.line.score_folder import Record, Tally, as_csv, flatten, row_of, score_folder
+from defectflow.line.score_folder import Record, Tally, score_folder
+from defectflow.line.tables import as_csv, flatten, row_of
 from defectflow.line.verify import verify
 
 __all__ = [

@@ -14,10 +14,28 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.bundle import Card
+from defectflow.common import whole
 from defectflow.errors import DataError
 from defectflow.verdict import Word, rank
 
 RUN, JOURNAL = "run.json", "results.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a file's change shows, in all but odd cases, without reading it."""
+
+    size_bytes: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp | None:
+        """None where there is no such file, or it cannot be looked at."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(status.st_size, status.st_mtime_ns)
 
 
 class Row(BaseModel):
@@ -42,10 +60,21 @@ class Row(BaseModel):
     calibration_id: str | None = None
     sha256: str | None = None
     error: str | None = None
+    output_error: str | None = None
+    """Why its overlay or mask is missing; the verdict stands."""
+    size_bytes: int | None = None
+    modified_ns: int | None = None
+    """Of the file, just before it was read; None in results of a release that did not keep it."""
     label: Literal["good", "defective"] | None = None
     kind: str | None = None
     more: dict[str, str] = {}
     """The manifest's other columns."""
+
+    @property
+    def stamp(self) -> Stamp | None:
+        if self.size_bytes is None or self.modified_ns is None:
+            return None
+        return Stamp(self.size_bytes, self.modified_ns)
 
     @property
     def rank(self) -> tuple[int, float]:
@@ -74,6 +103,8 @@ class Run(BaseModel):
     scores_only: bool = False
     overlays: bool = False
     masks: bool = False
+    recorded: bool | None = None
+    """Whether a store has the verdicts, too; None: begun by a release that did not say."""
 
     @property
     def judged(self) -> bool:
@@ -136,6 +167,12 @@ def read_journal(path: Path) -> tuple[list[Row], bool]:
             raise DataError(f"{path}, line {number}: is not a result row: {error}") from error
         rows[row.file] = row
     return list(rows.values()), False
+
+
+def write_journal(path: Path, rows: Iterable[Row]) -> None:
+    """All rows anew, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8", newline="\n")
 
 
 def read_run(path: Path) -> Run:

@@ -43,6 +43,8 @@ class Seen:
     temporary: bool = False
     """The picture will be removed after use: where the store would remember its path, it keeps a copy if it has a
     folder for copies."""
+    unread_before: bool = False
+    """It was recorded before, when it could not be read: unnamed, it goes on as the part that it was then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

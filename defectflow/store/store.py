@@ -127,7 +127,7 @@ class Store:
         if sha256 is None and isinstance(item, Verdict) and seen.picture is not None:
             sha256 = file_digest(seen.picture)
         # Unnamed parts are told apart by their picture: another day's IMG_001.png is another part.
-        part = seen.part or (f"picture {sha256[:16]}" if sha256 else seen.file)
+        part = seen.part or (f"picture {sha256[:16]}" if sha256 and not seen.unread_before else seen.file)
         # What could not be read has no score, so that leaving it out keeps the draw independent of scores.
         audit = isinstance(item, Verdict) and self._audit.draws(part, settings.review.audit_rate)
         kept, picture = self._copies.keep(seen, sha256, settings)

@@ -29,7 +29,8 @@ from defectflow.image.decode import read_image
 from defectflow.line import Inspector
 from defectflow.line.journal import Row, gather_parts
 from defectflow.line.recalibrate import recalibrate
-from defectflow.line.score_folder import Tally, as_csv, flatten, score_folder
+from defectflow.line.score_folder import Tally, score_folder
+from defectflow.line.tables import as_csv, flatten
 from defectflow.verdict import Measurement, Verdict
 
 VARYING = ("milliseconds",)
@@ -52,8 +53,8 @@ def folder(sample: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def score(bundle: Path, folder: Path, out: Path, **options: Any) -> Tally:
-    pictures = find_pictures(folder, part_regex=r"(p\d)")
+def score(bundle: Path, folder: Path, out: Path, *, part_regex: str | None = r"(p\d)", **options: Any) -> Tally:
+    pictures = find_pictures(folder, part_regex=part_regex)
     return score_folder(Inspector(bundle, threads=1), pictures, folder, out, **options)
 
 
@@ -273,13 +274,147 @@ def test_resuming_judges_only_what_is_left(bundle_path: Path, folder: Path, tmp_
     before = journal(out)
     assert len(before) == 4
     steps: list[int] = []
-    score_folder(inspector, pictures, folder, out, resume=True, watch=lambda progress: steps.append(progress.done))
-    assert steps == [5, 6, 7]
+
+    def note(progress: Progress) -> None:
+        if progress.stage == "score":
+            steps.append(progress.done)
+
+    tally = score_folder(inspector, pictures, folder, out, resume=True, watch=note)
+    assert steps == [4, 5, 6, 7]
+    assert tally.again == 1, "the empty file, which may have been mended since"
     assert journal(out)[:4] == before, "what was judged stays as it was, to the millisecond"
     score_folder(inspector, pictures, folder, tmp_path / "whole")
     assert_equal_runs(out, tmp_path / "whole", inspector.card.good_spread)
     score_folder(inspector, pictures, folder, out, resume=True)
     assert len(journal(out)) == 7, "nothing is left to do, and nothing is done"
+
+
+def words(out: Path) -> dict[str, str]:
+    """Each picture's decision; a file that stands twice in the journal is a fault."""
+    rows = journal(out)
+    assert len({row["file"] for row in rows}) == len(rows)
+    read = {row["file"]: row["decision"] for row in rows}
+    assert read == {row["file"]: row["decision"] for row in table(out / "results.csv")}
+    return read
+
+
+def test_a_picture_is_known_by_its_bytes_not_by_its_name(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    """A camera's counter began again; a copy has ended; a backup was brought back; an old file was touched."""
+    good = sorted((sample / "test" / "good").glob("*.png"))[:4]
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number, picture in enumerate(good):
+        shutil.copy(picture, folder / f"cam_{number}.png")
+    (folder / "cam_4.png").write_bytes(good[0].read_bytes()[:3000])  # still being copied
+    score(bundle_path, folder, out, part_regex=None)
+    first = journal(out)
+    assert words(out)["cam_4.png"] == "error"
+    assert words(out)["cam_0.png"] in ("ok", "review")
+
+    save(folder / "cam_0.png", marked(read_image(good[0])))
+    os.utime(folder / "cam_1.png")  # touched, the same bytes
+    shutil.copy(good[0], folder / "cam_4.png")
+    tally = score(bundle_path, folder, out, part_regex=None, resume=True)
+    assert tally.again == 2
+    assert words(out)["cam_0.png"] == "defect"
+    assert words(out)["cam_4.png"] in ("ok", "review")
+    kept = [
+        row["file"]
+        for row, then in zip(journal(out), first, strict=True)
+        if row["milliseconds"] == then["milliseconds"]
+    ]
+    assert kept == ["cam_1.png", "cam_2.png", "cam_3.png"]
+    assert score(bundle_path, folder, out, part_regex=None, resume=True).again == 0
+
+    # As large as before and with its old time, as a restored backup has it, is beyond what a look without reading sees;
+    # as large as before and newer is not.
+    swapped = bytearray((folder / "cam_2.png").read_bytes())
+    swapped[len(swapped) // 2] ^= 255
+    (folder / "cam_2.png").write_bytes(bytes(swapped))
+    assert score(bundle_path, folder, out, part_regex=None, resume=True).again == 1
+    assert words(out)["cam_2.png"] == "error"
+
+
+def test_results_of_a_release_that_kept_no_sizes_are_compared_by_bytes(
+    bundle_path: Path, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    score(bundle_path, folder, out)
+    old = [
+        {key: row[key] for key in row if key not in ("size_bytes", "modified_ns", "output_error")}
+        for row in journal(out)
+    ]
+    (out / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old), encoding="utf-8")
+    run_file = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    del run_file["recorded"]
+    (out / "run.json").write_text(json.dumps(run_file), encoding="utf-8")
+    shutil.copy(folder / "p1 b.png", folder / "p1 a.png")
+    assert score(bundle_path, folder, out, resume=True).again == 3, "the changed one, and the two that were errors"
+    assert words(out)["p1 a.png"] == "defect"
+
+
+def test_a_second_run_beside_a_living_one_is_refused(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    """With --resume, too; and once the first is killed, the next may begin."""
+    out = tmp_path / "out"
+    command = [
+        str(word) for word in (DEFECTFLOW, "score", bundle_path, sample / "train", "--out", out, "--threads", "1")
+    ]
+    living = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not ((out / "results.jsonl").exists() and (out / "results.jsonl").read_bytes().count(b"\n") >= 2):
+            assert time.monotonic() < deadline and living.poll() is None
+            time.sleep(0.01)
+        living.send_signal(signal.SIGSTOP)  # as slow as it takes
+        before = (out / "results.jsonl").read_bytes()
+        for option in ("--resume", None):
+            refused = run(*command, *([option] if option else []))
+            assert refused.returncode == 2
+            assert f"process {living.pid} on" in refused.stderr
+            assert "choose another --out" in refused.stderr
+        assert (out / "results.jsonl").read_bytes() == before
+    finally:
+        living.kill()
+        living.wait()
+    assert (out / "run.lock").exists(), "left by the kill, and nobody's"
+    assert score(bundle_path, sample / "train", out, part_regex=None, resume=True).again == 0
+    assert not (out / "run.lock").exists()
+
+
+LONG = ["x" * 251 + ".png", "検" * 83 + ".png", "y" * 250 + "1.png", "y" * 250 + "2.png"]
+
+
+def test_names_that_leave_no_room_for_a_suffix(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    good = min((sample / "test" / "good").glob("*.png"))
+    for name in LONG[:3]:
+        shutil.copy(good, folder / name)
+    save(folder / LONG[3][:-6], np.zeros((8, 8, 3), np.uint8), format="PNG")  # no suffix at all
+    tally = score(bundle_path, folder, out, part_regex=None, overlays=True, masks=True)
+    judged = [row["file"] for row in journal(out) if row["decision"] != "error"]
+    assert set(LONG[:3]) <= set(judged)
+    assert not [reason for _, reason in tally.failed if "overlays" in reason]
+    for kind in ("overlays", "masks"):
+        drawn = {path.name for path in (out / kind).iterdir()}
+        assert len(drawn) == len(judged), "no two names became one"
+        assert all(len(name.encode()) <= 255 and name.endswith(".png") for name in drawn)
+        assert {name[:50] for name in drawn} >= {name[:50] for name in LONG[:3]}
+
+
+def test_one_picture_s_output_stops_no_run(bundle_path: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "overlays" / "p1 a.png.png").mkdir(parents=True)  # where a file should go
+    tally = score(bundle_path, folder, out, overlays=True)
+    rows = {row["file"]: row for row in journal(out)}
+    assert len(rows) == 7
+    assert rows["p1 a.png"]["decision"] in ("ok", "review"), "the verdict stands"
+    assert "overlays" in rows["p1 a.png"]["output_error"]
+    assert {name for name, _ in tally.failed} == {"p1 a.png", "p5 cut.png", "p2 empty.jpg"}
+    assert (out / "overlays" / "p1 b.png.png").is_file()
+    (out / "overlays" / "p1 a.png.png").rmdir()
+    assert score(bundle_path, folder, out, overlays=True, resume=True).again == 3
+    assert (out / "overlays" / "p1 a.png.png").is_file()
 
 
 def test_results_are_never_mixed(
@@ -359,7 +494,7 @@ def test_full_disk(bundle_path: Path, folder: Path, tmp_path: Path, monkeypatch:
     score(bundle_path, folder, out)
     monkeypatch.setattr(secrets, "token_hex", lambda _: "full")
     (out / "results.csv.full.partial").symlink_to("/dev/full")
-    with pytest.raises(DataError, match=r"results cannot be written \(No space left .*what was judged is kept"):
+    with pytest.raises(DataError, match=r"results cannot be written \(No space left .*what was judged is kept: make"):
         score(bundle_path, folder, out, resume=True)
     assert len(journal(out)) == 7
     assert not [file for file in out.iterdir() if file.name.endswith(".partial")]

@@ -94,6 +94,34 @@ def test_a_killed_score_goes_on_and_misses_nothing(bundle: Path, tmp_path: Path)
         assert store.verify().passed
 
 
+def test_a_picture_judged_again_is_no_second_part(bundle: Path, tmp_path: Path) -> None:
+    """Cut short, then whole: one part. Touched only: not judged again. Another picture of that name: another part."""
+    url, pictures = str(tmp_path / "s.db"), swatches(tmp_path / "in", 3, first_seed=100)
+    whole = (pictures / "001.png").read_bytes()
+    (pictures / "001.png").write_bytes(whole[:1000])
+    assert run(*score(bundle, pictures, tmp_path / "out", url)).returncode == 3
+    assert run(*score(bundle, pictures, tmp_path / "out", url, "--resume")).returncode == 3
+    with Store.open(url) as store:
+        assert store.history.count() == 3, "the same error is not told twice"
+    (pictures / "001.png").write_bytes(whole)
+    os.utime(pictures / "000.png")
+    resumed = run(*score(bundle, pictures, tmp_path / "out", url, "--resume"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "1 picture(s) judged again" in resumed.stderr
+    with Store.open(url) as store:
+        (count,) = store.history.counts(every="month")
+        assert (count.judged, count.error) == (3, 0)
+        assert store.history.count() == 4, "the log keeps what it was told"
+    shutil.copy(swatches(tmp_path / "other", 1, first_seed=300) / "000.png", pictures / "002.png")
+    assert run(*score(bundle, pictures, tmp_path / "out", url, "--resume")).returncode == 0
+    with Store.open(url) as store:
+        (count,) = store.history.counts(every="month")
+        assert count.judged == 4
+    refused = run(DEFECTFLOW, "score", bundle, pictures, "--out", tmp_path / "out", "--resume")
+    assert refused.returncode == 2
+    assert "another choice of --store" in refused.stderr
+
+
 def test_scores_alone_are_not_kept(bundle: Path, tmp_path: Path) -> None:
     pictures = swatches(tmp_path / "in", 1)
     refused = run(*score(bundle, pictures, tmp_path / "out", str(tmp_path / "s.db"), "--scores-only"))
