@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.bundle import Card
-from defectflow.common import whole
+from defectflow.common import atomic_write
 from defectflow.errors import DataError
 from defectflow.verdict import Word, rank
 
@@ -171,7 +171,7 @@ def read_journal(path: Path) -> tuple[list[Row], bool]:
 
 def write_journal(path: Path, rows: Iterable[Row]) -> None:
     """All rows anew, whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8", newline="\n")
 
 

@@ -17,15 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-<<<<<<< HEAD
-import numpy as np
-from PIL import Image
-
-from defectflow.bundle import Card
-from defectflow.common import Progress, Watch, atomic_write, cell, unwatched, utc_now
-=======
 from defectflow.common import Progress, Watch, claimed, remedy, unwatched, utc_now
->>>>>>> 5929d9d (score: a folder has one owner, --resume knows pictures by their bytes, and one picture's overlay stops no run)
 from defectflow.data import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.line.drawn import OutputError, draw, is_drawn
@@ -182,56 +174,11 @@ def _drawn(
     return item, None
 
 
-<<<<<<< HEAD
-def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
-    """The journal's rows as one table, regions as JSON text; `jsonl` is the journal itself."""
-    if table == "jsonl":
-        return
-    flat = flatten(rows)
-    if table == "csv":
-        _replace(out / f"{TABLE}.csv", as_csv(flat))
-        return
-    import pyarrow
-    import pyarrow.parquet
-
-    with atomic_write(out / f"{TABLE}.parquet") as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), partial)
-
-
-def flatten(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows for a table: regions as JSON text, and a manifest's other columns behind ours."""
-    rows = list(rows)
-    own = set(Row.model_fields)
-    others = dict.fromkeys(column for row in rows for column in row.more)
-    named = {column: f"manifest.{column}" if column in own else column for column in others}
-    return [
-        row.model_dump(mode="json", exclude={"more"})
-        | {"regions": json.dumps(row.regions)}
-        | {named[column]: row.more.get(column, "") for column in others}
-        for row in rows
-    ]
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """A table as CSV text, in which no name is run as a formula."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["file"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-=======
 def _is_told(earlier: Row, item: Verdict | ImageError) -> bool:
     """Whether the run has recorded this very result already, and looks again for other reasons."""
     if isinstance(item, ImageError):
         return earlier.error == printable(str(item))
     return earlier.sha256 is not None and earlier.sha256 == item.sha256
->>>>>>> 5929d9d (score: a folder has one owner, --resume knows pictures by their bytes, and one picture's overlay stops no run)
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defectflow.bundle import Card
-from defectflow.common import cell, whole
+from defectflow.common import atomic_write, cell
 from defectflow.data import Picture, printable
 from defectflow.errors import ImageError, SettingsError
 from defectflow.line.journal import Part, Row, Stamp, gather_parts
@@ -102,7 +102,7 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    with whole(out / f"{TABLE}.parquet") as partial:
+    with atomic_write(out / f"{TABLE}.parquet") as partial:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), partial)
 
 
@@ -131,5 +131,5 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a whole file or none."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
