@@ -90,11 +90,11 @@ def find(recipe: Recipe, pictures: list[Picture], cache: EmbeddingCache) -> Foun
     detector.cpu()
     folds = fold_by_part([picture.part for picture in train])
     tune = slice(len(train), len(train) + len(splits.tune))
-    maps = []
+    maps, by_place = [], []
     with tempfile.TemporaryDirectory(dir=cache.folder) as scratch:
         for number, (density, vectors) in enumerate(zip(detector.levels, levels, strict=True)):
             with torch.enable_grad():
-                learn_level(
+                _, unseen = learn_level(
                     density,
                     vectors.rows(0, tune.start),
                     vectors.rows(tune.start, tune.stop),
@@ -103,9 +103,10 @@ def find(recipe: Recipe, pictures: list[Picture], cache: EmbeddingCache) -> Foun
                     device=device,
                     checkpoint=Path(scratch) / f"{number}.safetensors",
                 )
+            by_place.append(unseen)
             rows = [torch.from_numpy(row.astype(np.float32))[None] for row in vectors.maps]
             maps.append(torch.cat([density(row) for row in rows]))
-    detector.score.fit([level[tune] for level in maps])
+    detector.score.fit([level[tune].flatten(1) for level in maps], by_place)
     anomaly = detector.score.anomaly_map(maps)
     scores = detector.score.image_score(anomaly)[0].numpy()
     good_unseen, defective = scores[tune.stop :], np.array([p.label == "defective" for p in everything[tune.stop :]])

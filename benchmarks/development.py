@@ -105,10 +105,10 @@ def aurocs(embedding: Embedding, pictures: DevelopmentSet) -> tuple[float, float
     scores = []
     for head, levels in ((_gaussian, (0, 1, 2)), (_nearest, (1, 2))):
         measures = {level: head(train[level][:known]) for level in levels}
-        height, width, _ = embedding.shapes[0]
-        inside = torch.ones(height, width, dtype=torch.bool)
-        score = Score(len(levels), (height, width), smoothing_places=1.0, top_fraction=0.01, inside=inside)
-        score.fit([measures[level](train[level][known:]) for level in levels])
+        grids = [embedding.shapes[level][:2] for level in levels]
+        inside = torch.ones(grids[0], dtype=torch.bool)
+        score = Score(grids, smoothing_places=1.0, top_fraction=0.01, inside=inside)
+        score.fit_maps([measures[level](train[level][known:]) for level in levels])
         of_good, of_defective = (
             score.image_score(score.anomaly_map([measures[level](group[level]) for level in levels]))[0]
             for group in (good, defective)

@@ -37,7 +37,15 @@ from defectflow.bundle import (
 )
 from defectflow.bundle.verdict_nodes import core_of, detach_verdict, has_core
 from defectflow.common import Progress, Watch, unwatched, utc_now
-from defectflow.convert.quantising import Precision, inside, level_maps, with_level_constants, with_precision
+from defectflow.convert.quantising import (
+    Constants,
+    Precision,
+    inside,
+    level_constants,
+    level_maps,
+    with_level_constants,
+    with_precision,
+)
 from defectflow.data import Picture, find_pictures
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError, SettingsError
 from defectflow.image import Geometry, pixel_digest, read_image, read_raw, to_square
@@ -219,22 +227,22 @@ def _spread_out(paths: list[Path], count: int) -> list[Path]:
     return [paths[index] for index in np.unique(np.linspace(0, len(paths) - 1, count).astype(int))] if paths else []
 
 
-def _level_constants(scoring: onnx.ModelProto, tune: Iterator[Look]) -> list[dict[str, float]]:
-    """Each level's typical, mean and std over tune parts, by the rule of `Score.fit`, through this graph."""
+def _level_constants(scoring: onnx.ModelProto, tune: Iterator[Look]) -> list[Constants]:
+    """Each level's constants, changed until tune parts are standardised by this graph as by `Standardised.fit`."""
     names = level_maps(scoring)
     looking = core_of(scoring)
     looking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = onnxruntime.InferenceSession(looking.SerializeToString(), providers=[CPU])
     maps = [session.run(names, look) for look in tune]
     constants = []
-    for values in zip(*maps, strict=True):
-        level = np.concatenate(values)  # (pictures, h_l, w_l)
-        seen = level[:, inside(scoring, *level.shape[1:])].astype(np.float64)
-        typical = float(seen.mean())
-        if any(value.name.endswith(".typical") for value in scoring.graph.initializer):
-            seen = np.abs(seen - typical)
-        std = max(float(seen.std(ddof=1)), 1e-6)
-        constants.append({"typical": typical, "mean": float(seen.mean()), "std": std})
+    for before, values in zip(level_constants(scoring), zip(*maps, strict=True), strict=True):
+        level = np.concatenate(values).astype(np.float64)  # (pictures, h_l, w_l)
+        counts = inside(scoring, *level.shape[1:])
+        typical, mean, std = level[:, counts].mean(), before["mean"], before["std"]
+        nll = np.abs(level - typical) if "typical" in before else level
+        v = ((nll - mean) / std)[:, counts]
+        spread = max(float(v.std(ddof=1)), 1e-6)
+        constants.append({"typical": typical, "mean": mean + std * v.mean(), "std": std * spread})
     return constants
 
 

@@ -22,6 +22,7 @@ from defectflow.bundle import FEATURES, SQUARE
 from defectflow.errors import BundleError, ExportError
 
 Precision = Literal["fp32", "fp16", "int8"]
+Constants = dict[str, NDArray[np.float64]]
 Squares = Iterable[NDArray[np.float32]]
 """Pictures as the backbone meets them, (3, S, S), 0..255."""
 
@@ -45,16 +46,30 @@ def level_maps(model: onnx.ModelProto) -> list[str]:
     return [taken[level] for level in range(len(first))]
 
 
-def with_level_constants(model: onnx.ModelProto, constants: list[dict[str, float]]) -> onnx.ModelProto:
-    """A copy whose levels are standardised by these numbers: typical, mean and std of each level."""
+def level_constants(model: onnx.ModelProto) -> list[Constants]:
+    """What each level is standardised by: mean and std, (h_l, w_l) or scalars, and typical where it is made use of."""
+    constants: list[Constants] = [{} for _ in range(_levels(model))]
+    for value, level, name in _constants(model):
+        constants[level][name] = numpy_helper.to_array(value).astype(np.float64)
+    return constants
+
+
+def with_level_constants(model: onnx.ModelProto, constants: list[Constants]) -> onnx.ModelProto:
+    """A copy whose levels are standardised by these numbers instead."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    for value in copy.graph.initializer:
+    for value, level, name in _constants(copy):
+        value.CopyFrom(numpy_helper.from_array(np.asarray(constants[level][name], np.float32), value.name))
+    return copy
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[tuple[onnx.TensorProto, int, str]]:
+    """Tensor, level and name of each of the score's constants."""
+    for value in model.graph.initializer:
         group, _, rest = value.name.partition(".")
         level, _, name = rest.partition(".")
         if group == "densities" and name in ("typical", "mean", "std"):
-            value.CopyFrom(numpy_helper.from_array(np.array(constants[int(level)][name], np.float32), value.name))
-    return copy
+            yield value, int(level), name
 
 
 def inside(model: onnx.ModelProto, height: int, width: int) -> NDArray[np.bool_]:

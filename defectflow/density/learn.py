@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from defectflow.common import Watch, unwatched
 from defectflow.density.level import LevelDensity
@@ -28,8 +29,11 @@ def learn_level(
     resume: bool = False,
     name: str = "learn",
     watch: Watch = unwatched,
-) -> Run:
+) -> tuple[Run, Tensor | None]:
     """Whitening from training parts, flow from them with early stopping on tune parts; on the CPU again at the end.
+
+    Also gives nats per dimension of the training pictures at the places that count, (n, places), as of unseen parts:
+    each whitened without its own part. None where only a sample of a part's places is kept.
 
     folds (n,): of each training picture, see `fit_whitening`. Whitened vectors lie beside the checkpoint meanwhile.
     """
@@ -48,4 +52,11 @@ def learn_level(
         watch=watch,
     )
     density.cpu()
-    return run
+    return run, None if train.sampled is not None else _nll_per_dim(density, whitened)
+
+
+@torch.no_grad()
+def _nll_per_dim(density: LevelDensity, whitened: Vectors) -> Tensor:
+    """Of whitened vectors, all at the same places: (n, places)."""
+    pictures = (whitened.of_picture(picture) for picture in range(len(whitened.maps)))
+    return torch.stack([density.nll_per_dim(z, density.contexts[places]) for z, places in pictures])

@@ -33,7 +33,7 @@ from defectflow.flows import (
     Permutation,
     SplineCoupling,
 )
-from defectflow.score import Detector, Score, compressed
+from defectflow.score import Detector, Standardised
 
 
 class FoldedDetector(nn.Module):
@@ -48,7 +48,8 @@ class FoldedDetector(nn.Module):
         self.detector = detector
         self.backbone = fold_backbone(detector.embedding.backbone, detector.embedding.size_px)
         self.densities = nn.ModuleList(
-            fold_density(density, detector.score, level) for level, density in enumerate(detector.levels)
+            fold_density(density, standardised)
+            for density, standardised in zip(detector.levels, detector.score.standardised, strict=True)
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -69,7 +70,7 @@ class FoldedOnTiles(nn.Module):
         for density in self.detector.levels:
             density.flow.base = density.flow.base.fixed()
         self.backbone = fold_backbone(detector.embedding.backbone, detector.embedding.size_px)
-        self.densities = nn.ModuleList(Standardised(detector.score, level) for level in range(len(detector.levels)))
+        self.densities = copy.deepcopy(detector.score.levels)
 
     def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
         square, features, levels = _seams(self.detector, self.backbone, image)
@@ -85,27 +86,6 @@ def _seams(detector: Detector, backbone: nn.Module, image: Tensor) -> tuple[Tens
     return square, features, detector.embedding.averaged([values.permute(0, 2, 3, 1) for values in features])
 
 
-class Standardised(nn.Module):
-    """One level's nats per dimension -> how unusual each place is, as the score sums it. Any shape.
-
-    The score's constants keep their names in a graph (`densities.0.mean`), so that they can be found there.
-    """
-
-    typical: Tensor
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, score: Score, level: int) -> None:
-        super().__init__()
-        self.kind, self.compression = score.kind, score.compression
-        for name in ("typical", "mean", "std"):
-            self.register_buffer(name, getattr(score, name)[level].clone())
-
-    def forward(self, nats: Tensor) -> Tensor:
-        nll = (nats - self.typical).abs() if self.kind == "typicality" else nats
-        return compressed((nll - self.mean) / self.std, self.compression)
-
-
 class Density(Standardised):
     """One level's vectors -> how unusual each place is, standardised. Shapes: (N, h, w, D) -> (N, h, w)."""
 
@@ -119,11 +99,11 @@ class Density(Standardised):
         flow: Flow,
         context: Tensor,
         with_log_det: bool,
-        score: Score,
-        level: int,
+        standardised: Standardised,
     ) -> None:
-        """constant (h, w): the log-determinant of all that is affine."""
-        super().__init__(score, level)
+        """constant (h, w): the log-determinant of all that is affine; standardised: whose constants it has."""
+        super().__init__(standardised.grid, standardised.kind, standardised.compression)
+        self.load_state_dict(standardised.state_dict())
         self.with_log_det = with_log_det
         self.steps = nn.ModuleList(steps)
         self.base, self.width = flow.base, flow.width
@@ -155,7 +135,7 @@ class Turned(nn.Module):
 
 
 @torch.no_grad()
-def fold_density(density: LevelDensity, score: Score, level: int) -> Density:
+def fold_density(density: LevelDensity, standardised: Standardised) -> Density:
     """A level's whitening, flow and part of the score, at its places."""
     dtype = density.normalisation.matrix.dtype
     density = copy.deepcopy(density).double()
@@ -197,4 +177,4 @@ def fold_density(density: LevelDensity, score: Score, level: int) -> Density:
                     setattr(layer, "net", at_places(layer.net, condition))  # noqa: B010  (of another type)
                 steps.append(layer)
     steps += pending.steps()
-    return Density(steps, constant, flow, condition, density.with_log_det, score, level).to(dtype).eval()
+    return Density(steps, constant, flow, condition, density.with_log_det, standardised).to(dtype).eval()

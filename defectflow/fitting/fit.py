@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from defectflow.bundle import CARD, Bundle, checksums, finish_publishing, open_bundle, partial_of, publish, save_bundle
 from defectflow.common import Progress, Watch, claimed, unwatched
@@ -101,8 +102,8 @@ def _fit(
         _check_tiles(detector.tiling, recipe, splits, checked)
     embedded = _embed(detector, recipe, splits, checked, cache, device, watch)
     checkpoints = _checkpoints(out, embedded.key, len(splits.train), recipe, resume)
-    runs = _learn(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
-    distance_limit = _freeze(detector, embedded, recipe.verdict.gate_margin)
+    runs, by_place = _learn(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
+    distance_limit = _freeze(detector, embedded, by_place, recipe.verdict.gate_margin)
 
     folder = partial_of(out)
     shutil.rmtree(folder, ignore_errors=True)
@@ -245,12 +246,15 @@ def _learn(
     checkpoints: Path,
     resume: bool,
     watch: Watch,
-) -> list[Run]:
-    """One density after another: whitening measured on training parts, flow from them with early stopping on tune."""
+) -> tuple[list[Run], list[Tensor | None]]:
+    """One density after another: whitening measured on training parts, flow from them with early stopping on tune.
+
+    Also gives each level's nats per dimension of training parts, measured as unseen ones, see `learn_level`.
+    """
     folds = fold_by_part([picture.part for picture in splits.train])
     detector.cpu()
     levels = zip(recipe.embedding.levels, detector.levels, embedded.train, embedded.tune, strict=True)
-    return [
+    learned = [
         learn_level(
             density,
             train,
@@ -265,16 +269,19 @@ def _learn(
         )
         for number, (level, density, train, tune) in enumerate(levels)
     ]
+    return [run for run, _ in learned], [by_place for _, by_place in learned]
 
 
 @torch.no_grad()
-def _freeze(detector: Detector, embedded: Embedded, gate_margin: float) -> float:
-    """The score's constants from tune parts, the gate from training parts; returns its limit, from tune parts."""
+def _freeze(detector: Detector, embedded: Embedded, by_place: list[Tensor | None], gate_margin: float) -> float:
+    """The score's constants from tune parts, and by place from training parts; the gate from training parts, and its
+    limit, which is returned, from tune parts.
+    """
     values = []
     for density, vectors in zip(detector.levels, embedded.tune, strict=True):
         pictures = (vectors.of_picture(picture) for picture in range(len(vectors.maps)))
-        values.append(torch.cat([density.at(seen, places) for seen, places in pictures]))
-    detector.score.fit_values(values)
+        values.append(torch.stack([density.at(seen, places) for seen, places in pictures]))
+    detector.score.fit(values, by_place)
     pooled, train_pictures = torch.from_numpy(embedded.pooled), len(embedded.train[0].maps)
     detector.gate.fit(pooled[:train_pictures])
     return float(detector.gate(pooled[train_pictures:]).max().item() * (1 + gate_margin))

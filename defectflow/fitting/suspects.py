@@ -57,7 +57,7 @@ def cross_fit(detector: Detector, levels: Levels, pooled: NDArray[np.float32], f
     for level in levels:
         inside = detector.score.inside_at(level.shape[1], level.shape[2]).flatten()
         maps.append(_held_out_map(level, folds, inside))
-    detector.score.fit(maps)
+    detector.score.fit_maps(maps)
     anomaly_maps = detector.score.anomaly_map(maps)
     score, _ = detector.score.image_score(anomaly_maps)
     distance = torch.empty(len(pooled))

@@ -2,6 +2,6 @@
 
 from defectflow.score.detector import Detector, OnTiles, build_detector
 from defectflow.score.gate import Gate
-from defectflow.score.score import Score, compressed
+from defectflow.score.score import Score, Standardised
 
-__all__ = ["Detector", "Gate", "OnTiles", "Score", "build_detector", "compressed"]
+__all__ = ["Detector", "Gate", "OnTiles", "Score", "Standardised", "build_detector"]

@@ -104,13 +104,13 @@ def build_detector(recipe: Recipe) -> tuple[Detector, Weights]:
         for level, shape in enumerate(embedding.shapes)
     ]
     score = Score(
-        levels=len(densities),
-        grid=(height, width),
+        grids=[(height, width) for height, width, _ in embedding.shapes],
         smoothing_places=recipe.score.smoothing_px * height / recipe.image.size,
         top_fraction=recipe.score.top_fraction,
         inside=_inside(recipe.image, height, width),
         kind=recipe.score.kind,
         compression=recipe.score.compression,
+        by_place=recipe.score.by_place,
     )
     for height, width, _ in embedding.shapes:
         if not score.inside_at(height, width).any():

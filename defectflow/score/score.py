@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,22 +15,68 @@ from defectflow.verdict import FLOOR
 
 Kind = Literal["likelihood", "latent_norm", "typicality"]
 Compression = Literal["none", "log"]
+SMALLEST = 1e-6
+"""Of standard deviations: good parts that are all alike would divide by zero."""
 
 
-class Score(nn.Module):
-    """Each level's negative log-likelihood is standardised, the levels are summed, the sum is smoothed.
+class Standardised(nn.Module):
+    """One level's nats per dimension -> how unusual each place is: v = (nll - mean) / std, over good parts.
 
-    map = blur( sum_l (nll_l - mean_l) / std_l ), the image score is the mean of the map's top fraction.
-    With `compression: log`, v = (nll_l - mean_l) / std_l enters the sum as sign(v) log(1 + |v|).
-    For `typicality` the distance |nll_l - typical_l| takes nll_l's place, typical_l being the mean of good places.
-    nll_l is in nats per dimension; map and score are dimensionless; higher is worse.
-    Shapes: nll_l (N, h_l, w_l) -> map (N, h, w) at the finest level's grid, score (N,).
+    mean and std may differ from place to place: good parts vary more at some places than the density, measured on few
+    parts, expects. With `compression: log`, the result is sign(v) log(1 + |v|). For `typicality` the distance
+    |nll - typical| takes nll's place, typical being the mean over good places.
+    The constants keep their names in a graph (`densities.0.mean`), so that they can be found there.
+    Shapes: nll (N, h, w) -> (N, h, w); typical is a scalar, mean and std are (h, w).
     Source of typicality: Nalisnick et al. 2019, arXiv:1906.02994, section 4, for one place at a time.
     """
 
     typical: Tensor
     mean: Tensor
     std: Tensor
+
+    def __init__(self, grid: tuple[int, int], kind: Kind, compression: Compression) -> None:
+        super().__init__()
+        self.grid, self.kind, self.compression = grid, kind, compression
+        self.register_buffer("typical", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(grid))
+        self.register_buffer("std", torch.ones(grid))
+
+    def forward(self, nats: Tensor) -> Tensor:
+        return compressed((self.unusual(nats) - self.mean) / self.std, self.compression)
+
+    def unusual(self, nats: Tensor) -> Tensor:
+        return (nats - self.typical).abs() if self.kind == "typicality" else nats
+
+    @torch.no_grad()
+    def fit(self, tune: Tensor, by_place: Tensor | None, inside: Tensor, share: float) -> None:
+        """Freeze the constants; then v has mean 0 and standard deviation 1 over the tune parts.
+
+        tune: nats of tune parts at places inside the region of interest; (n, places), or any shape without by_place.
+        by_place (m, places): of training parts, each measured without its own part. Every place's mean and standard
+        deviation over them have this share beside those of all places together. inside (h, w): the region of interest.
+        """
+        self.typical.copy_(tune.mean())
+        self.mean.zero_()
+        self.std.fill_(1)
+        v = self.unusual(tune)
+        if by_place is not None and share > 0:
+            seen = self.unusual(by_place)
+            mean = (1 - share) * seen.mean() + share * seen.mean(0)
+            std = ((1 - share) * seen.std() + share * seen.std(0)).clamp_min(SMALLEST)
+            v = (v - mean) / std
+            self.mean[inside], self.std[inside] = mean, std
+        self.mean.add_(self.std * v.mean())
+        self.std.mul_(v.std().clamp_min(SMALLEST))
+
+
+class Score(nn.Module):
+    """Each level's negative log-likelihood is standardised, the levels are summed, the sum is smoothed.
+
+    map = blur( sum_l v_l ), see `Standardised`; the image score is the mean of the map's top fraction.
+    nll_l is in nats per dimension; map and score are dimensionless; higher is worse.
+    Shapes: nll_l (N, h_l, w_l) -> map (N, h, w) at the finest level's grid, score (N,).
+    """
+
     inside: Tensor
     places: Tensor
     blur_rows: Tensor
@@ -38,52 +85,51 @@ class Score(nn.Module):
 
     def __init__(
         self,
-        levels: int,
-        grid: tuple[int, int],
+        grids: Sequence[tuple[int, int]],
         smoothing_places: float,
         top_fraction: float,
         inside: Tensor,
         kind: Kind = "likelihood",
         compression: Compression = "none",
+        by_place: float = 0.0,
     ) -> None:
-        """`inside` (h, w): True where the region of interest is scored; `smoothing_places`: blur in grid cells."""
+        """grids: (h_l, w_l) of each level, fine to coarse; inside (h, w): True where the region of interest is scored;
+        smoothing_places: blur in grid cells; by_place: each place's share in its constants, see `Standardised.fit`.
+        """
         super().__init__()
-        self.grid = grid
-        self.kind, self.compression = kind, compression
-        self.register_buffer("typical", torch.zeros(levels))
-        self.register_buffer("mean", torch.zeros(levels))
-        self.register_buffer("std", torch.ones(levels))
+        self.grid = grids[0]
+        self.by_place = by_place
+        self.levels = nn.ModuleList(Standardised(grid, kind, compression) for grid in grids)
         self.register_buffer("inside", inside)
         self.register_buffer("places", inside.flatten().nonzero()[:, 0])  # indices, since a graph needs fixed shapes
         kernel = _gaussian(smoothing_places)
-        self.register_buffer("blur_rows", _blur_matrix(grid[0], kernel).T.contiguous(), persistent=False)
-        self.register_buffer("blur_columns", _blur_matrix(grid[1], kernel), persistent=False)
+        self.register_buffer("blur_rows", _blur_matrix(self.grid[0], kernel).T.contiguous(), persistent=False)
+        self.register_buffer("blur_columns", _blur_matrix(self.grid[1], kernel), persistent=False)
         self.register_buffer("blurred_inside", self._blur(inside.float()[None])[0])
         self.everywhere = bool(inside.all())
         self.top_places = max(1, round(top_fraction * int(inside.sum())))
 
-    @torch.no_grad()
-    def fit(self, level_maps: list[Tensor]) -> None:
-        """Freeze the levels' constants from the maps of tune parts, each (N, h_l, w_l)."""
-        self.fit_values([values[:, self.inside_at(values.shape[1], values.shape[2])] for values in level_maps])
+    @property
+    def standardised(self) -> list[Standardised]:
+        """Of each level, fine to coarse."""
+        return cast("list[Standardised]", list(self.levels))
 
-    @torch.no_grad()
-    def fit_values(self, level_values: list[Tensor]) -> None:
-        """The same from nll_l at places inside the region of interest, of any shape."""
-        for level, seen in enumerate(level_values):
-            self.typical[level] = seen.mean()
-            seen = self._unusual(level, seen)
-            self.mean[level] = seen.mean()
-            self.std[level] = seen.std().clamp_min(1e-6)
+    def fit(self, tune: Sequence[Tensor], train: Sequence[Tensor | None] | None = None) -> None:
+        """Freeze the constants of each level from nats per dimension at the places inside the region of interest.
+
+        tune: (n, places_l) of tune parts; train: (m, places_l) of training parts, each measured without its own part,
+        or None, and then a level's constants are the same everywhere.
+        """
+        for level, values, by_place in zip(self.standardised, tune, train or [None] * len(tune), strict=True):
+            level.fit(values, by_place, self.inside_at(*level.grid), self.by_place)
+
+    def fit_maps(self, tune: Sequence[Tensor]) -> None:
+        """The same from the tune parts' maps alone, each (n, h_l, w_l)."""
+        self.fit([values[:, self.inside_at(*values.shape[1:])] for values in tune])
 
     def anomaly_map(self, level_maps: list[Tensor]) -> Tensor:
         """Level maps (N, h_l, w_l), fine to coarse -> (N, h, w); 0 outside the region of interest."""
-        return self.joined(
-            [
-                compressed((self._unusual(level, values) - self.mean[level]) / self.std[level], self.compression)
-                for level, values in enumerate(level_maps)
-            ]
-        )
+        return self.joined([level(values) for level, values in zip(self.standardised, level_maps, strict=True)])
 
     def joined(self, standard_maps: list[Tensor]) -> Tensor:
         """The levels' standardised maps -> their smoothed sum, as `anomaly_map`."""
@@ -107,9 +153,6 @@ class Score(nn.Module):
     def inside_at(self, height: int, width: int) -> Tensor:
         """The region of interest on a level's own grid, (h_l, w_l)."""
         return F.interpolate(self.inside.float()[None, None], size=(height, width), mode="area")[0, 0] >= 0.5
-
-    def _unusual(self, level: int, values: Tensor) -> Tensor:
-        return (values - self.typical[level]).abs() if self.kind == "typicality" else values
 
     def _to_grid(self, level_map: Tensor) -> Tensor:
         """(N, h_l, w_l) -> (N, h, w), bilinear; places outside the region of interest are ignored.

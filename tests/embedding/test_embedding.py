@@ -278,7 +278,7 @@ def test_pooling_is_the_mean_over_places_inside_the_region(tmp_path: Path) -> No
 
 def score(inside: np.ndarray | None = None, sigma: float = 0.0, top: float = 0.1, levels: int = 1) -> Score:
     mask = np.ones((16, 12), bool) if inside is None else inside
-    return Score(levels, (16, 12), sigma, top, torch.from_numpy(mask))
+    return Score([(16, 12), (8, 6)][:levels], sigma, top, torch.from_numpy(mask))
 
 
 def level_map(seed: int, height: int = 16, width: int = 12, pictures: int = 3) -> Tensor:
@@ -321,7 +321,7 @@ def test_levels_are_standardised_by_tune_parts_and_summed() -> None:
     tune = [level_map(1, pictures=50), 10 * level_map(2, 8, 6, pictures=50) - 40]
     fine, coarse = level_map(3), 10 * level_map(4, 8, 6) - 40
     ours = score(levels=2)
-    ours.fit(tune)
+    ours.fit_maps(tune)
     standard = [
         (v - t.mean()) / t.std() for v, t in zip((fine.numpy(), coarse.numpy()), (t.numpy() for t in tune), strict=True)
     ]
@@ -329,10 +329,26 @@ def test_levels_are_standardised_by_tune_parts_and_summed() -> None:
     np.testing.assert_allclose(ours.anomaly_map([fine, coarse]).numpy(), standard[0] + grown, atol=1e-3)
 
 
+def test_a_place_where_good_parts_vary_more_weighs_less() -> None:
+    spread = torch.linspace(0.5, 4, 16 * 12).reshape(16, 12)
+    train, tune = (level_map(seed, pictures=400) * spread for seed in (5, 6))
+    ours = Score([(16, 12)], 0.0, 0.1, torch.ones(16, 12, dtype=torch.bool), by_place=0.25)
+    ours.fit([tune.flatten(1)], [train.flatten(1)])
+    seen = train.numpy()
+    mean, std = (0.75 * all_places(seen) + 0.25 * all_places(seen, axis=0) for all_places in (np.mean, ddof_1_std))
+    v = (tune.numpy() - mean) / std
+    expected = (v[:3] - v.mean()) / v.std()
+    np.testing.assert_allclose(ours.anomaly_map([tune[:3]]).numpy(), expected, atol=1e-3)
+
+
+def ddof_1_std(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    return np.std(values, axis=axis, ddof=1)
+
+
 def test_typicality_counts_what_is_too_likely_as_unusual() -> None:
     tune = level_map(1, pictures=200)
-    ours = Score(1, (16, 12), 0.0, 0.1, torch.ones(16, 12, dtype=torch.bool), kind="typicality")
-    ours.fit([tune])
+    ours = Score([(16, 12)], 0.0, 0.1, torch.ones(16, 12, dtype=torch.bool), kind="typicality")
+    ours.fit_maps([tune])
     typical = tune.numpy().mean()
     away = np.abs(tune.numpy() - typical)
     lower, higher = (ours.anomaly_map([torch.full((1, 16, 12), float(typical) + shift)]) for shift in (-6.0, 6.0))
@@ -352,9 +368,10 @@ def test_outside_the_region_nothing_is_scored_and_nothing_leaks_in() -> None:
     assert (dirty[:, ~inside] == 0).all() and (dirty[:, inside] != 0).all()
     torch.testing.assert_close(ours.image_score(dirty), ours.image_score(clean))
 
-    ours.fit(spoiled)
-    np.testing.assert_allclose(ours.mean[0].item(), values[0].numpy()[:, inside].mean(), rtol=1e-4)
-    np.testing.assert_allclose(ours.std[0].item(), values[0].numpy()[:, inside].std(ddof=1), rtol=1e-4)
+    ours.fit_maps(spoiled)
+    constants = ours.standardised[0]
+    np.testing.assert_allclose(constants.mean[inside].numpy(), values[0].numpy()[:, inside].mean(), rtol=1e-4)
+    np.testing.assert_allclose(constants.std[inside].numpy(), values[0].numpy()[:, inside].std(ddof=1), rtol=1e-4)
 
 
 def test_inside_the_region_an_even_map_stays_even() -> None:

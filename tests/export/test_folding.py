@@ -42,9 +42,10 @@ def learned(*overrides: str) -> Detector:
             density.whitening.factor += 0.1 * torch.randn_like(density.whitening.factor).triu()
         for parameter in density.flow.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
-    for constant in (detector.score.typical, detector.score.mean):
-        constant.copy_(torch.randn(2))
-    detector.score.std.copy_(1 + torch.rand(2))
+    for standardised in detector.score.standardised:
+        standardised.typical.normal_()
+        standardised.mean.normal_()
+        standardised.std.uniform_(1, 2)
     return detector
 
 

@@ -73,7 +73,8 @@ def trained(*overrides: str) -> Detector:
         for parameter in density.flow.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
         maps.append(density(level))
-    detector.score.fit(maps)
+    values = [level[:, detector.score.inside_at(*level.shape[1:])] for level in maps]
+    detector.score.fit(values, values)
     detector.gate.fit(torch.cat([level.mean((1, 2)) for level in levels], 1))
     return detector
 
