@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from defectflow.notebook import Model, evaluate, fit
     from defectflow.recipe import load_recipe
     from defectflow.verdict import Verdict
-else:  # each name brings its room only when it is asked for: the line never loads what training needs (PEP 562)
+else:  # each name loads its package only when it is asked for: the line never loads what training needs (PEP 562)
     _ROOMS = {
         "Inspector": "line",
         "Model": "notebook",

@@ -106,7 +106,7 @@ def fit(
     `recipe`: a built-in one's name, a YAML file, or what `load_recipe` gave.
     `settings`: changes such as "flow.layers=12".
     `part_regex`: finds the part's name in a picture's path, as r"(part\d+)"; without it, and without a manifest that
-    names parts, every picture counts as a part of its own.
+    names parts, every picture counts as a separate part.
 
     Raises DataError, SettingsError, WeightsError, TrainingError or ExportError. What the user should know, unusable
     pictures included, is warned of.

@@ -104,23 +104,23 @@ def test_the_numbers_of_decisions() -> None:
     assert [(one.name, int(one)) for one in Decision] == [("OK", 0), ("REVIEW", 1), ("DEFECT", 2), ("INVALID", 3)]
 
 
-ROOMS = sorted(file.parent.name for file in PACKAGE.glob("*/__init__.py") if file.parent.name != "cli")
+PACKAGES = sorted(file.parent.name for file in PACKAGE.glob("*/__init__.py") if file.parent.name != "cli")
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_is_entered_by_its_face(room: str) -> None:
-    """Other rooms and the station import what a face names, or a module that it names as a door of its own."""
-    face = set(importlib.import_module(f"defectflow.{room}").__all__)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_entered_by_its_public_names(package: str) -> None:
+    """Other packages and the station import public names, or a module that `__all__` names."""
+    public = set(importlib.import_module(f"defectflow.{package}").__all__)
     files = [*PACKAGE.rglob("*.py"), *Path(defectflow_ui.__file__).parent.rglob("*.py")]
     for file in files:
-        if file.is_relative_to(PACKAGE / room):
+        if file.is_relative_to(PACKAGE / package):
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"defectflow.{room}"):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(f"defectflow.{package}"):
                 continue
             _, _, *door = node.module.split(".")
             wanted = set(door) or {alias.name for alias in node.names}
-            assert wanted <= face, f"{file.relative_to(REPOSITORY)} line {node.lineno}"
+            assert wanted <= public, f"{file.relative_to(REPOSITORY)} line {node.lineno}"
 
 
 def imported(tree: ast.AST) -> set[str]:

@@ -64,7 +64,7 @@ def test_what_is_loaded_would_be_found(tmp_path: Path) -> None:
         ("api", ["part_regex", "inspect_many", "mask_at_full_size", "ImageError"]),
         ("reference/commands", ["defectflow check-data", "--part-regex", "defectflow versions"]),
         ("reference/recipes", ["embedding.neighbourhood", "at least 32", *builtin_recipes()]),
-        ("reference/rooms", ["LevelDensity", "recalibrate", "to_square"]),
+        ("reference/packages", ["LevelDensity", "recalibrate", "to_square"]),
         ("decisions", ["Only an audit sample recalibrates", "one score"]),
         ("notebooks/first_steps", ["draw_product", "model.inspect"]),
     ],

@@ -85,7 +85,7 @@ def _open(path: Path) -> Bundle:
         _finish_save(path)
     card_file = path / CARD
     if not card_file.is_file():
-        raise BundleError(f"{path}: no bundle here (it has no {CARD}); if it was copied, copy it again, whole")
+        raise BundleError(f"{path}: no bundle here (it has no {CARD}); if it was copied, copy the whole folder again")
     try:
         text = card_file.read_text(encoding="utf-8")
         card = Card.model_validate_json(text)
@@ -225,11 +225,11 @@ def read_card(model: Path) -> Card:
     try:
         entries = onnx.load(model, load_external_data=False).metadata_props
     except Exception as error:  # protobuf raises types of its own
-        raise BundleError(f"{model}: is damaged, or no ONNX file ({error})") from error
+        raise BundleError(f"{model}: is damaged, or not an ONNX file ({error})") from error
     text = next((entry.value for entry in entries if entry.key == CARD_IN_MODEL), None)
     if text is None:
         raise BundleError(
-            f"{model}: has no card in its metadata; only models that DefectFlow has written describe themselves"
+            f"{model}: has no card in its metadata; only models that DefectFlow has written can be described"
         )
     try:
         return Card.model_validate_json(text)

@@ -156,7 +156,7 @@ def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
         if name in maker:
             wanted.extend(maker[name].input)
     if "image" in needed:
-        raise BundleError("the graph looks at its picture beside its square, so it has no core; report the recipe")
+        raise BundleError("the graph reads its picture outside the square, too, so it has no core; report the recipe")
     _keep(graph.node, [node for node in graph.node if needed.intersection(node.output)])
     _keep(graph.initializer, [value for value in graph.initializer if value.name in needed])
     _keep(graph.value_info, [value for value in graph.value_info if value.name in needed])

@@ -42,7 +42,7 @@ Core = Annotated[bool, typer.Option("--core", help="Run model_core.onnx, for pro
 Threads = Annotated[int, typer.Option(min=0, help="Threads of one inference; 0: all cores.")]
 ProgressFile = Annotated[
     Path | None,
-    typer.Option("--progress", help="Also write progress to this file, for programs: one JSON object per line."),
+    typer.Option("--progress", help="Also write progress to this file, one JSON object per line."),
 ]
 Json = Annotated[
     Path | None,

@@ -13,10 +13,10 @@ from defectflow.cli.console import Json, out, print_json
 
 
 def describe(
-    model: Annotated[Path, typer.Argument(help="A bundle, or a lone model.onnx out of one.")],
+    model: Annotated[Path, typer.Argument(help="A bundle, or a model.onnx taken from one.")],
     json: Json = None,
 ) -> None:
-    """Say what a bundle is, what it promises and what it was made from. JSON is the whole card."""
+    """Show what a bundle is, what it guarantees and what it was made from. With --json: the whole card."""
     from defectflow.bundle import open_bundle, read_card
 
     lone = model.is_file()
@@ -50,4 +50,4 @@ def describe(
     for warning in card.warnings:
         out.print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
     if lone:
-        out.print("This is what the file says of itself. Only its whole bundle can be checked for damage.")
+        out.print("This is what the file says about itself. Only a whole bundle can be checked for damage.")

@@ -21,8 +21,10 @@ SHOWN = 200
 
 def diff(
     old: Annotated[Path, typer.Argument(help="The bundle in use.")],
-    new: Annotated[Path, typer.Argument(help="The one that may replace it: calibrated or fitted again, or converted.")],
-    images: Annotated[Path, typer.Option(help="Pictures to judge with both.")],
+    new: Annotated[
+        Path, typer.Argument(help="The bundle that may replace it: calibrated again, fitted again or converted.")
+    ],
+    images: Annotated[Path, typer.Option(help="Pictures to inspect with both.")],
     max_flips: Annotated[
         int | None, typer.Option(min=0, help="Exit with 1 if more verdicts change. By default any number may.")
     ] = None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from defectflow.density import Check, Drawn, Head
 
 NOT_FIT = 1
-UNKNOWN_PARTS = "every picture counts as a part of its own; where several show one part, the separation is too high"
+UNKNOWN_PARTS = "every picture counts as a separate part; where several show one part, the separation is too high"
 
 
 def doctor(
@@ -23,7 +23,7 @@ def doctor(
     every_layer: Annotated[bool, typer.Option("--every-layer", help="Show each layer, not only the worst.")] = False,
     json: Json = None,
 ) -> None:
-    """Examine a model's numerical health on vectors of its tune parts. JSON has every layer.
+    """Check a model's numerical health on its tune parts. With --json: every layer.
 
     Exits with 1 if the model should not be shipped.
     """
@@ -81,12 +81,14 @@ def _worst_layers(checks: list[Check]) -> list[Check]:
 
 def draw(
     bundle: BundlePath,
-    count: Annotated[int, typer.Option(min=100, help="Embeddings to draw for each level.")] = 2000,
-    seed: Annotated[int, typer.Option(help="Another seed draws others.")] = 0,
-    to: Annotated[Path | None, typer.Option("--out", help="Also write them, whitened, to this .npz file.")] = None,
+    count: Annotated[int, typer.Option(min=100, help="Embeddings to sample for each level.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers.")] = 0,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Also write the samples, whitened, to this .npz file.")
+    ] = None,
     json: Json = None,
 ) -> None:
-    """Draw embeddings from a model, and say how typical they are beside real ones of tune parts."""
+    """Sample embeddings from a model, and compare them with real ones of tune parts."""
     from defectflow.bundle import open_bundle
     from defectflow.density import draw_embeddings, open_heads, write_embeddings
 

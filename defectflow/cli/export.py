@@ -15,10 +15,10 @@ Precision = Literal["fp32", "fp16", "int8"]
 
 def export(
     bundle: BundlePath,
-    to: Annotated[Path, typer.Argument(metavar="DIR", help="What is written; for triton, the model repository.")],
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; for triton, the model repository.")],
     target: Annotated[Literal["bundle", "triton", "openvino"], typer.Option(help="What will run it.")] = "bundle",
     precision: Annotated[
-        Precision | None, typer.Option(help="bundle: of the backbone; what follows it stays in fp32.")
+        Precision | None, typer.Option(help="bundle: precision of the backbone; what follows it stays in fp32.")
     ] = None,
     data: Annotated[
         list[Path] | None,
@@ -43,8 +43,8 @@ def export(
         return
     if precision is not None or data or part_regex is not None or key is not None:
         raise SettingsError(
-            f"--target {target} takes a bundle as it is, without --precision, --data, --part-regex and --sign; export "
-            "the precision first, and that bundle then"
+            f"--target {target} does not take --precision, --data, --part-regex or --sign; first export the precision, "
+            "then export that bundle"
         )
     match target:
         case "triton":

@@ -15,7 +15,7 @@ def demo_data(
     product: Annotated[
         list[str] | None, typer.Option(help="ring, fabric or board; repeatable. By default all.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed draws other parts.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random numbers; another one gives other parts.")] = 0,
 ) -> None:
     """Draw sample products: good parts with natural variation, and defective ones with masks."""
     from defectflow.common import Progress, Watch

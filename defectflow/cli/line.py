@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
 NOT_BEFOREHAND = (
-    "note: these are not the recipe's rates. A rate that was chosen after looking at scores is an estimate, and this "
-    "one is marked so; if it was fixed before, say --fixed-beforehand"
+    "note: these are not the recipe's rates. A rate chosen after seeing scores gives an estimate, not a guarantee, and "
+    "the bundle will say so. If the rates were fixed before, add --fixed-beforehand"
 )
 
 
@@ -44,14 +44,19 @@ def score(
     to: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     part_regex: PartRegex = None,
     table: Annotated[
-        Literal["csv", "jsonl", "parquet"], typer.Option("--format", help="Form of the results' table.")
+        Literal["csv", "jsonl", "parquet"], typer.Option("--format", help="Format of the results table.")
     ] = "csv",
-    overlays: Annotated[bool, typer.Option("--overlays", help="Also draw heat and regions on each picture.")] = False,
-    masks: Annotated[bool, typer.Option("--masks", help="Also write each picture's marked places as PNG.")] = False,
-    scores_only: Annotated[
-        bool, typer.Option("--scores-only", help="Scores without verdicts; an uncalibrated bundle can give them, too.")
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Also draw the heat map and regions on each picture.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where a stopped run left off.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Also write each picture's mask as PNG.")] = False,
+    scores_only: Annotated[
+        bool,
+        typer.Option(
+            "--scores-only", help="Write scores without verdicts; this works with an uncalibrated bundle, too."
+        ),
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a run that was stopped.")] = False,
     fail_on_defect: Annotated[
         bool, typer.Option("--fail-on-defect", help="Exit with 1 if any part is defective or invalid.")
     ] = False,
@@ -64,7 +69,7 @@ def score(
     ] = None,
     json: Json = None,
 ) -> None:
-    """Judge every picture of a folder.
+    """Inspect every picture of a folder.
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
@@ -82,8 +87,8 @@ def score(
     show_skipped(found)
     unnamed = [picture for picture in found.pictures if regex and not picture.part_known]
     if unnamed:
-        names = f"{len(unnamed)} names give no part by {regex}, the first {unnamed[0].path}"
-        err.print(f"note: {names}; each counts as a part of its own", markup=False, highlight=False)
+        names = f"{len(unnamed)} names do not match the part regex {regex}, the first is {unnamed[0].path}"
+        err.print(f"note: {names}; each counts as a separate part", markup=False, highlight=False)
     with recorder(store, inspector.card) as record, progress_bars() as watch:
         tally = score_folder(
             inspector,
@@ -144,7 +149,8 @@ def calibrate(
         Literal["expected", "confident"] | None, typer.Option(help="On average, or with 95% confidence.")
     ] = None,
     review_rate: Annotated[
-        float | None, typer.Option(help="Share of good parts that may be anything but ok; by default the recipe's.")
+        float | None,
+        typer.Option(help="Share of good parts that may be reviewed or rejected; by default the recipe's."),
     ] = None,
     part_regex: PartRegex = None,
     beforehand: Annotated[
@@ -154,8 +160,8 @@ def calibrate(
 ) -> None:
     """Set new thresholds for a bundle, without training again.
 
-    The rates of the recipe are promised. Others are, too, if they were --fixed-beforehand; chosen after looking at
-    scores, they are an estimate.
+    The recipe's rates are guaranteed. Other rates are guaranteed only if they were --fixed-beforehand; rates chosen
+    after seeing scores give an estimate.
     """
     from defectflow.bundle import SIGNATURE, open_bundle
     from defectflow.data import Picture, look_through

@@ -13,20 +13,22 @@ from defectflow.cli.store_options import By, StoreUrl, me, utc
 
 NOT_AS_WRITTEN = DRIFTED = 1
 
-log_app = typer.Typer(name="log", help="The store of inspections: is it as it was written?", no_args_is_help=True)
+log_app = typer.Typer(
+    name="log", help="The store of inspections: check, export, settings, retention, drift.", no_args_is_help=True
+)
 
-Since = Annotated[datetime | None, typer.Option(help="From this moment on, UTC.")]
-Until = Annotated[datetime | None, typer.Option(help="Before this moment, UTC.")]
+Since = Annotated[datetime | None, typer.Option(help="From this time on, UTC.")]
+Until = Annotated[datetime | None, typer.Option(help="Before this time, UTC.")]
 
 
 @command(log_app, "verify", "--store inspections.db")
 def verify_log(
     store: StoreUrl,
     head: Annotated[
-        str | None, typer.Option(help="A head noted earlier (number:hash): is the log still its continuation?")
+        str | None, typer.Option(help="A head noted earlier (NUMBER:HASH): check that the log continues it.")
     ] = None,
 ) -> None:
-    """Read the whole log and name each row that is not as it was written; then the exit code is 1."""
+    """Check the whole log and name each row that was altered; the exit code is 1 if there is one."""
     from defectflow.store import Store
     from defectflow.store.chain import Head
 
@@ -38,7 +40,7 @@ def verify_log(
     out.print(f"{result.rows} rows{gone}; head {result.head}", markup=False, highlight=False, soft_wrap=True)
     if not result.passed:
         raise typer.Exit(NOT_AS_WRITTEN)
-    out.print("The log is as it was written. Note the head elsewhere, to find out if its end is ever cut off.")
+    out.print("The log is unaltered. Keep the head elsewhere: it shows whether the log's end was ever cut off.")
 
 
 @command(log_app, "export", "--store inspections.db --out inspections.csv --since 2026-01-01")
@@ -87,7 +89,7 @@ def log_settings(
 
 @command(log_app, "retain", "--store inspections.db")
 def retain(store: StoreUrl, by: By = None) -> None:
-    """Remove what the store's settings no longer want kept. For cron."""
+    """Delete what is older than the store's settings allow. For cron."""
     from defectflow.store import Store
 
     with Store.open(store, create=False) as opened:
@@ -99,15 +101,15 @@ def retain(store: StoreUrl, by: By = None) -> None:
 def show_drift(
     bundle: BundlePath,
     store: StoreUrl,
-    since: Annotated[datetime | None, typer.Option(help="Only an alarm from this moment on, UTC, counts.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Count only alarms from this time on, UTC.")] = None,
     looked_into: Annotated[
-        str | None, typer.Option(help="Write in the log what was found; alarms until now then count no longer.")
+        str | None, typer.Option(help="Write into the log what was found; this ends the alarms up to now.")
     ] = None,
     by: By = None,
 ) -> None:
-    """Has production moved since the bundle was calibrated? If so, the exit code is 1. For cron.
+    """Check whether production has moved since the calibration; the exit code is 1 if so. For cron.
 
-    An alarm counts until the bundle's thresholds are set anew, or until it was looked into.
+    An alarm stands until the thresholds are set again or somebody has looked into it.
     """
     from defectflow.bundle import open_bundle
     from defectflow.store import Store

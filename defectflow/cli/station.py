@@ -14,7 +14,7 @@ def ui(
     bundles: Annotated[Path, typer.Argument(help="The folder that holds your bundles, or one bundle.")] = Path(
         "models"
     ),
-    host: Annotated[str, typer.Option(help="Address to listen on. Any other than this machine's own needs users.")] = (
+    host: Annotated[str, typer.Option(help="Address to listen on. Any but this machine's own requires users.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
@@ -29,7 +29,7 @@ def ui(
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate (PEM), to serve https.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None,
 ) -> None:
-    """Open the inspection station: a page in the browser to inspect pictures and look after models."""
+    """Start the inspection station: inspect pictures, review verdicts and manage models in the browser."""
     import gradio  # noqa: F401  (first: without it the whole extra `ui` is missing, and not only its store)
     from defectflow_ui.settings import Settings
     from defectflow_ui.start import open_station

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from defectflow.verdict import Verdict
 
 StoreUrl = Annotated[str, typer.Option("--store", help="The store: a path, or postgresql://user:password@host/name.")]
-By = Annotated[str | None, typer.Option(help="Who does this, for the log; by default the system's user.")]
+By = Annotated[str | None, typer.Option(help="Who does this, for the log; by default the current user.")]
 
 
 @contextmanager

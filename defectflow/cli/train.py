@@ -35,11 +35,11 @@ def fit(
         list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set flow.layers=12. Repeatable.")
     ] = None,
     part_regex: PartRegex = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a training that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
     progress: ProgressFile = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
-    cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+    cache_limit: Annotated[float, typer.Option(help="Size limit of the cache, in GB.")] = 20.0,
     key: SignKey = None,
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
@@ -51,7 +51,7 @@ def fit(
 
     chosen = load_recipe(recipe, settings)
     show_found(look_through(good, label="good", part_regex=part_regex))
-    err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
+    err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; continue with --resume.")
     with watching(progress) as watch:
         fitted = run_fit(
             chosen,
@@ -85,9 +85,9 @@ def check_data(
     json: Json = None,
     progress: ProgressFile = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for cached embeddings; safe to delete.")] = None,
-    cache_limit: Annotated[float, typer.Option(help="Most that the cache may hold, in GB.")] = 20.0,
+    cache_limit: Annotated[float, typer.Option(help="Size limit of the cache, in GB.")] = 20.0,
 ) -> None:
-    """Look at good pictures before a fit: unreadable files, duplicates, suspects, and whether the parts suffice.
+    """Check good pictures before a fit: unreadable files, duplicates, suspects, and whether there are enough parts.
 
     Exits with 1 if a fit would fail.
     """
@@ -120,7 +120,7 @@ def evaluate(
     json: Json = None,
     progress: ProgressFile = None,
 ) -> None:
-    """Measure a bundle on labelled pictures, at its calibrated thresholds. Nothing is chosen here."""
+    """Measure a bundle on labelled pictures, at its calibrated thresholds."""
     from defectflow.cli.tables import tables
     from defectflow.data import look_through
     from defectflow.evaluation import evaluate as run_evaluate
@@ -135,8 +135,9 @@ def evaluate(
         evaluation = run_evaluate(inspector, pictures, watch=watch)
     if evaluation.seen_in_fit:
         err.print(
-            f"[yellow]note:[/yellow] {len(evaluation.seen_in_fit)} of these pictures were fitted or calibrated on, the "
-            f"first {escape(str(evaluation.seen_in_fit[0]))}: the figures flatter; give pictures that were kept apart",
+            f"[yellow]note:[/yellow] {len(evaluation.seen_in_fit)} of these pictures were used in the fit or the "
+            f"calibration, the first is {escape(str(evaluation.seen_in_fit[0]))}: the figures are too optimistic; use "
+            "pictures that were kept apart",
             highlight=False,
         )
     show_failures([(str(path), reason) for path, reason in evaluation.unreadable])
@@ -151,16 +152,16 @@ def evaluate(
 def pretrain(
     weights: Annotated[Path, typer.Argument(metavar="OUT", help="The weights file to write, e.g. mine.safetensors.")],
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of photographs of anything, besides the drawings.")
+        Path | None, typer.Option(help="Folder of photographs of any kind, used beside the drawings.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="The built-in recipe's name, or a YAML file.")] = "pretrain",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set training.steps=2000. Repeatable.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a training that was stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a training that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the weights file OUT.")] = False,
 ) -> None:
-    """Make weights for a backbone from drawings and photographs that nobody labelled. Takes hours on a CPU.
+    """Pretrain a backbone on drawings and unlabelled photographs. Takes hours on a CPU.
 
     Use them with: defectflow fit GOOD --set embedding.weights=OUT --out MODEL
     """
@@ -169,7 +170,7 @@ def pretrain(
     from defectflow.pretraining.settings import load_pretraining
 
     chosen = load_pretraining(recipe, settings)
-    err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; go on with --resume.")
+    err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; continue with --resume.")
     with progress_bars() as watch:
         made = run_pretrain(chosen, photos, weights, resume=resume, overwrite=overwrite, watch=watch)
     show_failures(list(made.unreadable))

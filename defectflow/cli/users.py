@@ -23,7 +23,7 @@ RoleName = Literal["viewer", "operator", "engineer"]
 
 @command(users_app, "add", "mara --role operator --store inspections.db")
 def add_user(name: Name, store: StoreUrl, role: Annotated[RoleName, typer.Option()] = "viewer", by: By = None) -> None:
-    """Let somebody sign in. The password is asked for, or read from standard input or DEFECTFLOW_PASSWORD."""
+    """Add a user. The password is asked for, or read from standard input or DEFECTFLOW_PASSWORD."""
     from defectflow.store import Role, Store
 
     with Store.open(store) as opened:
@@ -33,7 +33,7 @@ def add_user(name: Name, store: StoreUrl, role: Annotated[RoleName, typer.Option
 
 @command(users_app, "remove", "mara --store inspections.db")
 def remove_user(name: Name, store: StoreUrl, by: By = None) -> None:
-    """Nobody signs in by this name any more; what they wrote stays."""
+    """Remove a user. What they wrote stays in the log."""
     from defectflow.store import Store
 
     with Store.open(store, create=False) as opened:
@@ -45,7 +45,7 @@ def remove_user(name: Name, store: StoreUrl, by: By = None) -> None:
 def change_role(
     name: Name, role: Annotated[RoleName, typer.Argument(help="The new role.")], store: StoreUrl, by: By = None
 ) -> None:
-    """viewer: looks; operator: also inspects and answers; engineer: also trains, calibrates and activates."""
+    """Change a user's role: viewer (looks), operator (also inspects, answers) or engineer (also trains, calibrates)."""
     from defectflow.store import Role, Store
 
     with Store.open(store, create=False) as opened:
@@ -55,7 +55,7 @@ def change_role(
 
 @command(users_app, "password", "mara --store inspections.db")
 def change_password(name: Name, store: StoreUrl, by: By = None) -> None:
-    """Set a new password, which also ends a wait after wrong ones."""
+    """Set a new password. This also ends the wait after wrong attempts."""
     from defectflow.store import Store
 
     with Store.open(store, create=False) as opened:
@@ -65,7 +65,7 @@ def change_password(name: Name, store: StoreUrl, by: By = None) -> None:
 
 @command(users_app, "list", "--store inspections.db")
 def list_users(store: StoreUrl, json: Json = None) -> None:
-    """Who may sign in, as what, since when."""
+    """List the users and their roles."""
     from defectflow.store import Store
 
     with Store.open(store, create=False) as opened:
@@ -76,7 +76,7 @@ def list_users(store: StoreUrl, json: Json = None) -> None:
     table = Table("user", "role", "since")
     for user in users:
         table.add_row(user.name, user.role, f"{user.since:%Y-%m-%d %H:%M} UTC")
-    out.print(table if users else "nobody; defectflow users add NAME lets somebody sign in")
+    out.print(table if users else "no users yet; add one: defectflow users add NAME")
 
 
 def _password() -> str:
@@ -86,6 +86,6 @@ def _password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     first = getpass("Password: ")
-    if getpass("Once more: ") != first:
+    if getpass("Repeat the password: ") != first:
         raise typer.BadParameter("the two passwords differ; nothing was changed")
     return first

@@ -16,8 +16,8 @@ from defectflow.cli.store_options import By, StoreUrl, me, utc
 
 if TYPE_CHECKING:
     from defectflow.bundle import Card
+    from defectflow.store import CalibrationVersion
     from defectflow.store.recalibration import Proposal
-    from defectflow.store.versions import CalibrationVersion
 
 versions_app = typer.Typer(
     name="versions", help="A bundle's calibrations: made from reviews, applied, rolled back.", no_args_is_help=True
@@ -36,7 +36,7 @@ SHOWN = 20
 
 @command(versions_app, "list", "models/bracket --store inspections.db")
 def list_versions(bundle: BundlePath, store: StoreUrl, json: Json = None) -> None:
-    """All calibrations of a bundle that the store knows; the one that holds is marked."""
+    """List a bundle's calibrations in the store. The one in use is marked."""
     from defectflow.bundle import open_bundle
     from defectflow.store import Store
 
@@ -58,7 +58,7 @@ def list_versions(bundle: BundlePath, store: StoreUrl, json: Json = None) -> Non
             f"{calibration.threshold.value:.4f}",
             version.reason,
         )
-    out.print(table if versions else "none yet; score with --store, and the bundle's own becomes the first")
+    out.print(table if versions else "none yet; score with --store, and the bundle's own calibration becomes the first")
 
 
 @command(versions_app, "from-reviews", "models/bracket --store inspections.db --apply week-12 --reason 'false alarms'")
@@ -67,13 +67,14 @@ def from_reviews(
     store: StoreUrl,
     apply: Annotated[str | None, typer.Option(help="Name of the new version: apply it. Without: a preview.")] = None,
     reason: Reason = "",
-    false_reject_rate: Annotated[float | None, typer.Option(min=0, max=1, help="By default as it is.")] = None,
+    false_reject_rate: Annotated[float | None, typer.Option(min=0, max=1, help="By default unchanged.")] = None,
     guarantee: Annotated[
         Literal["expected", "confident"] | None, typer.Option(help="On average, or with 95% confidence.")
     ] = None,
-    review_rate: Annotated[float | None, typer.Option(min=0, max=1, help="By default as it is.")] = None,
+    review_rate: Annotated[float | None, typer.Option(min=0, max=1, help="By default unchanged.")] = None,
     audit_only: Annotated[
-        bool, typer.Option("--audit-only", help="Leave the earlier calibration parts out: production has moved.")
+        bool,
+        typer.Option("--audit-only", help="Leave out the earlier calibration parts, because production has moved."),
     ] = False,
     since: AuditSince = None,
     until: AuditUntil = None,
@@ -84,7 +85,7 @@ def from_reviews(
     by: By = None,
     json: Json = None,
 ) -> None:
-    """New thresholds from the audit parts answered good: which past verdicts would change? Then apply.
+    """Set new thresholds from audit parts that were answered good. Without --apply: show which verdicts would change.
 
     --since and --until bound when an audit part was first seen: what cannot be answered any more blocks no later part.
     """
@@ -110,7 +111,7 @@ def from_reviews(
         return
     _show_proposal(proposal)
     if version is None:
-        _say("A preview: nothing was changed. --apply NAME --reason WHY puts it to work.")
+        _say("This is a preview: nothing was changed. To apply it, add --apply NAME --reason WHY.")
     else:
         _say(f"Applied as {version.name!r} ({version.calibration_id}).")
 
@@ -126,7 +127,7 @@ def _show_proposal(proposal: Proposal) -> None:
         _say(f"  {part}: left out: {why}")
     was, is_now = proposal.bundle.card.require_calibration(), proposal.card.require_calibration()
     _say(f"{proposal.added} audit parts join; threshold {was.threshold.value:.4f} -> {is_now.threshold.value:.4f}.")
-    table = Table("part", "before", "after", title=f"{len(proposal.flips)} past parts would be judged otherwise")
+    table = Table("part", "before", "after", title=f"{len(proposal.flips)} past verdicts would change")
     for flip in proposal.flips[:SHOWN]:
         table.add_row(flip.part.part, flip.before, flip.after)
     out.print(table)
@@ -172,7 +173,7 @@ def apply_version(
     reason: Reason,
     by: By = None,
 ) -> None:
-    """Put any version's thresholds into the bundle: also the way back."""
+    """Put a version's thresholds into the bundle. This is also the way back to an earlier one."""
     from defectflow.bundle import open_bundle
     from defectflow.store import Store
 
@@ -190,7 +191,7 @@ def refit_manifest(
     store: StoreUrl,
     to: Annotated[Path, typer.Option("--out", help="The manifest (CSV), for fit.")],
 ) -> None:
-    """What to fit again on: the same sides as before, and parts answered good that were not drawn, to train only."""
+    """Write a manifest for a new fit: the same split, with reviewed good parts added to training."""
     from defectflow.bundle import open_bundle
     from defectflow.data.refit_manifest import plan_refit
     from defectflow.store import Store

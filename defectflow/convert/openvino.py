@@ -36,7 +36,7 @@ def write_ir(bundle: Bundle, folder: Path) -> Path:
     except ImportError as error:
         raise SettingsError("--target openvino needs openvino: pip install 'defectflow[openvino]'") from error
     if (folder / IR).exists():
-        raise SettingsError(f"{folder / IR}: is there already; remove it, or choose another folder")
+        raise SettingsError(f"{folder / IR}: exists already; remove it, or choose another folder")
     model = openvino.Core().read_model(bundle.model)
     _put_filter(model)
     model.set_rt_info(bundle.card.bundle_id, ["defectflow", "bundle_id"])

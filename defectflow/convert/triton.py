@@ -49,7 +49,7 @@ def write_repository(bundle: Bundle, folder: Path, *, max_batch: int = 8, instan
     name = re.sub(r"[^\w.-]", "_", bundle.card.name, flags=re.ASCII)
     model = folder / name
     if model.exists():
-        raise SettingsError(f"{model}: is there already; remove it, or choose another folder")
+        raise SettingsError(f"{model}: exists already; remove it, or choose another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the repository until it is whole: a server that polls must not load half a model.
     with tempfile.TemporaryDirectory(dir=folder.parent) as beside:

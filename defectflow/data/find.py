@@ -70,7 +70,7 @@ class Found:
         if self.skipped:
             said.append(f"{_some(self.skipped, 'file')} skipped: {_first(self.skipped)}")
         if self.unmatched_masks:
-            said.append(f"{_some(self.unmatched_masks, 'mask')} of no picture: {_first(self.unmatched_masks)}")
+            said.append(f"{_some(self.unmatched_masks, 'mask')} without a picture: {_first(self.unmatched_masks)}")
         return said
 
 

@@ -98,7 +98,9 @@ def _check_columns(manifest: Path, columns: Sequence[str]) -> None:
     for column, count in Counter(columns).items():
         meant = get_close_matches(column.casefold(), COLUMNS, n=1, cutoff=0.75)
         if column not in COLUMNS and meant:  # a label that is not read would make everything good
-            raise DataError(f"{manifest}, header: unknown column {column!r}; is {meant[0]!r} meant? Else rename it")
+            raise DataError(
+                f"{manifest}, header: unknown column {column!r}; is {meant[0]!r} meant? Otherwise rename it"
+            )
         if count > 1:
             raise DataError(f"{manifest}, header: column {column!r} appears {count} times")
     if "path" not in columns:

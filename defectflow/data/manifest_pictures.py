@@ -60,7 +60,7 @@ def _same_part(picture: Picture, called: str, at: str) -> str:
     """Why a picture without a part may not have its name: the name, but for the suffix, stands for its part."""
     if picture.name == called:
         return f"name {called!r} is already in {at}"
-    return f"name {picture.name!r} and name {called!r} in {at} differ in the suffix only, and mean one part"
+    return f"name {picture.name!r} and name {called!r} in {at} differ only in the suffix, so they would name one part"
 
 
 def _manifest_picture(

@@ -88,8 +88,8 @@ class PartNames:
             return part, True
         if self.strict:
             raise DataError(
-                f"{name}: no part can be read from this name with the part regex {self.expression!r}; "
-                "change the expression, or leave it out if every picture shows another part"
+                f"{name}: does not match the part regex {self.expression!r}; change the expression, or leave it out if "
+                "every picture shows another part"
             )
         return stem_of(name), False
 
@@ -98,8 +98,8 @@ class PartNames:
             return None if self.pattern is None else self.pattern.search(name, timeout=PATIENCE_S)
         except TimeoutError as error:
             raise SettingsError(
-                f"part regex {self.expression!r} searches longer than {PATIENCE_S:g} s in {name}; simplify it: mostly "
-                "a repetition of what can be read in two ways, as in (a|aa)+, is to blame"
+                f"part regex {self.expression!r} searches longer than {PATIENCE_S:g} s in {name}; simplify it: "
+                "the usual cause is a repetition that can match in two ways, as in (a|aa)+"
             ) from error
 
 

@@ -81,7 +81,7 @@ class Splits:
 
     @property
     def parts_known(self) -> bool:
-        """False where a picture counts as a part of its own for want of a name; the guarantee then fails if parts
+        """False where a picture counts as a separate part for want of a name; the guarantee then fails if parts
         have several pictures."""
         return all(picture.part_known for picture in self.pictures)
 
@@ -143,17 +143,17 @@ def fix_full_scale(splits: Splits, checked: Checked) -> int | None:
 
 
 def full_scale_notes(splits: Splits, checked: Checked, full_scale: int | None) -> list[str]:
-    """What is taken for white in 16-bit pictures, and whether few pictures decide it; nothing for 8-bit pictures."""
+    """What is taken as white in 16-bit pictures, and whether few pictures decide it; nothing for 8-bit pictures."""
     bright = {one.path: checked.brightest[one.path] for one in splits.train if one.path in checked.brightest}
     if full_scale is None or not bright:
         return []
-    said = [f"16-bit pictures: {full_scale} is taken for white; set image.full_scale if the camera's white is another"]
+    said = [f"16-bit pictures: {full_scale} is taken as white; set image.full_scale if the camera's white is another"]
     below = max((scale for scale in FULL_SCALES if scale < full_scale), default=0)
     deciding = [path for path, value in bright.items() if value > below]
     if 0 < len(deciding) <= DECIDED_BY_FEW * len(bright):
         said.append(
-            f"{len(deciding)} of {len(bright)} training pictures alone are brighter than {below}, the first is "
-            f"{deciding[0]}: without them {below} would be white and all pictures brighter; look whether they belong"
+            f"only {len(deciding)} of {len(bright)} training pictures are brighter than {below}, the first is "
+            f"{deciding[0]}; without them {below} would be white: check whether they belong here"
         )
     return said
 

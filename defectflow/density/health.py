@@ -97,7 +97,7 @@ def _checks(head: Head) -> Iterator[Check]:
         float(log_det.var() / log_prob.var()),
         1.0,
         100.0,
-        f"stretch outweighs distance: compare score.kind: latent_norm, or {gentler}",
+        f"the log-determinant dominates: compare with score.kind: latent_norm, or {gentler}",
     )
 
 
@@ -121,7 +121,7 @@ def _layers(head: Head, gentler: str) -> Iterator[Check]:
                 largest / layer.clamp,
                 0.98,
                 math.inf,
-                "scales press against flow.clamp: raise it a little, or train with fewer steps",
+                "scales reach the limit flow.clamp: raise it a little, or train with fewer steps",
             )
         x = after
     for layer in reversed(flow.layers()):
@@ -134,11 +134,11 @@ def _inverse(level: int, layer: str, found: Tensor, expected: Tensor, gentler: s
     return Check(
         level,
         layer,
-        "there and back: largest error, in units of its input",
+        "round trip: largest error, in units of its input",
         float((found - expected).abs().max() / expected.std()),
         1e-3,
         1e-1,
-        f"what `draw` gives is off by this, and from 0.1 on log p is no likelihood any more: {gentler}",
+        f"samples of `draw` are off by this much; from 0.1 on, log p is no longer a likelihood: {gentler}",
     )
 
 

@@ -123,7 +123,7 @@ def tiling_of(image: ImageSettings, side: int) -> Tiling | None:
     if tile > min(tall, wide):
         raise SettingsError(
             f"image.tiling.tile: {tile} px is larger than the part, which is {wide} x {tall} px; use at most "
-            f"{min(tall, wide)}, or null to look at the whole picture at once"
+            f"{min(tall, wide)}, or null to process the whole picture at once"
         )
     tiling = Tiling(
         rows=round(tall * side / tile),

@@ -72,7 +72,7 @@ class Evaluation:
     without_mask: int
     """Defective pictures left out of the pixel figures: no mask, or one that marks nothing."""
     seen_in_fit: tuple[Path, ...]
-    """Good pictures that were fitted or calibrated on: the figures flatter where there are any."""
+    """Good pictures that were used in the fit or the calibration. If there are any, the figures are too optimistic."""
     guarantee: tuple[str, ...]
     notes: tuple[str, ...]
 

@@ -63,8 +63,8 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     except torch.onnx.OnnxExporterError as error:
         raise ExportError(
             f"torch {torch.__version__} cannot write this model as an ONNX graph ({_reason(error)}); choose another "
-            "flow.family, flow.base or embedding.backbone, and report the recipe. What was learned is kept: --resume "
-            "with the same recipe goes on from there once another torch or DefectFlow is installed"
+            "flow.family, flow.base or embedding.backbone, and report the recipe. The trained weights are "
+            "kept: install another torch or DefectFlow, then fit the same recipe with --resume"
         ) from error
     if program is None:
         raise ExportError("torch.onnx.export returned no program; use a torch release that exports with dynamo=True")

@@ -99,7 +99,7 @@ class DataCheck:
     used: tuple[str, ...]
     """Which folders are used as what, with counts, and which files are not."""
     full_scale: tuple[str, ...]
-    """What is taken for white in 16-bit pictures, and whether few of them decide it."""
+    """What is taken as white in 16-bit pictures, and whether few of them decide it."""
     folders_taken_for_good: int
     """Folders that are taken to hold good parts, though nothing says so; 0 where there is one."""
 
@@ -126,7 +126,7 @@ class DataCheck:
             *self._promises(),
         ]
         if self.failure is not None:
-            found.insert(0, Finding("fit", "stop", f"A fit would fail: {self.failure}", "Put this right first."))
+            found.insert(0, Finding("fit", "stop", f"A fit would fail: {self.failure}", "Fix this first."))
         return [*found, *(Finding("division", "look", warning) for warning in self.warnings)]
 
     def _folders(self) -> Finding:
@@ -155,15 +155,15 @@ class DataCheck:
                 "look",
                 f"Every picture counts as a part, but {seen.pictures} of them look like several pictures of one part: "
                 f"{seen.example[0]} and {seen.example[1]} by their names, and {seen.alike:.0%} are nearest to such a "
-                "sibling. Counted as parts of their own, they make the promise fail.",
+                "sibling. If they are counted as separate parts, the guarantee fails.",
                 f"If so, give --part-regex '{seen.part_regex}': {seen.parts} parts.",
             )
-        said = f"Every one of {self.pictures} pictures counts as a part of its own; nothing suggests otherwise."
+        said = f"Each of the {self.pictures} pictures counts as a separate part; nothing suggests otherwise."
         return Finding("parts", "fine", said, "Where several pictures show one part, give --part-regex.")
 
     def _twins(self) -> Finding:
         if not self.exact and not self.near:
-            return Finding("twins", "fine", "No picture is there twice.")
+            return Finding("twins", "fine", "No picture appears twice.")
         same = [f"{len(self.exact)} pictures repeat another's pixels, and are left out"] if self.exact else []
         alike = [f"{len(self.near)} nearly repeat a picture of another part"] if self.near else []
         first, second = (self.exact or self.near)[0]
@@ -216,7 +216,7 @@ class DataCheck:
             return Finding("suspects", "look", "Too few parts to tell which pictures do not belong.")
         if not out:
             said = f"No picture stands out; the most unusual is {self.suspects[0].path}."
-            return Finding("suspects", "fine", said, f"Look at the first few all the same. {HONEST}")
+            return Finding("suspects", "fine", said, f"Check the first few nevertheless. {HONEST}")
         count = "1 picture looks" if len(out) == 1 else f"{len(out)} pictures look"
         said = f"{count} unlike the other parts, the first {out[0].path}."
         return Finding("suspects", "look", said, f"Are they really good? {HONEST}")
@@ -237,7 +237,7 @@ class DataCheck:
             accept = f"accept {_percent(promise.lowest_rate)} (verdict.rate={promise.lowest_rate:.4g})"
             if promise.guarantee == self.wanted:
                 remedy = (
-                    f"Add parts, or {accept}. Without either, a fit ends uncalibrated; calibrate can finish it later."
+                    f"Add parts, or {accept}. Otherwise the model will be uncalibrated; calibrate can finish it later."
                 )
                 yield Finding("promise", "look", f"{aim}, {needs}; {supports}.", remedy)
             else:

@@ -47,7 +47,7 @@ def find_providers(names: Sequence[str]) -> list[str]:
     for given in names:
         name = by_short_name.get(short_name(given).lower(), given)
         if name in _REMOTE:
-            raise BundleError(f"execution provider {given} sends pictures to a service; choose one of this machine's")
+            raise BundleError(f"execution provider {given} sends pictures to a remote service; choose a local one")
         if name not in built_in:
             here = ", ".join(short_name(present) for present in present_providers())
             raise BundleError(
@@ -63,7 +63,7 @@ def check_runs_on(session: onnxruntime.InferenceSession, wanted: Sequence[str]) 
     if dropped:
         raise BundleError(
             f"execution provider {short_name(dropped[0])} is installed but cannot start here, and ONNX Runtime would "
-            f"go on without it; {_advice(dropped[0])}"
+            f"continue without it; {_advice(dropped[0])}"
         )
 
 

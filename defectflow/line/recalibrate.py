@@ -91,8 +91,8 @@ def _check_counted_alike(card: Card, new: Sequence[Picture]) -> None:
     if card.parts_known and unnamed:
         raise CalibrationError(
             f"{len(unnamed)} of {len(new)} pictures name no part, the first is {unnamed[0].path}, but this bundle "
-            "counts by part: as parts of their own, several pictures of one part would count as several. Name the "
-            "parts with --part-regex or with a manifest's column 'part'"
+            "counts by part: without names, several pictures of one part would count as several parts. Name the parts "
+            "with --part-regex or with a manifest's column 'part'"
         )
     if not card.parts_known and card.calibration_parts and len(unnamed) < len(new):
         raise CalibrationError(

@@ -87,7 +87,7 @@ def _notes(run: Run, rows: Sequence[Row], truncated: bool) -> Iterator[str]:
     if run.finished is None or len(rows) < run.pictures:
         yield (
             f"This run is not complete: {len(rows)} of {run.pictures} pictures have a result. "
-            "The same command with --resume goes on where it stopped."
+            "Run the same command with --resume to continue."
         )
     if run.card.calibration is None:
         yield "The bundle is uncalibrated: there are scores, but no verdicts."
@@ -134,7 +134,7 @@ def _galleries(parts: Sequence[Part], card: Card) -> list[Gallery]:
         Gallery("Overkill", "Good parts rejected, the worst first.", tuple(overkill[:OVERKILLS])),
         Gallery("Worst parts", "The highest scores; invalid parts have their own section.", tuple(by_score[:WORST])),
         Gallery("Borderline parts", "The closest to the threshold on both sides.", tuple(above + below)),
-        Gallery("Invalid", "Not a picture of this part, says the gate.", tuple(invalid[:INVALID])),
+        Gallery("Invalid", "Not a picture of this part, according to the gate.", tuple(invalid[:INVALID])),
     ]
     return [gallery for gallery in galleries if gallery.parts]
 

@@ -101,7 +101,7 @@ def verify(
     lossy, problems = _decoding(bundle, golden)
     if lossy:
         notes.append(
-            f"this machine decodes {', '.join(lossy)} to slightly other pixels, as JPEG decoders may; for these "
+            f"this machine decodes {', '.join(lossy)} to slightly different pixels, as JPEG decoders may; for these "
             f"pictures differences up to {LOSSY_TOLERANCE:g} standard deviations are allowed"
         )
     native = [each.file for each in golden if each.file.name.startswith(NATIVE)]
@@ -156,7 +156,7 @@ def _decoding(bundle: Bundle, golden: Sequence[Golden]) -> tuple[list[str], list
             lossy.append(each.file.name)
         elif not same:
             problems.append(
-                f"{each.file.name}: is lossless, but this machine decodes it to other pixels; update Pillow and OpenCV"
+                f"{each.file.name}: is lossless but decodes to different pixels here; update Pillow and OpenCV"
             )
     return lossy, problems
 

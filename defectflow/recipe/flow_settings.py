@@ -140,7 +140,7 @@ class ContinuousSettings(_ScalingSettings):
             if ignored:
                 said = ", ".join(f"{name}: {getattr(self, name)}" for name in ignored)
                 raise ValueError(
-                    f"objective: matching has no use for {said}; leave that out, or use objective: likelihood"
+                    f"objective: matching does not use {said}; leave that out, or use objective: likelihood"
                 )
         return self
 

@@ -36,7 +36,7 @@ class RegionOfInterest(Settings):
             left, top, width, height = self.rectangle
             if left + width > 1 or top + height > 1 or width * height == 0:
                 raise ValueError(
-                    f"rectangle {list(self.rectangle)} leaves the picture or is empty; "
+                    f"rectangle {list(self.rectangle)} is partly outside the picture or empty; "
                     "give left, top, width, height as fractions, with left + width and top + height at most 1"
                 )
         return self

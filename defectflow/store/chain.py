@@ -128,13 +128,15 @@ def _walk(connection: Connection, noted: Head | None, findings: list[str]) -> tu
         if line["previous"] != last.hash:
             findings.append(f"chain, row {line['id']}: does not continue the row before it")
         if noted is not None and noted.id == line["id"] and noted.hash != line["hash"]:
-            findings.append(f"chain, row {line['id']}: is not the one noted earlier; the log was written anew")
+            findings.append(f"chain, row {line['id']}: is not the one noted earlier; the log was rewritten")
         last = Head(line["id"], line["hash"])
         if line["kind"] not in contents:
             findings.append(f"chain, row {line['id']}: belongs to no known table ({line['kind']!r})")
             continue
         table = contents[line["kind"]]
-        findings.extend(f"{line['kind']}, row {number}: was put in past the log" for number in table.before(line["id"]))
+        findings.extend(
+            f"{line['kind']}, row {number}: was inserted without the log" for number in table.before(line["id"])
+        )
         row = table.take(line["id"])
         if row is not None:
             rows += 1
@@ -145,7 +147,7 @@ def _walk(connection: Connection, noted: Head | None, findings: list[str]) -> tu
         else:
             findings.append(f"{line['kind']}, row {line['id']}: is missing")
     for name, table in contents.items():
-        findings.extend(f"{name}, row {number}: was put in past the log" for number in table.before(None))
+        findings.extend(f"{name}, row {number}: was inserted without the log" for number in table.before(None))
     return rows, removed, last
 
 

@@ -194,5 +194,5 @@ def _reason(error: SQLAlchemyError) -> str:
     said = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()
     reason = said[0] if said else type(error).__name__
     if "locked" in reason or "lock timeout" in reason:
-        return f"{reason}: others have been writing for {WAIT_S} s; try again"
+        return f"{reason}: other processes have been writing for {WAIT_S} s; try again"
     return reason

@@ -71,7 +71,7 @@ class Drift:
 
     @property
     def standing(self) -> list[DriftPoint]:
-        """The alarms that nobody has seen to: neither have the thresholds been set anew, nor was it looked into."""
+        """The alarms that nobody has seen to: neither have the thresholds been set again, nor was it looked into."""
         seen = self.looked_into
         return [
             point
@@ -91,7 +91,7 @@ class Drift:
         if not self.standing and self.looked_into and self.alarms[-1].at <= self.looked_into.at:
             return f"No alarm since {self.looked_into}; before that, {said}. {promise}"
         if not self.standing:
-            return f"No alarm since the thresholds were set anew; before that, {said}. {promise}"
+            return f"No alarm since the thresholds were set again; before that, {said}. {promise}"
         return f"Production has moved: {said}. {promise}"
 
 

@@ -151,14 +151,14 @@ def propose(
         raise CalibrationError(
             f"{audit.missing} of {audit.parts} audit parts have no answer ({audit.unanswered} waiting, {audit.skipped} "
             f"skipped, {audit.unreadable} unreadable, {audit.uncounted} answered good but uncountable): "
-            f"{audit.missing_share:.1%}, at most {limit:.0%} may. The missing ones may be the unusual ones: answer "
-            "them first, inspect unreadable pictures again under the same name, or count only parts first seen since "
-            "a later day."
+            f"{audit.missing_share:.1%}; at most {limit:.0%} is allowed. The missing ones may be the unusual ones: "
+            "answer them first, inspect unreadable pictures again under the same name, or count only parts first seen "
+            "since a later day."
         )
     if not added:
         raise CalibrationError(
             f"no audit part adds evidence: of {audit.parts} that were randomly sampled, {len(audit.left_out)} are "
-            "answered good, and none of these can be counted; inspect and answer more"
+            "answered good, and none of these can be counted; inspect and review more parts"
         )
     rows = tuple(_row(part) for part in added)
     usual_rate, usual_guarantee, usual_review_rate = card.rule
@@ -247,18 +247,20 @@ def tally_audit(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditT
         if part.part in used_parts:
             left_out.append((part.part, f"used already ({used_parts[part.part]})"))
         elif digests & used:
-            left_out.append((part.part, "the very picture was used already, in the fit or in a calibration"))
+            left_out.append((part.part, "this picture was used already, in the fit or in a calibration"))
         elif part.unread:
             unreadable += 1
             left_out.append((part.part, f"{part.unread[0]} could not be read, so its score is unknown"))
         elif None in digests:
             uncounted += 1  # whether a picture stayed at hand may depend on its verdict
-            left_out.append((part.part, "its picture was not at hand, so nobody knows whether the fit has seen it"))
+            left_out.append((part.part, "its picture was not available, so it is unknown whether the fit has used it"))
         elif bundle.card.parts_known != part.pictures[0].part_known and (
             bundle.card.parts_known or len({picture.sha256 for picture in part.judged}) > 1
         ):
             uncounted += int(part.pictures[0].part_known)  # several pictures: mostly rejected parts are looked at again
-            left_out.append((part.part, "is not counted as the calibration counts: by part, or by picture"))
+            left_out.append(
+                (part.part, "is counted in another way than the calibration's parts: by part, or by picture")
+            )
         else:
             used |= {str(digest) for digest in digests}
             added.append(part)

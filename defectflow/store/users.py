@@ -107,7 +107,7 @@ class Users:
             _forget_attempts(connection, name)
 
     def remove(self, name: str, *, by: str) -> None:
-        """Nobody signs in by this name any more; what they wrote stays. Raises StoreError: no such user."""
+        """Remove a user. What they wrote stays in the log. Raises StoreError: no such user."""
         with self._database.writing() as connection:
             self._known(connection, name)
             _write(connection, name, by, role=None, password_hash=None)

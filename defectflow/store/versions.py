@@ -181,7 +181,7 @@ def unchanged(bundle: Bundle) -> Bundle:
     """The bundle as it is on disk. Raises StoreError where it was calibrated since it was opened."""
     now = open_bundle(bundle.path)
     if (now.card.bundle_id, now.card.calibration_id) != (bundle.card.bundle_id, bundle.card.calibration_id):
-        raise StoreError(f"{bundle.path}: was calibrated since this preview was made; look at a new preview first")
+        raise StoreError(f"{bundle.path}: was calibrated since this preview was made; make a new preview first")
     return now
 
 

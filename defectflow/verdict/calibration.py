@@ -109,7 +109,7 @@ class Calibration:
             f"Calibrated on {self.parts} good {unit}.",
             f"On average at most {self.threshold.expected_rate:.2%} of good {unit} are called defective or invalid.",
             f"With {CONFIDENCE:.0%} confidence in this calibration it is at most {self.threshold.confident_rate:.2%}.",
-            f"On average at most {self.review.expected_rate:.2%} of good {unit} are called anything but ok.",
+            f"On average at most {self.review.expected_rate:.2%} of good {unit} are not called ok.",
             LIMITS,
         ]
         if self.parts_known:
@@ -121,7 +121,7 @@ class Calibration:
         else:
             said.insert(
                 -1,
-                "Every picture was counted as a part of its own; the guarantee fails if several "
+                "Every picture was counted as a separate part; the guarantee fails if several "
                 "pictures show the same part.",
             )
         return said
@@ -188,7 +188,7 @@ def calibrate_by_hand(
             f"a threshold of {review_threshold:.4f} lets none of {len(scores)} good calibration parts pass; raise it"
         )
     if not math.isfinite(threshold):
-        raise CalibrationError(f"a threshold of {threshold} is no number to judge with; give a finite one")
+        raise CalibrationError(f"a threshold of {threshold} is not a finite number; give one")
 
     def cut(value: float) -> Threshold:
         n, rank = len(scores), int(np.searchsorted(scores, value, side="right"))

@@ -1,7 +1,7 @@
 """A hook of MkDocs: the pages that are made from the code, the notebook and the list of decisions.
 
-Written by nobody, they cannot fall behind: commands from typer, recipes from their settings' models, rooms from their
-faces, the first steps from the notebook that the tests execute.
+Being generated, they cannot become outdated: commands from typer, recipes from their settings' models, packages from
+their public names, the first steps from the notebook that the tests execute.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from defectflow.recipe import Recipe, Settings, builtin_recipes
 
 DOCS = Path(__file__).parents[1]
-ROOMS = (
+PACKAGES = (
     *(
         "recipe",
         "data",
@@ -67,7 +67,7 @@ def _made() -> Iterator[tuple[str, str]]:
     yield "notebooks/first_steps.md", _notebook(DOCS / "notebooks" / "first_steps.ipynb")
     yield "reference/commands.md", _commands()
     yield "reference/recipes.md", "\n".join(_recipes())
-    yield "reference/rooms.md", _rooms()
+    yield "reference/packages.md", _packages()
     yield "decisions/index.md", _decisions()
 
 
@@ -89,15 +89,15 @@ def _commands() -> str:
     return made.replace("# `defectflow`", "# Commands", 1)
 
 
-def _rooms() -> str:
-    """What other code may use of each room, by its face."""
+def _packages() -> str:
+    """The public names of each package."""
     text = [
-        "# Rooms",
-        "In the order of the data path. A room is entered by the names that its `__init__.py` lists. Unlike the public "
+        "# Packages",
+        "In the order of the data path, with the names that other packages may use. Unlike the public "
         "interface ([api.md](../api.md)), they may change from one version to the next.",
     ]
-    for room in ROOMS:
-        text += [f"## {room}", f"::: defectflow.{room}\n    options: {{show_root_heading: false, members: true}}"]
+    for name in PACKAGES:
+        text += [f"## {name}", f"::: defectflow.{name}\n    options: {{show_root_heading: false, members: true}}"]
     return "\n\n".join(text) + "\n"
 
 

@@ -54,7 +54,7 @@ def test_files_that_cannot_describe_themselves(bundle_copy: Path, tmp_path: Path
     with pytest.raises(BundleError, match=r"gone\.onnx: no such file"):
         read_card(tmp_path / "gone.onnx")
     (tmp_path / "cut.onnx").write_bytes((bundle_copy / "model.onnx").read_bytes()[:10_000])
-    with pytest.raises(BundleError, match=r"cut\.onnx: is damaged, or no ONNX file"):
+    with pytest.raises(BundleError, match=r"cut\.onnx: is damaged, or not an ONNX file"):
         read_card(tmp_path / "cut.onnx")
     model = onnx.load(bundle_copy / "model.onnx")
     onnx.helper.set_model_props(model, {})

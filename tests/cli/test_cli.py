@@ -300,7 +300,7 @@ def test_brackets_in_names_are_no_markup(
     assert "out [/i]" in failed.out
     # A part regex has brackets, too, and the note about names that it does not match must show them.
     unmatched = cli("score", bundle, swatch_folder, "--out", tmp_path / "other", "--part-regex", "[x]+(nothing)")
-    assert "24 names give no part by [x]+(nothing), the first " in unmatched.err
+    assert "24 names do not match the part regex [x]+(nothing), the first is " in unmatched.err
 
 
 @pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs Linux")
@@ -381,7 +381,7 @@ def test_a_lone_model_describes_itself(cli: Cli, calibrated_swatch: Path, tmp_pa
     assert card["bundle_id"] == open_bundle(calibrated_swatch).card.bundle_id
     refused = cli("describe", save(tmp_path / "no model.png", swatch(0)))
     assert refused.code == WRONG_USE
-    assert "no model.png: is damaged, or no ONNX file" in refused.err
+    assert "no model.png: is damaged, or not an ONNX file" in refused.err
 
 
 def test_diff_lists_changes_and_counts_them(

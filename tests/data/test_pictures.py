@@ -212,7 +212,7 @@ def test_a_part_regex_that_would_search_for_ever_is_refused(tmp_path: Path) -> N
     write(tmp_path / f"{'a' * 60}!.png")
     with pytest.raises(SettingsError, match=r"part regex '\(a\|aa\)\+\$' searches longer than .* simplify it"):
         find_pictures(tmp_path, part_regex="(a|aa)+$")
-    with pytest.raises(DataError, match="no part can be read from this name"):
+    with pytest.raises(DataError, match="does not match the part regex"):
         find_pictures(tmp_path, part_regex="(a+)+$")  # fatal for many a library
 
 
@@ -254,8 +254,8 @@ MANIFEST_FAULTS = {
     "one name with two suffixes": (
         ["path,name", "1.png,left.png", "2.png,left.jpg"],
         "{m}: 1 row(s) cannot be used\n"
-        "  line 3: name 'left.jpg' and name 'left.png' in line 2 differ in the suffix only, and mean one part; "
-        "name each picture differently, or give a column 'part'",
+        "  line 3: name 'left.jpg' and name 'left.png' in line 2 differ only in the suffix, so they would name one "
+        "part; name each picture differently, or give a column 'part'",
     ),
     "not a picture": (
         ["path", "list.csv"],
@@ -264,7 +264,7 @@ MANIFEST_FAULTS = {
     ),
     "unknown column": (
         ["path,lable", "1.png,good"],
-        "{m}, header: unknown column 'lable'; is 'label' meant? Else rename it",
+        "{m}, header: unknown column 'lable'; is 'label' meant? Otherwise rename it",
     ),
     "no path column": (
         ["label", "good"],
@@ -597,7 +597,7 @@ def test_a_hot_pixel_is_not_what_is_white(tmp_path: Path) -> None:
     full_scale = splits_module.fix_full_scale(splits, checked)
     assert full_scale == 65535
     said = splits_module.full_scale_notes(splits, checked, full_scale)
-    assert said[0].startswith("16-bit pictures: 65535 is taken for white")
+    assert said[0].startswith("16-bit pictures: 65535 is taken as white")
     assert said[1].startswith(f"1 of {len(splits.train)} training pictures alone are brighter than 16383, the first is")
 
 

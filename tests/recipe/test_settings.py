@@ -166,7 +166,7 @@ def test_what_is_typed_and_the_family_lacks_is_an_error() -> None:
         ("base: student_t", r"flow: objective: matching learns paths to a normal, not to base: student_t; use base: n"),
         (
             "kinetic: 0.5, trace: gaussian",
-            r"flow: objective: matching has no use for trace: gaussian, kinetic: 0\.5; l",
+            r"flow: objective: matching does not use trace: gaussian, kinetic: 0\.5; l",
         ),
         ("tolerance: 0.01", r"no use for tolerance: 0\.01"),
     ],

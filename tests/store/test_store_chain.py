@@ -84,7 +84,7 @@ def findings(url: str, noted: Head | None = None) -> tuple[str, ...]:
         ("UPDATE inspections SET p_value = NULL WHERE id = 3", "inspections, row 3: was altered"),
         ("UPDATE reviews SET by = 'bert' WHERE id = 6", "reviews, row 6: was altered"),
         ("DELETE FROM inspections WHERE id = 4", "inspections, row 4: is missing"),
-        ("UPDATE inspections SET id = 9 WHERE id = 4", "inspections, row 9: was put in past the log"),
+        ("UPDATE inspections SET id = 9 WHERE id = 4", "inspections, row 9: was inserted without the log"),
         ("DELETE FROM chain WHERE id = 4", "chain: rows 4 to 4 are missing"),
         (f"UPDATE chain SET digest = '{'0' * 64}' WHERE id = 3", "chain, row 3: was altered"),
         ("UPDATE chain SET kind = 'reviews' WHERE id = 3", "chain, row 3: was altered"),
@@ -115,7 +115,7 @@ def test_an_end_cut_off_shows_against_a_noted_head(store_url: str) -> None:
 def test_a_log_written_anew_shows_against_a_noted_head(tmp_path: Path) -> None:
     head = filled(str(tmp_path / "a.db"))
     filled(str(tmp_path / "b.db"))
-    assert "the log was written anew" in findings(str(tmp_path / "b.db"), head)[0]
+    assert "the log was rewritten" in findings(str(tmp_path / "b.db"), head)[0]
     assert Head.parse(str(head)) == head
     with pytest.raises(StoreError, match="NUMBER:HASH"):
         Head.parse("6:abc")

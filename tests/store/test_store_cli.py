@@ -184,7 +184,7 @@ def test_users_commands(tmp_path: Path) -> None:
     assert gone.returncode == 2
     assert "does not exist" in gone.stderr
     assert "Traceback" not in gone.stderr
-    assert "nobody" in command("users", "list", "--store", url)
+    assert "no users yet" in command("users", "list", "--store", url)
 
 
 def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_folder: Path) -> None:
@@ -209,11 +209,11 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
         command(*words, "--since", "2999-01-01")
     assert "40 audit parts join" in command(*words, "--since", "2020-01-01", "--until", "2999-01-01")
     preview = command(*words)
-    assert "A preview: nothing was changed" in preview
+    assert "This is a preview: nothing was changed" in preview
     assert "40 audit parts join" in preview
     proposed = json.loads(command(*words, "--json"))
     assert (proposed["added"], proposed["audit"]["good"], proposed["applied"]) == (40, 40, None)
-    assert f"{len(proposed['flips'])} past parts would be judged otherwise" in preview
+    assert f"{len(proposed['flips'])} past verdicts would change" in preview
     assert file_digest(bundle / "model.onnx") == model
     applied = command(*words, "--apply", "June", "--reason", "false alarms", "--by", "anna")
     assert "Applied as 'June'" in applied

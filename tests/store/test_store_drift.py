@@ -196,7 +196,7 @@ def test_an_alarm_stands_until_the_thresholds_are_set_anew(store: Store) -> None
     anew = card.calibrated(card.calibration_parts, 0.08, "expected", 0.1)
     assert drift(store, anew).standing == []
     assert drift(store, anew).alarms == moved.alarms
-    assert "No alarm since the thresholds were set anew" in drift(store, anew).sentence()
+    assert "No alarm since the thresholds were set again" in drift(store, anew).sentence()
 
 
 def test_an_alarm_that_was_looked_into_stands_no_longer(store: Store) -> None:

@@ -323,8 +323,8 @@ def test_a_chosen_threshold_promises_nothing() -> None:
     [
         (2.0, 3.0, "a review threshold of 3.0000 is above the threshold of 2.0000"),
         (0.5, 0.5, "lets none of 2 good calibration parts pass"),
-        (math.inf, 1.0, "is no number to judge with"),
-        (math.nan, 1.0, "is no number to judge with"),
+        (math.inf, 1.0, "is not a finite number"),
+        (math.nan, 1.0, "is not a finite number"),
     ],
 )
 def test_impossible_choices_are_refused(threshold: float, review: float, problem: str) -> None:

@@ -30,7 +30,7 @@ by_rate_note = (
 )
 chosen_after_looking = "Chosen after looking: an estimate"
 rate = "Good parts that may be rejected (%)"
-review_rate = "Good parts that may be anything but ok (%)"
+review_rate = "Good parts that may be reviewed or rejected (%)"
 guarantee = "Kept"
 guarantee_info = (
     "'On average' over many calibrations like this one; 'with 95% confidence' also for an unlucky one, "

@@ -17,10 +17,10 @@ moved_since = "The parts no longer score as they did at calibration; last alarm:
 moved_look = "Look at it"
 moved_hide = "Hide here"
 wrong_host = "this station answers only under its own name; open it as http://127.0.0.1 with its port."
-wrong_origin = "requests from other web sites are not taken."
+wrong_origin = "requests from other web sites are not accepted."
 no_longer_there = "this is no longer there, or cannot be read any more."
 no_such_route = "there is nothing here."
-request_too_large = "this request is larger than the station takes."
+request_too_large = "this request is larger than the station accepts."
 no_bundle = "No active model"
 uncalibrated = "uncalibrated"
 estimate = "chosen after looking: an estimate, nothing is promised"
@@ -41,7 +41,7 @@ def no_room(what: str, reason: str) -> str:
 
 
 def not_your_job(who: str) -> str:
-    return f"{who} has begun this; it can be stopped by {who}, or by somebody with the role 'engineer'."
+    return f"{who} started this; it can be stopped by {who}, or by somebody with the role 'engineer'."
 
 
 def signed_in(user: str, role: str) -> str:

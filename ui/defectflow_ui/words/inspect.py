@@ -139,7 +139,7 @@ def failed(reason: str) -> str:
 
 def abandoned(arrived: int, expected: int) -> str:
     return (
-        f"Nothing more has come from the browser: of {counted(expected, 'file')} that it announced, "
+        f"The browser has sent nothing more: of {counted(expected, 'file')} that it announced, "
         f"{counted(arrived, 'picture')} arrived. Drop the others again."
     )
 

@@ -24,7 +24,7 @@ outdated = "It was verified before it was last changed; press Verify."
 comparison_head = (
     ("runs on", "What did the computing: this machine's processor, or another device."),
     ("pictures", ""),
-    ("verdicts that differ", "Pictures judged otherwise than where the model was calibrated. There must be none."),
+    ("verdicts that differ", "Pictures whose verdict differs from the calibrated model's. There must be none."),
     ("borderline", "So close to the threshold that rounding alone could tip the verdict; counted apart."),
     ("largest difference (σ)", "Of any score, in standard deviations (σ) of the good parts' scores."),
     ("95% within (ms)", "Of 20 pictures, 19 took no longer."),
@@ -45,7 +45,7 @@ rows = (
     ("confident", "with 95% confidence, at most", "The promise, kept in 19 of 20 calibrations like this one."),
     (
         "size",
-        "looks at (px)",
+        "input size (px)",
         "Pictures are brought to this size first: what is smaller than a pixel then is not seen.",
     ),
     (

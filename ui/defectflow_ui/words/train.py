@@ -62,15 +62,15 @@ states = {
     "cancelled": "stopped",
     "ended": "ended unexpectedly",
 }
-leave = "You can leave this page, or close the browser: the work goes on, and you will find it here."
+leave = "You can leave this page, or close the browser: the work continues, and you will find it here."
 stopped = "Stopped. Nothing half-made is left; press the button again to start over."
 kept = "What was learned until then is kept: press 'Resume', or start over."
 stages = {
     "check pictures": "Can every picture be read?",
-    "adapt": "The network gets used to how your pictures look.",
+    "adapt": "The network adapts to your pictures.",
     "embed": "Each picture is turned into the numbers that are learned from. Kept, so that it is done only once.",
     "compare": "Each picture against the other parts.",
-    "learn level": "How good parts vary, at one size of detail. It stops by itself once looking longer does not help.",
+    "learn level": "How good parts vary, at one size of detail. It stops by itself once more training does not help.",
     "export": "The model becomes one ONNX file, and is compared with what was learned.",
     "calibrate": "Parts that were kept apart say where the threshold lies.",
     "evaluate": "The test pictures, judged by the new model.",
@@ -107,12 +107,12 @@ not_predicted = (
 nothing_uploaded = (
     "none of these files is a picture that can be used; drop PNG, JPEG, BMP, TIFF or WebP pictures, or a ZIP of them"
 )
-seen_in_fit = (
-    "{count} of these pictures were learned from, or calibrate the model: the figures flatter. Keep test ones apart."
-)
+seen_in_fit = "{count} of these pictures were used to train or calibrate the model, so the figures are too optimistic."
 this_upload = "this upload"
-another_meanwhile = "something else was begun here meanwhile; leave this page and come back to see it, then decide"
-nothing_to_go_on = "no training was cut short here; press 'Train' to begin one"
+another_meanwhile = (
+    "something else was started here in the meantime; leave this page and come back to see it, then decide"
+)
+nothing_to_go_on = "no training was interrupted here; press 'Train' to start one"
 nothing_joins = (
     "no part that was answered good can join the training yet: answer some on Review, Inspect or History first. Parts "
     "that were randomly sampled do not count; they may calibrate"
@@ -120,7 +120,7 @@ nothing_joins = (
 upload_stopped = "The upload was stopped; nothing of it is kept."
 no_result = "The check ended without a result; the log says why."
 check_first = "check the pictures first, and wait until that has finished; then train on them"
-fit_would_fail = "the check has found what a fit would fail of; put that right, check again, then train"
+fit_would_fail = "the check found something that would make training fail; fix it, check again, then train"
 no_such_source = "choose pictures first: a folder from the list, or drop some"
 no_such_recipe = "this recipe is not on offer; choose one from the list"
 
@@ -202,7 +202,7 @@ def more_refused(files: int) -> str:
 
 def upload_abandoned(pictures: int, files: int) -> str:
     return (
-        f"nothing more has come from the browser: of {counted(files, 'file')} that it announced, "
+        f"the browser has sent nothing more: of {counted(files, 'file')} that it announced, "
         f"{counted(pictures, 'picture')} arrived. Nothing of it is kept; drop them again"
     )
 

@@ -77,7 +77,7 @@ def too_many_open(limit: int) -> str:
 
 def session_full(held_mib: float, limit_mib: int) -> str:
     return (
-        f"The pictures in this browser's tabs take {held_mib:,.0f} MiB on the station, and {limit_mib:,} MiB is the "
+        f"Pictures in this browser's tabs occupy {held_mib:,.0f} MiB on the station, and {limit_mib:,} MiB is the "
         "limit; export what you need, press Clear, and drop these again."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 head = ("version", "made", "basis", "threshold", "reason", "")
-none = "No version saved yet. The first one is noted when this model is first put to work or changed."
+none = "No version saved yet. The first one is recorded when this model is first used or changed."
 in_use = "in use"
 use_again = "Use again"
 estimate = "chosen after looking: an estimate"
