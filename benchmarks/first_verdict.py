@@ -4,7 +4,7 @@
 
 Starts the station on a copy of the bundle, drops one picture of the folder after another, then ten at once, and times
 each from the drop until the page shows the first of its verdicts. Target: one second. The first drop, which loads the
-model, is told apart; processor time of the whole machine's other work is not, so read it on a quiet one.
+model, is distinguished; processor time of the whole machine's other work is not, so read it on a quiet one.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/large.py cost [--width 4096 --height 3000]
     DEFECTFLOW_DATA=... python benchmarks/large.py accuracy
 
-`cost` fits the recipe `large` on a few drawn pictures, then inspects one, with overlay, in a process of its own with
+`cost` fits the recipe `large` on a few drawn pictures, then inspects one, with overlay, in its own process with
 nothing loaded but the runtime; its peak resident memory is what the system counted. `accuracy` compares the same recipe
 looking at tiles and at the whole picture, at two sizes: on training parts of DeepPCB (640 px; its test set is not
 touched), with faint flaws of 2 to 60 px drawn over some that no fit has seen, or on pictures of the sample fabric, put

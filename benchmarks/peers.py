@@ -4,10 +4,10 @@
     DEFECTFLOW_DATA=... python benchmarks/peers.py --real dobot   a real set, by its manifest's name
     python benchmarks/peers.py --only latency                     time the models of an earlier run again
 
-Each peer runs in an environment of its own (peer_environments.py) through a worker of its own (peers/*_worker.py);
+Each peer runs in its own environment (peer_environments.py) through its own worker (peers/*_worker.py);
 this driver needs nothing but Python. Recipes learn first; then each flow of anomalib gets the wall-clock that `default`
 took (--budget-s gives another), and is judged at its last step. No peer sees a test picture before it is judged. A
-failure is recorded with its message, and the others go on. Everything is kept in results.json after every step, and
+failure is recorded with its message, and the others continue. Everything is kept in results.json after every step, and
 written as tables to results.md.
 """
 

@@ -62,7 +62,7 @@ def main() -> None:
         for recipe in options.recipe or ["fast", "default"]:
             model = work / recipe
             arguments = (recipe, good, model)
-            with multiprocessing.get_context("spawn").Pool(1) as fresh:  # a process of its own, for its peak memory
+            with multiprocessing.get_context("spawn").Pool(1) as fresh:  # its own process, for its peak memory
                 results[recipe] = fresh.apply(measure_fit, arguments)
             results[recipe] |= measure_graph(recipe, model / MODEL, work, options.turns)
     show(results)

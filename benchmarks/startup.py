@@ -41,7 +41,7 @@ class Run:
 
 
 def measure(words: list[str]) -> Run:
-    """Raises CalledProcessError where the process fails."""
+    """Raises CalledProcessError if the process fails."""
     started = time.perf_counter()
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -3,7 +3,7 @@
     DefectFlowError
     ├── SettingsError        a recipe, an override or an option is wrong
     ├── DataError            a folder, tree or manifest cannot be used
-    │   └── ImageError       one picture cannot be used; the others go on
+    │   └── ImageError       one picture cannot be used; the others continue
     ├── WeightsError         backbone weights are missing or do not fit
     ├── TrainingError        the density could not be learned
     ├── CalibrationError     good parts cannot support the wanted rate
@@ -43,7 +43,7 @@ class TrainingError(DefectFlowError):
 
 
 class CalibrationError(DefectFlowError):
-    """The good parts at hand cannot support the wanted rate."""
+    """The good parts available cannot support the wanted rate."""
 
 
 class NotCalibrated(CalibrationError):  # noqa: N818  (the state is the message)

@@ -38,7 +38,7 @@ LISTED = 5
 
 
 class Model:
-    """A fitted model, ready to inspect. Raises BundleError where its bundle cannot be trusted or run."""
+    """A fitted model, ready to inspect. Raises BundleError if its bundle cannot be trusted or run."""
 
     def __init__(self, bundle: Path | str | Bundle) -> None:
         """`bundle`: the folder that `fit` or `save` has written."""

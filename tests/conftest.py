@@ -99,7 +99,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a store can be begun, once as a file and once on a server."""
+    """Where a store can be started, once as a file and once on a server."""
     if request.param == "sqlite":
         return str(tmp_path / "store.db")
     return new_schema(request.getfixturevalue("postgres"))

@@ -57,7 +57,7 @@ def record_parts(store: Store, card: Card, scores: dict[str, float]) -> dict[str
 
 
 def python(program: str, *words: str) -> subprocess.Popen[str]:
-    """A process of its own that runs a program with the tests' modules at hand."""
+    """A separate process that runs a program with the tests' modules available."""
     preamble = f"import sys\nsys.path[:0] = {sys.path!r}\n"
     return subprocess.Popen(
         [sys.executable, "-c", preamble + program, *words],

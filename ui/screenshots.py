@@ -2,7 +2,7 @@
 
     python ui/screenshots.py [FOLDER]      # by default docs/images
 
-Everything is made anew in a temporary folder (see `example.py`); about two and a half minutes on one core.
+Everything is made again in a temporary folder (see `example.py`); about two and a half minutes on one core.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 model.onnx           raw pixels in, verdict out
 model_core.onnx      the same from the resized square on, for engines that cannot antialias
 card.json            what it is and what it promises
-flow.safetensors     the density's weights, to go on training
+flow.safetensors     the density's weights, to continue training
 golden/              pictures, and the outputs they must give
 reference/           thumbnails and pooled embeddings of training parts
 """
@@ -60,7 +60,7 @@ class Bundle:
         return self.path / CORE
 
     def check_whole(self) -> None:
-        """Raises BundleError where the graph alone cannot give a picture's verdict, since it judges tiles."""
+        """Raises BundleError if the graph alone cannot give a picture's verdict, since it judges tiles."""
         if self.card.image.tiling is not None:
             raise BundleError(
                 f"{self.path}: judges tiles, of which only DefectFlow's runtime makes a picture's verdict; use it with "
@@ -103,7 +103,7 @@ def _open(path: Path) -> Bundle:
 
 
 def check_file(bundle: Path, name: str, card: Card) -> None:
-    """Raises BundleError where a file is missing or not the one that the card describes."""
+    """Raises BundleError if a file is missing or not the one that the card describes."""
     file = bundle / name
     if not file.is_file():
         raise BundleError(f"{file}: is missing; {COPY_AGAIN}")
@@ -224,7 +224,7 @@ def read_card(model: Path) -> Card:
         raise BundleError(f"{model}: no such file")
     try:
         entries = onnx.load(model, load_external_data=False).metadata_props
-    except Exception as error:  # protobuf raises types of its own
+    except Exception as error:  # protobuf raises its own types
         raise BundleError(f"{model}: is damaged, or not an ONNX file ({error})") from error
     text = next((entry.value for entry in entries if entry.key == CARD_IN_MODEL), None)
     if text is None:

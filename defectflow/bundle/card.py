@@ -51,7 +51,7 @@ class ImageCard(_Part):
         return Geometry(self.aspect, self.rectangle)
 
     def check(self, height: int, width: int, name: str) -> None:
-        """Raises ImageError where a picture of this size is too small to look at."""
+        """Raises ImageError if a picture of this size is too small to look at."""
         self.geometry.check(height, width, name)
         if self.tiling is not None:
             cut = self.geometry.cut(height, width)
@@ -132,7 +132,7 @@ class Card(_Part):
     wanted_guarantee: Literal["expected", "confident"]
     wanted_review_rate: float
     parts_known: bool
-    """False where every picture was counted as a part of its own."""
+    """False where every picture was counted as a separate part."""
     calibration_parts: tuple[CalibrationPart, ...]
     calibration: CalibrationCard | None
     """None: uncalibrated; there are scores, but no verdicts."""
@@ -174,7 +174,7 @@ class Card(_Part):
 
     @property
     def rule(self) -> tuple[float, Guarantee, float]:
-        """Rate, guarantee and review rate of the calibration; those once wanted where there is none that promises."""
+        """Rate, guarantee and review rate of the calibration; those once wanted if there is none that promises."""
         calibration = self.calibration
         if calibration is None or calibration.guarantee == "estimate":
             return self.wanted_rate, self.wanted_guarantee, self.wanted_review_rate
@@ -207,7 +207,7 @@ class Card(_Part):
         *,
         beforehand: bool = True,
     ) -> Card:
-        """A card with thresholds from these parts. Raises CalibrationError where they are too few.
+        """A card with thresholds from these parts. Raises CalibrationError if they are too few.
 
         Without `beforehand` the rates were chosen after looking at scores: then they are an estimate, and no promise.
         """

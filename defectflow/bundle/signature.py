@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # of an extra; the line's install does without unless it chec
 def write_keys(private: Path) -> Path:
     """A new key pair: `private` (PEM, PKCS #8) and, beside it, the public key to hand out, whose path is returned.
 
-    Raises SettingsError where either file exists: a private key that is overwritten is lost.
+    Raises SettingsError if either file exists: a private key that is overwritten is lost.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat

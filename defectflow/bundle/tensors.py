@@ -7,7 +7,7 @@ VERDICT_OUTPUTS = ("decision", "score", "p_value", "anomaly_map", "mask", "embed
 RECTANGLE = "rectangle"
 """Input of a graph that judges tiles: where on the part each lies; by default, it is the whole part."""
 TILE_OUTPUTS = ("gate_embedding",)
-"""Of a graph that judges tiles, beside the others: its mean over a picture's tiles gives the picture's distance."""
+"""For a graph that judges tiles, beside the others: its mean over a picture's tiles gives the picture's distance."""
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
 SQUARE, FEATURES = "square", "features_"
 """Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; each level's features, with its number."""

@@ -137,7 +137,7 @@ def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph from the square on: float pixels (N, 3, S, S), 0..255, instead of pictures of any size.
 
     For engines that cannot antialias. Weights, verdict nodes and optional thresholds are those of the whole graph.
-    The graph must have one: see `has_core`. Raises BundleError where its outputs depend on more than the square.
+    The graph must have one: see `has_core`. Raises BundleError if its outputs depend on more than the square.
     """
     core = onnx.ModelProto()
     core.CopyFrom(model)

@@ -61,7 +61,7 @@ def export(
 def _in_precision(
     bundle: Path, to: Path, precision: Precision, data: list[Path], part_regex: str | None, key: Path | None
 ) -> None:
-    """Calibrated anew through the graph that will run."""
+    """Calibrated again through the graph that will run."""
     from defectflow.bundle import open_bundle
     from defectflow.convert.precision import export_precision
 

@@ -68,7 +68,7 @@ def data_tables(check: DataCheck) -> list[Table]:
 
 
 def _folded(header: str) -> Column:
-    """Long names go on in the next line: cut off, they name nothing."""
+    """Long names continue in the next line: cut off, they name nothing."""
     return Column(header, overflow="fold")
 
 

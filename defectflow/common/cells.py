@@ -17,7 +17,7 @@ def cell(value: Any) -> Any:
     """Text that begins like a formula gets an apostrophe, which a spreadsheet takes for "this is text".
 
     Its line ends become newlines, which a writer quotes: a lone carriage return it leaves bare, and a row would begin.
-    Numbers stay numbers, negative ones too; other text is left as it is.
+    Numbers stay numbers, negative ones too; other text is left unchanged.
     """
     if not isinstance(value, str):
         return value

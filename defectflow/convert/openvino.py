@@ -1,6 +1,6 @@
 """Bundle -> OpenVINO's own format (model.xml and model.bin), from raw pixels to the verdict as model.onnx.
 
-OpenVINO's CPU plugin ignores `antialias` of ONNX's Resize without a word, and then scores are wrong wherever a picture
+OpenVINO's CPU plugin ignores `antialias` of ONNX's Resize silently, and then scores are wrong wherever a picture
 is shrunk. It does have Pillow's bilinear filter, which is the same one, so that takes the Resize's place. What comes
 out is compared with ONNX Runtime on every golden picture before it is saved.
 """

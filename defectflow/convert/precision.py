@@ -83,7 +83,7 @@ def export_precision(
     """Write `bundle` in this precision to `out`; `sources` hold the pictures of the fit, found by their pixels.
 
     Raises SettingsError, BundleError, or DataError naming the parts whose pictures are missing. Too few calibration
-    parts for the rate is no error: the bundle is saved uncalibrated, as the one it was made from.
+    parts for the rate is not an error: the bundle is saved uncalibrated, as the one it was made from.
     """
     if out.exists():
         raise SettingsError(f"{out}: exists already; choose another folder")

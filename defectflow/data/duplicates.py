@@ -20,7 +20,7 @@ Pairs = list[tuple[Picture, Picture]]
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """Pictures of which none repeats another's pixels."""
+    """Pictures none of which repeats another's pixels."""
 
     pictures: tuple[Picture, ...]
     repeats: tuple[tuple[Picture, Picture], ...]
@@ -75,7 +75,7 @@ def nearest_pictures(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distance (N,) and index (N,) of the nearest other picture; with `groups`, of the nearest in a lower group.
 
-    Infinite where there is none. Memory: O(N D + N * 256).
+    Infinite if there is none. Memory: O(N D + N * 256).
     """
     vectors = pooled.astype(np.float64) - pooled.mean(axis=0, dtype=np.float64)  # centred: less cancellation
     squared_norms = np.einsum("nd,nd->n", vectors, vectors)

@@ -15,7 +15,7 @@ class Files:
 
     pictures: tuple[Path, ...]
     """Pictures by their suffix or by their content. Among them are links that lead nowhere and folders that cannot be
-    opened: whoever reads them learns why, and no picture is missed without a word."""
+    opened: whoever reads them learns why, and no picture is missed silently."""
     skipped: tuple[Path, ...]
     """Other files, and what is hidden."""
 

@@ -88,7 +88,7 @@ def look_through(
 
     `source` is, tried in this order: a manifest (.csv, .parquet) or one picture; a folder that holds
     manifest.csv; a folder of one of the layouts of `layouts`, or the test folder of one; any other folder, searched
-    with its subfolders. Files that are no pictures by name or content are skipped, and so is what is hidden.
+    with its subfolders. Files that are not pictures by name or content are skipped, and so is what is hidden.
 
     `label` is what the pictures of a plain folder, or of a manifest without a `label` column, are taken for.
     `part_regex` is searched in each picture's name: its path relative to the source ("/" between folders), or a
@@ -160,7 +160,7 @@ def _tree_around(test: Path) -> tuple[Path, Files]:
 
 
 def _check_all_good(source: Path, files: Files) -> None:
-    """Raises DataError where a folder, by its name or by those in it, holds more than good parts."""
+    """Raises DataError if a folder, by its name or by those in it, holds more than good parts."""
     check_plain([PurePosixPath(path.relative_to(source).as_posix()) for path in files.pictures], str(source))
     place = source.absolute()
     if is_bad_folder(place.name):

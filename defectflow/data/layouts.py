@@ -90,7 +90,7 @@ def recognise(files: Sequence[Name], is_blank: Callable[[Name], bool]) -> Layout
 
 
 def check_plain(files: Sequence[Name], source: str) -> None:
-    """Raises DataError where pictures that should all be good lie among defects or masks, by their folders' names."""
+    """Raises DataError if pictures that should all be good lie among defects or masks, by their folders' names."""
     bad = [name for name in files if any(is_bad_folder(part) for part in name.parts[:-1])]
     if not bad:
         return
@@ -155,7 +155,7 @@ def _beside(found: _Sorted, is_blank: Callable[[Name], bool]) -> Layout:
 
 
 class _Masks:
-    """Masks in folders of their own, found by a picture's kind and stem."""
+    """Masks in their own folders, found by a picture's kind and stem."""
 
     def __init__(self, masks: Iterable[Name]) -> None:
         self._files: dict[str, Name] = {}

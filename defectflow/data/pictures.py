@@ -32,7 +32,7 @@ class Picture:
     """A picture of what is defective, or a folder of several."""
     split: Split | None = None
     part_known: bool = field(default=False, compare=False)
-    """Whether a part regex or a manifest's column named the part; else every picture is a part of its own."""
+    """Whether a part regex or a manifest's column named the part; otherwise every picture is a separate part."""
     name: str = field(default="", compare=False)
     """What people call it, as far as `find_pictures` knows: its path below the source, or a manifest's `name`."""
     more: tuple[tuple[str, str], ...] = field(default=(), compare=False)
@@ -42,7 +42,7 @@ class Picture:
 def part_of(name: str, part_regex: str | None) -> str | None:
     """The part that a picture's name names, by a bundle's own expression; None where it does not tell.
 
-    Raises SettingsError where the expression takes too long.
+    Raises SettingsError if the expression takes too long.
     """
     part, known = PartNames.by(part_regex, strict=False).of(name)
     return part if known else None
@@ -70,7 +70,7 @@ class PartNames:
 
     @classmethod
     def by(cls, part_regex: str | None, *, strict: bool) -> PartNames:
-        """Raises SettingsError for what is no regular expression."""
+        """Raises SettingsError for what is not a regular expression."""
         try:
             return cls(None if part_regex is None else regex.compile(part_regex), strict)
         except regex.error as error:

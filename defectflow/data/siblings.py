@@ -37,14 +37,14 @@ class Siblings:
     pictures: int
     """Pictures that share a part with another one."""
     alike: float
-    """Share of those whose nearest neighbour, among all pictures, is of their own group."""
+    """Share of those whose nearest neighbour, among all pictures, belongs to their own group."""
     example: tuple[str, str]
 
 
 def find_siblings(pictures: Sequence[Picture], pooled: NDArray[np.floating[Any]]) -> Siblings | None:
     """The naming pattern that fits best, if one does; `pooled` (N, D): one whitened embedding per picture.
 
-    Only for pictures that count as parts of their own. What people call them counts, not what their files are called.
+    Only for pictures that count as separate parts. What people call them counts, not what their files are called.
     """
     nearest = nearest_pictures(pooled)[1]
     found = [_test(pattern, pictures, nearest) for pattern in PATTERNS]

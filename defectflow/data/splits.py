@@ -81,7 +81,7 @@ class Splits:
 
     @property
     def parts_known(self) -> bool:
-        """False where a picture counts as a separate part for want of a name; the guarantee then fails if parts
+        """False where a picture counts as a separate part for lack of a name; the guarantee then fails if parts
         have several pictures."""
         return all(picture.part_known for picture in self.pictures)
 

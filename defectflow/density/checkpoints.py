@@ -20,7 +20,7 @@ Tensors = dict[str, Tensor]
 
 
 def choose_device(settings: LearningSettings) -> torch.device:
-    """The device of a recipe. Raises TrainingError where `cuda` is wanted and absent."""
+    """The device of a recipe. Raises TrainingError if `cuda` is wanted and absent."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise TrainingError("training.device: cuda, but torch sees no CUDA device here; use auto or cpu")
     if settings.device == "auto":

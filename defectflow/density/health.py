@@ -56,7 +56,7 @@ class Check:
         return "ok" if self.value < self.watch else "watch"
 
     def to_json(self) -> dict[str, Any]:
-        """With null for what JSON does not have: values that are no numbers, and limits that there are not."""
+        """With null for what JSON does not have: values that are not numbers, and missing limits."""
         plain = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in asdict(self).items()

@@ -11,7 +11,7 @@ from defectflow.flows import build_flow
 from defectflow.recipe import FlowSettings
 
 TILED_GRID = 16
-"""Of a tiled part, whose places would be tens of thousands, so many rows and columns have statistics of their own."""
+"""Rows and columns with their own statistics on a tiled part, whose places would be tens of thousands."""
 
 
 class LevelDensity(nn.Module):
@@ -56,19 +56,19 @@ class LevelDensity(nn.Module):
         self.register_buffer("cells", self._cells(rectangles).flatten(), persistent=False)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Of whole parts."""
+        """For whole parts."""
         z = self.normalisation(embeddings)
         return self.nll_per_dim(z if self.whitening is None else self.whitening(z), self.condition)
 
     def on_tiles(self, embeddings: Tensor, rectangle: Tensor) -> Tensor:
-        """Of tiles that lie at rectangle (N, 4) on the part."""
+        """For tiles that lie at rectangle (N, 4) on the part."""
         z = self.normalisation(embeddings)
         if self.whitening is not None:
             z = self.whitening.at(z, self._cells(rectangle))
         return self.nll_per_dim(z, position_condition(*self.shape[:2], rectangle))
 
     def at(self, embeddings: Tensor, places: Tensor) -> Tensor:
-        """Of single places, counted over the grid, or over all tiles' grids: (n, D), (n,) -> (n,)."""
+        """For single places, counted over the grid, or over all tiles' grids: (n, D), (n,) -> (n,)."""
         return self.nll_per_dim(self.whitened(embeddings, places), self.contexts[places])
 
     def whitened(self, embeddings: Tensor, places: Tensor) -> Tensor:

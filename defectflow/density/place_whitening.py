@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 Place = Literal["none", "spread", "full"]
 FEWEST = 2
-"""Vectors that a place needs for a spread of its own."""
+"""Vectors that a place needs for its own spread."""
 RIDGE = 1e-3
 """Added to the mean covariance, as a share of its mean variance: good parts may be exactly alike in some direction."""
 

@@ -26,7 +26,7 @@ ADAPTED_ON = 128
 BATCH_PIXELS = 32 * 256**2
 """Of the squares that one batch holds."""
 LEAST_SHARE = 0.01
-"""Of a channel's learned variance, the least that stays: what rests on good parts is not blown up more than tenfold."""
+"""The least share of a channel's learned variance: no channel is amplified more than tenfold."""
 
 
 def adapt(
@@ -39,7 +39,7 @@ def adapt(
 ) -> None:
     """Give the embedding's backbone the batch statistics of training pictures; of tiled ones, of one tile each.
 
-    A network without batch normalisation is left as it is, and so is any where there is a single picture.
+    A network without batch normalisation is left unchanged, and so is any where there is a single picture.
     """
     backbone = embedding.to(device).backbone
     if len(paths) < 2 or not _norms(backbone):

@@ -44,7 +44,7 @@ class Weights:
 
     name: str
     sha256: str
-    """Of the file. What the hub's client keeps is no single file: of its tensors, see `Backbone.digest`."""
+    """Of the file. What the hub's client keeps is not a single file: of its tensors, see `Backbone.digest`."""
     unused: tuple[str, ...] = ()
     """Names of tensors that the backbone has no place for."""
 

@@ -25,7 +25,7 @@ from defectflow.errors import DataError
 
 DEFAULT_LIMIT_GB = 20.0
 ABANDONED_S = 86_400
-"""A half-written entry that nobody has touched for so long belongs to a run that was killed."""
+"""A half-written entry that no one has touched for so long belongs to a run that was killed."""
 Levels = list[NDArray[np.float16]]
 Fill = Callable[[Levels, Sequence[int]], None]
 """Writes the given rows of every level."""

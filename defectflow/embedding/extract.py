@@ -1,6 +1,6 @@
 """Pictures -> cached embeddings: the backbone sees each training and tune picture once, ever.
 
-Of a tiled part all places would be gigabytes, and neighbours hardly differ; so a sample is kept of each picture.
+For a tiled part all places would be gigabytes, and neighbours hardly differ; so a sample is kept of each picture.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from defectflow.recipe import Recipe
 
 BATCH_PICTURES = 8
 TILES_KEPT = 4
-"""Of a tiled picture, as many places are kept as so many tiles have, drawn over all tiles."""
+"""A tiled picture keeps as many places as this many tiles have, sampled over all its tiles."""
 FORMAT = 2
 """Raised whenever the same settings would give other embeddings than before."""
 

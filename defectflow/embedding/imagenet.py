@@ -77,7 +77,7 @@ IN_A_BLOCK = {
 
 
 def imagenet_file(backbone: str) -> tuple[Path, Published]:
-    """The installed file of a backbone, and what is known of it. Raises WeightsError where it is missing or altered."""
+    """The installed file of a backbone, and what is known of it. Raises WeightsError if it is missing or altered."""
     published = PUBLISHED.get(backbone)
     if published is None:
         raise WeightsError(

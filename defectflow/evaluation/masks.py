@@ -1,4 +1,4 @@
-"""Masks are looked at before anything is judged: an evaluation must not end half way for want of one."""
+"""Masks are looked at before anything is judged: an evaluation must not end half way for lack of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores and labels -> figures with intervals. Pure numbers: knows no files, no models, no bundles.
+"""Scores and labels -> figures with intervals. Pure numbers: knows nothing about files, models or bundles.
 
 A score is dimensionless; higher is worse. Every figure here describes scores that were fixed beforehand;
 none of them may choose a threshold that is then used.

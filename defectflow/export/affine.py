@@ -20,7 +20,7 @@ class Affine:
     shift: Tensor
 
     def joins(self, matrix: Tensor) -> bool:
-        """Whether a matrix can follow without a step of its own."""
+        """Whether a matrix can follow without its own step."""
         return self.scale is None or _order(matrix) is not None
 
     def then(self, matrix: Tensor, shift: Tensor) -> Affine:

@@ -59,7 +59,7 @@ class FoldedDetector(nn.Module):
 
 
 class FoldedOnTiles(nn.Module):
-    """`OnTiles` with the seams of `FoldedDetector`. Each tile's grid lies elsewhere, so the flows stay as they are.
+    """`OnTiles` with the seams of `FoldedDetector`. Each tile's grid lies elsewhere, so the flows are not changed.
 
     Shapes: image (N, H, W, 3), rectangle (N, 4) -> the outputs of `OnTiles`, the square, and each level's features.
     """

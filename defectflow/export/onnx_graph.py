@@ -33,7 +33,7 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     """The scoring graph: uint8 (N, H, W, 3) RGB of any size -> score, map, embedding, distance, top_floor.
 
     Of a tiled detector, `image` is a tile, a second input `rectangle` (N, 4) says where on the part it lies, and
-    `gate_embedding` comes beside the outputs. Raises ExportError where the exporter does not support an operator, or
+    `gate_embedding` comes beside the outputs. Raises ExportError if the exporter does not support an operator, or
     left out what keeps the resize's edges right.
     """
     example = torch.zeros(2, 301, 203, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken as fixed

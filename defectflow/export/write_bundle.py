@@ -54,7 +54,7 @@ def write_scoring_graph(
 ) -> tuple[Bundle, list[Measurement]]:
     """model.onnx without thresholds, checked against torch on tune pictures, and their measurements.
 
-    Raises ExportError where the two disagree. The card is complete but for calibration, and not yet on disk.
+    Raises ExportError if the two disagree. The card is complete but for calibration, and not yet on disk.
     """
     onnx.save(export_graph(detector), folder / MODEL)
     digest = file_digest(folder / MODEL)

@@ -37,7 +37,7 @@ class Flow(nn.Module):
         return False
 
     def augment(self, x: Tensor, anew: torch.Generator | None = None) -> Tensor:
-        """What the layers act on: x itself, unless a family adds dimensions, always the same or drawn anew for each."""
+        """What the layers act on: x itself, unless a family adds dimensions, always the same or redrawn for each."""
         return x
 
     def latent(self, x: Tensor, context: Tensor, anew: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -92,7 +92,7 @@ class ContinuousFlow(Flow):
     """A flow whose last layer is a differential equation, trained by likelihood or by flow matching.
 
     With `augmented` dimensions e ~ q = N(0, I) beside x there is a bound: E_q[log p(x, e) - log q(e)] <= log p(x).
-    Training draws e anew for every vector; log_prob estimates the bound by one e, drawn once and kept with the weights.
+    Training draws e for every vector; log_prob estimates the bound by one e, drawn once and kept with the weights.
     Source of the augmentation: Dupont et al. 2019, arXiv:1904.01681; of the bound: Huang et al. 2020, arXiv:2002.07101.
     """
 

@@ -58,7 +58,7 @@ class Geometry:
         return pixels[cut.top : cut.bottom, cut.left : cut.right]
 
     def check(self, height: int, width: int, name: str) -> None:
-        """Raises ImageError where the model would have next to nothing to look at."""
+        """Raises ImageError if the model would have next to nothing to look at."""
         cut = self.cut(height, width)
         if min(cut.bottom - cut.top, cut.right - cut.left) < SMALLEST_SIDE_PX:
             raise ImageError(

@@ -45,7 +45,7 @@ def kind_of(header: bytes) -> Kind | None:
 
 
 def foreign_kind(header: bytes) -> str | None:
-    """The name of a kind of picture that begins so and cannot be read; None for what is no picture."""
+    """The name of a kind of picture that begins so and cannot be read; None for what is not a picture."""
     if header[4:8] == b"ftyp":
         return _ISO_BRANDS.get(header[8:12])
     if header[:1] == b"P" and header[1:2] in (b"1", b"2", b"3", b"4", b"5", b"6") and header[2:3] in b" \t\r\n":
@@ -61,6 +61,6 @@ def is_picture(header: bytes) -> bool:
 
 
 def is_picture_file(path: Path) -> bool:
-    """Whether a file is a picture by its content. Raises OSError where it cannot be opened."""
+    """Whether a file is a picture by its content. Raises OSError if it cannot be opened."""
     with path.open("rb") as file:
         return is_picture(file.read(HEADER_BYTES))

@@ -18,7 +18,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 
     Of a picture that is black all over, but transparent in places, what is drawn counts. JPEG blurs a mask's values:
     there a pixel is marked from half of the brightest on. A folder's masks are united.
-    Raises ImageError where a file cannot be read, or where a folder has none or several sizes.
+    Raises ImageError if a file cannot be read, or where a folder has none or several sizes.
     """
     if path.is_dir():
         return _united(path)

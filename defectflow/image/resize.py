@@ -1,7 +1,7 @@
 """Pixels -> the model's square, with the filter of the graph's own resize: for engines that cannot antialias.
 
 The filter is a triangle as wide as two pixels of the coarser grid, cut off at the picture's edge and normalised. It
-is separable, so each side has a matrix of its own, applied in blocks because all but a narrow band of it is zero.
+is separable, so each side has its own matrix, applied in blocks because all but a narrow band of it is zero.
 Source: the Resize operator of ONNX, opset 18, with mode=linear, antialias=1, exclude_outside=1 and half_pixel.
 """
 

@@ -28,7 +28,7 @@ class Tiling:
     rows: int
     columns: int
     side: int
-    """Of a tile."""
+    """Of a tile, in places."""
     overlap: int
     """What neighbours share, at least; the last of a row or column is moved inwards, so it may share more."""
 
@@ -52,7 +52,7 @@ class Tiling:
         return -(-self.side * height // self.rows), -(-self.side * width // self.columns)  # rounded up
 
     def check(self, height: int, width: int, name: str) -> None:
-        """Raises ImageError where a tile of a part of this size, in pixels, would show next to nothing."""
+        """Raises ImageError if a tile of a part of this size, in pixels, would show next to nothing."""
         tall, wide = self.size_px(height, width)
         if min(tall, wide) < SMALLEST_SIDE_PX:
             raise ImageError(
@@ -74,7 +74,7 @@ class Tiling:
         """The graph's outputs for all tiles, (tiles, ...) each -> those of the picture.
 
         score: the largest; anomaly_map: blended; embedding: the mean over the part; distance: the gate's, of that
-        mean. So the gate looks at the whole picture: a tile that shows one large defect is no foreign picture.
+        mean. So the gate looks at the whole picture: a tile that shows one large defect is not a foreign picture.
         """
         standard = self.shares @ tiles["gate_embedding"]
         return {

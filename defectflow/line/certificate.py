@@ -82,7 +82,7 @@ class Certificate(_Part):
     problems: tuple[str, ...]
     """Why the bundle must not be used here; empty where it passed."""
     notes: tuple[str, ...]
-    """What whoever reads it should know, though it is no failure."""
+    """What whoever reads it should know, though it is not a failure."""
     comparisons: tuple[Comparison, ...]
     tolerance: float
     """In standard deviations of the good scores."""
@@ -105,13 +105,13 @@ class Certificate(_Part):
 
 
 def certificate_file(bundle: Bundle) -> Path:
-    """Where `verify` leaves its certificate unless told otherwise: beside the bundle's folder."""
+    """Where `verify` leaves its certificate by default: beside the bundle's folder."""
     folder = bundle.path.resolve()
     return folder.with_name(f"{folder.name}.certificate.json")
 
 
 def read_certificate(file: Path) -> Certificate:
-    """Raises BundleError for a file that is no certificate."""
+    """Raises BundleError for a file that is not a certificate."""
     try:
         return Certificate.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:

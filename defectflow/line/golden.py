@@ -57,7 +57,7 @@ class Golden:
 def record_golden(bundle: Bundle) -> None:
     """Run the pictures of golden/ through the bundle's graph, one by one, and write down what they give.
 
-    A form that this bundle refuses is recorded as such. Raises ImageError where it refuses one as the camera gave it.
+    A form that this bundle refuses is recorded as such. Raises ImageError if it refuses one as the camera gave it.
     """
     files = sorted(file for file in (bundle.path / GOLDEN).iterdir() if file.suffix.lower() in SUFFIXES)
     records: dict[str, GoldenRecord | None] = {}
@@ -75,7 +75,7 @@ def record_golden(bundle: Bundle) -> None:
 
 
 def read_golden(bundle: Bundle) -> list[Golden]:
-    """The golden pictures with their records. Raises BundleError where the records cannot be read."""
+    """The golden pictures with their records. Raises BundleError if the records cannot be read."""
     try:
         records = _RECORDS.validate_json((bundle.path / EXPECTED).read_bytes())
         maps: Iterator[NDArray[np.float32]] = iter(np.load(bundle.path / GOLDEN_MAPS, allow_pickle=False))

@@ -54,7 +54,7 @@ TILED = ("score", "anomaly_map", "embedding", *TILE_OUTPUTS)
 
 
 class Inspector:
-    """A bundle ready to judge. Raises BundleError where the bundle cannot be trusted or run."""
+    """A bundle ready to judge. Raises BundleError if the bundle cannot be trusted or run."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Inspector:
             self._session = onnxruntime.InferenceSession(
                 content, options, providers=wanted, provider_options=provider_options
             )
-        except Exception as error:  # ONNX Runtime raises types of its own C++ side
+        except Exception as error:  # ONNX Runtime raises types of its C++ side
             raise BundleError(f"{self.bundle.path / model}: ONNX Runtime cannot load it: {error}") from error
         check_runs_on(self._session, wanted)
         self._batch = batch
@@ -175,7 +175,7 @@ class Inspector:
 
     def _fits(self, batch: list[_Picture], picture: _Picture) -> bool:
         if self.card.image.tiling is not None:
-            return False  # its tiles fill batches of their own
+            return False  # its tiles fill their own batches
         height, width, _ = picture.pixels.shape
         return len(batch) < self._most(height, width) and batch[0].pixels.shape == picture.pixels.shape
 
@@ -192,7 +192,7 @@ class Inspector:
                 values = self._whole([picture.pixels for picture in batch], outputs)
             else:
                 values = [self._tiled(picture.pixels, self.card.image.tiling, outputs) for picture in batch]
-        except Exception as error:  # ONNX Runtime raises types of its own C++ side, mostly for want of memory
+        except Exception as error:  # ONNX Runtime raises types of its C++ side, mostly for lack of memory
             if len(batch) > 1:
                 for picture in batch:
                     yield from self._infer([picture], outputs)

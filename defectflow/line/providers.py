@@ -58,7 +58,7 @@ def find_providers(names: Sequence[str]) -> list[str]:
 
 
 def check_runs_on(session: onnxruntime.InferenceSession, wanted: Sequence[str]) -> None:
-    """Raises BundleError where ONNX Runtime has dropped a provider that was asked for."""
+    """Raises BundleError if ONNX Runtime has dropped a provider that was asked for."""
     dropped = [name for name in wanted if name not in session.get_providers()]
     if dropped:
         raise BundleError(

@@ -23,7 +23,7 @@ class Similar:
 class References:
     """The thumbnails of a bundle's training parts, found by pooled embedding.
 
-    Raises BundleError where a file is missing or not the one that the card describes.
+    Raises BundleError if a file is missing or not the one that the card describes.
     """
 
     def __init__(self, bundle: Bundle) -> None:

@@ -40,7 +40,7 @@ def write_report(results: Path, out: Path | None = None) -> Path:
     """Read `run.json` and `results.jsonl` in a folder; write `report.html` there, or to `out`.
 
     A last line cut short by a killed run is left out, and the report says so.
-    Raises DataError where either file is missing or cannot be understood.
+    Raises DataError if either file is missing or cannot be understood.
     """
     run = read_run(results / RUN)
     rows, truncated = read_journal(results / JOURNAL)

@@ -48,7 +48,7 @@ def open_backends(
 ) -> tuple[list[Backend], list[str]]:
     """Every way to run a bundle here, each provider with model.onnx and with model_core.onnx; notes on those left out.
 
-    `core`: True for model_core.onnx only, False for model.onnx only. Raises BundleError where the CPU cannot run what
+    `core`: True for model_core.onnx only, False for model.onnx only. Raises BundleError if the CPU cannot run what
     the bundle has, or a provider that was asked for none of it; without `providers`, those that start are taken.
     """
     graphs = [False, True] if CORE in bundle.card.checksums else [False]

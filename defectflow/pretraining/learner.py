@@ -67,7 +67,7 @@ class Learner:
         return recognised
 
     def state(self) -> dict[str, Tensors]:
-        """All that learning goes on from."""
+        """All that learning continues from."""
         return {
             "net": self.net.state_dict(),
             "average": self.average.state_dict(),

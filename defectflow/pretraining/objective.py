@@ -35,7 +35,7 @@ class Descriptors(nn.Module):
 def descriptor_loss(
     descriptors: Tensor, matrix: Tensor, settings: DescriptorSettings, dice: Dice
 ) -> tuple[Tensor, float]:
-    """One level's loss, and the share of places that were told from all others.
+    """One level's loss, and the share of places that were distinguished from all others.
 
     descriptors (2 N, W, h, w): the first views, then the second ones; matrix (N, 2, 3): see `views.warped`.
     """

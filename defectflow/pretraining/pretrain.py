@@ -1,6 +1,6 @@
 """Photographs and drawings -> the weights of a backbone. One explicit loop; the same on CPU and GPU.
 
-Every random number comes from (seed, step), so a run that was stopped goes on as if nothing had happened.
+Every random number comes from (seed, step), so a run that was stopped continues as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from defectflow.pretraining.views import crops
 SHEET_PICTURES = 64
 """Pictures drawn at once."""
 SHEETS = 16
-"""Sheets of drawn pictures at hand; the oldest is replaced every `STEPS_PER_SHEET` steps."""
+"""Sheets of drawn pictures available; the oldest is replaced every `STEPS_PER_SHEET` steps."""
 STEPS_PER_SHEET = 16
 
 
@@ -59,7 +59,7 @@ def pretrain(
     overwrite: bool = False,
     watch: Watch = unwatched,
 ) -> Pretrained:
-    """Learn and write the weights (fp16 safetensors) to `out`; `resume` goes on from the checkpoint beside it.
+    """Learn and write the weights (fp16 safetensors) to `out`; `resume` continues from the checkpoint beside it.
 
     A resumed run may be given another number of steps, which makes the rest of it longer or shorter.
 
@@ -134,7 +134,7 @@ def _learner(recipe: PretrainingRecipe, device: torch.device) -> Learner:
 
 
 class _Drawings:
-    """The sheets at hand at a step, drawn when they are first needed; drawn again alike after a stop."""
+    """The sheets available at a step, drawn when they are first needed; drawn again alike after a stop."""
 
     def __init__(self, side_px: int, seed: int, device: torch.device) -> None:
         self.seed, self.device, self.side_px = seed, device, side_px

@@ -32,7 +32,7 @@ class DescriptorSettings(Settings):
     temperature: float = Field(0.1, gt=0, le=1)
     """Divides the similarities; smaller looks harder at the most similar wrong places."""
     places: int = Field(3072, ge=16)
-    """Places per step and level that are told from one another."""
+    """Places per step and level that are distinguished from one another."""
     average: float = Field(0.998, ge=0, lt=1)
     """Memory of the running average of the weights, which is what is kept."""
 

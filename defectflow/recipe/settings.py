@@ -102,7 +102,7 @@ class EmbeddingSettings(Settings):
     """`imagenet` (tf_efficientnet_lite0 to 2), `builtin` (resnet18), `hub`, or the path of a safetensors or
     torch file."""
     adapt: bool = False
-    """Whether the backbone's batch statistics are measured anew on training parts."""
+    """Whether the backbone's batch statistics are measured again on training parts."""
     neighbourhood: int = Field(3, ge=1, le=9)
     """Side, in places, of the square over which each place's vector is averaged; odd."""
     averaged_to_px: int = Field(8, ge=1, le=64)

@@ -91,7 +91,7 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 
 def _change_member(model: type[BaseModel], name: str, tree: dict[str, Any], typed: Any) -> None:
-    """Where overrides choose another of several groups, the file's settings of its own group go, but shared ones.
+    """If overrides choose another group, the file's settings of its own group are dropped, except shared ones.
 
     So the newly chosen group has its own defaults; what was typed for it is applied afterwards.
     """
@@ -140,7 +140,7 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
 
 
 def _union(model: type[BaseModel], name: str) -> tuple[str, dict[str, type[BaseModel]]]:
-    """Of a field that is one of several groups, told apart by a tag: the tag, and the groups by it. Else none."""
+    """For a field that is one of several groups, distinguished by a tag: the tag, and the groups by it. Else none."""
     field = model.model_fields.get(name)
     if field is None or not isinstance(field.discriminator, str):
         return "", {}

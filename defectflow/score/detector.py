@@ -32,7 +32,7 @@ class Detector(nn.Module):
         super().__init__()
         self.embedding = embedding
         self.tiling = tiling
-        """None: the embedding's square is the whole part; else `OnTiles` is what looks at pictures."""
+        """None: the embedding's square is the whole part; otherwise `OnTiles` is what looks at pictures."""
         self.densities = nn.ModuleList(densities)
         self.score = score
         self.gate = Gate(sum(shape[-1] for shape in embedding.shapes))

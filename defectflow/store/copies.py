@@ -49,10 +49,10 @@ class Copies:
                 return "path"
             case "path" if self.has_folder(settings):
                 return "copy"
-        return None  # `none`; or nobody has asked for copies, so a server without a folder for them is no mistake
+        return None  # `none`; or no one has asked for copies, so a server without a folder for them is not a mistake
 
     def keep(self, seen: Seen, sha256: str | None, settings: StoreSettings) -> tuple[Kept | None, str | None]:
-        """How the picture is kept, and its path or the name of its copy. Raises StoreError where it cannot be."""
+        """How the picture is kept, and its path or the name of its copy. Raises StoreError if it cannot be."""
         kept = self.kept_as(settings, temporary=seen.temporary)
         if kept is None or seen.picture is None or sha256 is None:
             return None, None
@@ -85,7 +85,7 @@ class Copies:
         return settings.picture_folder is not None or self._database.file is not None
 
     def folder(self, settings: StoreSettings) -> Path:
-        """Where copies lie. Raises StoreError where there is no place for them."""
+        """Where copies lie. Raises StoreError if there is no place for them."""
         if settings.picture_folder is not None:
             return settings.picture_folder
         file = self._database.file

@@ -25,7 +25,7 @@ EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_s
 PAGE = 1000
 Every = Literal["hour", "day", "week", "month"]
 STAMP_LENGTH: dict[Every, int] = {"hour": 13, "day": 10, "week": 10, "month": 7}
-"""Of a moment as the store writes it, the characters that say in which hour, day or month it lies."""
+"""How many characters of a stored time give its hour, day or month; a week is found from its day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ _PLACES: dict[int, Word] = {-1: "error", **dict(enumerate(PRECEDENCE))}
 
 def _place() -> ColumnElement[int]:
     """Where a picture's verdict stands in `PRECEDENCE`; below all others where it does not count: it could not be read,
-    and was read at another look, or is no picture by its name (`PartInspection.worst`)."""
+    and was read at another look, or is not a picture by its name (`PartInspection.worst`)."""
     again = _table.alias()
     same = and_(*(again.c[name] == _table.c[name] for name in ("bundle_id", "part", "file")))
     settled = exists().where(same, again.c.decision != "error").correlate(_table)

@@ -89,7 +89,7 @@ class Proposal:
 
     @property
     def window(self) -> str:
-        """Those bounds in words; empty where there are none."""
+        """Those bounds in words; empty if there are none."""
         bounds = (("from", self.since), ("until", self.until))
         said = [f"{word} {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" for word, moment in bounds if moment]
         return f"audit parts first seen {' '.join(said)}" if said else ""
@@ -124,7 +124,7 @@ def propose(
     until: datetime | None = None,
     beforehand: bool = False,
 ) -> Proposal:
-    """Thresholds with the audit parts answered good, and the past parts that would be judged otherwise.
+    """Thresholds with the audit parts answered good, and the past parts that would be judged differently.
 
     What is not given stays as the bundle has it (where a person chose its thresholds, as it was once wanted); a review
     rate below the rate is raised to it. Without `keep_earlier`, the audit parts alone calibrate: for when production
@@ -179,7 +179,7 @@ def propose(
 def apply(store: Store, proposal: Proposal, *, name: str, reason: str, by: str) -> CalibrationVersion:
     """Make a proposal a named version and put it to work in its bundle. The log says which time it looked at, too.
 
-    Raises StoreError where the name is taken, or the bundle was calibrated since the proposal was made.
+    Raises StoreError if the name is taken, or the bundle was calibrated since the proposal was made.
     """
     bundle = unchanged(proposal.bundle)
     before = bundle.card.calibration_id
@@ -252,7 +252,7 @@ def tally_audit(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditT
             unreadable += 1
             left_out.append((part.part, f"{part.unread[0]} could not be read, so its score is unknown"))
         elif None in digests:
-            uncounted += 1  # whether a picture stayed at hand may depend on its verdict
+            uncounted += 1  # whether a picture stayed available may depend on its verdict
             left_out.append((part.part, "its picture was not available, so it is unknown whether the fit has used it"))
         elif bundle.card.parts_known != part.pictures[0].part_known and (
             bundle.card.parts_known or len({picture.sha256 for picture in part.judged}) > 1

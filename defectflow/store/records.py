@@ -94,7 +94,7 @@ class Inspection:
 
     @property
     def unread(self) -> bool:
-        """A picture by its name, but unreadable: nobody knows its score. A stray note or Thumbs.db is no picture."""
+        """A picture by its name, but unreadable: nobody knows its score. A stray note or Thumbs.db is not a picture."""
         return self.decision == "error" and PurePath(self.file).suffix.lower() in PICTURE_SUFFIXES
 
     @property
@@ -123,7 +123,7 @@ class Review:
     answer: Answer | None
     """None: a comment, or an undo."""
     kind: str | None
-    """Of a defect."""
+    """Kind of defect."""
     comment: str | None
     undoes: int | None
     """The review that this one takes back."""

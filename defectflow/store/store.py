@@ -46,7 +46,7 @@ class Store:
     def open(cls, url: str, *, create: bool = True) -> Store:
         """Open a store, or begin one. `url`: a path, or postgresql://user:password@host/database.
 
-        With `create=False`, what is not there or is no store is refused and left as it is: whoever only looks has
+        With `create=False`, what is not there or is not a store is refused and left unchanged: whoever only looks has
         mistyped its name. An older schema is brought up to date.
 
         Raises StoreError saying what is wrong with the URL or the database.
@@ -71,7 +71,7 @@ class Store:
         return StoreSettings() if body is None else StoreSettings.model_validate_json(body)
 
     def configure(self, settings: StoreSettings, *, by: str) -> None:
-        """New settings from now on. Raises StoreError where copies would have no place to go."""
+        """New settings from now on. Raises StoreError if copies would have no place to go."""
         if settings.pictures == "copy":
             self._copies.folder(settings)
         with self.database.writing() as connection:

@@ -29,7 +29,7 @@ LONGEST_NAME = 64
 MOST_COUNTED = 10_000
 """Rows about names that nobody has: beyond that, strangers tried longest ago are forgotten; users never."""
 STRANGER = "?"
-"""Marks names that nobody has, among those whose attempts are counted."""
+"""Marks names that no one has, among those whose attempts are counted."""
 
 _users, _failed = schema.users, schema.sign_ins
 _hasher = PasswordHasher()

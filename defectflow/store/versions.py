@@ -109,7 +109,7 @@ class Versions:
     def apply(self, bundle: Bundle, version: CalibrationVersion, *, by: str, reason: str) -> Bundle:
         """Put a version's thresholds into the bundle, and write that it holds from now on. Also the way back.
 
-        Raises StoreError where the version belongs to another model, or the bundle was calibrated since it was opened.
+        Raises StoreError if the version belongs to another model, or the bundle was calibrated since it was opened.
         A kill in between leaves the old thresholds or the new ones, never a mixture.
         """
         if version.bundle_id != bundle.card.bundle_id:
@@ -178,7 +178,7 @@ class Versions:
 
 
 def unchanged(bundle: Bundle) -> Bundle:
-    """The bundle as it is on disk. Raises StoreError where it was calibrated since it was opened."""
+    """The bundle as it is on disk. Raises StoreError if it was calibrated since it was opened."""
     now = open_bundle(bundle.path)
     if (now.card.bundle_id, now.card.calibration_id) != (bundle.card.bundle_id, bundle.card.calibration_id):
         raise StoreError(f"{bundle.path}: was calibrated since this preview was made; make a new preview first")

@@ -66,7 +66,7 @@ class Calibration:
     pixel_threshold: float
     """At most `rate` of good parts show any map value above it, by the same rule."""
     parts_known: bool
-    """False where every picture was counted as a part of its own."""
+    """False where every picture was counted as a separate part."""
     pictures: int
 
     @property
@@ -270,7 +270,7 @@ def _between(ascending: np.ndarray, k: int) -> float:
 
 
 def _sorted(good_scores: Sequence[float], good_peaks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Both ascending. Raises CalibrationError where any is no number."""
+    """Both ascending. Raises CalibrationError if any is not a number."""
     scores, peaks = np.sort(np.asarray(good_scores, float)), np.sort(np.asarray(good_peaks, float))
     if np.isnan(scores).any() or np.isnan(peaks).any():
         strange = int(np.isnan(scores).sum() + np.isnan(peaks).sum())

@@ -48,7 +48,7 @@ def _binomial_tail(log_p: float, log_q: float, n: int, j: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`count` of `of` parts; the rate behind it is unknown where there are none."""
+    """`count` of `of` parts; the rate behind it is unknown if there are none."""
 
     count: int
     of: int

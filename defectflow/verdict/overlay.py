@@ -26,7 +26,7 @@ BAND_ROWS = 256
 
 
 def overlay(picture: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
-    """The picture with its anomaly map and regions drawn in; the input is left as it is.
+    """The picture with its anomaly map and regions drawn in; the input is left unchanged.
 
     Heat runs from the picture's own colours at map value 0 to full colour at FULL_HEAT times the pixel
     threshold. Solid outlines passed the pixel threshold; dashed ones are only the map's highest places.

@@ -1,7 +1,7 @@
 """Good and reviewed scores -> what a threshold would cost in overkill and escapes. Estimates, and called so.
 
 The rule of `calibration` needs good scores only, and keeps its promise because it does not look at what comes of it.
-Here a person moves a threshold until the figures please. So each interval is that of a threshold named beforehand:
+Here a person moves a threshold until the figures please. So each interval is that of a threshold named in advance:
 whoever picks the best-looking of many must expect somewhat worse. One score per part counts, the largest over its
 pictures.
 """
@@ -24,7 +24,7 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What thresholds would do to the parts at hand: defect above the threshold, ok up to the grey band."""
+    """What thresholds would do to the parts available: defect above the threshold, ok up to the grey band."""
 
     threshold: float
     review: float
@@ -83,7 +83,7 @@ class Tradeoff:
     def span(self) -> tuple[float, float]:
         """Thresholds worth looking at: from just below the smallest score to just above the largest.
 
-        Raises CalibrationError where there are no finite scores.
+        Raises CalibrationError if there are no finite scores.
         """
         cells = self._cells()
         return float(cells[0]), float(cells[-1])

@@ -119,7 +119,7 @@ class Measurement:
 
     @property
     def calibrated_score(self) -> float:
-        """The score that calibration ranks: +infinity where the gate refuses the picture, or where it is no number."""
+        """The score that calibration ranks: +infinity if the gate refuses the picture or it is not a number."""
         return math.inf if self.gated or math.isnan(self.score) else self.score
 
     def map_at_full_size(self) -> NDArray[np.float32]:
@@ -172,7 +172,7 @@ class Verdict(Measurement):
     def show(self, longer_side_px: int = SHOWN_PX) -> Image.Image:
         """The picture with its anomaly map and outlines (`overlay`), shrunk to at most `longer_side_px`.
 
-        The picture is read from its file again. Raises ImageError where that is gone or has changed, and for pixels
+        The picture is read from its file again. Raises ImageError if that is gone or has changed, and for pixels
         that came from no file and were not kept.
         """
         match self.picture:

@@ -53,7 +53,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """A link to a file of the repository that is no page becomes its name."""
+    """A link to a file of the repository that is not a page becomes its name."""
     here = posixpath.dirname(page.file.src_uri)
 
     def kept(link: re.Match[str]) -> str:

@@ -446,7 +446,7 @@ def test_demo_data_and_recipes(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to another process on Windows")
 def test_control_c(swatch_folder: Path, tmp_path: Path) -> None:
-    """A real process in the middle of learning: it ends with 130 and says how to go on, and going on works."""
+    """A real process in the middle of learning: it ends with 130 and says how to continue, and continuing works."""
     command = [DEFECTFLOW, "fit", swatch_folder, "--out", tmp_path / "b", "--cache", tmp_path / "cache", *RECIPE]
     command += ["--set", "training.steps=4000", "--set", "training.patience=1000"]
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # background jobs are started deaf to it

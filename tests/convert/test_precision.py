@@ -1,4 +1,4 @@
-"""Bundles in fp16 and int8: calibrated anew on the same parts, guarded like any other, close to fp32."""
+"""Bundles in fp16 and int8: calibrated again on the same parts, guarded like any other, close to fp32."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_backbone_alone_is_converted(exported: dict[str, Exported]) -> None:
 
 
 def test_good_places_are_average_on_every_level_again(exported: dict[str, Exported], bundle_path: Path) -> None:
-    """0 on the map is an average good place, in whatever precision: each level was standardised anew."""
+    """0 on the map is an average good place, in whatever precision: each level was standardised again."""
     for precision in ("fp32", "int8"):
         values = {
             value.name: float(numpy_helper.to_array(value))

@@ -168,7 +168,7 @@ def test_the_content_decides_what_a_picture_is(tmp_path: Path) -> None:
     assert [one.name for one in found.pictures] == ["a.png", "b.jfif", "c", "d.gif", "e.pgm"]
     assert found.skipped == (".h.png", "f.raw", "g.txt")
     rejected = {one.path.name: one.reason for one in check_readable(found.pictures).rejected}
-    assert rejected == {  # a picture that nobody can read is no picture that nobody needs
+    assert rejected == {  # a picture that nobody can read is not a picture that nobody needs
         "d.gif": "is a GIF picture, which is not read; save it as one of PNG, JPEG, TIFF, WebP and BMP",
         "e.pgm": "is a PNM picture, which is not read; save it as one of PNG, JPEG, TIFF, WebP and BMP",
     }

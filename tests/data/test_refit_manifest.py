@@ -91,7 +91,7 @@ def test_pictures_that_are_gone_are_told(bundle: Bundle, log: Store, swatch_fold
 def test_a_fit_that_knew_no_parts_is_fitted_again_knowing_none(
     bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path
 ) -> None:
-    """Its card must go on to say that the guarantee fails where several pictures show one part."""
+    """Its card must continue to say that the guarantee fails where several pictures show one part."""
     (again,) = (part for part in log.reviews.parts(bundle.card.bundle_id) if part.part.startswith("picture "))
     refit = plan_refit(bundle, swatch_folder, log)
     assert (refit.joined, refit.parts_known) == (1, False)

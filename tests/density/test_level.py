@@ -1,4 +1,4 @@
-"""Whitening measured at each place, and the density of a level around it, against formulas of their own."""
+"""Whitening measured at each place, and the density of a level around it, against their own formulas."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_tiles_find_their_places_on_the_part(tmp_path: Path) -> None:
 
 
 def test_pictures_are_whitened_as_if_unseen(tmp_path: Path) -> None:
-    """As far out as new pictures are: with 12 pictures of 3 values, statistics of their own would hide a fifth."""
+    """As far out as new pictures are: with 12 pictures of 3 values, their own statistics would hide a fifth."""
     level = density(gaussian=True, shrinkage=0.02)
     seen = fit_whitening(level, of(pictures(12)), "whiten", np.arange(12) % 6, tmp_path)
     unseen = whiten(level, of(pictures(400, seed=3)), tmp_path)

@@ -1,4 +1,4 @@
-"""Learning from cached vectors: it gets better, stops, keeps the best, repeats, and goes on where it was stopped."""
+"""Learning from cached vectors: it gets better, stops, keeps the best, repeats, and continues where it was stopped."""
 
 from __future__ import annotations
 

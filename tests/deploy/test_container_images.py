@@ -28,7 +28,7 @@ BASE_LIBRARIES = {"ld-linux-x86-64", "libc", "libdl", "libgcc_s", "libm", "libpt
 EDGE, SERVER = DEPLOY / "Dockerfile.edge", DEPLOY / "Dockerfile.server"
 
 # The container's limits by the kernel's own means: a root that cannot be written, no network, no capabilities; only
-# the first argument can be written. It is run in namespaces of its own.
+# the first argument can be written. It is run in its own namespaces.
 CONFINED = """
 set -e
 results=$1

@@ -1,4 +1,4 @@
-"""Any timm backbone with weights from a file, the package or the hub; and what is said where there are none."""
+"""Any timm backbone with weights from a file, the package or the hub; and what is said if there are none."""
 
 from __future__ import annotations
 

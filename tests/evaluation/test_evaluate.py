@@ -139,7 +139,7 @@ ROWS: list[Row] = [
     ("d2a", "D2", "scratch", 2.0),
     ("d2b", "D2", "scratch", 40.0),  # the part is caught by its second picture
     ("d3", "D3", "dent", 4.0),  # escape
-    ("d4", "D4", "dent", 19.8),  # review is no escape
+    ("d4", "D4", "dent", 19.8),  # review is not an escape
     ("x", "X", "good", math.nan),  # unreadable
 ]
 

@@ -134,7 +134,7 @@ def test_penalties_straighten_the_paths() -> None:
 
 
 def test_matching_regresses_on_the_straight_line(layer: Continuous) -> None:
-    """Of a velocity that is 0 everywhere the loss is the mean of |e - x|^2: D + the data's own square."""
+    """For a velocity that is 0 everywhere the loss is the mean of |e - x|^2: D + the data's own square."""
     with torch.no_grad():
         layer.velocity.last.weight.zero_()
         layer.velocity.last.bias.zero_()

@@ -43,7 +43,7 @@ def test_it_is_the_mean_of_both_directions() -> None:
 
 
 def test_only_so_many_places_are_compared_as_asked() -> None:
-    """The loss of few places is lower: each has fewer wrong answers to be told from."""
+    """The loss of few places is lower: each has fewer wrong answers to be distinguished from."""
     stacked, matrices = unit(8, 64, 12, 12, seed=0), STAY.expand(4, -1, -1)
     few, all_ = (
         descriptor_loss(stacked, matrices, DescriptorSettings(temperature=1, places=places), Dice(0, CPU))[0].item()

@@ -277,7 +277,7 @@ def test_what_is_removed_after_use_is_copied(tmp_path: Path) -> None:
 def test_a_store_says_beforehand_how_it_keeps_a_picture(
     store: Store, tmp_path: Path, pictures: Literal["path", "copy", "none"], temporary: bool
 ) -> None:
-    """Of a station on a server without a folder, too: what it says is what it does."""
+    """For a station on a server without a folder, too: what it says is what it does."""
     if pictures == "copy" and store.database.file is None:
         store.configure(StoreSettings(pictures=pictures, picture_folder=tmp_path / "kept"), by="a")
     else:

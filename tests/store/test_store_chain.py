@@ -236,7 +236,7 @@ RELEASED = ("0001", "0002")
 def test_a_store_of_every_released_schema_opens(
     store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
 ) -> None:
-    """And goes on: also through a later step that adds a column, which must not change an old row's digest."""
+    """And continues: also through a later step that adds a column, which must not change an old row's digest."""
     old = Database(store_url, revision=revision)
     filled_rows = tmp_path / "filled.db"
     filled(str(filled_rows))

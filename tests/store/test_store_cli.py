@@ -249,7 +249,7 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
     ],
 )
 def test_looking_into_a_store_that_is_not_there_begins_none(words: tuple[str, ...], tmp_path: Path) -> None:
-    """A mistyped path is no log that is as it was written."""
+    """A mistyped path is not a log that is as it was written."""
     with pytest.raises(StoreError, match=r"typo\.db: no such store"):
         command(*(tmp_path / word if word == "log.csv" else word for word in words), "--store", tmp_path / "typo.db")
     assert not list(tmp_path.iterdir())

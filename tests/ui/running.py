@@ -59,7 +59,7 @@ class Running:
 
 
 def free_port() -> int:
-    """For a process of its own, which has to be told one: somebody else may take it first."""
+    """For its own process, which has to be told one: somebody else may take it first."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])

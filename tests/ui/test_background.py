@@ -1,4 +1,4 @@
-"""Tasks in processes of their own: seen through, cancelled, killed, and found by whoever looks into the folder."""
+"""Tasks in their own processes: seen through, cancelled, killed, and found by whoever looks into the folder."""
 
 from __future__ import annotations
 

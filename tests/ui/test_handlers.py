@@ -259,7 +259,7 @@ def test_a_version_is_put_back_into_the_model_that_it_was_shown_for(desk: Desk) 
 
 
 def test_a_picture_that_somebody_has_chosen_stays(inspector: Inspector, pictures: list[Path]) -> None:
-    """Also the first one of a drop, from which the page goes on to the most unusual one otherwise."""
+    """Also the first one of a drop, from which the page continues to the most unusual one otherwise."""
     for somebody in (False, True):
         inspection, drop = Inspection(inspector, Served(), lambda _: None), Drop(Limits())
         for file in pictures[12:16]:  # the last two have a defect
@@ -325,7 +325,7 @@ def sixteen_bit(file: Path) -> Path:
 
 
 def test_sixteen_bits_are_shown_small_everywhere(desk: Desk, tmp_path: Path) -> None:
-    """Of a model for 8 bits as well: history outlives models."""
+    """For a model for 8 bits as well: history outlives models."""
     card, file = desk.station.bundles.active().card, sixteen_bit(tmp_path / "kept" / "deep.png")
     desk.station.store.configure(StoreSettings(review=ReviewSettings(audit_rate=1.0)), by="test")
     seen = Seen("deep.png", verdict(card, 0.1, sha256=file_digest(file)), "deep", file)

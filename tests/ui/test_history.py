@@ -197,7 +197,7 @@ def test_an_alarm_is_heard_on_every_page(watch: Watch, moved: Running) -> None:
     watched = watch(moved)
     page = watched.page
     watched.visit()
-    page.wait_for_selector(".alarm-bar")  # by itself: nobody has pressed anything
+    page.wait_for_selector(".alarm-bar")  # by itself: no one has pressed anything
     page.get_by_role("tab", name="Models").click()
     expect(page.locator(".alarm-bar")).to_be_visible()
     page.locator(".alarm-bar [data-do=page]").click()

@@ -66,7 +66,7 @@ def hostile(bundle: Bundle) -> Bundle:
 
 @pytest.fixture
 def folder(bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of a station whose bundles are hostile."""
+    """For a station whose bundles are hostile."""
     shutil.copytree(bundle_path, tmp_path / "models" / EVIL)
     monkeypatch.setattr(bundles, "open_bundle", lambda path: hostile(open_bundle(path)))
     return tmp_path / "models"

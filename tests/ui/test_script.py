@@ -22,7 +22,7 @@ COUNTING = """(keys) => {
 
 
 def test_a_key_that_is_held_counts_once(watched: Watched) -> None:
-    """Or a part that nobody has seen would be answered for; stepping and zooming go on."""
+    """Or a part that no one has seen would be answered for; stepping and zooming continue."""
     page = watched.page
     page.goto("/")
     page.wait_for_function("window.station")

@@ -11,7 +11,7 @@ from defectflow_ui.words import common as words
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """`what` is being written, in words that a person reads. Raises DataError where the disk does not take it."""
+    """`what` is being written, in words that a person reads. Raises DataError if the disk does not take it."""
     try:
         yield
     except OSError as error:

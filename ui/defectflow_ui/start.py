@@ -12,7 +12,7 @@ from defectflow_ui.words import start as words
 
 
 def open_station(settings: Settings) -> Station:
-    """Raises DataError where there is no such folder, SettingsError where others could get in without signing in."""
+    """Raises DataError if there is no such folder, SettingsError where others could get in without signing in."""
     if not settings.bundles.is_dir():
         raise DataError(words.no_folder(settings.bundles))
     if settings.data is not None and not settings.data.is_dir():

@@ -39,7 +39,7 @@ class Station:
     opening: list[dict[str, Any]] = field(default_factory=list)
     """What the frame runs whenever the page is opened, and a page's tab chosen."""
     changing: list[Any] = field(default_factory=list)
-    """Gradio's events after which the frame is shown anew, since the active model may be another one."""
+    """Gradio's events after which the frame is shown again, since the active model may be another one."""
 
     def __post_init__(self) -> None:
         self.bundles = Bundles(self.settings.bundles, self.store.versions, self.settings.provider, self.settings.core)
@@ -58,7 +58,7 @@ class Station:
         self.opening.append({"fn": handler, "inputs": inputs, "outputs": outputs})
 
     def shown_above(self, event: Any) -> None:
-        """Show the frame anew after an event that changes what it shows: `station.shown_above(b.click(...))`."""
+        """Show the frame again after an event that changes what it shows: `station.shown_above(b.click(...))`."""
         self.changing.append(event)
 
     def visitor(self, request: gr.Request, event: gr.EventData, least: Role) -> Visitor:

@@ -51,7 +51,7 @@ class Inspection:
     """What one browser tab has dropped since it was last cleared, and what has been found about it."""
 
     def __init__(self, inspector: Inspector, served: Served, record: Record) -> None:
-        """`record` gets every picture once it is judged. Raises NotCalibrated where the bundle has no thresholds."""
+        """`record` gets every picture once it is judged. Raises NotCalibrated if the bundle has no thresholds."""
         self.inspector = inspector
         self.calibration = inspector.card.require_calibration()
         self.rows: list[Judged] = []
@@ -240,7 +240,7 @@ class Inspection:
     def export_zip(self) -> Iterator[Drawn]:
         """Draw every picture into a ZIP with the table; yields how far it is, and at the end its address.
 
-        Ends without an address once `exporting` is false. Raises DataError where there is no room for it.
+        Ends without an address once `exporting` is false. Raises DataError if there is no room for it.
         """
         self.exporting = True
         file, drawn = Path(self._exports.name) / "results.zip", Drawn(0, 0)

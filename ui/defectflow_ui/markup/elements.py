@@ -1,4 +1,4 @@
-"""The pieces of pages that handlers put together themselves; templates have all of elements.html at hand."""
+"""The pieces of pages that handlers put together themselves; templates have all of elements.html available."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Colours, fonts and layout, light and dark. Everything comes from this machine.
 
-The verdict colours are those of Okabe and Ito (Color Universal Design, 2008), told apart with any colour vision; each
+The verdict colours are those of Okabe and Ito (Color Universal Design, 2008), distinct for any colour vision; each
 comes with an icon and a word as well.
 """
 

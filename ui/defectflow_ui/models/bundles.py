@@ -41,7 +41,7 @@ class Bundles:
         return [self._open(path.parent if path.name == CARD else path) for path in folders]
 
     def find(self, name: str) -> Bundle:
-        """Raises BundleError where there is no usable bundle of this name."""
+        """Raises BundleError if there is no usable bundle of this name."""
         found = next((found for found in self.all() if found.name == name), None)
         if found is None:
             raise BundleError(words.gone(name))
@@ -59,13 +59,13 @@ class Bundles:
         return usable[0] if len(usable) == 1 else None
 
     def activate(self, name: str, *, by: str, reason: str) -> Bundle:
-        """From now on this bundle judges. Raises BundleError where it cannot be used, NotCalibrated."""
+        """From now on this bundle judges. Raises BundleError if it cannot be used, NotCalibrated."""
         bundle = self.find(name)
         self._versions.activate(bundle, by=by, reason=reason)
         return bundle
 
     def active(self) -> Bundle:
-        """Raises BundleError where there is none, with what to do."""
+        """Raises BundleError if there is none, with what to do."""
         name = self.active_name
         if name is None:
             raise BundleError(words.none_active if self.all() else words.empty(self.folder))

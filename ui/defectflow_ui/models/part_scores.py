@@ -29,7 +29,7 @@ class PartScores:
     defective: tuple[float, ...]
     """Answered defective: those that somebody noticed, no fair sample."""
     highest_seen: float
-    """The largest finite score of any part, answered or not; 0 where there is none."""
+    """The largest finite score of any part, answered or not; 0 if there is none."""
 
     @classmethod
     def of(cls, bundle: Bundle, store: Store) -> PartScores:
@@ -63,7 +63,7 @@ class PartScores:
         return {"good": good, "other": self.other_good, "defective": self.defective}
 
     def edges(self) -> np.ndarray:
-        """Borders of the histogram's bins, (BINS + 1,). Raises CalibrationError where there are no scores."""
+        """Borders of the histogram's bins, (BINS + 1,). Raises CalibrationError if there are no scores."""
         low, high = self.tradeoff.span
         finite = [score for score in self.other_good if math.isfinite(score)]
         return np.linspace(min([low, *finite]), max([high, *finite]), BINS + 1)

@@ -66,7 +66,7 @@ def find(station: Station, number: int | None) -> Inspection | None:
 def take(station: Station, visitor: Visitor) -> tuple[Inspection, str]:
     """Do what was pressed: answer, comment or take back. -> what it is about, and a notice of what has happened.
 
-    Raises StoreError where there is nothing to answer about, or nothing to take back.
+    Raises StoreError if there is nothing to answer about, or nothing to take back.
     """
     number, seen, what = [*str(visitor.event.get("answer")).split(" ", 2), "", ""][:3]
     about = find(station, _whole(number))

@@ -22,7 +22,7 @@ HOURLY = timedelta(days=2)
 def query(days: Mapping[str, Any], span: Any, word: Any, name: Any, of_part: Any, made_by: Any) -> Query:
     """By the form's fields; `days`: what the browser said of the two dates, which count where the span says so.
 
-    Raises DataError where they are no dates.
+    Raises DataError if they are not dates.
     """
     since, until = datetime.now(UTC) - SPANS[span] if span in SPANS else None, None
     if span == "dates":
@@ -53,7 +53,7 @@ def models(store: Store) -> list[tuple[str, str]]:
 
 
 def counts_over_time(store: Store, wanted: Query) -> tuple[list[YieldCount], Every]:
-    """By the hour where the span is short; else by the finest of day, week and month that can be drawn."""
+    """By the hour where the span is short; otherwise by the finest of day, week and month that can be drawn."""
     if wanted.since is not None and (wanted.until or datetime.now(UTC)) - wanted.since <= HOURLY:
         return store.history.counts(wanted, every="hour"), "hour"
     every: Every

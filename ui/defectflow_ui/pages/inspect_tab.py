@@ -1,4 +1,4 @@
-"""The inspection of a browser tab: found, begun, forgotten."""
+"""The inspection of a browser tab: found, started, forgotten."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def found(visitor: Visitor) -> Inspection | None:
 
 
 def current(visitor: Visitor) -> Inspection:
-    """Raises DataError where there is none any more."""
+    """Raises DataError if there is none any more."""
     inspection = found(visitor)
     if inspection is None:
         raise DataError(words.no_longer)
@@ -30,7 +30,7 @@ def current(visitor: Visitor) -> Inspection:
 
 
 def begin(station: Station, visitor: Visitor) -> Inspection:
-    """The tab's inspection, or a new one where there is none or another calibration is active by now."""
+    """The tab's inspection, or a new one if there is none or another calibration is active by now."""
     inspector = station.bundles.inspector()
 
     def record(seen: list[Seen]) -> list[int]:
@@ -51,6 +51,6 @@ def begin(station: Station, visitor: Visitor) -> Inspection:
 
 
 def forget(visitor: Visitor) -> None:
-    """Raises DataError where there is none any more."""
+    """Raises DataError if there is none any more."""
     current(visitor).close()
     del visitor.tab[INSPECTION]

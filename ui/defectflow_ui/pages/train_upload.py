@@ -65,7 +65,7 @@ class TrainUpload:
         yield updates | {self.arriving: told, self.stop: gr.Button(visible=False)}
 
     def _arrive(self, drop: Drop, here: list[Arrived], files: int) -> Iterator[Updates]:
-        """Fill `here` with what arrives. Raises DataError where that is not all of it."""
+        """Fill `here` with what arrives. Raises DataError if that is not all of it."""
         ended, shown_at = False, 0.0
         while not ended:
             more, ended = drop.take(len(here), LOOK_EVERY_S)
@@ -82,7 +82,7 @@ class TrainUpload:
             raise DataError(words.upload_abandoned(len(here), files))
 
     def _chosen(self, visitor: Visitor, here: list[Arrived]) -> gr.Dropdown:
-        """The upload as a source. Raises DataError where nothing of it can be used, or kept."""
+        """The upload as a source. Raises DataError if nothing of it can be used, or kept."""
         token = self.training.take_upload(here)
         if (form := visitor.tab.get(FORM)) is not None:
             visitor.tab[FORM] = replace(form, source=token)  # though the page may be out of sight just now

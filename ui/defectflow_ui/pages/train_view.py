@@ -15,7 +15,7 @@ from defectflow_ui.words import train as words
 MOST_REFUSED = 20
 LOG_BYTES = 12_000
 COLOURS = {"done": "ok", "running": "error", "cancelled": "error", "failed": "defect", "ended": "defect"}
-"""Of a task's badge, by its state."""
+"""For a task's badge, by its state."""
 
 
 def drop_zone(offers_folders: bool) -> Markup:
@@ -60,7 +60,7 @@ def basis(wish: Wish, who: str, passed: bool, *, as_checked: bool) -> Markup:
 
 
 def joins(source: str, refit: Refit | None) -> Markup:
-    """Which answers a model would be fitted again with; nothing where the source is no model."""
+    """Which answers a model would be fitted again with; nothing where the source is not a model."""
     if refit is None:
         return Markup()
     first = refit.missing[0] if refit.missing else ""
@@ -81,7 +81,7 @@ def refused(reasons: list[str]) -> Markup:
 
 
 def sentence(said: str) -> str:
-    """A reason, which messages begin in lower case, as a sentence of its own."""
+    """A reason, which messages begin in lower case, as its own sentence."""
     return said[:1].upper() + said[1:].removesuffix(".") + "."
 
 

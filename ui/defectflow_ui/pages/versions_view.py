@@ -21,7 +21,7 @@ def versions(found: Sequence[CalibrationVersion], card: Card, *, may: bool) -> M
 
 
 def pressed(station: Station, visitor: Visitor, card: Card) -> CalibrationVersion:
-    """The version whose button was pressed. Raises StoreError where it is of another model than this card's."""
+    """The version whose button was pressed. Raises StoreError if it is of another model than this card's."""
     bundle_id, _, calibration_id = str(visitor.event.get("version")).rpartition(" ")
     if bundle_id != card.bundle_id:
         raise StoreError(words.other_model(card.name))

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, which nobody has to wait for: with progress, a log and cancel. No torch here.
+"""Commands in their own processes, which no one has to wait for: with progress, a log and cancel. No torch here.
 
     task = start(new_folder(root), "Train bracket", [Step("fit", ("fit", "good/", "--out", ...))])
     task.status(), task.progress(), task.log(), task.cancel()
@@ -52,7 +52,7 @@ class Step:
     may_exit: tuple[int, ...] = (0,)
     """Exit codes that count as done."""
     checkpoints: str | None = None
-    """Name of a folder below `work/` from which the command goes on with --resume; kept where the step is cut short."""
+    """A folder below `work/` from which the command continues with --resume; kept if the step is interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +104,15 @@ class Task:
 
     @property
     def resumable(self) -> bool:
-        """Whether it was cut short, and `resume` could go on with it."""
+        """Whether it was cut short, and `resume` could continue with it."""
         return self.status().state not in ("running", "done") and any(map(self.has_checkpoints, self.steps))
 
     def has_checkpoints(self, step: Step) -> bool:
-        """Whether there is something that the step can go on from."""
+        """Whether there is something that the step can continue from."""
         return step.checkpoints is not None and (self.work / step.checkpoints).is_dir()
 
     def forget(self) -> None:
-        """Remove the checkpoints of a task that is over: nobody will go on with it."""
+        """Remove the checkpoints of a task that is over: nobody will continue with it."""
         if self.status().state != "running":
             shutil.rmtree(self.work, ignore_errors=True)
 
@@ -176,7 +176,7 @@ def _claim(folder: Path, step: str) -> None:
 
 
 def _start_supervisor(folder: Path, otherwise: Status) -> None:
-    """Have a claimed task seen through by a process of its own. Raises DataError, and leaves it as `otherwise` says."""
+    """Have a claimed task seen through by its own process. Raises DataError, and leaves it as `otherwise` says."""
     try:
         with (folder / LOG).open("ab") as log:
             supervisor = subprocess.Popen(
@@ -202,7 +202,7 @@ def tasks(root: Path) -> list[Task]:
 
 
 def open_task(folder: Path) -> Task:
-    """A task that somebody has started. Raises DataError where there is none."""
+    """A task that somebody has started. Raises DataError if there is none."""
     try:
         body = json.loads((folder / TASK).read_text(encoding="utf-8"))
         steps = tuple(
@@ -223,7 +223,7 @@ def open_task(folder: Path) -> Task:
 
 
 def finish(task: Task, status: Status) -> Status:
-    """The last word about a task: nothing unfinished stays, but for what a task that was cut short can go on from."""
+    """Write the final status: nothing unfinished stays, except what an interrupted task can continue from."""
     kept = [] if status.state == "done" else [step.checkpoints for step in task.steps]
     for left in task.work.glob("*"):
         if left.name in kept:

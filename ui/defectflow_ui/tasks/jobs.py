@@ -23,12 +23,12 @@ class Cancelled(Exception):  # noqa: N818  (somebody's wish, not an error)
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work. `work` gets it, reports to it and asks it whether to go on."""
+    """One piece of work. `work` gets it, reports to it and asks it whether to continue."""
 
     title: str
     who: str
     outlives: bool = False
-    """Its work goes on in another process when the station stops."""
+    """Its work continues in another process when the station stops."""
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     token: str = field(default_factory=lambda: secrets.token_urlsafe(9))
     state: State = "running"
@@ -68,7 +68,7 @@ class Jobs:
         self._lock = Lock()
 
     def start(self, title: str, work: Callable[[Job], Any], *, who: str, outlives: bool = False) -> Job:
-        """Run `work(job)` in a thread of its own. A DefectFlowError becomes the job's error, in words."""
+        """Run `work(job)` in its own thread. A DefectFlowError becomes the job's error, in words."""
         job = Job(title, who, outlives)
         with self._lock:
             self._jobs.appendleft(job)

@@ -71,7 +71,7 @@ class Sources:
         return self._originals(value.removeprefix(AGAIN)) if value.startswith(AGAIN) else self._place(value)
 
     def refit(self, value: str) -> Refit | None:
-        """What to fit again on; None where the source is no model. Raises DataError where its pictures are gone."""
+        """What to fit again on; None where the source is not a model. Raises DataError if its pictures are gone."""
         if not value.startswith(AGAIN):
             return None
         originals = self.path(value)
@@ -92,9 +92,9 @@ class Sources:
         return path
 
     def take_upload(self, arrived: list[Arrived], keep: Collection[Path]) -> str:
-        """Pictures of a drop -> a source of their own. Older ones go, unless `keep` names their manifest.
+        """Pictures of a drop -> their own source. Older ones go, unless `keep` names their manifest.
 
-        Raises DataError where there is no picture among them, or no room for them; then nothing of them is kept.
+        Raises DataError if there is no picture among them, or no room for them; then nothing of them is kept.
         """
         pictures = [(one.name.strip(), one.file) for one in arrived if one.file is not None]
         if not pictures:

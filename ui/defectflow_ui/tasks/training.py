@@ -121,7 +121,7 @@ class Training:
             if not path.exists():
                 raise DataError(words.no_such_source)
             for old in self._tasks():
-                old.forget()  # whoever begins anew does not go on with an earlier one
+                old.forget()  # whoever begins again does not continue with an earlier one
             folder = new_folder(self._home / TASKS)
             if path.parent == check.folder:  # as checked: answers given since would not have been
                 path = Path(shutil.copy(path, folder))
@@ -172,7 +172,7 @@ class Training:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """While a task is begun: nothing runs, and nobody else begins anything. Raises DataError."""
+        """While a task is started: nothing runs, and nobody else begins anything. Raises DataError."""
         with self._beginning:
             if (running := self.running()) is not None:
                 raise DataError(words.one_at_a_time(running.title))

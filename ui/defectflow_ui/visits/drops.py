@@ -13,7 +13,7 @@ class Drops(dict[str, Drop]):
     """Drops by token. None is ever removed while somebody looks at its pictures, however many there are."""
 
     def open(self, limits: Limits) -> Drop:
-        """A new drop. Raises DataError where this session is sending, or holds, as much as it may, or the disk does."""
+        """A new drop. Raises DataError if this session is sending, or holds, as much as it may, or the disk does."""
         for token, drop in list(self.items()):
             if drop.unread:
                 drop.close()

@@ -51,6 +51,6 @@ class Served:
             return self._items.get(token)
 
     def remove(self, address: str) -> None:
-        """For content that is no longer there. An unknown address is no error."""
+        """For content that is no longer there. An unknown address is not an error."""
         with self._lock:
             self._items.pop(address.removeprefix(ROUTE), None)

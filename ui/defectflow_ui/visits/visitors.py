@@ -47,7 +47,7 @@ class Session:
 
     user: str
     key: int | None = None
-    """Which password it was begun with, `User.key`; None at a station without users."""
+    """Which password it was started with, `User.key`; None at a station without users."""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     served: Served = field(default_factory=Served)
     drops: Drops = field(default_factory=Drops)

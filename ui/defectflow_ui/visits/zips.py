@@ -80,7 +80,7 @@ def too_long(name: str, file: Path, limits: Limits) -> str | None:
 
 
 def directory_bytes(file: Path) -> int:
-    """How long a ZIP's directory says it is, at most; 0 where there is none."""
+    """How long a ZIP's directory says it is, at most; 0 if there is none."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         stream.seek(max(0, size - LONGEST_END))

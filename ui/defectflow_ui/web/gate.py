@@ -30,7 +30,7 @@ GRADIO = re.compile(
 them: no path or address that a browser sends is ever opened."""
 OURS = re.compile(r"/(served/[\w-]+|drop(/[\w-]+(/(lost|end))?)?|sign-out)")
 FILE_DATA = "gradio.FileData"
-"""What Gradio would take for a file of its own, whose path it would open."""
+"""What Gradio would take for its own file, whose path it would open."""
 AGAIN = render("again.html", title=words.title)
 """For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
 session. Asked for from this page, it comes along."""

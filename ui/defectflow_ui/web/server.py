@@ -45,7 +45,7 @@ PATH_COMPONENTS = (
 
 
 def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
-    """The ASGI app. Raises TypeError where a page breaks the rules that keep the station safe."""
+    """The ASGI app. Raises TypeError if a page breaks the rules that keep the station safe."""
     blocks = build_frame(station)
     _check(blocks)
     blocks.queue(default_concurrency_limit=ANSWERED_TOGETHER, max_size=MOST_WAITING)

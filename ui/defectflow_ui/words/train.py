@@ -148,7 +148,7 @@ def called(source: str) -> str:
             return folder(name)
         case "again":
             return again(name)
-    return source  # of a task that an earlier station has begun
+    return source  # of a task that an earlier station has started
 
 
 def checking(source: str) -> str:
