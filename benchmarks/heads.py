@@ -8,8 +8,8 @@
 
 Per family and set: nats per dimension on tune parts (the mean over levels; higher is better), image and pixel AUROC,
 AUPRO, seconds to fit from cached embeddings; per family: parameters, and microseconds to score one vector in torch and
-in ONNX Runtime. `iaf` is not used as a density head (docs/flows.md): only its cost is measured. A table, --json with each
-figure (a run with the same settings continues with it), and --plot for two plots: accuracy against cost, likelihood
+in ONNX Runtime; of `iaf`, which is not used as a density head, only the cost. A table, --json with all
+figures (a run with the same settings continues from it), and --plot for two plots: accuracy against cost, likelihood
 against AUROC. Nothing is chosen on test pictures.
 """
 

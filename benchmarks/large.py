@@ -1,4 +1,4 @@
-"""Large pictures: what tiles cost in memory and time, and what they find that a look at the whole picture misses.
+"""Large pictures: what tiles cost in memory and time, and what they find that the whole picture at once misses.
 
     python benchmarks/large.py cost [--width 4096 --height 3000]
     DEFECTFLOW_DATA=... python benchmarks/large.py accuracy

@@ -1,4 +1,4 @@
-"""DefectFlow, and what all peers are judged by: one data set, one set of metrics.
+"""DefectFlow, and what all peers share: one data set, one set of metrics.
 
 Backends: `torch` (the trained detector again: recipe, backbone, flow.safetensors, and the card's thresholds) and `onnx`
 (the bundle through the Inspector, as on the line; the base install suffices, so heavy imports are inside functions).

@@ -1,4 +1,4 @@
-"""What both workers do alike, in whichever environment: judge every picture, time single pictures and a folder.
+"""What both workers have in common, in any environment: judge every picture, time single pictures and a folder.
 
 A worker gives `open_backend(model, backend)`; it returns a Judge. Needs NumPy alone. Linux: memory is read from /proc.
 """

@@ -1,4 +1,4 @@
-"""A bundle on disk: opened, checked, calibrated again. Never half-written, never half-trusted.
+"""A bundle on disk: open, check, calibrate again. Writes are atomic, and nothing is trusted before it is checked.
 
 model.onnx           raw pixels in, verdict out
 model_core.onnx      the same from the resized square on, for engines that cannot antialias

@@ -1,4 +1,4 @@
-"""The graph's names, for whoever runs one. Apart from graph.py, so that judging a picture does not import onnx."""
+"""Names of the graph's inputs, outputs and seams. In their own file, so that inspecting does not import onnx."""
 
 from __future__ import annotations
 

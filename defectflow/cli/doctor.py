@@ -1,4 +1,4 @@
-"""`defectflow doctor` and `draw`: is a model's density sound, and is what it draws like real embeddings?"""
+"""`defectflow doctor` and `draw`: is a model's density numerically sound, and are its samples like real embeddings?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`defectflow log`: is the store of inspections as it was written, what is kept, and has production moved?"""
+"""`defectflow log`: check the store of inspections, export it, set what is kept, look for drift."""
 
 from __future__ import annotations
 

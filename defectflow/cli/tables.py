@@ -1,4 +1,4 @@
-"""What an evaluation or a look at the data has found, laid out for a terminal."""
+"""The results of an evaluation or a data check as tables for a terminal."""
 
 from __future__ import annotations
 

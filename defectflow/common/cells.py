@@ -1,4 +1,4 @@
-"""Values -> cells of a CSV table that a spreadsheet shows and never runs. Every table for people is written through it.
+"""Values -> cells of a CSV table that no spreadsheet runs as a formula. Every table for people is written through it.
 
 A picture may be called `=HYPERLINK(...)`, and a spreadsheet takes whatever begins like a formula for one. Manifests,
 which DefectFlow reads back, are not such tables. Source: OWASP, "CSV Injection".

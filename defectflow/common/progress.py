@@ -1,4 +1,4 @@
-"""How long work tells its caller how far it is. The core never prints; whoever called decides what to show."""
+"""How long-running work reports progress. The core never prints; the caller decides what to show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folder -> the files in it that are to be looked at, and the names of those that are not."""
+"""Folder -> the files in it that are used, and the names of those that are not."""
 
 from __future__ import annotations
 

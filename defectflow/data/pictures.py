@@ -88,8 +88,8 @@ class PartNames:
             return part, True
         if self.strict:
             raise DataError(
-                f"{name}: does not match the part regex {self.expression!r}; change the expression, or leave it out if "
-                "every picture shows another part"
+                f"{name}: the part regex {self.expression!r} finds no part in this name; change the expression, or "
+                "leave it out if every picture shows another part"
             )
         return stem_of(name), False
 

@@ -1,4 +1,4 @@
-"""Names and embeddings -> do several pictures show one part, although nobody said so? Then the promise would fail."""
+"""Names and embeddings -> do several pictures show one part, unknown to us? Then the guarantee would fail."""
 
 from __future__ import annotations
 

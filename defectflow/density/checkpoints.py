@@ -1,4 +1,4 @@
-"""What every training loop shares: its device, the course of its learning rate, and where it stands, on disk."""
+"""What every training loop shares: device, learning-rate schedule and checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where on the part a place lies, as a flow is told."""
+"""The condition of a flow: the position of a place on the part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 CONDITION_WIDTH = 32
-"""Values that tell a flow where on the part a place lies."""
+"""Width of the condition."""
 WHOLE = torch.tensor([0.0, 0.0, 1.0, 1.0])
 """The whole part: left, top, width, height."""
 

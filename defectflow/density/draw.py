@@ -1,4 +1,4 @@
-"""Density heads -> embeddings drawn from them, and how typical these are beside real ones of tune parts."""
+"""Density heads -> embeddings sampled from them, compared with real ones of tune parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Density heads -> is the model numerically sound? Looked at with vectors of tune parts, which it has not learned from.
+"""Density heads -> is the model numerically sound? Checked with vectors of tune parts, which were not trained on.
 
 Source of the questions: Behrmann et al. 2020, arXiv:2006.09347 (exploding inverses); Kingma and Dhariwal 2018,
 arXiv:1807.03039, and Dinh et al. 2017, arXiv:1605.08803 (log-scales).
@@ -102,7 +102,7 @@ def _checks(head: Head) -> Iterator[Check]:
 
 
 def _layers(head: Head, gentler: str) -> Iterator[Check]:
-    """Each layer's own error there and back and its log-scales, then the error of the whole flow."""
+    """Each layer's round-trip error and log-scales, then the round-trip error of the whole flow."""
     level, flow, context = head.level, head.flow, head.context
     start = x = flow.augment(head.vectors)
     for number, layer in enumerate(flow.layers(), start=1):
@@ -130,7 +130,7 @@ def _layers(head: Head, gentler: str) -> Iterator[Check]:
 
 
 def _inverse(level: int, layer: str, found: Tensor, expected: Tensor, gentler: str) -> Check:
-    """Verdicts need no way back; but where it is lost, z no longer stands for one x, and log p for no likelihood."""
+    """Verdicts need no inverse; but without one, several x share a z, and log p is no longer a likelihood."""
     return Check(
         level,
         layer,

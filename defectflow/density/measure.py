@@ -1,4 +1,4 @@
-"""What of a level's density is measured, not learned: its whitening, from vectors of training parts."""
+"""The part of a level's density that is measured, not learned: its whitening, from training parts."""
 
 from __future__ import annotations
 

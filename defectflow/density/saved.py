@@ -1,4 +1,4 @@
-"""A bundle -> its density heads again in torch, with vectors of tune parts to look at them with."""
+"""A bundle -> its density heads in torch, with vectors of tune parts to examine them."""
 
 from __future__ import annotations
 

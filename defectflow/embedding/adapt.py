@@ -1,4 +1,4 @@
-"""Training pictures -> a backbone whose batch statistics are theirs, instead of those of the pictures it learned from.
+"""Training pictures -> a backbone with their batch statistics instead of those of its pretraining.
 
 Batch normalisation centres and scales every channel by a mean and a variance. On dim metal, say, the channels of a
 network that knows photographs hardly move, and those of bright prints saturate; so both are measured once on train

@@ -1,4 +1,4 @@
-"""Pictures -> cached embeddings: the backbone sees each training and tune picture once, ever.
+"""Pictures -> cached embeddings: the backbone sees each training and tune picture only once.
 
 For a tiled part all places would be gigabytes, and neighbours hardly differ; so a sample is kept of each picture.
 """

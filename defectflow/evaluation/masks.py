@@ -1,4 +1,4 @@
-"""Masks are looked at before anything is judged: an evaluation must not end half way for lack of one."""
+"""Masks are checked before anything is inspected, so that an evaluation does not fail half way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of good pictures -> what to put right before a model is fitted to it. Nothing that is learned is kept.
+"""A folder of good pictures -> what to fix before a fit. No model is kept.
 
 find -> read every picture -> divide as a fit would -> embed once -> twins, siblings, pictures that do not belong
 """

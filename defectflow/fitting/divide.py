@@ -1,4 +1,4 @@
-"""Good pictures of a source -> read once, repeats left out, divided by part: what a fit and a look before it share."""
+"""Good pictures of a source -> read once, repeats left out, divided by part: what a fit and a data check share."""
 
 from __future__ import annotations
 

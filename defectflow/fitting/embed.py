@@ -1,4 +1,4 @@
-"""Pictures -> the vectors that densities learn from, and a pooled embedding of each; looked at whole or in tiles."""
+"""Pictures, whole or in tiles -> the vectors that densities learn from, and a pooled embedding of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look at the data has shown, as facts; and the same as verdicts in plain words, each with its remedy."""
+"""The results of a data check: as facts, and as findings in plain words with remedies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What z follows, once a flow has carried the data there."""
+"""Base densities: what z follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place where a family is put together from its layers: one builder each, with the settings that it knows."""
+"""Where each family of flows is built from its layers: one builder each, with the settings that it has."""
 
 from __future__ import annotations
 

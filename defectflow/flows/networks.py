@@ -1,4 +1,4 @@
-"""The networks inside the flows: they may be anything, since no layer ever inverts them."""
+"""The networks inside the flows. They may be any function, since no layer inverts them."""
 
 from __future__ import annotations
 

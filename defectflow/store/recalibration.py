@@ -1,4 +1,4 @@
-"""Answers -> new thresholds, looked at before they hold. The way back from a false alarm to the model.
+"""Reviews -> new thresholds, previewed before they are applied: how false alarms improve the model.
 
 Reviews are a biased sample: people are asked about what the model finds unusual. So only parts of the *audit sample*,
 drawn whatever their score, join the calibration, and only those answered good. Where too many of them lack an answer,

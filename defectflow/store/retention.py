@@ -1,4 +1,4 @@
-"""What is kept no longer. The chain's lines stay, and a removal is itself a row: a log with a hole says why.
+"""Retention: old rows and pictures are removed. Their lines in the chain stay, and each removal is itself a row.
 
 Rows: inspections and reviews up to a number, all of them older than the limit. Their digests stay in `chain`, so the
 rest still verifies, and a row that comes back can be checked. Copies of pictures: those that no younger inspection

@@ -1,4 +1,4 @@
-"""What a store keeps, for how long, and how many parts it asks a person about. Recorded in the store itself."""
+"""What a store keeps, for how long, and how many parts are reviewed. Recorded in the store itself."""
 
 from __future__ import annotations
 

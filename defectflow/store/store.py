@@ -1,4 +1,4 @@
-"""Verdicts -> rows that stay. The store's front door: open, record, settings, retention, verification."""
+"""Verdicts -> permanent rows. The store's entry point: open, record, settings, retention, verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calibrations as named versions, and which model and calibration is at work. Never overwritten."""
+"""Calibrations as named versions, and which model and calibration is active. Never overwritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Good and reviewed scores -> what a threshold would cost in overkill and escapes. Estimates, and called so.
+"""Good and reviewed scores -> what a threshold would cost in overkill and escapes. Estimates only.
 
 The rule of `calibration` needs good scores only, and keeps its promise because it does not look at what comes of it.
 Here a person moves a threshold until the figures please. So each interval is that of a threshold named in advance:

@@ -1,4 +1,4 @@
-"""A part's pictures -> the part. Its worst picture decides: this rule stands here, and nowhere else."""
+"""A part's pictures -> the part. Its worst picture decides. This is the only definition of that rule."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def test_what_is_in_a_tree_and_not_of_it_is_named(tmp_path: Path) -> None:
         "  test/bad: 1 defective with mask, test",
         "  train/good: 3 good, train",
         "2 files skipped: readme.txt, preview/all.png",
-        "1 mask of no picture: ground_truth/bad/001_mask.png",
+        "1 mask without a picture: ground_truth/bad/001_mask.png",
     ]
 
 

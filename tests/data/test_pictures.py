@@ -110,10 +110,10 @@ def test_part_regex_groups_pictures_of_one_part(tmp_path: Path) -> None:
 def test_part_regex_that_does_not_match_names_file_and_expression(tmp_path: Path) -> None:
     write(tmp_path / "tile7.png")
     write(tmp_path / "b" / "odd.png")
-    with pytest.raises(DataError, match=r"^b/odd\.png: no part .* 'tile\(\\\\d\*\)'"):
+    with pytest.raises(DataError, match=r"^b/odd\.png: the part regex 'tile\(\\\\d\*\)' finds no part"):
         find_pictures(tmp_path, part_regex=r"tile(\d*)")
     write(tmp_path / "b" / "odd.png").rename(tmp_path / "tile.png")
-    with pytest.raises(DataError, match=r"^tile\.png: no part"):  # an empty name would join strangers
+    with pytest.raises(DataError, match=r"^tile\.png: .* finds no part"):  # an empty name would join strangers
         find_pictures(tmp_path, part_regex=r"tile(\d*)")
 
 
@@ -212,7 +212,7 @@ def test_a_part_regex_that_would_search_for_ever_is_refused(tmp_path: Path) -> N
     write(tmp_path / f"{'a' * 60}!.png")
     with pytest.raises(SettingsError, match=r"part regex '\(a\|aa\)\+\$' searches longer than .* simplify it"):
         find_pictures(tmp_path, part_regex="(a|aa)+$")
-    with pytest.raises(DataError, match="does not match the part regex"):
+    with pytest.raises(DataError, match="finds no part in this name"):
         find_pictures(tmp_path, part_regex="(a+)+$")  # fatal for many a library
 
 
@@ -558,7 +558,7 @@ def test_equal_pictures_count_once_and_make_one_part(tmp_path: Path) -> None:
     found = distinct(pictures, digests)
     assert names(found.pictures, tmp_path) == [f"{number:02}.png" for number in range(6)]
     assert len(found.repeats) == 54
-    assert found.summary() == [
+    assert found.notes() == [
         "54 of 60 pictures repeat the pixels of another and are left out, so that each part counts once: the first is "
         f"{tmp_path}/06.png, as {tmp_path}/00.png"
     ]
@@ -598,7 +598,7 @@ def test_a_hot_pixel_is_not_what_is_white(tmp_path: Path) -> None:
     assert full_scale == 65535
     said = splits_module.full_scale_notes(splits, checked, full_scale)
     assert said[0].startswith("16-bit pictures: 65535 is taken as white")
-    assert said[1].startswith(f"1 of {len(splits.train)} training pictures alone are brighter than 16383, the first is")
+    assert said[1].startswith(f"only 1 of {len(splits.train)} training pictures are brighter than 16383, the first is")
 
 
 def near_duplicates_by_brute_force(splits: Splits, pooled: np.ndarray, share: float) -> list[tuple[Picture, Picture]]:

@@ -168,7 +168,7 @@ def test_what_is_typed_and_the_family_lacks_is_an_error() -> None:
             "kinetic: 0.5, trace: gaussian",
             r"flow: objective: matching does not use trace: gaussian, kinetic: 0\.5; l",
         ),
-        ("tolerance: 0.01", r"no use for tolerance: 0\.01"),
+        ("tolerance: 0.01", r"does not use tolerance: 0\.01"),
     ],
 )
 def test_matching_refuses_what_it_would_ignore(typed: str, said: str) -> None:
@@ -218,8 +218,8 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         ("embedding.levels=[-1]", ["embedding.levels: [-1]", "from 0 on"]),
         ("embedding.levels=[]", ["embedding.levels: []", "at least 1 item"]),
         ("embedding.neighbourhood=4", ["embedding.neighbourhood: 4", "use 3 or 5"]),
-        ("image.roi.rectangle=[0.5, 0, 0.6, 1]", ["image.roi", "leaves the picture", "left + width"]),
-        ("image.roi.rectangle=[0.5, 0, 0, 1]", ["image.roi", "is empty"]),
+        ("image.roi.rectangle=[0.5, 0, 0.6, 1]", ["image.roi", "is partly outside the picture", "left + width"]),
+        ("image.roi.rectangle=[0.5, 0, 0, 1]", ["image.roi", "or empty"]),
         ("verdict.rate=0.2", ["verdict", "review_rate 0.1 must not be below rate 0.2"]),
         ("verdict.rate=1.5", ["verdict.rate: 1.5", "less than 1"]),
         ("training.learning_rate=.nan", ["training.learning_rate: nan"]),

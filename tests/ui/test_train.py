@@ -251,7 +251,7 @@ def test_an_upload_becomes_a_source_under_numbers(tmp_path: Path, trainings: Any
     kept = tmp_path / "models" / ".training" / "pictures" / source.removeprefix(UPLOADED)
     assert {path.name for path in kept.glob("*.png")} == {f"{number:06}.png" for number in range(9)}
     nameless = ended(training.check(Wish(source, "fast", "(bracket)", 0.2), "anna"))
-    assert "../../part0_shot0.png: does not match the part regex" in nameless.status().message
+    assert "../../part0_shot0.png: the part regex" in nameless.status().message
     task = training.check(Wish(source, "fast", r"(part\d+)", 0.2), "anna")
     with pytest.raises(DataError, match="still running"):
         training.check(Wish(source, "fast", "", 0.2), "anna")

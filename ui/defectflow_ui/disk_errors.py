@@ -1,4 +1,4 @@
-"""What is written to the station's disk, which may be full: then the page says so."""
+"""Errors of writing to the station's disk, such as a full one, as messages for the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Has production moved? Looked at by itself, off the path of every request, so that an alarm rings where people are."""
+"""Has production moved? Checked in the background, not in requests, so that every page can show an alarm."""
 
 from __future__ import annotations
 

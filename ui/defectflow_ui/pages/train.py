@@ -1,4 +1,4 @@
-"""Train: choose good pictures, have them checked, fit a model that outlives the page, and put it to work."""
+"""Train: choose good pictures, have them checked, fit a model in the background, and activate it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands in their own processes, which no one has to wait for: with progress, a log and cancel. No torch here.
+"""Commands in background processes, with progress, a log and cancel. No torch here.
 
     task = start(new_folder(root), "Train bracket", [Step("fit", ("fit", "good/", "--out", ...))])
     task.status(), task.progress(), task.log(), task.cancel()

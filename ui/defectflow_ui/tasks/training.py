@@ -1,4 +1,4 @@
-"""Good pictures -> a data check -> a model, in processes that outlive the page and the station. No Gradio, no torch.
+"""Good pictures -> a data check -> a model, in processes that survive the page and the station. No Gradio, no torch.
 
 Everything is below `.training` in the bundles' folder: `tasks/` (see `defectflow_ui.tasks.background`), `pictures/`
 (uploads that are to be learned from). A page only asks how the latest task stands, so it may be closed and opened at

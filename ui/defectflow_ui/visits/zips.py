@@ -1,4 +1,4 @@
-"""What a ZIP says of itself, read before any of it is believed."""
+"""A ZIP's directory, read and checked before anything is unpacked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What faces the browser: server, gate, sign-in, and the frame around the pages."""
+"""The browser-facing side: server, gate, sign-in, and the frame around the pages."""
