@@ -1,6 +1,6 @@
 """A folder of good pictures -> what to fix before a fit. No model is kept.
 
-find -> read every picture -> divide as a fit would -> embed once -> twins, siblings, pictures that do not belong
+find -> read every picture -> divide as a fit would -> embed once -> duplicates, siblings, pictures that do not belong
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_data(
     Raises DataError where there is nothing to look at, SettingsError or WeightsError as a fit does.
     """
     asked = recipe
-    # Pictures that do not belong, twins and siblings show on the whole picture, even where defects need tiles.
+    # Pictures that do not belong, duplicates and siblings show on the whole picture, even where defects need tiles.
     image = recipe.image.model_copy(update={"tiling": TilingSettings()})
     recipe = recipe.model_copy(update={"image": image})
     watch(Progress("check pictures", 0, 1))

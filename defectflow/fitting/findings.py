@@ -118,7 +118,7 @@ class DataCheck:
             self._folders(),
             self._readable(),
             self._parts(),
-            self._twins(),
+            self._duplicates(),
             self._formats(),
             *self._detail(),
             *self._white(),
@@ -161,14 +161,14 @@ class DataCheck:
         said = f"Each of the {self.pictures} pictures counts as a separate part; nothing suggests otherwise."
         return Finding("parts", "fine", said, "Where several pictures show one part, give --part-regex.")
 
-    def _twins(self) -> Finding:
+    def _duplicates(self) -> Finding:
         if not self.exact and not self.near:
-            return Finding("twins", "fine", "No picture appears twice.")
+            return Finding("duplicates", "fine", "No picture appears twice.")
         same = [f"{len(self.exact)} pictures repeat another's pixels, and are left out"] if self.exact else []
         alike = [f"{len(self.near)} nearly repeat a picture of another part"] if self.near else []
         first, second = (self.exact or self.near)[0]
         return Finding(
-            "twins",
+            "duplicates",
             "look",
             f"{', and '.join([*same, *alike])}, the first {second} beside {first}.",
             "Keep one of each pair; if they show one part, give --part-regex.",

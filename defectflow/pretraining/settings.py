@@ -30,7 +30,7 @@ class DescriptorSettings(Settings):
     width: int = Field(64, ge=8, le=1024)
     """Values in a place's descriptor."""
     temperature: float = Field(0.1, gt=0, le=1)
-    """Divides the similarities; smaller looks harder at the most similar wrong places."""
+    """Divides the similarities; smaller weighs the most similar wrong places more."""
     places: int = Field(3072, ge=16)
     """Places per step and level that are distinguished from one another."""
     average: float = Field(0.998, ge=0, lt=1)

@@ -140,7 +140,7 @@ def test_everything_that_can_be_wrong_with_a_folder(tmp_path: Path, cli: Cli) ->
     ]
     assert told["promises"][0]["rate"] == 0.2
     gravity = {finding["topic"]: finding["gravity"] for finding in told["findings"]}
-    assert gravity["pictures"] == gravity["twins"] == gravity["formats"] == "look"
+    assert gravity["pictures"] == gravity["duplicates"] == gravity["formats"] == "look"
     assert "Their shapes differ too" in done.out
     listed = [Path(one["path"]).name for one in told["suspects"]][:10]
     assert all(f" {name} " in done.out for name in listed), "a name that is cut off names nothing"
