@@ -1,4 +1,4 @@
-"""Bundle + folder -> one row per picture and one per part, on disk. Killed at any moment, it can go on.
+"""Bundle + folder -> one row per picture and one per part, on disk. Killed at any moment, it can be resumed.
 
 run.json         which bundle, which folder, when
 results.jsonl    the journal: one line per picture, written as it is judged; everything else is made from it

@@ -35,7 +35,7 @@ def test_a_lone_file_carries_its_card(bundle_copy: Path, tmp_path: Path, file: s
     assert read_card(lone) == card.model_copy(update={"checksums": {}})
 
 
-def test_each_calibration_writes_it_anew(bundle_copy: Path) -> None:
+def test_each_calibration_writes_it_again(bundle_copy: Path) -> None:
     before = read_card(bundle_copy / "model.onnx")
     after = recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4).card
     card = read_card(bundle_copy / "model.onnx")

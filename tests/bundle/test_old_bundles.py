@@ -48,7 +48,7 @@ def test_its_flow_can_be_examined(old: Path) -> None:
     assert all(check.finding != "unfit" for check in examine(heads))
 
 
-def test_it_can_be_calibrated_anew(old: Path) -> None:
+def test_it_can_be_calibrated_again(old: Path) -> None:
     before = open_bundle(old).card.require_calibration().threshold
     recalibrate(open_bundle(old), rate=0.3, guarantee="expected", review_rate=0.4)
     assert open_bundle(old).card.require_calibration().threshold.value < before.value

@@ -78,7 +78,7 @@ def test_a_picture_that_names_no_part_may_be_anybody_s(bundle: Bundle, log: Stor
     assert "nobody.png" not in {Path(picture.name).name for picture in known.pictures}
 
 
-def test_pictures_that_are_gone_are_told(bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path) -> None:
+def test_pictures_that_are_gone_are_reported(bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path) -> None:
     for number in range(20):
         save(tmp_path / "left" / f"{number:03}.png", swatch(number))
     save(tmp_path / "left" / "stranger.png", swatch(900))
@@ -142,7 +142,7 @@ def test_the_manifest_names_parts_where_the_fit_s_own_did(
     assert {p.part: p.split for p in found} == {**fitted_parts(bundle), "700": "train", "800": "train"}
 
 
-def test_a_part_that_its_pictures_do_not_name_is_left_out_and_told(
+def test_a_part_that_its_pictures_do_not_name_is_left_out_and_reported(
     bundle: Bundle, log: Store, swatch_folder: Path, tmp_path: Path
 ) -> None:
     """A controller may name parts otherwise than the names of files do: one of them must not stop the next fit."""

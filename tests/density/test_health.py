@@ -210,7 +210,7 @@ class TestDraw:
         assert drawn.separation == pytest.approx(0.5, abs=0.05)
         assert drawn.drawn_nats == pytest.approx(drawn.real_nats, abs=0.05)
 
-    def test_a_density_of_other_vectors_is_told_apart(self) -> None:
+    def test_a_density_of_other_vectors_is_distinguished(self) -> None:
         one = head()
         (drawn,) = draw_embeddings([dataclasses.replace(one, vectors=0.3 * one.vectors)], 2000, seed=5)
         assert drawn.separation > 0.9

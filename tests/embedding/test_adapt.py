@@ -170,7 +170,7 @@ def test_a_fit_measures_train_parts_alone_and_the_bundle_keeps_them(
     assert not torch.equal(stored[f"{FIRST}running_mean"], kept)
 
 
-def test_cached_embeddings_are_told_apart_by_what_they_were_adapted_on(swatch_folder: Path) -> None:
+def test_cached_embeddings_are_distinguished_by_what_they_were_adapted_on(swatch_folder: Path) -> None:
     recipe = swatch_recipe()
     embedding, digests = detector_of(recipe).embedding, ["a", "b", "c"]
     keys = {embedding_key(recipe, embedding, digests, digests[:count]) for count in range(4)}

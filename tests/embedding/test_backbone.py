@@ -192,7 +192,7 @@ def test_no_such_file_names_the_ways_out() -> None:
         build("resnet18", "nowhere/w.safetensors")
 
 
-def test_an_unknown_backbone_is_told_the_nearest() -> None:
+def test_an_unknown_backbone_is_reported_the_nearest() -> None:
     with pytest.raises(
         SettingsError, match=r"embedding\.backbone: timm has no model 'resnet81'.*did you mean .*resnet18"
     ):

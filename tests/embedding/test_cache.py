@@ -123,7 +123,7 @@ def test_a_smaller_limit_takes_effect_but_never_on_the_entry_in_use(tmp_path: Pa
     assert (levels[0] == 1).all()
 
 
-def test_too_large_for_the_limit_is_told_before_the_work(tmp_path: Path) -> None:
+def test_too_large_for_the_limit_is_reported_before_the_work(tmp_path: Path) -> None:
     fill = Fill()
     with pytest.raises(
         DataError, match=r"1000000 pictures need 1\.2 GB; the cache may hold 1\.0 GB.*--cache-limit"
@@ -133,7 +133,7 @@ def test_too_large_for_the_limit_is_told_before_the_work(tmp_path: Path) -> None
     assert fill.calls == 0 and entries(tmp_path) == []
 
 
-def test_too_large_for_the_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_for_the_disk_is_reported_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 500, 500))
     with pytest.raises(DataError, match=r"0\.0 GB are free"):
         EmbeddingCache(tmp_path).levels(key("key"), SHAPES, Fill())
@@ -205,7 +205,7 @@ def test_what_a_killed_run_left_is_removed_but_not_what_another_run_writes(tmp_p
     assert entries(tmp_path) == ["alive.y.partial", key("key").name]
 
 
-def test_a_rename_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rename_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Path, target: Path) -> None:
         raise PermissionError(13, "denied", str(target))
 

@@ -111,7 +111,7 @@ def test_a_tiles_graph_has_a_student_t_base() -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
-def test_what_the_exporter_does_not_know_is_told_in_words() -> None:
+def test_what_the_exporter_does_not_know_is_reported_in_words() -> None:
     detector = trained("embedding.levels=[1]")
     detector.levels[0].flow.bijections.append(Digamma())
     with pytest.raises(ExportError, match=r"cannot write .* as an ONNX graph \(.*digamma.*\); choose another flow\.fa"):
@@ -313,7 +313,7 @@ class TestCompare:
         assert parity.pictures == 4
         assert max(parity.score, parity.anomaly_map, parity.distance) < 1e-5
 
-    def test_a_small_difference_passes_and_is_told_in_the_good_scores_unit(self, detector: Detector) -> None:
+    def test_a_small_difference_passes_and_is_reported_in_the_good_scores_unit(self, detector: Detector) -> None:
         off = self.score_of(detector) + 0.5 * TOLERANCE * self.spread
         parity = compare(detector, self.pictures, self.items(detector, score=off), self.spread)
         assert parity.score == pytest.approx(0.5 * TOLERANCE, rel=0.05)

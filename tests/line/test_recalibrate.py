@@ -236,7 +236,7 @@ def test_a_kill_between_model_and_card_is_completed(bundle_copy: Path) -> None:
     assert digests(bundle_copy) == after
 
 
-def test_who_may_not_complete_it_is_told_what_is_wrong(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_not_complete_it_is_reported_what_is_wrong(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who may only read the folder; or, on Windows, a file that somebody else has open."""
     old_card, before = (bundle_copy / "card.json").read_bytes(), open_bundle(bundle_copy).card
     model = (bundle_copy / "model.onnx").read_bytes()

@@ -77,7 +77,7 @@ class TestViews:
         assert wrong.mean() < 0.03
         assert wrong.max() < 0.15  # half a place: reflection at the border blurs the outermost
 
-    def test_places_out_of_sight_are_told(self) -> None:
+    def test_places_out_of_sight_are_reported(self) -> None:
         matrix = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])  # the second view lies half a picture to the right
         _, seen = same_places(torch.zeros(1, 1, 8, 8), matrix)
         assert seen[0, :, :3].sum() == 0

@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(photos: Pat
     assert first != other
 
 
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(photos: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_continues_as_if_nothing_had_happened(photos: Path, tmp_path: Path) -> None:
     whole = pretrain(tiny("training.steps=24"), photos, tmp_path / "whole.safetensors")
 
     def stop(progress: Progress) -> None:

@@ -248,7 +248,7 @@ def test_a_wrong_override_is_explained(override: str, said: list[str]) -> None:
         assert part in str(error.value)
 
 
-def test_all_problems_are_told_at_once_with_the_file(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once_with_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "image: {size: 100, aspekt: crop}\nflow: {family: glow, layers: 0}\n")
     with pytest.raises(SettingsError) as error:
         load_recipe(path)

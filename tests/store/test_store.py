@@ -169,7 +169,7 @@ def test_csv_holds_every_row_and_no_formula(store: Store) -> None:
     assert (rows[2]["file"], rows[2]["part"]) == ("'=cmd()|a.png", "'+3")
 
 
-def test_unnamed_parts_are_told_apart_by_their_pictures(store: Store) -> None:
+def test_unnamed_parts_are_distinguished_by_their_pictures(store: Store) -> None:
     """Another day's IMG_001.png is another part; the very same picture is not."""
     for score in (0.1, 0.2, 0.1):
         store.record(CARD, [Seen("IMG_001.png", verdict(CARD, score))], by="a", source="ui")
@@ -274,7 +274,7 @@ def test_what_is_removed_after_use_is_copied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pictures", ["path", "copy", "none"])
 @pytest.mark.parametrize("temporary", [True, False])
-def test_a_store_says_beforehand_how_it_keeps_a_picture(
+def test_a_store_says_in_advance_how_it_keeps_a_picture(
     store: Store, tmp_path: Path, pictures: Literal["path", "copy", "none"], temporary: bool
 ) -> None:
     """For a station on a server without a folder, too: what it says is what it does."""

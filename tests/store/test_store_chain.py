@@ -112,7 +112,7 @@ def test_an_end_cut_off_shows_against_a_noted_head(store_url: str) -> None:
     assert findings(store_url, head) == ("chain: ends at row 5; row 6, noted earlier, was cut off",)
 
 
-def test_a_log_written_anew_shows_against_a_noted_head(tmp_path: Path) -> None:
+def test_a_log_written_again_shows_against_a_noted_head(tmp_path: Path) -> None:
     head = filled(str(tmp_path / "a.db"))
     filled(str(tmp_path / "b.db"))
     assert "the log was rewritten" in findings(str(tmp_path / "b.db"), head)[0]
@@ -310,7 +310,7 @@ def test_retention_of_copies(tmp_path: Path) -> None:
         assert store.verify().passed
 
 
-def test_reading_goes_on_while_somebody_writes(store_url: str) -> None:
+def test_reading_continues_while_somebody_writes(store_url: str) -> None:
     filled(store_url)
     with Store.open(store_url) as writer, Store.open(store_url) as reader, writer.database.writing() as connection:
         connection.execute(select(schema.chain))

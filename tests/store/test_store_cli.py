@@ -72,7 +72,7 @@ def test_parallel_scoring_into_one_store(bundle: Path, store_url: str, tmp_path:
     assert kept == tables
 
 
-def test_a_killed_score_goes_on_and_misses_nothing(bundle: Path, tmp_path: Path) -> None:
+def test_a_killed_score_continues_and_misses_nothing(bundle: Path, tmp_path: Path) -> None:
     url, pictures = str(tmp_path / "s.db"), swatches(tmp_path / "in", 60, first_seed=100)
     running = subprocess.Popen(score(bundle, pictures, tmp_path / "out", url), stderr=subprocess.DEVNULL)
     journal = tmp_path / "out" / "results.jsonl"

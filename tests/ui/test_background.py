@@ -106,7 +106,7 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
     assert (how == "killed") == ("ended unexpectedly" in status.message)
 
 
-def test_what_was_cut_short_goes_on_where_it_stopped(swatch_folder: Path, tmp_path: Path) -> None:
+def test_what_was_cut_short_continues_where_it_stopped(swatch_folder: Path, tmp_path: Path) -> None:
     steps = ("--set", "training.steps=800", "--set", "training.patience=1000")
     task, target = begin(tmp_path, swatch_folder, *steps)
     assert not task.resumable, "it runs"
@@ -216,7 +216,7 @@ def test_a_task_of_an_earlier_version_is_read(tmp_path: Path, base: str) -> None
     assert not found.resumable
 
 
-def test_nobody_else_goes_on_with_a_task_that_is_being_taken_up(
+def test_nobody_else_continues_with_a_task_that_is_being_taken_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two supervisors would write into one folder."""

@@ -136,7 +136,9 @@ def test_more_tiles_come_by_key(watched: Watched, local: Running, pictures: list
     assert page.locator("[data-more]").count() == 0
 
 
-def test_an_upload_that_breaks_is_sent_again_or_told(watched: Watched, local: Running, pictures: list[Path]) -> None:
+def test_an_upload_that_breaks_is_sent_again_or_reported(
+    watched: Watched, local: Running, pictures: list[Path]
+) -> None:
     activate(local)
     page, broken = watched.page, list[str]()
 
@@ -241,7 +243,7 @@ def test_files_that_are_dropped_elsewhere_do_not_leave_the_station(
     assert not any(url.endswith("/drop") for url in watched.asked), "nothing here takes pictures"
 
 
-def test_another_model_meanwhile_is_told(judged: Watched, local: Running, pictures: list[Path]) -> None:
+def test_another_model_meanwhile_is_reported(judged: Watched, local: Running, pictures: list[Path]) -> None:
     bundles, page = local.station.settings.bundles, judged.page
     shutil.copytree(bundles / "ring", bundles / "ring2")
     try:

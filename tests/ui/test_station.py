@@ -222,7 +222,7 @@ def test_a_viewer_sees_and_may_not(watch: Watch, bundles: Callable[[], Path]) ->
         watched.context.close()
 
 
-def test_models_are_told_compared_and_verified(watched: Watched, local: Running) -> None:
+def test_models_are_reported_compared_and_verified(watched: Watched, local: Running) -> None:
     page = watched.page
     watched.visit("Models")
     page.locator("[data-bundle=swatch]").click()

@@ -313,7 +313,7 @@ def test_no_upload_goes_while_it_is_learned_from(data: Path, tmp_path: Path, tra
     assert len(list((tmp_path / "models" / ".training" / "pictures").iterdir())) == 4, "three, and the one checked last"
 
 
-def test_a_training_that_was_stopped_goes_on(data: Path, tmp_path: Path, trainings: Any) -> None:
+def test_a_training_that_was_stopped_continues(data: Path, tmp_path: Path, trainings: Any) -> None:
     (data / "long.yaml").write_text(TINY.replace("steps: 30", "steps: 800, patience: 1000"))
     training, asked = trainings(data), Wish(f"{FOLDER}swatches", "long.yaml", "", 0.2)
     with pytest.raises(DataError, match="no training was cut short"):

@@ -258,7 +258,7 @@ def test_p_values_are_never_too_small_too_often(ties: bool) -> None:
 
 
 @pytest.mark.parametrize("guarantee", GUARANTEES)
-def test_too_few_parts_are_told_how_many_are_missing(guarantee: Guarantee) -> None:
+def test_too_few_parts_are_reported_how_many_are_missing(guarantee: Guarantee) -> None:
     for parts in (1, 3, 6, 10, 12, 18):
         with pytest.raises(CalibrationError) as refused:
             calibrated(np.arange(float(parts)), 0.05, guarantee)

@@ -122,7 +122,7 @@ class HistoryPage(Page):
         drawn = charts.counts_over_time(counts, every, passed=only is None)
         return {self.listed: self._page(visitor, wanted), self.chart: view.tally(counts, only) + drawn}
 
-    def _anew(self, visitor: Visitor, *values: Any) -> Updates:
+    def _from_the_start(self, visitor: Visitor, *values: Any) -> Updates:
         visitor.tab[FIRST] = 0
         return self._found(visitor, *values) | {self.csv_link: ""}
 
@@ -132,16 +132,16 @@ class HistoryPage(Page):
 
     @handler(Role.VIEWER)
     def look(self, visitor: Visitor, *values: Any) -> Updates:
-        return self._anew(visitor, *values)
+        return self._from_the_start(visitor, *values)
 
     @handler(Role.VIEWER)
     def choose_period(self, visitor: Visitor, *values: Any) -> Updates:
-        return {self.between: gr.Row(visible=values[0] == "dates")} | self._anew(visitor, *values)
+        return {self.between: gr.Row(visible=values[0] == "dates")} | self._from_the_start(visitor, *values)
 
     @handler(Role.VIEWER)
     def choose_dates(self, visitor: Visitor, *values: Any) -> Updates:
         visitor.tab[DATES] = dict(visitor.event)
-        return self._anew(visitor, *values)
+        return self._from_the_start(visitor, *values)
 
     @handler(Role.VIEWER)
     def choose_thresholds(self, visitor: Visitor, *values: Any) -> Updates:
@@ -150,7 +150,7 @@ class HistoryPage(Page):
         wanted = str(visitor.event.get("thresholds"))
         if wanted not in [value for _, value in choices]:
             raise StoreError(words.nothing)
-        return self._anew(visitor, *values[:-1], wanted) | {self.model: gr.Dropdown(choices, value=wanted)}
+        return self._from_the_start(visitor, *values[:-1], wanted) | {self.model: gr.Dropdown(choices, value=wanted)}
 
     @handler(Role.VIEWER)
     def turn(self, visitor: Visitor, *values: Any) -> str:

@@ -122,7 +122,7 @@ class Sources:
 def _copy(pictures: list[tuple[str, Path]], folder: Path) -> None:
     """(name, file) of each picture -> files under numbers, and the manifest that names them, which comes last."""
     rows = [("path", "name")]
-    names = _told_apart([name for name, _ in pictures])
+    names = _distinct([name for name, _ in pictures])
     for number, (name, (_, file)) in enumerate(zip(names, pictures, strict=True)):
         suffix = PurePosixPath(name).suffix.lower()
         rows.append((f"{number:06}{suffix if suffix in SUFFIXES else '.png'}", name))
@@ -131,7 +131,7 @@ def _copy(pictures: list[tuple[str, Path]], folder: Path) -> None:
         csv.writer(manifest).writerows(rows)
 
 
-def _told_apart(names: list[str]) -> Iterator[str]:
+def _distinct(names: list[str]) -> Iterator[str]:
     """Names of pictures, none of which is another's even without suffix: each may be a part's name."""
     taken = set[str]()
     for name in names:

@@ -33,7 +33,7 @@ CHUNK = 1 * MIB
 IDLE_S = 120.0
 """A browser from which nothing has come for so long sends nothing more; what it has sent is used."""
 UNREAD_S = 600.0
-"""So long a drop that nobody has begun to read is waited for. It is asked for at once, by the page it was sent from."""
+"""How long an unread drop is waited for. It is asked for at once, by the page it was sent from."""
 
 
 @dataclass(frozen=True, slots=True)
