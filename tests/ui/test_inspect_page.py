@@ -136,9 +136,7 @@ def test_more_tiles_come_by_key(watched: Watched, local: Running, pictures: list
     assert page.locator("[data-more]").count() == 0
 
 
-def test_an_upload_that_breaks_is_sent_again_or_reported(
-    watched: Watched, local: Running, pictures: list[Path]
-) -> None:
+def test_a_broken_upload_is_sent_again_or_reported(watched: Watched, local: Running, pictures: list[Path]) -> None:
     activate(local)
     page, broken = watched.page, list[str]()
 
