@@ -3,6 +3,7 @@
 from defectflow.flows.autoregressive import MaskedAffine, MaskedNet
 from defectflow.flows.base import Normal, StudentT
 from defectflow.flows.bijection import Bijection
+from defectflow.flows.build import Family, build_flow
 from defectflow.flows.coupling import (
     AdditiveCoupling,
     AffineCoupling,
@@ -11,7 +12,6 @@ from defectflow.flows.coupling import (
     DiagonalScale,
     Permutation,
 )
-from defectflow.flows.families import Family, build_flow
 from defectflow.flows.flow import BOUND, ContinuousFlow, Flow
 from defectflow.flows.glow import ActNorm, Mixing
 from defectflow.flows.networks import ConditionedNet, anchor, soft_clamp

@@ -19,8 +19,8 @@ at a time), retention. Beside `defectflow.line`; never torch.
 """
 
 from defectflow.store.history import Every, Query, Story, YieldCount
-from defectflow.store.records import Answer, Inspection, PartInspection, Review, Seen
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers, waiting_parts
+from defectflow.store.rows import Answer, Inspection, PartInspection, Review, Seen
 from defectflow.store.settings import StoreSettings
 from defectflow.store.store import Store
 from defectflow.store.users import Role, User

@@ -12,7 +12,7 @@ from defectflow.common import atomic_write
 from defectflow.errors import StoreError
 from defectflow.image import SUFFIXES
 from defectflow.store.database import Database
-from defectflow.store.records import Inspection, Seen
+from defectflow.store.rows import Inspection, Seen
 from defectflow.store.settings import StoreSettings
 
 Kept = Literal["path", "copy"]

@@ -16,7 +16,7 @@ from defectflow.common import cell
 from defectflow.image import PICTURE_SUFFIXES
 from defectflow.store import schema
 from defectflow.store.database import Database
-from defectflow.store.records import Inspection, Review, read, stamp
+from defectflow.store.rows import Inspection, Review, read, stamp
 from defectflow.store.versions import CalibrationVersion
 from defectflow.verdict import PRECEDENCE, Word, worst_score
 

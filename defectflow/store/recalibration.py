@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from defectflow.bundle import Bundle, CalibrationPart, Card, fitted_digests, fitted_parts
 from defectflow.errors import CalibrationError, ImageError
 from defectflow.image import pixel_digest, read_raw
-from defectflow.store.records import Answer, PartInspection
+from defectflow.store.rows import Answer, PartInspection
 from defectflow.store.versions import CalibrationVersion, unchanged
 from defectflow.verdict import Calibration, Guarantee, Word, decide, worst_score, worst_word
 

@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, select
 from defectflow.store import chain, schema
 from defectflow.store.copies import copy_file
 from defectflow.store.database import Database
-from defectflow.store.records import stamp
+from defectflow.store.rows import stamp
 from defectflow.store.settings import StoreSettings
 
 _seen, _removals = schema.inspections, schema.removals

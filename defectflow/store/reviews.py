@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, or_, select
 from defectflow.errors import AnsweredMeanwhile, StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import Answer, Inspection, PartInspection, Review, read, stamped_now
+from defectflow.store.rows import Answer, Inspection, PartInspection, Review, read, stamped_now
 
 _seen, _said = schema.inspections, schema.reviews
 LONGEST_COMMENT, LONGEST_KIND = 2000, 200

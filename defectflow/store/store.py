@@ -21,9 +21,9 @@ from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
 from defectflow.store.history import History
-from defectflow.store.records import Inspection, Seen, stamped_now
 from defectflow.store.retention import retain
 from defectflow.store.reviews import Reviews
+from defectflow.store.rows import Inspection, Seen, stamped_now
 from defectflow.store.settings import StoreSettings
 from defectflow.store.users import Users
 from defectflow.store.versions import Versions, digests_of

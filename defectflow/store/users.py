@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from defectflow.errors import AccessError, StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import stamp, stamped_now
+from defectflow.store.rows import stamp, stamped_now
 
 SHORTEST_PASSWORD = 10
 FAILURES = 5

@@ -14,7 +14,7 @@ from defectflow.bundle import Bundle, CalibrationCard, Card, open_bundle, save_b
 from defectflow.errors import StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.records import read, stamped_now
+from defectflow.store.rows import read, stamped_now
 
 CALIBRATION_FIELDS = ("calibration_parts", "calibration", "good_spread", "added_digests")
 """What of a card a calibration is: put back, they restore the very thresholds."""

@@ -24,7 +24,7 @@ from defectflow.density.draw import draw_embeddings, write_embeddings
 from defectflow.density.health import Check, examine
 from defectflow.density.saved import SAMPLE, SAMPLE_VECTORS, Head, open_heads
 from defectflow.errors import BundleError, SettingsError
-from defectflow.flows.families import Family, build_flow
+from defectflow.flows.build import Family, build_flow
 from defectflow.recipe.settings import parse_recipe
 
 

@@ -18,7 +18,7 @@ from defectflow.density.train import Run, train_flow
 from defectflow.density.whitening import SHRINKAGE, Normalisation, fit_normalisation
 from defectflow.embedding.vectors import Vectors
 from defectflow.errors import TrainingError
-from defectflow.flows.families import Family, build_flow
+from defectflow.flows.build import Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.recipe.settings import TrainingSettings
 

@@ -13,7 +13,7 @@ from support import save
 from defectflow.embedding.backbone import Backbone
 from defectflow.export.fold_backbone import fold_backbone
 from defectflow.export.folding import FoldedDetector
-from defectflow.flows.families import Family
+from defectflow.flows.build import Family
 from defectflow.recipe.settings import load_recipe
 from defectflow.score.detector import Detector, build_detector
 

@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 
 from defectflow.flows.base import SPEED, Normal, StudentT
-from defectflow.flows.families import build_flow
+from defectflow.flows.build import build_flow
 
 
 def student(degrees: list[float]) -> StudentT:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from defectflow.flows.base import Normal
+from defectflow.flows.build import build_flow
 from defectflow.flows.continuous import Continuous, Velocity, likelihood_loss, matching_loss, runge_kutta
-from defectflow.flows.families import build_flow
 
 NO_PENALTY = {"kinetic": 0.0, "jacobian": 0.0, "tolerance": 1e-7}
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from defectflow.flows.autoregressive import MaskedAffine
 from defectflow.flows.bijection import Inverse
+from defectflow.flows.build import Base, Family, build_flow
 from defectflow.flows.continuous import Continuous
 from defectflow.flows.coupling import (
     AdditiveCoupling,
@@ -28,7 +29,6 @@ from defectflow.flows.coupling import (
     DiagonalScale,
     Permutation,
 )
-from defectflow.flows.families import Base, Family, build_flow
 from defectflow.flows.flow import Flow
 from defectflow.flows.glow import ActNorm, Mixing
 from defectflow.flows.spline import SplineCoupling

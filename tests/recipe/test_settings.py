@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from defectflow.errors import SettingsError
-from defectflow.flows.families import Family, build_flow
+from defectflow.flows.build import Family, build_flow
 from defectflow.recipe.flow_settings import (
     PLACE,
     FlowSettings,

@@ -28,7 +28,7 @@ from defectflow.recipe.tree import override
 from defectflow.store import Inspection, Query, Seen, Store, StoreSettings, chain, schema
 from defectflow.store.audit import AuditDraw
 from defectflow.store.database import parse_url
-from defectflow.store.records import stamp
+from defectflow.store.rows import stamp
 from defectflow.store.settings import ReviewSettings
 
 CARD = card_of(np.linspace(0, 1, 39))
