@@ -24,7 +24,7 @@ from defectflow_ui.tasks.training import Training, Wish
 from defectflow.bundle import open_bundle
 from defectflow.line import Inspector, recalibrate
 from defectflow.samples import draw_product
-from defectflow.store import Answer, Seen, Store, records
+from defectflow.store import Answer, Seen, Store, rows
 
 PRODUCT, MODEL, EARLIER = "ring", "ring-2", "ring-1"
 PART = r"(part\d+)"
@@ -123,5 +123,5 @@ def clock(moment: datetime) -> Iterator[None]:
         def now(cls, tz: tzinfo | None = None) -> Then:
             return cls.fromtimestamp(moment.timestamp(), tz)
 
-    with mock.patch.object(records, "datetime", Then):
+    with mock.patch.object(rows, "datetime", Then):
         yield

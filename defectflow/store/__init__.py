@@ -6,7 +6,7 @@
 
 The path of a row:
 
-    record      verdicts -> rows of `inspections`
+    store       verdicts -> rows of `inspections`: `Store.record`
     history     rows -> search, counts, yield, a part's story, CSV
     reviews     a queue -> answers, who and when
     versions    calibrations and which of them holds
