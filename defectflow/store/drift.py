@@ -16,7 +16,7 @@ from defectflow.errors import StoreError
 from defectflow.store import chain, schema
 from defectflow.store.history import PartScore
 from defectflow.store.monitor import Monitor
-from defectflow.store.records import read, stamped_now
+from defectflow.store.rows import read, stamped_now
 
 if TYPE_CHECKING:
     from defectflow.store.store import Store
