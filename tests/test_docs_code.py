@@ -13,19 +13,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 import gradio as gr
 import pytest
-import typer
 from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
 from support import REPOSITORY, SWATCH_RECIPE, Cli, once, save, swatch, swatches
+from typer import BadParameter
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import defectflow
 from defectflow.bundle import open_bundle
 from defectflow.cli.main import app
 from defectflow.line import recalibrate
 
+UsageError = BadParameter.__base__ or Exception
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")), *(REPOSITORY / "deploy").rglob("*.md")]
 COMMAND = re.compile(r"^ {4}defectflow (?P<words>.*?)(?:\s{2,}#.*)?$", re.MULTILINE)
 OPTIONAL = re.compile(r"\[(--[^\]]+)\]")
@@ -61,8 +63,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, uncalibrated_path: Path)
         recalibrate(open_bundle(bundle), rate=0.25, guarantee="expected", review_rate=0.4)
         for name in ("bracket-new", "fabric"):
             shutil.copytree(bundle, folder / "models" / name)
-        for number, name in enumerate(("good", "own", "incoming", "incoming/old")):
+        for number, name in enumerate(("own", "incoming", "incoming/old")):
             swatches(folder / name, 4, first_seed=100 * (number + 1))
+        for seed in range(4):
+            save(folder / "good" / f"part{seed}.png", swatch(seed))
         save(folder / "incoming" / "a.png", swatch(7))
         shutil.copy(folder / "incoming" / "a.png", folder / "a.png")
         for seed in range(4):
@@ -81,14 +85,16 @@ def here(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path / "here"
 
 
-def parsed(words: list[str]) -> tuple[str, click.Context]:
-    """The command that these words call, and its context. Raises click's UsageError as the command line does."""
-    command, context = typer.main.get_command(app), click.Context(click.Command("defectflow"))
-    name = ""
-    while isinstance(command, click.Group):
-        name, inner, words = command.resolve_command(context, words)
-        context, command = click.Context(command, parent=context), inner
-    return name, command.make_context(name, words, parent=context)
+def parse(words: list[str]) -> None:
+    """Take these words apart as the command line does, and check their values. Raises UsageError."""
+    command, context = get_command(app), None
+    name: str | None = "defectflow"
+    while isinstance(command, TyperGroup):
+        context = command.make_context(name, words, parent=context)
+        name, inner, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert inner is not None
+        command = inner
+    command.make_context(name, words, parent=context)
 
 
 def plain(words: str, *, optional: bool) -> list[str]:
@@ -100,14 +106,14 @@ def plain(words: str, *, optional: bool) -> list[str]:
 @pytest.mark.parametrize(("page", "words"), commands())
 def test_a_documented_command_exists(page: str, words: str, here: Path) -> None:
     for optional in (True, False):
-        parsed(plain(words, optional=optional))
+        parse(plain(words, optional=optional))
 
 
 def test_a_wrong_command_would_be_found(here: Path) -> None:
     assert len(commands()) > 40
     for wrong in ("fit good/ --outt x", "diff models/bracket", "log rotate --store x", "fit good/ --out"):
-        with pytest.raises(click.UsageError):
-            parsed(shlex.split(wrong))
+        with pytest.raises(UsageError):
+            parse(shlex.split(wrong))
 
 
 def test_documented_commands_run(here: Path, cli: Cli) -> None:

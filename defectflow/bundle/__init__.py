@@ -16,15 +16,13 @@ from defectflow.bundle.bundle import (
     check_file,
     checksums,
     file_digest,
-    fitted_digests,
-    fitted_parts,
     open_bundle,
     read_card,
     read_checked,
     save_bundle,
 )
 from defectflow.bundle.card import CalibrationCard, CalibrationPart, Card, ImageCard, PartCounts, WeightsCard
-from defectflow.bundle.publish import finish_publishing, partial_of, publish
+from defectflow.bundle.index import fitted_digests, fitted_parts, read_index
 from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 
 __all__ = [
@@ -63,6 +61,7 @@ __all__ = [
     "publish",
     "read_card",
     "read_checked",
+    "read_index",
     "save_bundle",
     "signature",
     "verdict_nodes",

@@ -16,7 +16,7 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -157,8 +157,8 @@ def _finish_save(path: Path) -> None:
     if not waiting.is_file():
         return
     try:
-        wanted = json.loads(waiting.read_text(encoding="utf-8"))["checksums"]
-    except (ValueError, KeyError):  # cut short: then nothing has been moved either
+        wanted = Card.model_validate_json(waiting.read_bytes()).checksums
+    except ValidationError:  # cut short: then nothing has been moved either
         return
     moves = dict[Path, Path]()
     for name in (MODEL, CORE):
@@ -235,21 +235,3 @@ def read_card(model: Path) -> Card:
         return Card.model_validate_json(text)
     except ValidationError as error:
         raise BundleError(f"{model}: its card is damaged or of another version of DefectFlow ({error})") from error
-
-
-def fitted_digests(bundle: Bundle) -> dict[str, str]:
-    """Digest of a picture's pixels -> the side of the fit (train, tune, calibration) that it stood on."""
-    digests: dict[str, str] = _index(bundle)["fitted"]
-    return digests
-
-
-def fitted_parts(bundle: Bundle) -> dict[str, str]:
-    """Name of a part -> the side of the fit (train, tune, calibration) that it stood on."""
-    parts: dict[str, str] = _index(bundle)["parts"]
-    return parts
-
-
-def _index(bundle: Bundle) -> dict[str, Any]:
-    check_file(bundle.path, INDEX, bundle.card)
-    index: dict[str, Any] = json.loads((bundle.path / INDEX).read_text(encoding="utf-8"))
-    return index

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from defectflow.common import Moment
 from defectflow.errors import NotCalibrated
 from defectflow.image import Aspect, Geometry, Tiling
 from defectflow.verdict import (
@@ -113,7 +114,7 @@ class Card(_Part):
 
     format: int = FORMAT
     name: str
-    created: str
+    created: Moment
     """UTC, ISO 8601."""
     bundle_id: Annotated[str, StringConstraints(pattern=BUNDLE_ID)]
     """Twelve hex digits of the scoring graph: equal ids give equal scores."""

@@ -79,8 +79,8 @@ def _manifest_picture(
         # Manifests written on Windows are read on Linux, too.
         cell = row.get(column, "").replace("\\", "/")
         file = files[column] = _on_disk(folder, cell) if cell else None
-        if file is not None and not file.is_file():
-            faults.append(f"{column} {row[column]!r}: no such file below {folder}")
+        if file is not None and not _is_file(file):
+            faults.append(f"{column} {row[column]!r}: no such file below {folder}, or its folder cannot be opened")
         elif file is not None and not is_to_be_looked_at(file):
             faults.append(f"{column} {row[column]!r} is no picture; accepted: {READ}")
     path = files["path"]
@@ -103,4 +103,11 @@ def _manifest_picture(
 def _on_disk(folder: Path, cell: str) -> Path:
     """The file that a cell names. An umlaut may be one sign or two, in the manifest and on the disk."""
     forms = [folder / unicodedata.normalize(form, cell) for form in ("NFC", "NFD")]
-    return next((file for file in (folder / cell, *forms) if file.is_file()), folder / cell)
+    return next((file for file in (folder / cell, *forms) if _is_file(file)), folder / cell)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no disk takes, or a folder that nobody may look into
+        return False

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.bundle import Bundle, Card
+from defectflow.common import Moment
 from defectflow.errors import BundleError
 
 FORMAT = 1
@@ -76,7 +77,7 @@ class Certificate(_Part):
     bundle_id: str
     calibration_id: str | None
     precision: str
-    created: str
+    created: Moment
     """UTC, ISO 8601."""
     passed: bool
     problems: tuple[str, ...]

@@ -80,10 +80,12 @@ def read_golden(bundle: Bundle) -> list[Golden]:
         records = _RECORDS.validate_json((bundle.path / EXPECTED).read_bytes())
         maps: Iterator[NDArray[np.float32]] = iter(np.load(bundle.path / GOLDEN_MAPS, allow_pickle=False))
         folder = bundle.path / GOLDEN
+        if outside := next((name for name in records if Path(name).name != name), None):
+            raise ValueError(f"{outside!r} is no picture of this folder")
         return [
             Golden(folder / name, record, None if record is None else next(maps)) for name, record in records.items()
         ]
-    except (ValidationError, OSError, ValueError, StopIteration) as error:
+    except (ValidationError, OSError, ValueError, TypeError, EOFError, StopIteration) as error:
         reason = str(error).splitlines()[0] if str(error) else "fewer maps than pictures"
         raise BundleError(f"{bundle.path / EXPECTED}: cannot be read ({reason}); copy the bundle again") from error
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.bundle import Card
-from defectflow.common import atomic_write
+from defectflow.common import Moment
 from defectflow.errors import DataError
 from defectflow.verdict import Word, rank
 
@@ -97,8 +97,8 @@ class Run(BaseModel):
     """The execution provider, and whether it ran model_core.onnx."""
     card: Card
     source: str
-    started: str
-    finished: str | None = None
+    started: Moment
+    finished: Moment | None = None
     pictures: int
     scores_only: bool = False
     overlays: bool = False
@@ -161,7 +161,7 @@ def read_journal(path: Path) -> tuple[list[Row], bool]:
             continue
         try:
             row = Row.model_validate(json.loads(line))
-        except ValueError as error:  # broken JSON, broken UTF-8 or a missing field
+        except (ValueError, RecursionError) as error:  # broken JSON, broken UTF-8 or a missing field
             if number == len(lines) and not isinstance(error, ValidationError):
                 return list(rows.values()), True
             raise DataError(f"{path}, line {number}: is not a result row: {error}") from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defectflow.bundle import EMBEDDINGS, INDEX, REFERENCE, Bundle, check_file
+from defectflow.bundle import EMBEDDINGS, REFERENCE, Bundle, check_file, read_checked, read_index
+from defectflow.errors import BundleError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,18 @@ class References:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        for name in (INDEX, EMBEDDINGS):
-            check_file(bundle.path, name, bundle.card)
         self._bundle = bundle
-        self._thumbnails = json.loads((bundle.path / INDEX).read_text(encoding="utf-8"))["thumbnails"]
-        pooled = np.load(bundle.path / EMBEDDINGS, allow_pickle=False)  # (n, D)
+        self._thumbnails = read_index(bundle).thumbnails
+        content = read_checked(bundle.path, EMBEDDINGS, bundle.card)
+        try:
+            pooled = np.load(BytesIO(content), allow_pickle=False)  # (n, D)
+        except (ValueError, EOFError) as error:
+            raise BundleError(f"{bundle.path / EMBEDDINGS}: cannot be read ({error}); copy the bundle again") from error
+        if pooled.ndim != 2 or not 0 < len(pooled) == len(self._thumbnails):
+            raise BundleError(
+                f"{bundle.path / EMBEDDINGS}: has the shape {pooled.shape} for {len(self._thumbnails)} thumbnails; "
+                "copy the bundle again"
+            )
         # Each dimension counts by how much good parts differ in it, or the one with the largest numbers would decide.
         self._spread = np.maximum(pooled.std(0), 1e-6)
         self._pooled = pooled / self._spread
@@ -40,6 +48,6 @@ class References:
         """The training picture nearest to a pooled embedding (D,); Euclidean, each dimension in its own spread."""
         nearest = int(np.argmin(np.linalg.norm(self._pooled - embedding / self._spread, axis=1)))
         row = self._thumbnails[nearest]
-        name = f"{REFERENCE}/{row['file']}"
+        name = f"{REFERENCE}/{row.file}"
         check_file(self._bundle.path, name, self._bundle.card)
-        return Similar(self._bundle.path / name, row["part"])
+        return Similar(self._bundle.path / name, row.part)

@@ -53,12 +53,22 @@ def _read_tree(name_or_path: str, builtin: dict[str, Path]) -> tuple[dict[str, A
         hint = _nearest(name_or_path, list(builtin))
         raise SettingsError(f"recipe {name_or_path!r} is neither a file nor built in ({', '.join(builtin)}){hint}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = _parse(path.read_text(encoding="utf-8")) or {}
+    except ValueError as error:
         raise SettingsError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: a recipe is a tree of settings, not {type(tree).__name__}")
     return tree, path
+
+
+def _parse(text: str) -> Any:
+    """YAML -> plain values. Raises ValueError for whatever is none."""
+    try:
+        return yaml.safe_load(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except Exception as error:  # beside YAMLError, whatever type a value leads to: 2026-99-99, !!int x, !!bool x
+        raise ValueError(f"{error}") from error
 
 
 def validated(model: type[_Tree], tree: dict[str, Any], source: str) -> _Tree:
@@ -85,8 +95,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
             raise SettingsError(f"--set {override!r}: {parent!r} is a value, not a group of settings")
         node = child
     try:
-        node[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        node[leaf] = _parse(text)
+    except ValueError as error:
         raise SettingsError(f"--set {override!r}: {text!r} is not valid YAML: {error}") from error
 
 
