@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test fast docs coverage chromium postgresql screenshots lint clean
+.PHONY: demo test fast fuzz docs coverage chromium postgresql screenshots lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -38,6 +38,10 @@ postgresql:
 # Under a minute on an idle machine: rooms that need no fit, no browser and no server.
 fast: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n auto tests/recipe tests/image tests/flows tests/verdict tests/common
+
+# Damaged and hostile input, for about ten minutes; tests/fuzz does some of it at each run.
+fuzz: $(VENV)/.test
+	$(BIN)/python benchmarks/fuzz.py --inputs 100000 --keep build/fuzz
 
 docs: $(VENV)/.test
 	$(BIN)/python -m mkdocs build --strict
