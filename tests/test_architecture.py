@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import defectflow_ui
@@ -43,6 +45,7 @@ def test_the_line_works_without_torch(bundle_path: Path, sample: Path, tmp_path:
         BLOCKER
         + f"""
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 import defectflow.cli.main
 from defectflow.bundle import open_bundle
@@ -154,3 +157,38 @@ def test_the_core_never_prints_and_never_reads_the_environment() -> None:
                 assert node.id != "print", file
             if isinstance(node, ast.Attribute):
                 assert node.attr not in ("environ", "getenv"), file
+
+
+TAG = re.compile(
+    r"</?(a|b|br|button|circle|code|div|em|figure|form|g|h[1-6]|i|iframe|img|input|label|li|line|ol|p|path|pre|rect|script"
+    r"|section|span|strong|style|svg|table|tbody|td|text|th|thead|tr|ul)\b[^<]*>?"
+)
+HANDLER = re.compile(r"<[^>]*\son[a-z]+\s*=", re.IGNORECASE)
+STATION = Path(defectflow_ui.__file__).parent
+
+
+def texts(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Strings, also those within f-strings, but no docstrings and no attribute's explanation."""
+    explained = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in explained:
+            yield node
+
+
+def test_only_templates_write_markup() -> None:
+    """Jinja2 escapes what it is given; a string that Python puts together does not."""
+    for file in [*PACKAGE.rglob("*.py"), *STATION.rglob("*.py")]:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        assert [node.value for node in texts(tree) if TAG.search(node.value)] == [], file
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Markup":
+                assert not node.args or file.name == "render.py", f"{file}:{node.lineno} calls a string markup"
+
+
+def test_no_template_has_an_inline_handler_or_unescaped_value() -> None:
+    templates = [*STATION.rglob("*.html"), *PACKAGE.rglob("*.j2")]
+    assert len(templates) > 30
+    for file in templates:
+        text = file.read_text(encoding="utf-8")
+        assert not HANDLER.search(text), file
+        assert not re.search(r"\|\s*safe\b|autoescape false", text), file
