@@ -57,11 +57,15 @@ class Found:
         uses = Counter((str(PurePosixPath(one.name).parent), _use(one)) for one in self.pictures)
         shown = [f"  {folder}: {count} {use}" for (folder, use), count in sorted(uses.items())]
         more = [f"  and {len(shown) - SHOWN} more"] if len(shown) > SHOWN else []
+        guessed = []
+        if folders := self.folders_taken_for_good:
+            guessed.append(f"Nothing says that all {folders} folders hold good parts only; if not, give those that do.")
         return [
             f"{_some(self.pictures, 'picture')}, read as {self.layout}:",
             *shown[:SHOWN],
             *more,
-            *self.left_out_notes(),
+            *guessed,
+            *self.told_left_out(),
         ]
 
     def left_out_notes(self) -> list[str]:

@@ -80,7 +80,7 @@ def _manifest_picture(
         cell = row.get(column, "").replace("\\", "/")
         file = files[column] = _on_disk(folder, cell) if cell else None
         if file is not None and not _is_file(file):
-            faults.append(f"{column} {row[column]!r}: no such file below {folder}, or its folder cannot be opened")
+            faults.append(f"{column} {row[column]!r}: no such file below {folder}, or it cannot be opened")
         elif file is not None and not is_to_be_looked_at(file):
             faults.append(f"{column} {row[column]!r} is no picture; accepted: {READ}")
     path = files["path"]

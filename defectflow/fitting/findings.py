@@ -132,8 +132,7 @@ class DataCheck:
     def _folders(self) -> Finding:
         said = "\n".join(self.used)
         if self.folders_taken_for_good:
-            remedy = f"Do all {self.folders_taken_for_good} folders hold good parts only? If not, give those that do."
-            return Finding("folders", "note", said, remedy)
+            return Finding("folders", "note", said, "Make sure of it, or the model learns defects as good.")
         return Finding("folders", "fine", said)
 
     def _readable(self) -> Finding:

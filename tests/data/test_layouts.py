@@ -138,6 +138,17 @@ def test_a_folder_with_defects_is_refused_and_the_good_one_named(tmp_path: Path)
         find_pictures(tmp_path / "lot1" / "NG", label="good")
 
 
+def test_folders_of_other_languages_are_asked_about(tmp_path: Path) -> None:
+    """They are taken for good, since nothing says otherwise; whoever fits is told so."""
+    for name in ("1_gut/a.png", "1_gut/b.png", "2_schlecht/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    told = look_through(tmp_path, label="good").told()
+    assert told[-1] == "Nothing says that all 2 folders hold good parts only; if not, give those that do."
+    assert told[1:3] == ["  1_gut: 2 good", "  2_schlecht: 1 good"]
+    assert not any("Nothing says" in line for line in look_through(tmp_path / "1_gut", label="good").told())
+
+
 def test_what_is_in_a_tree_and_not_of_it_is_named(tmp_path: Path) -> None:
     several(tmp_path / "train/good", 3)
     several(tmp_path / "test/bad", 1)

@@ -239,7 +239,8 @@ MANIFEST_FAULTS = {
     "missing files": (
         ["path,mask", "9.png,", "1.png,m.png"],
         "{m}: 2 row(s) cannot be used\n"
-        "  line 2: path '9.png': no such file below {f}\n  line 3: mask 'm.png': no such file below {f}",
+        "  line 2: path '9.png': no such file below {f}, or it cannot be opened\n"
+        "  line 3: mask 'm.png': no such file below {f}, or it cannot be opened",
     ),
     "empty path": (["path,label", ",good"], "{m}: 1 row(s) cannot be used\n  line 2: path is empty"),
     "empty part": (

@@ -215,4 +215,6 @@ def test_the_folders_that_are_used_are_told(tmp_path: Path) -> None:
         save(tmp_path / "data" / ("1_gut" if number < 9 else "2_schlecht") / f"{number:03}.png", swatch(number))
     gravity, words = said(check(tmp_path / "data"), "folders")
     assert gravity == "note"
-    assert "1_gut: 9 good" in words and "2_schlecht: 3 good" in words and "Do all 2 folders hold good parts" in words
+    assert (
+        "1_gut: 9 good" in words and "2_schlecht: 3 good" in words and "Nothing says that all 2 folders hold" in words
+    )
