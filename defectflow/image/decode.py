@@ -27,6 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from defectflow.errors import ImageError
 from defectflow.image.depth import RawPixels, decode_16_bit, to_uint8
+from defectflow.image.jpeg_scans import check_whole
 from defectflow.image.kinds import HEADER_BYTES, READ, foreign_kind, kind_of
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -101,6 +102,9 @@ def read_raw(source: Path | bytes, *, name: str | None = None) -> RawPixels:
         bits = _bits_per_sample(picture, content, name)
         if bits == 16:
             return decode_16_bit(picture, content, name, alpha=_has_alpha(picture))
+        if isinstance(picture, JpegImageFile):
+            picture.load()
+            check_whole(picture, content, name)
         return _decode_8_bit(picture, name)
     except ImageError:
         raise
