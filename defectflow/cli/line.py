@@ -164,7 +164,7 @@ def calibrate(
     after seeing scores give an estimate.
     """
     from defectflow.bundle import SIGNATURE, open_bundle
-    from defectflow.data import Picture, look_through
+    from defectflow.data import Picture, check_readable, look_through
     from defectflow.errors import DataError
     from defectflow.line import recalibrate
 
@@ -177,6 +177,13 @@ def calibrate(
         more = [picture for picture in found.pictures if picture.label == "good"]
         if not more:
             raise DataError(f"{good}: none of its {len(found.pictures)} pictures is labelled good; give good parts")
+        checked = check_readable(more, geometry=opened.card.image.geometry)
+        show_failures([(str(rejected.path), rejected.reason) for rejected in checked.rejected])
+        for line in checked.told_left_out():
+            err.print(f"note: {line}", markup=False, highlight=False)
+        more = list(checked.whole)
+        if not more:
+            raise DataError(f"{good}: of no part all pictures can be read; put them right, or give other good parts")
     if review_rate is None and false_reject_rate >= opened.card.wanted_review_rate:
         err.print(
             f"note: no review band is left at this rate; give a --review-rate above {false_reject_rate:g} for one"

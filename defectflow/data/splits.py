@@ -39,6 +39,7 @@ class Rejected:
 
     path: Path
     reason: str
+    part: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,29 @@ class Checked:
     """The raw value of each 16-bit picture's brightest places (`image.brightest`); 8-bit pictures are absent."""
     sizes_px: dict[Path, tuple[int, int]]
     """Width and height of each picture."""
+
+    @property
+    def not_seen_whole(self) -> frozenset[str]:
+        """Parts of which a picture cannot be read. The others may show their better side: such a part is no evidence
+        of what good parts score."""
+        return frozenset(rejected.part for rejected in self.rejected)
+
+    @property
+    def whole(self) -> tuple[Picture, ...]:
+        """The readable pictures of parts of which every picture can be read."""
+        return tuple(picture for picture in self.readable if picture.part not in self.not_seen_whole)
+
+    def told_left_out(self) -> list[str]:
+        """What is said of readable pictures that are left out with the unreadable ones of their part."""
+        left_out = [picture for picture in self.readable if picture.part in self.not_seen_whole]
+        if not left_out:
+            return []
+        parts = sorted({picture.part for picture in left_out})
+        counted = f"{len(parts)} part{'s' if len(parts) > 1 else ''}, {len(left_out)} readable pictures"
+        return [
+            f"{counted}, left out: another picture of the same part cannot be read, so nobody has seen the whole part; "
+            f"the first is {parts[0]!r}; put its pictures right, or take them away"
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +145,7 @@ def _check_picture(picture: Picture, geometry: Geometry | None) -> _Read | Rejec
         if geometry is not None:
             geometry.check(pixels.shape[0], pixels.shape[1], str(picture.path))
     except ImageError as error:
-        return Rejected(picture.path, str(error).removeprefix(f"{picture.path}: "))
+        return Rejected(picture.path, str(error).removeprefix(f"{picture.path}: "), picture.part)
     return _Read(pixel_digest(pixels), brightest(pixels), (pixels.shape[1], pixels.shape[0]))
 
 

@@ -82,17 +82,19 @@ def evaluate(
     pixels = PixelStore(side) if any(picture.mask for picture in pictures) else None
     seen: list[_Seen] = []
     unreadable: list[tuple[Path, str]] = []
+    not_whole: set[str] = set()
     results = inspector.look([picture.path for picture in pictures])
     for done, (picture, result) in enumerate(zip(pictures, results, strict=True), start=1):
         if isinstance(result, ImageError):
             unreadable.append((picture.path, str(result)))
+            not_whole.add(picture.part)
         else:
             seen.append(_Seen.of(picture, result))
             if pixels is not None:
                 pixels.add(picture, result)
         watch(Progress("evaluate", done, len(pictures)))
     fitted = tuple(seen_in_fit(inspector.bundle, pictures))
-    return _summarise(inspector.card, seen, unreadable, fitted, pixels, side, draws, seed, warnings)
+    return _summarise(inspector.card, seen, unreadable, not_whole, fitted, pixels, side, draws, seed, warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def _summarise(
     card: Card,
     seen: list[_Seen],
     unreadable: list[tuple[Path, str]],
+    not_whole: set[str],
     fitted: tuple[Path, ...],
     pixels: PixelStore | None,
     side_px: int,
@@ -126,7 +129,8 @@ def _summarise(
 ) -> Evaluation:
     defective = np.array([one.defective for one in seen], bool)
     scores = np.array([one.score for one in seen])
-    parts = _Parts.of(seen)
+    whole_parts = [one for one in seen if one.part not in not_whole]
+    parts = _Parts.of(whole_parts)
     image = part_figures = None
     if defective.any() and not defective.all():
         image = image_figures(defective, scores, [one.part for one in seen], draws=draws, seed=seed)
@@ -162,11 +166,16 @@ def _summarise(
         invalid_good=sum(one.gated and not one.defective for one in seen),
         invalid_defective=sum(one.gated and one.defective for one in seen),
         unreadable=tuple(unreadable),
+        parts_not_whole=len({one.part for one in seen} & not_whole),
         map_side_px=side_px,
         without_mask=pixels.without_mask if pixels is not None else int(defective.sum()),
         seen_in_fit=fitted,
         guarantee=tuple(card.guarantee()),
-        notes=(*warnings, *notes(card, image, whole, pixels, unreadable, side_px, len(parts.score) < len(seen))),
+        notes=(
+            *warnings,
+            *notes(card, image, whole, pixels, unreadable, side_px, len(parts.score) < len(whole_parts)),
+            *_told_not_whole(seen, not_whole),
+        ),
     )
 
 
@@ -198,13 +207,22 @@ class _Parts:
         return Share(sum(self.decision[part] in decisions for part in among), len(among))
 
 
+def _told_not_whole(seen: list[_Seen], not_whole: set[str]) -> Iterator[str]:
+    left_out = sorted({one.part for one in seen} & not_whole)
+    if left_out:
+        yield (
+            f"{len(left_out)} parts are left out of the figures by part, the first is {left_out[0]!r}: another picture "
+            "of theirs could not be read, so nobody has seen the whole part. On the line such a part is an error."
+        )
+
+
 def _per_kind(
     seen: list[_Seen], parts: _Parts, pixel: dict[str, PixelFigures], calibrated: bool
 ) -> Iterator[KindFigures]:
     good_scores = np.array([one.score for one in seen if not one.defective])
     for kind in sorted({one.kind for one in seen if one.defective}):
         pictures = [one for one in seen if one.defective and one.kind == kind]
-        of_kind = frozenset(one.part for one in pictures)
+        of_kind = frozenset(one.part for one in pictures) & parts.defective
         scores = np.array([one.score for one in pictures])
         yield KindFigures(
             kind=kind,

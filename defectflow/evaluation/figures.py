@@ -68,6 +68,8 @@ class Evaluation:
     invalid_defective: int
     unreadable: tuple[tuple[Path, str], ...]
     """Pictures that could not be read, and why; they count nowhere."""
+    parts_not_whole: int
+    """Parts that count nowhere, as another picture of theirs could not be read."""
     map_side_px: int
     without_mask: int
     """Defective pictures left out of the pixel figures: no mask, or one that marks nothing."""
@@ -105,6 +107,7 @@ class Evaluation:
             "per_kind": [kind.to_json() for kind in self.per_kind],
             "invalid": {"good": self.invalid_good, "defective": self.invalid_defective},
             "unreadable": [{"file": str(path), "reason": reason} for path, reason in self.unreadable],
+            "parts_not_whole": self.parts_not_whole,
             "map_side_px": self.map_side_px,
             "defective_without_mask": self.without_mask,
             "seen_in_fit": len(self.seen_in_fit),

@@ -49,8 +49,9 @@ class Material:
     def _reasons(self) -> list[str]:
         said = []
         if self.distinct.repeats:
-            said.append(f"{len(self.checked.readable)} pictures, {len(self.distinct.pictures)} distinct")
-            said += self.distinct.notes()
+            said.append(f"{len(self.checked.whole)} pictures, {len(self.distinct.pictures)} distinct")
+            said += self.distinct.told()
+        said += self.checked.told_left_out()
         if self.checked.rejected:
             said.append(f"{len(self.checked.rejected)} picture(s) could not be used:")
             said += [f"  {rejected.path}: {rejected.reason}" for rejected in self.checked.rejected[:LISTED]]
@@ -61,4 +62,4 @@ def look_at(recipe: Recipe, source: Path, part_regex: str | None) -> Material:
     """Find the good pictures of a source and decode each once. Raises DataError, SettingsError."""
     found = look_through(source, label="good", part_regex=part_regex)
     checked = check_readable(meant_for_fitting(found.pictures), geometry=geometry_of(recipe.image))
-    return Material(found, checked, distinct(checked.readable, checked.pixel_digests))
+    return Material(found, checked, distinct(checked.whole, checked.pixel_digests))

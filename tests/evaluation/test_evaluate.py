@@ -157,6 +157,19 @@ def test_overkill_review_and_escape_count_parts() -> None:
     assert result.overkill_inside is True and rejected_interval(20, 20, 5) == (0, 2)
 
 
+def test_a_part_that_nobody_saw_whole_counts_neither_as_good_nor_as_passed() -> None:
+    """Its other pictures may show its better side. What it cannot say by part, a picture still says by itself."""
+    unseen = [("g2b", "G2", "good", math.nan), ("d3b", "D3", "dent", math.nan)]
+    result = run([*ROWS, *unseen], far=["g5"])
+    assert (result.parts_good, result.parts_defective, result.parts_not_whole) == (4, 3, 2)
+    assert result.overkill is not None and (result.overkill.count, result.overkill.of) == (2, 4)
+    assert result.escape is not None and (result.escape.count, result.escape.of) == (0, 3)
+    (dent,) = (kind for kind in result.per_kind if kind.kind == "dent")
+    assert dent.escape is not None and (dent.escape.count, dent.escape.of) == (0, 1)
+    assert (result.pictures_good, result.pictures_defective) == (6, 5)
+    assert any("2 parts are left out of the figures by part, the first is 'D3'" in note for note in result.notes)
+
+
 def test_kinds_are_compared_with_all_good_pictures() -> None:
     dent, scratch = run(ROWS).per_kind
     assert (dent.kind, dent.pictures, dent.parts) == ("dent", 2, 2)
