@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
@@ -12,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from defectflow.common import Moment
 from defectflow.errors import NotCalibrated
-from defectflow.image import Aspect, Geometry, Tiling
+from defectflow.image import Aspect, Geometry, PictureForm, Tiling
 from defectflow.verdict import (
     TOLERANCE,
     Basis,
@@ -98,6 +100,20 @@ class CalibrationPart(_Part):
         return math.inf if self.score is None else self.score
 
 
+class FormCard(_Part):
+    """So many calibration pictures of one size, colour and depth."""
+
+    width_px: int
+    height_px: int
+    grey: bool
+    bits: int
+    pictures: int
+
+    @property
+    def form(self) -> PictureForm:
+        return PictureForm(self.width_px, self.height_px, self.grey, self.bits)
+
+
 class CalibrationCard(_Part):
     """The thresholds, what they promise, and the rule that made them."""
 
@@ -135,6 +151,8 @@ class Card(_Part):
     parts_known: bool
     """False where every picture was counted as a separate part."""
     calibration_parts: tuple[CalibrationPart, ...]
+    calibration_forms: tuple[FormCard, ...] = ()
+    """The calibration pictures' sizes and colours, the most frequent first; empty in bundles that did not keep them."""
     calibration: CalibrationCard | None
     """None: uncalibrated; there are scores, but no verdicts."""
     added_digests: tuple[str, ...] = ()
@@ -156,6 +174,17 @@ class Card(_Part):
     def tolerance(self) -> float:
         """Differences of scores up to this, in standard deviations of the good ones, are numerical on any machine."""
         return INT8_TOLERANCE if self.precision == "int8" else TOLERANCE
+
+    def with_forms(self, forms: Iterable[PictureForm]) -> Card:
+        """A card that knows the forms of these calibration pictures, too."""
+        counts = Counter({one.form: one.pictures for one in self.calibration_forms})
+        counts.update(forms)
+        found = [FormCard(**asdict(form), pictures=count) for form, count in counts.most_common()]
+        return self.model_copy(update={"calibration_forms": tuple(found)})
+
+    def is_unlike(self, form: PictureForm) -> bool:
+        """Whether no calibration picture was of this form, as far as they are known."""
+        return bool(self.calibration_forms) and all(one.form != form for one in self.calibration_forms)
 
     @property
     def calibration_id(self) -> str | None:

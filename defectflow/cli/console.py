@@ -54,6 +54,8 @@ Json = Annotated[
 ]
 STANDARD_OUTPUT = Path("-")
 PROGRESS_EVERY_S = 0.2
+LINE_EVERY_S = 10.0
+"""Where output is no terminal, a stage that goes on is heard of so often."""
 
 
 class Command(TyperCommand):
@@ -80,7 +82,10 @@ def command(
 
 @contextmanager
 def progress_bars() -> Iterator[Watch]:
-    """A bar per stage on the error stream, so that piped results stay clean."""
+    """A bar per stage on the error stream, so that piped results stay clean; plain lines where that is no terminal."""
+    if not err.is_terminal:
+        yield _plain_lines()
+        return
     columns = (
         TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=15)),
         BarColumn(bar_width=8),
@@ -97,6 +102,23 @@ def progress_bars() -> Iterator[Watch]:
             bars.update(tasks[step.stage], completed=step.done, total=step.total, note=note)
 
         yield watch
+
+
+def _plain_lines() -> Watch:
+    """A line where a stage begins and ends, at each look at the tune parts, and every few seconds in between."""
+    printed: dict[str, float] = {}
+
+    def watch(step: Step) -> None:
+        now = time.monotonic()
+        between = 0 < step.done < step.total and not step.detail
+        if between and now - printed.setdefault(step.stage, now) < LINE_EVERY_S:
+            return
+        printed[step.stage] = now
+        note = f"{step.note} ({step.detail})" if step.detail else step.note
+        line = f"{step.stage}: {step.done}/{step.total}{f', {note}' if note else ''}"
+        err.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return watch
 
 
 @contextmanager

@@ -125,6 +125,21 @@ def _show_counts(tally: Tally, scores_only: bool) -> None:
     for decision in words:
         counts.add_row(decision, str(tally.pictures.get(decision, 0)), str(tally.parts.get(decision, 0)))
     out.print(counts)
+    if tally.unlike:
+        file, form = tally.unlike[0]
+        usual = inspector.card.calibration_forms[0].form
+        err.print(
+            f"note: {len(tally.unlike)} of {len(found.pictures)} pictures differ in size, colour or depth from the "
+            f"calibration pictures (mostly {usual}), the first is {file} ({form}): the promise is not about them",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
+    if tally.failed:
+        raise typer.Exit(SOME_FAILED)
+    if fail_on_defect and (tally.parts.get("defect") or tally.parts.get("invalid")):
+        raise typer.Exit(DEFECTS_FOUND)
 
 
 def report(

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
 import typer
 
 from defectflow import __version__
-from defectflow.cli import (
-    describe,
-    diff,
-    doctor,
-    export,
-    first_look,
-    line,
-    log,
-    sign,
-    station,
-    train,
-    users,
-    verify,
-    versions,
-)
-from defectflow.cli.console import command, err, out
+from defectflow.cli import admin, export, line, records, release, station, train, versions
+from defectflow.cli.console import err, out
+from defectflow.common import are_limited, usable_cores
 from defectflow.errors import DefectFlowError
 
 WRONG_USE, INTERRUPTED = 2, 130
@@ -87,6 +75,7 @@ def _options(
 
 def main() -> None:
     """Run a command; a known error becomes a message and exit code 2, never a stack trace."""
+    _share_the_machine()
     try:
         app()
     except SystemExit as end:
@@ -104,6 +93,16 @@ def main() -> None:
         _refuse(
             f"this command needs {error.name}, which the line's install leaves out: pip install 'defectflow[{extra}]'"
         )
+
+
+def _share_the_machine() -> None:
+    """Threads of OpenMP, which torch uses, sleep while they wait, and are as many as there are cores for this process.
+
+    Read when torch is loaded, so set before. What the caller's environment says stands.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if are_limited():
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 
 def _refuse(reason: str) -> NoReturn:

@@ -123,6 +123,7 @@ def _fit(
     write_golden(bundle, splits.tune, measured)
     write_reference(bundle, splits, checked, embedded.pooled)
     card = bundle.card.model_copy(update={"calibration_parts": parts, "checksums": checksums(folder)})
+    card = card.with_forms(item.form for item in unseen if item.form is not None)
     with contextlib.suppress(CalibrationError):  # saved uncalibrated: the card says what is missing
         card = card.calibrated(parts, recipe.verdict.rate, recipe.verdict.guarantee, recipe.verdict.review_rate)
     everything = np.concatenate([embedded.pooled, *(item.embedding[None] for item in unseen)])

@@ -9,6 +9,7 @@ from defectflow.image.decode import (
     size_px,
 )
 from defectflow.image.depth import FULL_SCALES, brightest, full_scale_for, to_uint8
+from defectflow.image.form import PictureForm
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
 from defectflow.image.kinds import HEADER_BYTES, PICTURE_SUFFIXES, READ, is_picture, is_picture_file
 from defectflow.image.masks import read_mask
@@ -29,6 +30,7 @@ __all__ = [
     "Aspect",
     "Geometry",
     "PictureFile",
+    "PictureForm",
     "Tiling",
     "brightest",
     "full_scale_for",

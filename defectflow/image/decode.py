@@ -27,6 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from defectflow.errors import ImageError
 from defectflow.image.depth import RawPixels, decode_16_bit, to_uint8
+from defectflow.image.form import PictureForm
 from defectflow.image.jpeg_scans import check_whole
 from defectflow.image.kinds import HEADER_BYTES, READ, foreign_kind, kind_of
 
@@ -64,10 +65,11 @@ def read_image(source: Path | bytes, *, full_scale: int | None = None, name: str
     return to_uint8(read_raw(source, name=name), full_scale=full_scale, name=name)
 
 
-def read_image_file(path: Path, *, full_scale: int | None = None) -> tuple[NDArray[np.uint8], str]:
-    """`read_image` of a file, with the SHA-256 (hex) of the same bytes: the file is read once."""
+def read_image_file(path: Path, *, full_scale: int | None = None) -> tuple[NDArray[np.uint8], str, PictureForm]:
+    """`read_image` of a file, with the SHA-256 (hex) of the same bytes, and the stored pixels' form: read once."""
     content = read_file(path)
-    return read_image(content, full_scale=full_scale, name=str(path)), sha256(content)
+    raw = read_raw(content, name=str(path))
+    return to_uint8(raw, full_scale=full_scale, name=str(path)), sha256(content), PictureForm.of(raw)
 
 
 def read_file(path: Path, *, name: str | None = None) -> bytes:

@@ -24,7 +24,7 @@ class PictureFile:
 
     def read(self) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB, as before. Raises ImageError if the file is gone or has changed since."""
-        pixels, sha256 = read_image_file(self.path, full_scale=self.full_scale)
+        pixels, sha256, _ = read_image_file(self.path, full_scale=self.full_scale)
         if sha256 != self.sha256:
             raise ImageError(f"{self.path}: has changed since it was inspected; inspect it again")
         return pixels

@@ -35,8 +35,9 @@ from defectflow.bundle import (
     open_bundle,
     read_checked,
 )
+from defectflow.common import are_limited, usable_cores
 from defectflow.errors import BundleError, ImageError
-from defectflow.image import Geometry, PictureFile, Tiling, read_image_file, to_square
+from defectflow.image import Geometry, PictureFile, PictureForm, Tiling, read_image_file, to_square
 from defectflow.line.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.verdict import Calibration, Decision, Measurement, Verdict, decide, is_gated, marked_places
 
@@ -67,13 +68,16 @@ class Inspector:
     ) -> None:
         """`providers`: by ONNX Runtime's names or short ones, as "cuda"; a provider that cannot run is refused.
 
-        `threads`: of one inference, 0 for all cores. `batch`: most pictures or tiles in one inference.
+        `threads`: of one inference, 0 for all cores that this process may use.
+        `batch`: most pictures or tiles in one inference.
         `core`: run model_core.onnx and resize here, for execution providers that cannot antialias.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         wanted = find_providers(providers)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or (usable_cores() if are_limited() else 0)
+        # Threads that spin while they wait save microseconds alone, and take the cores that decoding and others need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
         if core and CORE not in self.card.checksums:
             raise BundleError(f"{self.bundle.path}: has no {CORE}; fit again, or run the whole graph")
@@ -155,6 +159,7 @@ class Inspector:
             "geometry": self.card.image.geometry,
             "sha256": item.picture.file.sha256 if item.picture.file else None,
             "picture": item.picture.file,
+            "form": item.picture.form,
             "milliseconds": item.milliseconds,
         }
 
@@ -258,10 +263,11 @@ class Inspector:
         try:
             if isinstance(source, Path | str):
                 full_scale = self.card.image.full_scale
-                pixels, sha256 = read_image_file(Path(source), full_scale=full_scale)
-                picture = _Picture(str(source), pixels, PictureFile(Path(source), full_scale, sha256))
+                pixels, sha256, form = read_image_file(Path(source), full_scale=full_scale)
+                picture = _Picture(str(source), pixels, PictureFile(Path(source), full_scale, sha256), form)
             else:
-                picture = _Picture("picture", _checked_pixels(source), None)
+                given = _checked_pixels(source)
+                picture = _Picture("picture", given, None, PictureForm.of(given))
             height, width, _ = picture.pixels.shape
             self.card.image.check(height, width, picture.name)
             return picture
@@ -274,6 +280,7 @@ class _Picture:
     name: str
     pixels: NDArray[np.uint8]
     file: PictureFile | None
+    form: PictureForm
 
 
 @dataclass(frozen=True, slots=True)

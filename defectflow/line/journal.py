@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from defectflow.bundle import Card
 from defectflow.common import Moment
 from defectflow.errors import DataError
+from defectflow.image import PictureForm
 from defectflow.verdict import Word, rank
 
 RUN, JOURNAL = "run.json", "results.jsonl"
@@ -65,10 +66,21 @@ class Row(BaseModel):
     size_bytes: int | None = None
     modified_ns: int | None = None
     """Of the file, just before it was read; None in results of a release that did not keep it."""
+    width_px: int | None = None
+    height_px: int | None = None
+    grey: bool | None = None
+    bits: int | None = None
+    """Of the picture as stored, with the three above."""
     label: Literal["good", "defective"] | None = None
     kind: str | None = None
     more: dict[str, str] = {}
     """The manifest's other columns."""
+
+    @property
+    def form(self) -> PictureForm | None:
+        if self.width_px is None or self.height_px is None or self.grey is None or self.bits is None:
+            return None
+        return PictureForm(self.width_px, self.height_px, self.grey, self.bits)
 
     @property
     def stamp(self) -> Stamp | None:
@@ -103,6 +115,8 @@ class Run(BaseModel):
     scores_only: bool = False
     overlays: bool = False
     masks: bool = False
+    unlike: int | None = None
+    """Pictures that differ in size, colour or depth from all calibration pictures; None: not finished, or not known."""
     recorded: bool | None = None
     """Whether a store has the verdicts, too; None: begun by a release that did not say."""
 

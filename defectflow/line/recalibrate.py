@@ -79,8 +79,10 @@ def recalibrate(
                 f"part {twice!r} is already used ({taken[twice]}); leave its pictures out, or rename the part if it is "
                 "another one"
             )
-        added, _ = measure_parts(Inspector(bundle), [one.path for one in new], [one.part for one in new], watch)
+        added, measured = measure_parts(Inspector(bundle), [one.path for one in new], [one.part for one in new], watch)
         rows = (*rows, *added)
+        if card.calibration_forms or not card.calibration_parts:  # else those of the earlier pictures are not known
+            card = card.with_forms(item.form for item in measured if item.form is not None)
     card = card.calibrated(rows, rate, guarantee, review_rate, beforehand=beforehand)
     return save_bundle(bundle.path, card.model_copy(update={"added_digests": (*card.added_digests, *digests)}))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from defectflow.common import Progress, Watch, claimed, remedy, unwatched, utc_now
 from defectflow.data import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
+from defectflow.image import PictureForm
 from defectflow.line.drawn import OutputError, draw, is_drawn
 from defectflow.line.inspector import Inspector
 from defectflow.line.journal import JOURNAL, RUN, Row, Run, Stamp, gather_parts, read_journal, write_journal
@@ -44,6 +45,8 @@ class Tally:
     """(file, reason) of pictures that could not be used, or whose overlay or mask could not be written."""
     again: int = 0
     """Pictures judged before whose file has changed since, or that could not be used."""
+    unlike: tuple[tuple[str, PictureForm], ...] = ()
+    """Files whose size, colour or depth is that of no calibration picture, as far as the card knows these."""
 
 
 def score_folder(
@@ -107,7 +110,10 @@ def score_folder(
             if again:
                 write_journal(out / JOURNAL, rows)  # one line per picture, the one that counts
             write_tables(out, rows, table)
-            write_whole(out / RUN, run.model_copy(update={"finished": utc_now()}).model_dump_json(indent=2))
+            unlike = [(row.file, form) for row in rows if (form := row.form) and inspector.card.is_unlike(form)]
+            known_forms = bool(inspector.card.calibration_forms)
+            ended = {"finished": utc_now(), "unlike": len(unlike) if known_forms else None}
+            write_whole(out / RUN, run.model_copy(update=ended).model_dump_json(indent=2))
     except OSError as error:
         raise DataError(
             f"{out}: results cannot be written ({error.strerror or error}); what was judged is kept: {remedy(error)}, "
@@ -118,6 +124,7 @@ def score_folder(
         dict(Counter(part.decision or UNJUDGED for part in gather_parts(rows))),
         tuple((row.file, reason) for row in rows if (reason := row.error or row.output_error) is not None),
         again,
+        tuple(unlike),
     )
 
 

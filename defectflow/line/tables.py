@@ -58,6 +58,7 @@ def row_of(
         "distance_limit": item.distance_limit,
         "milliseconds": round(item.milliseconds, 3),
         "sha256": item.sha256,
+        **(asdict(item.form) if item.form is not None else {}),
     }
     if not isinstance(item, Verdict):
         return Row(**known, decision=None)

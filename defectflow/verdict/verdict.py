@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from defectflow.errors import ImageError
-from defectflow.image import Geometry, PictureFile, shrink
+from defectflow.image import Geometry, PictureFile, PictureForm, shrink
 from defectflow.verdict.overlay import overlay
 
 FLOOR = 1e-6
@@ -108,6 +108,8 @@ class Measurement:
     geometry: Geometry = field(repr=False)
     sha256: str | None
     """Of the picture's file, in hex; None for pixels that came from no file."""
+    form: PictureForm | None = field(default=None, repr=False)
+    """Size, colour and depth as stored."""
     milliseconds: float
     """This picture's share of its batch in the graph."""
     picture: PictureFile | NDArray[np.uint8] | None = field(default=None, repr=False)

@@ -358,7 +358,7 @@ def test_names_with_umlauts_spaces_and_emoji(tmp_path: Path) -> None:
 def test_sha256_is_that_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "part.jpg"
     path.write_bytes(encode(COLOUR, "JPEG"))
-    pixels, digest = read_image_file(path)
+    pixels, digest, _ = read_image_file(path)
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
     assert_pixels(pixels, read_image(path.read_bytes()))
 

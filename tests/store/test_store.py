@@ -180,7 +180,7 @@ def test_unnamed_parts_are_distinguished_by_their_pictures(store: Store) -> None
 
 def pictured(folder: Path, name: str, seed: int) -> tuple[Path, Seen]:
     path = save(folder / name, swatch(seed))
-    _, sha256 = read_image_file(path)
+    _, sha256, _ = read_image_file(path)
     return path, Seen(name, verdict(CARD, 0.1, sha256=sha256), name, path)
 
 

@@ -92,7 +92,6 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
     running = wait(task, lambda: learning(task))
     assert running.state == "running"
     supervisor, command = (psutil.Process(pid) for pid, _ in running.processes)
-    assert command.environ()["OMP_WAIT_POLICY"] == "PASSIVE", "it shares the cores with whatever is served beside it"
     if how == "cancelled":
         task.cancel()
     else:  # as the system does when memory runs out, or a person does
@@ -101,7 +100,7 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
     assert status.state == ("cancelled" if how == "cancelled" else "ended")
     assert not target.exists()
     assert list(target.parent.iterdir()) == []
-    assert {left.name for left in task.work.glob("*")} <= {"swatch.training"}
+    assert {left.name for left in task.work.glob("*")} <= {"swatch.training", "swatch.lock"}
     assert not command.is_running() or command.status() == psutil.STATUS_ZOMBIE
     assert (how == "killed") == ("ended unexpectedly" in status.message)
 

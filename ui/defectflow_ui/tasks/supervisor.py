@@ -62,11 +62,8 @@ def _run(task: Task, step: Step, status: Status) -> int:
     """The exit code of a step's command."""
     resume_option = (RESUME,) if task.has_checkpoints(step) else ()
     command = [*PYTHON, "defectflow", *step.arguments, *resume_option, "--progress", str(task.folder / PROGRESS)]
-    # Something else is served beside it, like a station: threads that wait for each other sleep instead of spinning.
-    # Beside other work that is several times as fast, on an idle machine a tenth slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
     with (task.folder / LOG).open("ab") as log:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     write_status(task.folder, replace(status, processes=(*status.processes, identity(child.pid))))
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
