@@ -175,6 +175,7 @@ def show_failures(failed: list[tuple[str, str]]) -> None:
     if failed:
         err.print(f"[yellow]{len(failed)} picture(s) could not be used:[/yellow]")
     for name, reason in failed[:20]:
-        err.print(f"  {name}: {reason.removeprefix(f'{name}: ')}", markup=False, highlight=False)
+        *_, said = reason.rpartition(f"{name}: ")  # where it names the file, mostly by a longer path
+        err.print(f"  {name}: {said}", markup=False, highlight=False)
     if len(failed) > 20:
         err.print(f"  and {len(failed) - 20} more")

@@ -29,4 +29,4 @@ def is_full(error: OSError) -> bool:
 
 def remedy(error: OSError) -> str:
     """What helps where something could not be written."""
-    return "make room" if is_full(error) else "see that it can be written there"
+    return "make room" if is_full(error) else "see that files can be written"

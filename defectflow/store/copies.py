@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from defectflow.bundle import file_digest
-from defectflow.common import atomic_write
+from defectflow.common import remedy, whole
 from defectflow.errors import StoreError
 from defectflow.image import SUFFIXES
 from defectflow.store.database import Database
@@ -66,7 +66,7 @@ class Copies:
                 with atomic_write(copy) as partial:
                     shutil.copyfile(seen.picture, partial)
             except OSError as error:
-                raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); make room") from error
+                raise StoreError(f"{copy}: the picture cannot be kept ({error.strerror}); {remedy(error)}") from error
         return "copy", name
 
     def find(self, inspection: Inspection, settings: StoreSettings) -> Path | None:

@@ -15,4 +15,4 @@ def writing(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(words.no_room(what, error.strerror or str(error))) from error
+        raise DataError(words.not_written(what, error)) from error

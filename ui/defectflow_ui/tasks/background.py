@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from defectflow.common import Progress, atomic_write, utc_now
+from defectflow.common import Progress, remedy, utc_now, whole
 from defectflow.errors import DataError
 from defectflow_ui.tasks.processes import Identity, alive, identity, stop
 
@@ -188,7 +188,9 @@ def _start_supervisor(folder: Path, otherwise: Status) -> None:
             )
     except OSError as error:
         write_status(folder, otherwise)
-        raise DataError(f"{folder}: its process cannot be started ({error.strerror}); make room, and repeat") from error
+        raise DataError(
+            f"{folder}: its process cannot be started ({error.strerror}); {remedy(error)}, and repeat"
+        ) from error
     write_status(folder, replace(read_status(folder), processes=(identity(supervisor.pid),)))  # for this it waits
 
 

@@ -94,7 +94,7 @@ class Drop:
                         break  # what is left of the request is not read
                     out.write(chunk)
         except OSError as error:
-            refusal = words.no_room(name, error.strerror or str(error))
+            refusal = words.not_taken(name, error)
         except BaseException:  # the connection broke: the browser will send it again, or say that it cannot
             self._remove(file)
             raise

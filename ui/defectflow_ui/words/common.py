@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow.common import remedy
+
 title = "DefectFlow"
 subtitle = "Inspection station"
 sign_out = "Sign out"
@@ -36,8 +38,8 @@ def not_allowed(role: str, needed: str) -> str:
     return f"This needs the role '{needed}', and yours is '{role}'. Ask whoever manages users at your site."
 
 
-def no_room(what: str, reason: str) -> str:
-    return f"{what} cannot be written ({reason}); make room on the station's disk, and try again"
+def not_written(what: str, error: OSError) -> str:
+    return f"{what} cannot be written ({error.strerror or error}); {remedy(error)} on the station's disk, and try again"
 
 
 def not_your_job(who: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from defectflow_ui.words.common import counted
+from defectflow.common import remedy
 
 nameless = "picture"
 this_drop = "what is dropped"
@@ -82,8 +80,10 @@ def session_full(held_mib: float, limit_mib: int) -> str:
     )
 
 
-def no_room(name: str, reason: str) -> str:
-    return f"{name}: cannot be taken ({reason}); make room on the station's disk, and drop it again"
+def not_taken(name: str, error: OSError) -> str:
+    return (
+        f"{name}: cannot be taken ({error.strerror or error}); {remedy(error)} on the station's disk, and drop it again"
+    )
 
 
 def bad_zip(name: str, reason: str) -> str:
