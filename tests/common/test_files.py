@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from defectflow.common.files import atomic_write
+from defectflow.common.files import remedy, whole
 
 
 def test_a_file_is_replaced_once_it_is_written(tmp_path: Path) -> None:
@@ -35,3 +36,9 @@ def test_two_write_at_once_and_neither_spoils_the_other(tmp_path: Path) -> None:
         second.write_text("second")
     assert file.read_text() == "first", "whoever ends last"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_making_room_helps_against_a_full_disk_alone() -> None:
+    assert {remedy(OSError(code, "")) for code in (errno.ENOSPC, errno.EDQUOT)} == {"make room"}
+    for code in (errno.EACCES, errno.EROFS, errno.ENAMETOOLONG, errno.EFBIG, errno.EIO):
+        assert "room" not in remedy(OSError(code, ""))

@@ -386,7 +386,7 @@ def test_a_full_disk_keeps_no_half_upload(desk: Desk, pictures: list[Path]) -> N
     with files_up_to(100):
         *_, last = desk.call("train-drop", "dropped", said=said)
     told = {component.elem_id: value for component, value in last.items()}
-    assert "This upload cannot be written (File too large); make room on the station" in told["train-arriving"]
+    assert "This upload cannot be written (File too large); see that files can be written" in told["train-arriving"]
     assert not list(desk.station.bundles.folder.glob(".training/pictures/*"))
 
 
@@ -394,7 +394,7 @@ def test_a_full_disk_ends_an_export_with_words(desk: Desk, pictures: list[Path])
     list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:3])))
     with files_up_to(2000):
         *_, last = desk.call("export-zip", "click")
-    assert "make room on the station" in last
+    assert "see that files can be written on the station" in last
     inspection = desk.session.tab("tab")[inspect_tab.INSPECTION]
     assert not inspection.exporting
     assert not list(Path(inspection._exports.name).iterdir())
