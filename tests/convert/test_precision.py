@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from support import DEFECTFLOW, digests, fit_swatches, marked, run, swatches
 
-from defectflow.bundle.bundle import fitted_digests, open_bundle
+from defectflow.bundle import fitted_digests, open_bundle
 from defectflow.convert.precision import Exported, export_precision
 from defectflow.convert.quantising import inside, level_maps
 from defectflow.errors import BundleError, DataError, SettingsError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import save, swatch
 
-from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
+from defectflow.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.data import find_pictures
 from defectflow.data.refit_manifest import plan_refit
 from defectflow.data.splits import split_parts

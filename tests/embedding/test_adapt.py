@@ -12,7 +12,7 @@ import torch
 from support import Pixels, fit_swatches, save, swatch, swatch_recipe
 from torch import Tensor, nn
 
-from defectflow.bundle.bundle import FLOW, fitted_parts
+from defectflow.bundle import FLOW, fitted_parts
 from defectflow.embedding.adapt import LEAST_SHARE, adapt, measure_statistics
 from defectflow.embedding.backbone import Backbone, builtin_weights, read_tensors
 from defectflow.embedding.extract import embedding_key

@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 from support import digests, save, swatch, swatches
 
-from defectflow.bundle.bundle import Bundle, fitted_parts, open_bundle
+from defectflow.bundle import Bundle, fitted_parts, open_bundle
 from defectflow.data import Picture
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError
 from defectflow.line import Inspector

@@ -19,7 +19,7 @@ from store_support import record_parts
 from support import DEFECTFLOW, run, swatches
 from typer.testing import CliRunner
 
-from defectflow.bundle.bundle import file_digest, fitted_parts, open_bundle
+from defectflow.bundle import file_digest, fitted_parts, open_bundle
 from defectflow.cli.main import app
 from defectflow.data import find_pictures
 from defectflow.data.splits import split_parts

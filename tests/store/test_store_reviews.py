@@ -14,7 +14,7 @@ import pytest
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
-from defectflow.bundle.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
+from defectflow.bundle import file_digest, fitted_digests, fitted_parts, open_bundle
 from defectflow.bundle.card import Card
 from defectflow.errors import AnsweredMeanwhile, CalibrationError, ImageError, StoreError
 from defectflow.image.decode import pixel_digest, read_raw

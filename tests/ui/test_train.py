@@ -28,7 +28,7 @@ from playwright.sync_api import expect
 from running import Running, Watch, call, listening
 from support import save, swatch, swatches
 
-from defectflow.bundle.bundle import fitted_parts, open_bundle
+from defectflow.bundle import fitted_parts, open_bundle
 from defectflow.errors import DataError
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
