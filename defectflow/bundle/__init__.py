@@ -21,8 +21,16 @@ from defectflow.bundle.bundle import (
     read_checked,
     save_bundle,
 )
-from defectflow.bundle.card import CalibrationCard, CalibrationPart, Card, ImageCard, PartCounts, WeightsCard
+from defectflow.bundle.card import (
+    CalibrationCard,
+    CalibrationPart,
+    Card,
+    ImageCard,
+    PartCounts,
+    WeightsCard,
+)
 from defectflow.bundle.index import fitted_digests, fitted_parts, read_index
+from defectflow.bundle.publish import finish_publishing, partial_of, publish
 from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
 
 __all__ = [

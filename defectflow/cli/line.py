@@ -106,7 +106,22 @@ def score(
     show_failures(list(tally.failed))
     if tally.again:
         err.print(f"{tally.again} picture(s) judged again: changed since, or not usable before", highlight=False)
-    tree = {"results": str(to), "pictures": tally.pictures, "parts": tally.parts}
+    if tally.unlike:
+        file, form = tally.unlike[0]
+        usual = inspector.card.calibration_forms[0].form
+        err.print(
+            f"note: {len(tally.unlike)} of {len(found.pictures)} pictures differ in size, colour or depth from the "
+            f"calibration pictures (mostly {usual}); the first is {file} ({form}). The guarantee does not cover them",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    tree = {
+        "results": str(to),
+        "pictures": tally.pictures,
+        "parts": tally.parts,
+        "unlike_calibration": len(tally.unlike),
+    }
     failed = [{"file": file, "reason": reason} for file, reason in tally.failed]
     if not print_json(json, tree | {"failed": failed}):
         _show_counts(tally, scores_only)
@@ -125,21 +140,6 @@ def _show_counts(tally: Tally, scores_only: bool) -> None:
     for decision in words:
         counts.add_row(decision, str(tally.pictures.get(decision, 0)), str(tally.parts.get(decision, 0)))
     out.print(counts)
-    if tally.unlike:
-        file, form = tally.unlike[0]
-        usual = inspector.card.calibration_forms[0].form
-        err.print(
-            f"note: {len(tally.unlike)} of {len(found.pictures)} pictures differ in size, colour or depth from the "
-            f"calibration pictures (mostly {usual}), the first is {file} ({form}): the promise is not about them",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
-    if tally.failed:
-        raise typer.Exit(SOME_FAILED)
-    if fail_on_defect and (tally.parts.get("defect") or tally.parts.get("invalid")):
-        raise typer.Exit(DEFECTS_FOUND)
 
 
 def report(
@@ -194,7 +194,7 @@ def calibrate(
             raise DataError(f"{good}: none of its {len(found.pictures)} pictures is labelled good; give good parts")
         checked = check_readable(more, geometry=opened.card.image.geometry)
         show_failures([(str(rejected.path), rejected.reason) for rejected in checked.rejected])
-        for line in checked.told_left_out():
+        for line in checked.left_out_notes():
             err.print(f"note: {line}", markup=False, highlight=False)
         more = list(checked.whole)
         if not more:

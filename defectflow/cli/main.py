@@ -9,8 +9,22 @@ from typing import NoReturn
 import typer
 
 from defectflow import __version__
-from defectflow.cli import admin, export, line, records, release, station, train, versions
-from defectflow.cli.console import err, out
+from defectflow.cli import (
+    describe,
+    diff,
+    doctor,
+    export,
+    first_look,
+    line,
+    log,
+    sign,
+    station,
+    train,
+    users,
+    verify,
+    versions,
+)
+from defectflow.cli.console import command, err, out
 from defectflow.common import are_limited, usable_cores
 from defectflow.errors import DefectFlowError
 

@@ -65,7 +65,7 @@ class Found:
             *shown[:SHOWN],
             *more,
             *guessed,
-            *self.told_left_out(),
+            *self.left_out_notes(),
         ]
 
     def left_out_notes(self) -> list[str]:

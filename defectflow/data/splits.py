@@ -66,7 +66,7 @@ class Checked:
         """The readable pictures of parts of which every picture can be read."""
         return tuple(picture for picture in self.readable if picture.part not in self.not_seen_whole)
 
-    def told_left_out(self) -> list[str]:
+    def left_out_notes(self) -> list[str]:
         """What is said of readable pictures that are left out with the unreadable ones of their part."""
         left_out = [picture for picture in self.readable if picture.part in self.not_seen_whole]
         if not left_out:

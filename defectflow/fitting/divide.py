@@ -50,8 +50,8 @@ class Material:
         said = []
         if self.distinct.repeats:
             said.append(f"{len(self.checked.whole)} pictures, {len(self.distinct.pictures)} distinct")
-            said += self.distinct.told()
-        said += self.checked.told_left_out()
+            said += self.distinct.notes()
+        said += self.checked.left_out_notes()
         if self.checked.rejected:
             said.append(f"{len(self.checked.rejected)} picture(s) could not be used:")
             said += [f"  {rejected.path}: {rejected.reason}" for rejected in self.checked.rejected[:LISTED]]

@@ -298,8 +298,8 @@ def _warnings(
 ) -> Iterator[str]:
     """What the model's user should know; embeddings (n, D) as splits.pictures."""
     yield from splits.warnings
-    yield from material.checked.told_left_out()
-    yield from material.distinct.told()
+    yield from material.checked.left_out_notes()
+    yield from material.distinct.notes()
     yield from _duplicate_warnings(splits, embeddings)
     yield from full_scale_notes(splits, material.checked, full_scale)
     train_parts = splits.part_counts["train"]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.bundle import Card
-from defectflow.common import Moment
+from defectflow.common import Moment, atomic_write
 from defectflow.errors import DataError
 from defectflow.image import PictureForm
 from defectflow.verdict import Word, rank

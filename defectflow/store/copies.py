@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from defectflow.bundle import file_digest
-from defectflow.common import remedy, whole
+from defectflow.common import atomic_write, remedy
 from defectflow.errors import StoreError
 from defectflow.image import SUFFIXES
 from defectflow.store.database import Database

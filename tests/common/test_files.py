@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from defectflow.common.files import remedy, whole
+from defectflow.common.files import atomic_write, remedy
 
 
 def test_a_file_is_replaced_once_it_is_written(tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ def test_a_part_with_an_unreadable_picture_is_left_out_and_said(tmp_path: Path) 
     splits = material.divide(swatch_recipe())
     assert "p03" not in {picture.part for picture in splits.pictures}
     assert sum(splits.part_counts.values()) == 11
-    (said,) = material.checked.told_left_out()
+    (said,) = material.checked.left_out_notes()
     assert said.startswith("1 part, 1 readable pictures, left out")
     assert "'p03'" in said
     single = look_at(swatch_recipe(), tmp_path, None)
     assert len(single.divide(swatch_recipe()).pictures) == 23, "where each picture is a part, only that one is missing"
-    assert not single.checked.told_left_out()
+    assert not single.checked.left_out_notes()
     for part in range(6):
         (tmp_path / f"p{part:02}b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(DataError, match=r"6 parts, 6 readable pictures, left out"):

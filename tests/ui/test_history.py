@@ -11,7 +11,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from defectflow.store.records import stamp
 from defectflow_ui.models.drift_watch import EVERY_S, DriftWatch
 from defectflow_ui.pages import history_chart, history_view
 from defectflow_ui.words import history as words
@@ -23,6 +22,7 @@ from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.card import Card
 from defectflow.store import Query, Store, StoreSettings, YieldCount, chain, schema
 from defectflow.store.history import PartScore
+from defectflow.store.rows import stamp
 from defectflow.store.settings import DriftSettings
 from defectflow.store.versions import digests_of
 

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from defectflow.common import Progress, remedy, utc_now, whole
+from defectflow.common import Progress, atomic_write, remedy, utc_now
 from defectflow.errors import DataError
 from defectflow_ui.tasks.processes import Identity, alive, identity, stop
 

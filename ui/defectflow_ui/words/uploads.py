@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from defectflow.common import remedy
+from defectflow_ui.words.common import counted
 
 nameless = "picture"
 this_drop = "what is dropped"
