@@ -280,7 +280,7 @@ def test_who_may_not_stop_a_job_is_told(desk: Desk) -> None:
     users.add("bert", Role.OPERATOR, PASSWORD, by="test")
     job = desk.station.jobs.start("Verify ring", lambda _: going_on.wait(20), who="anna")
     desk.session = desk.station.sessions.begin("bert", users.get("bert").key)  # type: ignore[union-attr]
-    with pytest.raises(gr.Error, match="anna has begun this"):
+    with pytest.raises(gr.Error, match="anna started this"):
         desk.call("station-jobs", "stop", said={"stop": job.token})
     assert not job.stopping
     going_on.set()

@@ -270,7 +270,7 @@ def test_an_upload_becomes_a_source_under_numbers(tmp_path: Path, trainings: Any
             DataError, match=r"not what was checked last: .* at most 20% rejected, parts by .* \(by anna"
         ):
             training.train("mine", changed, "anna")
-    with pytest.raises(DataError, match="would fail of"):
+    with pytest.raises(DataError, match="would make training fail"):
         training.train("mine", Wish(source, "fast", r"(part\d+)", 0.2), "anna")
 
 
