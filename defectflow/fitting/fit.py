@@ -114,7 +114,7 @@ def _fit(
     )
     parity = bundle.card.export_parity["score"]
     detail = f"scores within {parity:.0e} of torch, in standard deviations of the good ones"
-    watch(Progress("export", 1, 1, "the file gives what was learned", detail))
+    watch(Progress("export", 1, 1, "the exported file matches the model", detail))
     parts, unseen = measure_parts(
         Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
     )

@@ -99,7 +99,7 @@ auroc_tip = (
 )
 overkill_tip = "Overkill. With so few test parts the true share may lie anywhere in the 95% interval."
 escape_tip = "Escapes: defective parts called ok. The true share of such defects lies in the 95% interval, most likely."
-predicted = "So many rejected good parts are what the promise predicts."
+predicted = "The number of rejected good parts is what the promise predicts."
 not_predicted = (
     "More or fewer good parts are rejected than the promise predicts: are the test parts made and pictured alike?"
 )
