@@ -112,6 +112,6 @@ def test_without_the_other_filter_it_is_refused(
 def test_what_is_there_is_kept(ir: Path, bundle_path: Path, uncalibrated_path: Path, tmp_path: Path) -> None:
     refused = run(DEFECTFLOW, "export", bundle_path, ir.parent, "--target", "openvino")
     assert refused.returncode == 2
-    assert f"{ir}: is there already" in refused.stderr
+    assert f"{ir}: exists already" in refused.stderr
     with pytest.raises(NotCalibrated):
         write_ir(open_bundle(uncalibrated_path), tmp_path / "ir")

@@ -119,7 +119,7 @@ def test_a_model_that_is_there_is_kept(model: Path, bundle_path: Path) -> None:
     before = digests(model)
     refused = run(DEFECTFLOW, "export", bundle_path, model.parent, "--target", "triton", "--instances", "2")
     assert refused.returncode == 2
-    assert f"{model}: is there already" in refused.stderr
+    assert f"{model}: exists already" in refused.stderr
     assert digests(model) == before
 
 
@@ -133,7 +133,7 @@ def test_without_thresholds_there_is_nothing_to_serve(uncalibrated_path: Path, t
     ("words", "reason"),
     [
         ((), "needs --precision and --data"),
-        (("--target", "triton", "--precision", "fp16"), "export the precision first"),
+        (("--target", "triton", "--precision", "fp16"), "first export the precision"),
     ],
 )
 def test_an_export_says_what_it_lacks(bundle_path: Path, tmp_path: Path, words: tuple[str, ...], reason: str) -> None:

@@ -142,7 +142,7 @@ class Interrupted(Vectors):
         return super().draw(count, random)
 
 
-def stop_at_a_look(step: int):
+def stop_at_an_evaluation(step: int):
     def watch(progress: Progress) -> None:
         if progress.done == step:
             raise KeyboardInterrupt
@@ -165,11 +165,11 @@ def test_resuming_gives_exactly_what_an_unbroken_run_gives(
     folder = tmp_path / "broken"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         match stopped:
-            case "at a look" | "twice":
-                learn(make(family), folder, watch=stop_at_a_look(30))
-            case "between looks" | "before the first look":
+            case "at an evaluation" | "twice":
+                learn(make(family), folder, watch=stop_at_an_evaluation(30))
+            case "between evaluations" | "before the first evaluation":
                 data = vectors(20, 1)
-                Interrupted.draws, Interrupted.stop_at = 0, 38 if stopped == "between looks" else 5
+                Interrupted.draws, Interrupted.stop_at = 0, 38 if stopped == "between evaluations" else 5
                 learn(make(family), folder, Interrupted(data.maps, data.places))
             case "while saving":
                 saves = []
@@ -186,10 +186,10 @@ def test_resuming_gives_exactly_what_an_unbroken_run_gives(
                 learn(make(family), folder)
     if stopped == "twice":
         with pytest.raises(KeyboardInterrupt):
-            learn(make(family, seed=5), folder, resume=True, watch=stop_at_a_look(50))
+            learn(make(family, seed=5), folder, resume=True, watch=stop_at_an_evaluation(50))
 
     # Other starting weights, where a checkpoint exists: all of the state must come from it.
-    resumed = make(family, seed=0 if stopped == "before the first look" else 99)
+    resumed = make(family, seed=0 if stopped == "before the first evaluation" else 99)
     run = learn(resumed, folder, resume=True)
     assert same(resumed, unbroken)
     assert (run.step, run.best_step, run.best_tune) == (whole.step, whole.best_step, whole.best_tune)
@@ -224,7 +224,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
 def test_without_resume_an_old_checkpoint_is_not_looked_at(tmp_path: Path) -> None:
     first, second = make(), make()
     with pytest.raises(KeyboardInterrupt):
-        learn(make(seed=4), tmp_path, watch=stop_at_a_look(30))
+        learn(make(seed=4), tmp_path, watch=stop_at_an_evaluation(30))
     learn(first, tmp_path)
     learn(second, tmp_path / "fresh")
     assert same(first, second)

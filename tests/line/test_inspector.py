@@ -271,7 +271,7 @@ def test_missing_provider_names_the_available_ones(bundle_path: Path) -> None:
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no bundle here .* copy it again, whole"):
+    with pytest.raises(BundleError, match=r"no bundle here .* copy the whole folder again"):
         Inspector(tmp_path / "nothing")
 
 

@@ -223,7 +223,7 @@ def test_activate_is_about_the_model_on_show(desk: Desk, bundle_path: Path, trai
     with pytest.raises(gr.Error, match="something else was started here in the meantime"):
         desk.call("train-activate", "click", tab="mine")
     with pytest.raises(gr.Error, match="something else was started here in the meantime"):
-        desk.call("train-go-on", "click", tab="mine")
+        desk.call("train-resume", "click", tab="mine")
     desk.call("page-train", "select", tab="mine")
     assert "other is active" in desk.call("train-activate", "click", tab="mine")
     assert desk.station.bundles.active_name == "other"

@@ -173,7 +173,7 @@ def test_engineers_only_on_the_server(bundle_path: Path, data: Path, tmp_path: P
             for elem_id, event, values in (
                 ("train-check", "click", [None, "", "tiny.yaml", 20]),
                 ("train-fit", "click", ["mine", None, "", "tiny.yaml", 20]),
-                ("train-go-on", "click", []),
+                ("train-resume", "click", []),
                 ("train-stop-upload", "click", []),
                 ("train-stop", "click", []),
                 ("train-activate", "click", []),
@@ -316,8 +316,8 @@ def test_no_upload_goes_while_it_is_learned_from(data: Path, tmp_path: Path, tra
 def test_a_training_that_was_stopped_continues(data: Path, tmp_path: Path, trainings: Any) -> None:
     (data / "long.yaml").write_text(TINY.replace("steps: 30", "steps: 800, patience: 1000"))
     training, asked = trainings(data), Wish(f"{FOLDER}swatches", "long.yaml", "", 0.2)
-    with pytest.raises(DataError, match="no training was cut short"):
-        training.go_on()
+    with pytest.raises(DataError, match="no training was interrupted"):
+        training.resume()
     ended(training.check(asked, "anna"))
     task = training.train("mine", asked, "anna")
     deadline = time.monotonic() + 120
@@ -328,7 +328,7 @@ def test_a_training_that_was_stopped_continues(data: Path, tmp_path: Path, train
     assert ended(task).status().state == "cancelled", "it was too fast for this test"
     assert training.shown() == task
     assert "Resume" in view.task_state(task, task.status())
-    assert ended(training.go_on()).status().state == "done", task.log()
+    assert ended(training.resume()).status().state == "done", task.log()
     assert open_bundle(tmp_path / "models" / "mine").card.calibration is not None
     assert "Resume" not in view.task_state(task, task.status())
 

@@ -67,7 +67,7 @@ class TrainPage(Page):
     def _lay_out_task(self) -> None:
         self.state = block(view.nothing_yet(), elem_id="train-state")
         self.stop = gr.Button(words.stop, visible=False, elem_id="train-stop")
-        self.go_on = gr.Button(words.go_on, variant="primary", visible=False, elem_id="train-go-on")
+        self.resume = gr.Button(words.resume, variant="primary", visible=False, elem_id="train-resume")
         with gr.Accordion(words.log, open=False, visible=False) as self.logging:
             self.log = block(elem_id="train-log")
         self.activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
@@ -76,7 +76,7 @@ class TrainPage(Page):
 
     def connect(self) -> None:
         fields: list[Any] = [self.source, self.part_regex, self.recipe, self.rate]
-        task = [self.state, self.log, self.logging, self.stop, self.go_on, self.activate, self.said, self.findings]
+        task = [self.state, self.log, self.logging, self.stop, self.resume, self.activate, self.said, self.findings]
         shown, above = [*task, self.fit, self.basis, self.timer], self.station.shown_above
         self.station.on_open(self.open_page, outputs=[*shown, *fields])
         self.timer.tick(self.tick, outputs=shown, **QUIET)
@@ -87,7 +87,7 @@ class TrainPage(Page):
         above(self.check.click(self.start_check, inputs=fields, outputs=shown, **QUIET))
         above(self.fit.click(self.start_fit, inputs=[self.name, *fields], outputs=shown, **QUIET))
         self.stop.click(self.cancel, outputs=shown, **QUIET)
-        above(self.go_on.click(self.take_up, outputs=shown, **QUIET))
+        above(self.resume.click(self.take_up, outputs=shown, **QUIET))
         self.findings.siblings(self.use_siblings, outputs=self.part_regex, **QUIET)
         above(self.activate.click(self.put_to_work, outputs=self.said, **QUIET))
 
@@ -114,7 +114,7 @@ class TrainPage(Page):
         updates: Updates = {
             self.stop: gr.Button(visible=how == "running"),
             self.timer: gr.Timer(active=how == "running"),
-            self.go_on: gr.Button(visible=trained and task.resumable),
+            self.resume: gr.Button(visible=trained and task.resumable),
             self.logging: gr.Accordion(visible=True),
             self.activate: gr.Button(visible=False),
             self.said: "",
@@ -220,7 +220,7 @@ class TrainPage(Page):
     @handler(Role.ENGINEER)
     def take_up(self, visitor: Visitor) -> Updates:
         self._on_show(visitor, self.training.latest("train"))
-        return self._begun(visitor, self.training.go_on())
+        return self._begun(visitor, self.training.resume())
 
     @handler(Role.ENGINEER)
     def cancel(self, visitor: Visitor) -> Updates:

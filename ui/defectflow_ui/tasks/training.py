@@ -134,12 +134,12 @@ class Training:
             notes = {**check.notes, "kind": "train", "who": who, "name": name, "check": check.name, "path": str(path)}
             return start(folder, words.training(name), steps, notes)
 
-    def go_on(self) -> Task:
-        """Take up the latest training where it was cut short. Raises DataError."""
+    def resume(self) -> Task:
+        """Resume the latest training if it was interrupted. Raises DataError."""
         with self._alone():
             task = self.latest("train")
             if task is None or not task.resumable:
-                raise DataError(words.nothing_to_go_on)
+                raise DataError(words.nothing_to_resume)
             return resume(task)
 
     def shown(self) -> Task | None:

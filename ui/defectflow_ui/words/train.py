@@ -30,7 +30,7 @@ name = "Name of the new model"
 name_info = "Letters, digits, dots, dashes. It becomes a folder."
 train = "2. Train"
 stop = "Stop"
-go_on = "Resume"
+resume = "Resume"
 stop_upload = "Stop the upload"
 activate = "3. Activate"
 whole_folder = "(the whole data folder)"
@@ -112,7 +112,7 @@ this_upload = "this upload"
 another_meanwhile = (
     "something else was started here in the meantime; leave this page and come back to see it, then decide"
 )
-nothing_to_go_on = "no training was interrupted here; press 'Train' to start one"
+nothing_to_resume = "no training was interrupted here; press 'Train' to start one"
 nothing_joins = (
     "no part that was answered good can join the training yet: answer some on Review, Inspect or History first. Parts "
     "that were randomly sampled do not count; they may calibrate"
