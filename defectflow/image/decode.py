@@ -33,6 +33,7 @@ from defectflow.image.kinds import HEADER_BYTES, READ, foreign_kind, kind_of
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """Suffixes, in lower case, of files that should be pictures; others are pictures by their content."""
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257
 MAX_PIXELS = 150_000_000
 """Largest width x height that is decoded: a picture of a few kB can claim to be many GB."""
 MAX_BYTES = 512 * 1024 * 1024
@@ -127,6 +128,8 @@ def size_px(path: Path, *, name: str | None = None) -> tuple[int, int]:
     try:
         picture = open_picture(read_file(path, name=name), name)
         width_px, height_px = picture.size
+        if isinstance(picture, TiffImageFile):  # newer Pillows have turned its size already
+            width_px, height_px = picture.tag_v2[TIFF_WIDTH], picture.tag_v2[TIFF_HEIGHT]
         # Not picture.getexif: a PNG's would decode all pixels to look for what may come after them.
         turned = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     except ImageError:

@@ -172,6 +172,8 @@ def propose(
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})
+    if not keep_earlier:  # the store does not hold how the audit parts were pictured
+        proposed = proposed.model_copy(update={"calibration_forms": ()})
     changed = flips(parts, now, proposed.require_calibration())
     return Proposal(bundle, proposed, audit, len(added), changed, since, until)
 

@@ -206,7 +206,7 @@ def test_what_a_step_draws_depends_on_its_number_alone(tmp_path: Path) -> None:
     unbroken, resumed = flow(), flow()
     learn(unbroken, tmp_path / "unbroken", settings={"steps": 20})
     with pytest.raises(KeyboardInterrupt):
-        learn(flow(), tmp_path / "broken", settings={"steps": 20}, watch=stop_at_a_look(10))
+        learn(flow(), tmp_path / "broken", settings={"steps": 20}, watch=stop_at_an_evaluation(10))
     torch.manual_seed(12345)
     learn(resumed, tmp_path / "broken", settings={"steps": 20}, resume=True)
     assert same(resumed, unbroken)

@@ -22,7 +22,7 @@ from PIL import Image, ImageFile
 
 from defectflow.errors import ImageError
 from defectflow.image import decode
-from defectflow.image.decode import read_image, read_image_file, read_raw
+from defectflow.image.decode import read_image, read_image_file, read_raw, size_px
 from defectflow.image.depth import brightest, full_scale_for
 
 HEIGHT_PX, WIDTH_PX = 13, 22
@@ -560,3 +560,12 @@ def test_the_console_stays_clean(tmp_path: Path) -> None:
     )  # fmt: skip
     assert result.stdout.split() == ["refused"] * 4
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_a_turned_pictures_size_is_that_of_its_pixels(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((3, 5, 3), np.uint8)).save(tmp_path / f"a{suffix}", exif=exif)
+    height, width, _ = read_image(tmp_path / f"a{suffix}").shape
+    assert (width, height) == size_px(tmp_path / f"a{suffix}") == (3, 5)
