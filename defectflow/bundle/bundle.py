@@ -3,7 +3,7 @@
 model.onnx           raw pixels in, verdict out
 model_core.onnx      the same from the resized square on, for engines that cannot antialias
 card.json            what it is and what it promises
-flow.safetensors     the density's weights, to continue training
+flow.safetensors     the density's weights, to continue training; factors of whitening by place are in model.onnx alone
 golden/              pictures, and the outputs they must give
 reference/           thumbnails and pooled embeddings of training parts
 """

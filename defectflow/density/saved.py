@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from defectflow.bundle import FLOW, Bundle, check_file
+from defectflow.bundle import FLOW, MODEL, Bundle, check_file
 from defectflow.density.condition import WHOLE
 from defectflow.density.level import LevelDensity
 from defectflow.density.place_whitening import unpacked
@@ -25,6 +28,8 @@ from defectflow.recipe import parse_recipe
 SAMPLE = "tune.safetensors"
 SAMPLE_VECTORS = 2048
 """Vectors of tune parts that a bundle keeps for each level."""
+FACTOR = re.compile(r"densities\.(\d+)\..*whitening\.factor\.triangle$")
+"""In the graph: the level, and the factors of its whitening by place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +74,10 @@ def write_sample(
 
 def open_heads(bundle: Bundle) -> list[Head]:
     """Every level's flow with its learned weights. Raises BundleError for a file that is missing or altered."""
-    for name in (FLOW, SAMPLE):
+    for name in (MODEL, FLOW, SAMPLE):
         check_file(bundle.path, name, bundle.card)
     recipe = parse_recipe(bundle.card.recipe, source=str(bundle.path))
-    learned = safetensors.torch.load_file(bundle.path / FLOW)
+    learned = _factors(bundle.path / MODEL) | safetensors.torch.load_file(bundle.path / FLOW)
     with safetensors.safe_open(bundle.path / SAMPLE, "pt") as file:
         shapes = json.loads(file.metadata()["shapes"])
         sample = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
@@ -94,6 +99,16 @@ def open_heads(bundle: Bundle) -> list[Head]:
         level, parts = recipe.embedding.levels[index], sample.get(f"parts.{index}")
         heads.append(Head(level, density, vectors, density.contexts[places], recipe.flow.family, parts))
     return heads
+
+
+def _factors(model: Path) -> dict[str, Tensor]:
+    """Of whitening by place, the packed factors under their names in flow.safetensors, from the graph."""
+    factors = dict[str, Tensor]()
+    for value in onnx.load(model).graph.initializer:
+        if found := FACTOR.search(value.name):
+            triangle = torch.from_numpy(onnx.numpy_helper.to_array(value).copy())
+            factors[f"densities.{found[1]}.whitening.factor"] = triangle[:, :-1]  # the last value is the zero below
+    return factors
 
 
 def _of_level(learned: dict[str, Tensor], index: int) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from defectflow.bundle import (
 )
 from defectflow.common import utc_now
 from defectflow.data import Checked, Splits
-from defectflow.density import Run, packed
+from defectflow.density import Run
 from defectflow.embedding import Weights, geometry_of
 from defectflow.export.onnx_graph import compare, export_graph
 from defectflow.image import jpeg, read_image, shrink
@@ -108,12 +108,13 @@ def write_scoring_graph(
 def write_flow(folder: Path, detector: Detector) -> None:
     """flow.safetensors: all that was learned; of the backbone, its batch statistics alone.
 
-    Of the factors of whitening by place, the upper triangle as fp16, which holds them exactly.
+    Left out are the factors of whitening by place, which model.onnx holds exactly, and which are most of its size.
     """
     learned = {
-        name: (packed(tensor) if name.endswith("whitening.factor") else tensor).contiguous()
+        name: tensor.contiguous()
         for name, tensor in detector.state_dict().items()
-        if not name.startswith("embedding.") or name.endswith((".running_mean", ".running_var"))
+        if not name.endswith("whitening.factor")
+        and (not name.startswith("embedding.") or name.endswith((".running_mean", ".running_var")))
     }
     # Not save_file, whose files only their owner may read: a bundle is made by one user and run by another.
     (folder / FLOW).write_bytes(safetensors.torch.save(learned))

@@ -11,9 +11,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
+import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from PIL import Image
 from support import Pixels, digests, fit_swatches, save, swatch, swatch_recipe, swatches
 
@@ -414,6 +417,23 @@ def test_a_student_t_base_is_learned_exported_and_calibrated(swatch_folder: Path
     card = fitted.bundle.card
     assert card.calibration is not None and card.export_parity["score"] < TOLERANCE
     assert isinstance(open_heads(fitted.bundle)[0].flow.base, StudentT)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "realnvp"])
+def test_whitening_by_place_is_in_the_graph_alone_and_comes_back(
+    family: str, swatch_folder: Path, tmp_path: Path
+) -> None:
+    small = ("embedding.levels=[1]", "training.steps=4", "training.check_every=2", "score.by_place=0.5")
+    fitted = fit_swatches(swatch_folder, tmp_path / "m", *small, f"flow={{family: {family}, place: full, hidden: 16}}")
+    (head,) = open_heads(fitted.bundle)
+    with torch.no_grad():
+        nats = -head.flow.log_prob(head.vectors, head.context).mean().item() / head.flow.width
+    assert nats == pytest.approx(fitted.bundle.card.training["level 1"]["tune_nats_per_dim"], abs=0.03)
+    assert head.density.whitening is not None
+    files = {path.name: path.stat().st_size for path in fitted.bundle.path.glob("*.safetensors")}
+    assert files["flow.safetensors"] < 2 * head.density.whitening.factor.numel()  # what its values would take in fp16
+    constants = [v for v in onnx.load(fitted.bundle.model).graph.initializer if v.name.startswith("densities.0.std")]
+    assert [len(set(numpy_helper.to_array(v).ravel())) > 1 for v in constants] == [True], "each place has its own"
 
 
 def test_a_family_that_is_not_exported_is_refused_before_anything_is_learned(
