@@ -123,6 +123,8 @@ class CalibrationCard(_Part):
     threshold: ThresholdCard
     review: ThresholdCard
     pixel_threshold: float
+    peak_share: float = 0.0
+    """0 in calibrations of releases that marked every place above the pixel threshold."""
 
 
 class Card(_Part):
@@ -224,6 +226,7 @@ class Card(_Part):
             threshold=Threshold(**self.calibration.threshold.model_dump()),
             review=Threshold(**self.calibration.review.model_dump()),
             pixel_threshold=self.calibration.pixel_threshold,
+            peak_share=self.calibration.peak_share,
             parts_known=self.parts_known,
             pictures=sum(part.pictures for part in self.calibration_parts),
         )
@@ -243,7 +246,6 @@ class Card(_Part):
         """
         result = calibrate(
             [part.calibrated_score for part in parts],
-            [part.peak for part in parts],
             rate=rate,
             guarantee=guarantee,
             review_rate=review_rate,
@@ -254,7 +256,6 @@ class Card(_Part):
         """A card with thresholds that a person has chosen, and no promise. Raises CalibrationError."""
         result = calibrate_by_hand(
             [part.calibrated_score for part in self.calibration_parts],
-            [part.peak for part in self.calibration_parts],
             threshold=threshold,
             review_threshold=review_threshold,
         )
@@ -268,6 +269,7 @@ class Card(_Part):
             threshold=ThresholdCard(**asdict(result.threshold)),
             review=ThresholdCard(**asdict(result.review)),
             pixel_threshold=result.pixel_threshold,
+            peak_share=result.peak_share,
         )
         return self.model_copy(
             update={

@@ -51,7 +51,10 @@ verdict (float[N] score) => (int64[N] decision) {
     verdict_graded = Where (verdict_is_defect, verdict_defect, verdict_mild)
     decision = Where (verdict_gated, verdict_invalid, verdict_graded)
 
-    verdict_over = Greater (anomaly_map, pixel_threshold)
+    verdict_peak = ReduceMax <keepdims = 1> (anomaly_map, verdict_axes_1_2)
+    verdict_near_peak = Mul (verdict_peak, verdict_peak_share)
+    verdict_limit = Max (verdict_near_peak, pixel_threshold)
+    verdict_over = Greater (anomaly_map, verdict_limit)
     verdict_over_number = Cast <to = 1> (verdict_over)
     verdict_any_number = ReduceMax <keepdims = 1> (verdict_over_number, verdict_axes_1_2)
     verdict_any = Cast <to = 9> (verdict_any_number)
@@ -81,6 +84,7 @@ def attach_verdict(model: onnx.ModelProto, calibration: Calibration, distance_li
             "infinity": np.float32(math.inf),
             "good_scores": good_scores[None],  # (1, n): compared with scores (N, 1)
             "one": np.float32(1),
+            "peak_share": np.float32(calibration.peak_share),
             "parts_and_one": np.float32(len(good_scores) + 1),
             "axis_1": np.array([1], np.int64),
             "axes_1_2": np.array([1, 2], np.int64),

@@ -235,7 +235,9 @@ class Inspector:
         return {
             "decision": decision,
             "p_value": calibration.p_value(math.inf if decision == Decision.INVALID else float(values["score"])),
-            "mask": marked_places(values["anomaly_map"], decision, calibration.pixel_threshold, top_places),
+            "mask": marked_places(
+                values["anomaly_map"], decision, calibration.pixel_threshold, calibration.peak_share, top_places
+            ),
         }
 
     def _input(self, batch: list[NDArray[np.uint8]], geometry: Geometry) -> dict[str, NDArray[Any]]:

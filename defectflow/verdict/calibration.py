@@ -27,6 +27,8 @@ Guarantee = Literal["expected", "confident"]
 Basis = Literal["expected", "confident", "estimate"]
 """What thresholds rest on; `estimate`: chosen after looking at scores, by a person or by a rate that pleased, so that
 nothing is promised."""
+PEAK_SHARE = 0.7
+"""Chosen on development sets with masks, with the threshold of the score as that of places; docs/accuracy.md."""
 TOLERANCE = 1e-3
 """Differences up to this many standard deviations of the good scores are numerical, not evidence."""
 LIMITS = (
@@ -64,7 +66,9 @@ class Calibration:
     threshold: Threshold
     review: Threshold
     pixel_threshold: float
-    """At most `rate` of good parts show any map value above it, by the same rule."""
+    """Places of the map above it are marked; it is the threshold of the score, which is a mean over places."""
+    peak_share: float
+    """Places below this share of their picture's highest one are not marked: a strong defect lifts all around it."""
     parts_known: bool
     """False where every picture was counted as a separate part."""
     pictures: int
@@ -129,7 +133,6 @@ class Calibration:
 
 def calibrate(
     good_scores: Sequence[float],
-    good_peaks: Sequence[float],
     *,
     rate: float,
     guarantee: Guarantee,
@@ -139,8 +142,7 @@ def calibrate(
 ) -> Calibration:
     """Good scores, one per part, -> thresholds.
 
-    `good_scores` holds the largest score of each calibration part (+infinity if the gate refused it) and
-    `good_peaks` the largest value of its anomaly maps; both of length n, in the same order.
+    `good_scores` holds the largest score of each calibration part (+infinity if the gate refused it).
     Raises CalibrationError if n parts cannot support the rate, with the number needed.
     """
     for name, value in (("false-reject rate", rate), ("review rate", review_rate)):
@@ -148,17 +150,19 @@ def calibrate(
             raise CalibrationError(f"a {name} of {value:g} cannot be promised; give one above 0 and below 1, like 0.05")
     if review_rate < rate:
         raise CalibrationError(f"a review rate of {review_rate:g} is below the false-reject rate of {rate:g}; raise it")
-    scores, peaks = _sorted(good_scores, good_peaks)
+    scores = _sorted(good_scores)
     finite = scores[np.isfinite(scores)]
+    threshold = _threshold(scores, rate, guarantee)
     return Calibration(
         scores=tuple(finite.tolist()),
         gated=len(scores) - len(finite),
         rate=rate,
         guarantee=guarantee,
         review_rate=review_rate,
-        threshold=_threshold(scores, rate, guarantee),
+        threshold=threshold,
         review=_threshold(scores, review_rate, guarantee),
-        pixel_threshold=_threshold(peaks, rate, guarantee).value,
+        pixel_threshold=threshold.value,
+        peak_share=PEAK_SHARE,
         parts_known=parts_known,
         pictures=len(scores) if pictures is None else pictures,
     )
@@ -166,7 +170,6 @@ def calibrate(
 
 def calibrate_by_hand(
     good_scores: Sequence[float],
-    good_peaks: Sequence[float],
     *,
     threshold: float,
     review_threshold: float,
@@ -177,7 +180,7 @@ def calibrate_by_hand(
 
     Raises CalibrationError for thresholds that let no calibration part pass, or a review band upside down.
     """
-    scores, peaks = _sorted(good_scores, good_peaks)
+    scores = _sorted(good_scores)
     finite = scores[np.isfinite(scores)]
     if review_threshold > threshold:
         raise CalibrationError(
@@ -203,7 +206,8 @@ def calibrate_by_hand(
         review_rate=1 - review.rank / len(scores),
         threshold=defect,
         review=review,
-        pixel_threshold=_between(peaks, defect.rank),
+        pixel_threshold=defect.value,
+        peak_share=PEAK_SHARE,
         parts_known=parts_known,
         pictures=len(scores) if pictures is None else pictures,
     )
@@ -269,13 +273,12 @@ def _between(ascending: np.ndarray, k: int) -> float:
     return float(ascending[k - 1] + max(TOLERANCE * float(np.std(ascending[np.isfinite(ascending)])), 1e-6))
 
 
-def _sorted(good_scores: Sequence[float], good_peaks: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Both ascending. Raises CalibrationError if any is not a number."""
-    scores, peaks = np.sort(np.asarray(good_scores, float)), np.sort(np.asarray(good_peaks, float))
-    if np.isnan(scores).any() or np.isnan(peaks).any():
-        strange = int(np.isnan(scores).sum() + np.isnan(peaks).sum())
-        raise CalibrationError(f"{strange} scores or peaks of calibration parts are not numbers; fit again.")
-    return scores, peaks
+def _sorted(good_scores: Sequence[float]) -> np.ndarray:
+    """Ascending. Raises CalibrationError if any is not a number."""
+    scores = np.sort(np.asarray(good_scores, float))
+    if strange := int(np.isnan(scores).sum()):
+        raise CalibrationError(f"{strange} scores of calibration parts are not numbers; fit again.")
+    return scores
 
 
 def _or_accept(n: int, guarantee: Guarantee, gated: int = 0) -> str:

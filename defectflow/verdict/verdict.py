@@ -63,14 +63,15 @@ def decide(score: float, threshold: float, review_threshold: float, *, gated: bo
 
 
 def marked_places(
-    anomaly_map: NDArray[np.float32], decision: Decision, pixel_threshold: float, top_places: int
+    anomaly_map: NDArray[np.float32], decision: Decision, pixel_threshold: float, peak_share: float, top_places: int
 ) -> NDArray[np.bool_]:
     """What the same rule marks on a map (h, w): nothing on a picture that is ok or invalid; else the places above the
-    pixel threshold, or if there are none, the `top_places` highest.
+    pixel threshold and above this share of the map's peak, or if there are none, the `top_places` highest.
     """
     if decision in (Decision.OK, Decision.INVALID):
         return np.zeros(anomaly_map.shape, bool)
-    over: NDArray[np.bool_] = anomaly_map > np.float32(pixel_threshold)
+    limit = np.maximum(np.float32(peak_share) * anomaly_map.max(), np.float32(pixel_threshold))
+    over: NDArray[np.bool_] = anomaly_map > limit
     if over.any():
         return over
     floor = np.partition(anomaly_map, -top_places, axis=None)[-top_places]

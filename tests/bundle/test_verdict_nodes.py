@@ -64,8 +64,7 @@ def calibration_of(gated: int = 0, seed: int = 0) -> Calibration:
     scores = random.normal(4, 1, 39).astype(np.float32).astype(float)
     scores[:5] = scores[5]  # ties
     scores[:gated] = math.inf
-    peaks = random.normal(7, 1, 39)
-    return calibrate(scores, peaks, rate=0.1, guarantee="expected", review_rate=0.3)
+    return calibrate(scores, rate=0.1, guarantee="expected", review_rate=0.3)
 
 
 def judged(
@@ -83,7 +82,7 @@ def judged(
     p_value = (1 + sum(one >= score for one in good)) / (len(good) + 1)
     if score <= review:
         return OK, p_value, nothing
-    over = anomaly_map > pixel
+    over = (anomaly_map > pixel) & (anomaly_map > np.float32(calibration.peak_share) * anomaly_map.max())
     return DEFECT if score > threshold else REVIEW, p_value, over if over.any() else anomaly_map >= floor
 
 
@@ -96,7 +95,7 @@ def test_verdict_is_the_rule(gated: int) -> None:
     # Anywhere, at every good score, at the thresholds and at the nearest numbers to either side of them.
     scores = np.float32([*random.uniform(1, 8, 400), *calibration.scores, *cuts, *edges])
     count = len(scores)
-    maps = random.normal(5, 1.5, (count, SIDE, SIDE)).astype(np.float32)
+    maps = random.normal(3.5, 1, (count, SIDE, SIDE)).astype(np.float32)
     maps[::7, 0, 0] = np.float32(calibration.pixel_threshold)  # not above it
     floors = np.sort(maps.reshape(count, -1))[:, -3]  # so the top fraction is three places
     distances = random.choice([0.5, LIMIT, np.nextafter(np.float32(LIMIT), np.float32(9)), 50], count)
@@ -113,7 +112,7 @@ def test_verdict_is_the_rule(gated: int) -> None:
         cuts = calibration.threshold.value, calibration.review.value
         ruled = decide(float(scores[row]), *cuts, gated=not distances[row] <= LIMIT)
         assert ruled == decision
-        marked = marked_places(maps[row], ruled, calibration.pixel_threshold, top_places=3)
+        marked = marked_places(maps[row], ruled, calibration.pixel_threshold, calibration.peak_share, top_places=3)
         np.testing.assert_array_equal(marked, got["mask"][row])
         seen.add((decision, bool(mask.any()), bool((maps[row] > calibration.pixel_threshold).any())))
     assert len(seen) == 8, "every case of the rule was met"
@@ -140,6 +139,15 @@ def test_mask_falls_back_to_the_top_fraction() -> None:
     mask = outputs(model, feed([99, 99], maps, floors=[1, 1]))["mask"]
     assert np.argwhere(mask[0]).tolist() == [[1, 2], [3, 3]], "nothing passed, so the highest places are shown"
     assert np.argwhere(mask[1]).tolist() == [[4, 4]], "something passed, and only that is shown"
+
+
+def test_places_far_below_their_pictures_peak_are_not_marked() -> None:
+    calibration = calibration_of()
+    maps = np.zeros((2, SIDE, SIDE))
+    maps[:, 2, 2] = calibration.pixel_threshold + 0.5  # around a strong defect, and alone
+    maps[0, 2, 3], maps[0, 2, 4] = 10 * calibration.pixel_threshold, 7.5 * calibration.pixel_threshold
+    mask = outputs(attach_verdict(pass_through(), calibration, LIMIT), feed([99, 99], maps))["mask"]
+    assert [np.argwhere(each).tolist() for each in mask] == [[[2, 3], [2, 4]], [[2, 2]]]
 
 
 def test_outputs_of_the_two_graphs() -> None:

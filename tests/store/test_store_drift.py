@@ -229,7 +229,7 @@ def realised(seed: int, shares: tuple[float, float]) -> float:
     audited = random.random(parts) < shares[0]  # whatever the score
     joined = scores[audited & ~defective]
     table = np.concatenate([earlier, joined])
-    made = calibrate(table, table, rate=0.05, guarantee="expected", review_rate=0.1)
+    made = calibrate(table, rate=0.05, guarantee="expected", review_rate=0.1)
     return 1 - NormalDist().cdf(made.threshold.value)
 
 
@@ -246,7 +246,7 @@ def test_grey_band_answers_would_spoil_it() -> None:
     good = random.normal(size=4000)
     asked = good[(good > 1.28) & (good < 1.64)]
     table = np.concatenate([random.normal(size=39), asked])
-    made = calibrate(table, table, rate=0.05, guarantee="expected", review_rate=0.1)
+    made = calibrate(table, rate=0.05, guarantee="expected", review_rate=0.1)
     assert 1 - NormalDist().cdf(made.review.value) < 0.07
 
 

@@ -57,7 +57,7 @@ def a_line(store: Store, folder: Path, seed: int) -> tuple[float, float]:
     made = propose(store, Bundle(folder, card)).card.require_calibration()
     answered = [part.score or 0.0 for part in store.reviews.parts(card.bundle_id) if part.answer is Answer.GOOD]
     table = [*(row.calibrated_score for row in card.calibration_parts), *answered]
-    leaky = calibrate(table, table, rate=RATE, guarantee="expected", review_rate=2 * RATE)
+    leaky = calibrate(table, rate=RATE, guarantee="expected", review_rate=2 * RATE)
     good = NormalDist()
     return 1 - good.cdf(made.threshold.value), 1 - good.cdf(leaky.threshold.value)
 

@@ -32,7 +32,7 @@ RATES = (0.01, 0.05, 0.1, 0.2, 0.29, 0.5)
 def calibrated(
     scores: np.ndarray | list[float], rate: float = 0.05, guarantee: Guarantee = "expected", review: float | None = None
 ) -> Calibration:
-    return calibrate(scores, np.zeros(len(scores)), rate=rate, guarantee=guarantee, review_rate=review or rate)
+    return calibrate(scores, rate=rate, guarantee=guarantee, review_rate=review or rate)
 
 
 def brute_rank(parts: int, rate: float, guarantee: Guarantee) -> int:
@@ -129,14 +129,12 @@ def test_threshold_just_above_the_largest() -> None:
     assert 2.0 < same < 2.001
 
 
-def test_review_and_pixel_thresholds_follow_the_same_rule() -> None:
-    random = np.random.default_rng(0)
-    scores, peaks = random.normal(0, 1, 99), random.normal(9, 1, 99)
-    both = calibrate(scores, peaks, rate=0.05, guarantee="expected", review_rate=0.1)
+def test_the_review_threshold_follows_the_same_rule() -> None:
+    scores = np.random.default_rng(0).normal(0, 1, 99)
+    both = calibrate(scores, rate=0.05, guarantee="expected", review_rate=0.1)
     assert both.review == calibrated(scores, 0.1).threshold
-    assert both.pixel_threshold == calibrated(peaks, 0.05).threshold.value
     assert (scores > both.review.value).sum() == 9
-    assert (peaks > both.pixel_threshold).sum() == 4
+    assert both.pixel_threshold == both.threshold.value, "a defective picture has a place that is marked"
 
 
 # --- the promise, simulated. With uniform scores the realised false-reject rate is 1 - threshold. ---
@@ -277,7 +275,7 @@ def test_impossible_rates_are_refused(rate: float) -> None:
     with pytest.raises(CalibrationError, match=r"false-reject rate of .* cannot be promised"):
         calibrated(np.arange(50.0), rate)
     with pytest.raises(CalibrationError, match="review rate"):
-        calibrate(np.arange(50.0), np.zeros(50), rate=0.05, guarantee="expected", review_rate=rate)
+        calibrate(np.arange(50.0), rate=0.05, guarantee="expected", review_rate=rate)
 
 
 def test_review_rate_below_the_rate_is_refused() -> None:
@@ -286,18 +284,18 @@ def test_review_rate_below_the_rate_is_refused() -> None:
 
 
 def test_scores_that_are_not_numbers_are_refused() -> None:
-    with pytest.raises(CalibrationError, match=r"^1 scores or peaks .*not numbers"):
+    with pytest.raises(CalibrationError, match=r"^1 scores of .*not numbers"):
         calibrated([math.nan, *np.arange(30.0)])
 
 
 def test_sentences_state_the_numbers_and_the_limits() -> None:
-    calibration = calibrate(np.arange(59.0), np.zeros(59), rate=0.05, guarantee="confident", review_rate=0.1)
+    calibration = calibrate(np.arange(59.0), rate=0.05, guarantee="confident", review_rate=0.1)
     said = " ".join(calibration.sentences())
     assert "Calibrated on 59 good parts." in said
     assert f"at most {1 / 60:.2%}" in said  # on average
     assert f"at most {beta.ppf(0.95, 1, 59):.2%}" in said  # with confidence
     assert calibration.sentences()[-1] == LIMITS
-    unknown = calibrate([*range(59)], [0] * 59, rate=0.05, guarantee="expected", review_rate=0.1, parts_known=False)
+    unknown = calibrate([*range(59)], rate=0.05, guarantee="expected", review_rate=0.1, parts_known=False)
     assert "the guarantee fails if several pictures show the same part" in " ".join(unknown.sentences())
 
 
@@ -306,11 +304,11 @@ def test_sentences_state_the_numbers_and_the_limits() -> None:
 
 def test_a_chosen_threshold_promises_nothing() -> None:
     scores = [1.0, 2.0, 3.0, 4.0, math.inf]
-    made = calibrate_by_hand(scores, [10.0, 20.0, 30.0, 40.0, 50.0], threshold=3.5, review_threshold=2.0)
+    made = calibrate_by_hand(scores, threshold=3.5, review_threshold=2.0)
     assert made.guarantee == "estimate"
     assert (made.threshold.rank, made.review.rank, made.gated) == (3, 2, 1)
     assert made.rate == pytest.approx(2 / 5)
-    assert made.pixel_threshold == 35.0  # of the same rank among the peaks
+    assert made.pixel_threshold == 3.5
     said = " ".join(made.sentences())
     assert "no rate is promised" in said
     assert "they reject 2 and call 2 ok" in said
@@ -329,7 +327,7 @@ def test_a_chosen_threshold_promises_nothing() -> None:
 )
 def test_impossible_choices_are_refused(threshold: float, review: float, problem: str) -> None:
     with pytest.raises(CalibrationError, match=problem):
-        calibrate_by_hand([1.0, 2.0], [1.0, 2.0], threshold=threshold, review_threshold=review)
+        calibrate_by_hand([1.0, 2.0], threshold=threshold, review_threshold=review)
 
 
 def test_the_bound_that_holds_however_a_threshold_was_chosen_holds() -> None:
@@ -337,6 +335,6 @@ def test_the_bound_that_holds_however_a_threshold_was_chosen_holds() -> None:
     runs, n = 20_000, 40
     scores = np.sort(np.random.default_rng(5).random((runs, n)), axis=1)
     ranks = np.arange(1.0, n + 1)
-    bounds = [calibrate_by_hand(ranks, ranks, threshold=cut, review_threshold=cut).rate_however_chosen for cut in ranks]
+    bounds = [calibrate_by_hand(ranks, threshold=cut, review_threshold=cut).rate_however_chosen for cut in ranks]
     broken = (1 - scores > np.array(bounds)).any(axis=1).mean()  # by any threshold, so by the most flattering one
     assert 0.02 < broken <= 0.05
