@@ -3,9 +3,9 @@
     DEFECTFLOW_DATA=... python benchmarks/choose.py "flow.shrinkage=0.1" "flow.shrinkage=0.3" "flow.family=realnvp"
 
 Each argument is one variant: settings apart by spaces, on top of --recipe. The development sets are pill, ballscrew,
-cookies and dobot, and the sample products, which count half. The last row shows what the variant that is best on
-the *other* sets finds on each. Embeddings are made once and kept in --cache; nothing is exported, so a
-variant takes a minute or two. Escapes: defective parts below the threshold of 19 good parts for 5%, averaged over draws
+cookies and dobot, and those with drawn defects, which count half: the sample products and `metal.py`'s tiles. The last
+row shows what the variant that is best on the *other* sets finds on each. Embeddings are made once and kept in --cache;
+nothing is exported, so a variant takes a minute or two. Escapes: defective parts below the threshold of 19 good parts for 5%, averaged over draws
 of those parts from all good ones that were not learned from.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from metal import make_metal_set
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
@@ -35,6 +36,7 @@ from defectflow.score import build_detector
 from defectflow.verdict import Measurement
 
 REAL = ("pill", "ballscrew", "cookies", "dobot")
+METAL = "metal"
 CALIBRATION_PARTS = 19
 DRAWS = 400
 MOST_TRAINING_PICTURES = 240
@@ -61,7 +63,7 @@ def main() -> None:
         "variants", nargs="+", help='settings of one variant, e.g. "flow.place=full flow.shrinkage=0.3"'
     )
     parser.add_argument("--recipe", default="default")
-    parser.add_argument("--sets", nargs="*", default=[*REAL, *PRODUCTS])
+    parser.add_argument("--sets", nargs="*", default=[*REAL, METAL, *PRODUCTS])
     parser.add_argument("--cache", type=Path, required=True, help="folder for embeddings and drawn products")
     options = parser.parse_args()
     table = {variant: dict[str, Found]() for variant in options.variants}
@@ -147,11 +149,11 @@ def _source(name: str, folder: Path) -> Path:
     data = os.environ.get("DEFECTFLOW_DATA")
     if data is None:
         raise SystemExit("DEFECTFLOW_DATA is not set; name the folder that holds the manifests of the real sets")
-    return Path(data) / f"{name}.csv"
+    return make_metal_set(Path(data), folder / METAL) if name == METAL else Path(data) / f"{name}.csv"
 
 
 def _show(table: dict[str, dict[str, Found]], sets: list[str]) -> None:
-    weights = {name: 0.5 if name in PRODUCTS else 1.0 for name in sets}
+    weights = {name: 1.0 if name in REAL else 0.5 for name in sets}
 
     def mean(variant: str, without: str = "") -> float:
         kept = [name for name in sets if name != without]
