@@ -5,8 +5,8 @@
 Each argument is one variant: settings apart by spaces, on top of --recipe. The development sets are pill, ballscrew,
 cookies and dobot, and those with drawn defects, which count half: the sample products and `metal.py`'s tiles. The last
 row shows what the variant that is best on the *other* sets finds on each. Embeddings are made once and kept in --cache;
-nothing is exported, so a variant takes a minute or two. Escapes: defective parts below the threshold of 19 good parts for 5%, averaged over draws
-of those parts from all good ones that were not learned from.
+nothing is exported, so a variant takes a minute or two. Escapes: defective parts below the threshold of 19 good parts
+for 5%, averaged over draws of those parts from all good ones that were not learned from.
 """
 
 import argparse
