@@ -10,6 +10,7 @@ part does both.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from defectflow.store.store import Store
 
 ORIGIN = "audit"
+BY_PICTURE = (
+    "counted by picture, and the calibration by part: nothing told which part the picture shows (a part regex with "
+    "`score`, or the expression on the page Inspect, does); what was inspected before stays as it is"
+)
+BY_PART = "counted by part, and the calibration by picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,10 @@ class AuditTally:
     @property
     def missing_share(self) -> float:
         return self.missing / self.parts if self.parts else 0.0
+
+    def reasons(self) -> list[tuple[str, int]]:
+        """Why answers of "good" bring no new evidence, and of how many parts; the most frequent first."""
+        return Counter(why for _, why in self.left_out).most_common()
 
     def wanting(self, limit: float) -> int:
         """How many more answers it takes until no larger share is missing than `limit`; 0: it is a fair sample."""
@@ -156,9 +166,10 @@ def propose(
             "since a later day."
         )
     if not added:
+        why = "".join(f"\n{count}: {reason}" for reason, count in audit.reasons())
         raise CalibrationError(
             f"no audit part adds evidence: of {audit.parts} that were randomly sampled, {len(audit.left_out)} are "
-            "answered good, and none of these can be counted; inspect and review more parts"
+            f"answered good, and none of these can be counted; inspect and review more parts{why}"
         )
     rows = tuple(_row(part) for part in added)
     usual_rate, usual_guarantee, usual_review_rate = card.rule
@@ -260,9 +271,7 @@ def tally_audit(drawn: Sequence[PartInspection], bundle: Bundle) -> tuple[AuditT
             bundle.card.parts_known or len({picture.sha256 for picture in part.judged}) > 1
         ):
             uncounted += int(part.pictures[0].part_known)  # several pictures: mostly rejected parts are looked at again
-            left_out.append(
-                (part.part, "is counted in another way than the calibration's parts: by part, or by picture")
-            )
+            left_out.append((part.part, BY_PICTURE if bundle.card.parts_known else BY_PART))
         else:
             used |= {str(digest) for digest in digests}
             added.append(part)

@@ -157,8 +157,9 @@ def test_the_cheapest_threshold(watch: Watch, station: Running) -> None:
     assert float(kept.input_value()) == pytest.approx(min(band, best.point.threshold), abs=0.01)
     told = "The grey band still begins" if band < best.point.threshold else "There is no grey band now"
     expect(page.locator("#calibrate-cost")).to_contain_text(told)
-    page.locator("#calibrate-save").click()  # without a name: refused, and nothing is saved
-    expect(page.get_by_text("needs a name and a reason")).to_be_visible()
+    page.locator("#calibrate-save").click()  # without a name: nothing is saved, and the fields say why
+    expect(page.locator("#calibrate-name")).to_contain_text("Please fill this in")
+    expect(page.locator("#calibrate-reason")).to_contain_text("Please fill this in")
 
 
 def test_keys_of_calibrate_and_models(watch: Watch, station: Running) -> None:
@@ -178,7 +179,7 @@ def test_keys_of_calibrate_and_models(watch: Watch, station: Running) -> None:
     page.keyboard.press("n")
     page.keyboard.type("typed")
     page.keyboard.press("Enter")  # without a reason
-    expect(page.get_by_text("needs a name and a reason")).to_be_visible()
+    expect(page.locator("#calibrate-reason")).to_contain_text("Please fill this in")
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("?")
     assert "grey band; then" in page.locator("#station-keys").inner_text()

@@ -11,6 +11,7 @@ import pytest
 from defectflow_ui.markup.elements import block
 from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
+from defectflow_ui.station import handler
 from defectflow_ui.web import server, sign_in
 from running import PASSWORD, Running, call
 from support import DEFECTFLOW, run
@@ -303,7 +304,20 @@ def test_a_handler_without_a_role_is_refused(tmp_path: Path, monkeypatch: pytest
             gr.File()
         return blocks
 
-    for frame, said in ((careless, "say who may call it"), (path_taker, "sends paths")):
+    class Covering:
+        station = None
+
+        @handler(Role.VIEWER)
+        def look(self, visitor: object) -> str:
+            return ""
+
+    def coverer(_: object) -> gr.Blocks:
+        with gr.Blocks() as blocks:
+            gr.Button("go").click(Covering().look, outputs=gr.HTML())
+        return blocks
+
+    refused = ((careless, "say who may call it"), (path_taker, "sends paths"), (coverer, "would cover"))
+    for frame, said in refused:
         monkeypatch.setattr(server, "build_frame", frame)
         with pytest.raises(TypeError, match=said):
             server.build(station)

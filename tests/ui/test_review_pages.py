@@ -107,8 +107,12 @@ def test_ten_parts_by_keyboard_then_thresholds_and_back(page: tuple[Watched, Run
     browser.get_by_text("Discarded").wait_for()
     browser.click("#review-preview")
     browser.wait_for_selector(".proposal")
-    browser.get_by_label("Name of the new version").fill("June")
-    browser.get_by_label("Reason", exact=True).fill("false alarms")
+    browser.click("#review-apply")  # without a name: said at the fields, and nothing covers them
+    for field in ("name", "reason"):
+        browser.locator(f"#review-{field}").get_by_text("Please fill this in").wait_for()
+    assert browser.locator(".wrap .error:visible").count() == 0
+    browser.locator("#review-name").locator("input, textarea").fill("June")
+    browser.locator("#review-reason").locator("input, textarea").fill("false alarms")
     browser.click("#review-apply")
     browser.get_by_text("June holds from now on").wait_for()
     assert len(open_bundle(bundle).card.calibration_parts) == 8 + 38

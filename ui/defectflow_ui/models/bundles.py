@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from defectflow.bundle import CARD, MODEL, Bundle, open_bundle
+from defectflow.bundle import CARD, MODEL, Bundle, open_bundle, save_bundle
 from defectflow.errors import BundleError
 from defectflow.line import Inspector
 from defectflow.store import Versions
@@ -32,6 +32,7 @@ class Bundles:
         self._versions = versions
         self._provider, self._core = provider, core
         self._lock = Lock()
+        self._changing = Lock()
         self._opened: dict[Path, tuple[object, Found]] = {}
         self._inspector: tuple[object, Inspector] | None = None
 
@@ -63,6 +64,18 @@ class Bundles:
         bundle = self.find(name)
         self._versions.activate(bundle, by=by, reason=reason)
         return bundle
+
+    def set_part_rule(self, name: str, expression: str, *, by: str) -> Bundle:
+        """Keep in the bundle how a picture's name tells its part, and log it with the model at work.
+
+        Scores and thresholds stay as they are. Raises BundleError, NotCalibrated.
+        """
+        bundle = self.find(name)
+        bundle.card.require_calibration()
+        with self._changing:
+            saved = save_bundle(bundle.path, bundle.card.model_copy(update={"part_regex": expression}))
+        self._versions.activate(saved, by=by, reason=words.part_rule(expression))
+        return saved
 
     def active(self) -> Bundle:
         """Raises BundleError if there is none, with what to do."""

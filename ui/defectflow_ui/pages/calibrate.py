@@ -14,7 +14,7 @@ from defectflow_ui.markup.elements import block, clicks, notice, problem
 from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.calibrate_workbench import Asked, Workbench
-from defectflow_ui.pages.page import QUIET, Page, Updates
+from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import handler
@@ -101,7 +101,9 @@ class CalibratePage(Page):
         self.find.click(self.cheapest, inputs=costs, outputs=[*seen, *sliders, self.cost], **QUIET)
         called = [self.name, self.reason, self.use]
         for saving in (self.save.click, self.name.submit, self.reason.submit):
-            self.station.shown_above(saving(self.keep, inputs=called, outputs=[*whole, self.name], **QUIET))
+            self.station.shown_above(
+                saving(self.keep, inputs=called, outputs=[*whole, self.name, self.reason], **QUIET)
+            )
         self.station.shown_above(self.versions.version(self.put_back, outputs=whole, **QUIET))
 
     # ---- a model ------------------------------------------------------------------------------------------------
@@ -225,6 +227,8 @@ class CalibratePage(Page):
         work, versions = _bench(visitor), self.station.store.versions
         if work.draft is None:
             raise DataError(words.nothing_drafted)
+        if missing := wanting({self.name: called, self.reason: why}):
+            return missing
         before, name = work.bundle.card.calibration_id, work.bundle.path.name
         if self.station.bundles.find(name).card.calibration_id != before:
             raise DataError(words.changed_meanwhile)
@@ -233,7 +237,9 @@ class CalibratePage(Page):
         )
         if now:
             versions.apply(work.bundle, version, by=visitor.user, reason=version.reason)
-        return self._open_bundle(visitor, name) | {self.said: notice(words.saved(version.name, now)), self.name: ""}
+        said = notice(words.saved(version.name, now))
+        emptied = {field: gr.Textbox("", info=None) for field in (self.name, self.reason)}
+        return self._open_bundle(visitor, name) | {self.said: said} | emptied
 
     @handler(Role.ENGINEER)
     def put_back(self, visitor: Visitor) -> Updates:

@@ -20,7 +20,7 @@ from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.history_drift import HistoryDrift
 from defectflow_ui.pages.history_search import PAGE, counts_over_time, models, query
-from defectflow_ui.pages.page import PRIVATE, QUIET, Page, Updates
+from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.pages.viewer import download
 from defectflow_ui.station import handler
 from defectflow_ui.temporary_folders import prefix
@@ -102,7 +102,7 @@ class HistoryPage(Page):
         self.listed.inspection(self.tell, outputs=story, trigger_mode="multiple", **QUIET)
         self.answers.answer(self.answer, outputs=story, trigger_mode="multiple", **QUIET)
         self.told.thresholds(self.choose_thresholds, inputs=asked, outputs=[*shown, self.model], **QUIET)
-        self.as_csv.click(self.export, inputs=asked, outputs=self.csv_link, show_progress="minimal", **PRIVATE)
+        self.as_csv.click(self.export, inputs=asked, outputs=self.csv_link, **QUIET)
 
     # ---- the search ---------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from defectflow.store import Role
 from defectflow.store.drift import Drift, look_into
 from defectflow_ui.markup.elements import block
 from defectflow_ui.pages import history_chart as charts
-from defectflow_ui.pages.page import PRIVATE, Updates
+from defectflow_ui.pages.page import QUIET, Updates, wanting
 from defectflow_ui.station import Station, handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
@@ -30,9 +30,9 @@ class HistoryDrift:
     def connect(self) -> None:
         shown, above = [self.chart, self.seeing_to], self.station.shown_above
         self.station.on_open(self.show_drift, outputs=shown)
-        above(self.check.click(self.check_drift, outputs=shown, **PRIVATE))
+        above(self.check.click(self.check_drift, outputs=shown, **QUIET))
         for closing in (self.close.click, self.found_out.submit):
-            above(closing(self.close_alarm, inputs=self.found_out, outputs=[*shown, self.found_out], **PRIVATE))
+            above(closing(self.close_alarm, inputs=self.found_out, outputs=[*shown, self.found_out], **QUIET))
 
     def _shown(self, visitor: Visitor, course: Drift | None) -> Updates:
         stands = course is not None and bool(course.standing)
@@ -51,5 +51,7 @@ class HistoryDrift:
 
     @handler(Role.ENGINEER)
     def close_alarm(self, visitor: Visitor, found: str) -> Updates:
+        if missing := wanting({self.found_out: found}):
+            return missing
         look_into(self.station.store, self.station.bundles.active().card, by=visitor.user, reason=found)
-        return self._shown(visitor, self.station.drift.look()) | {self.found_out: ""}
+        return self._shown(visitor, self.station.drift.look()) | {self.found_out: gr.Textbox("", info=None)}

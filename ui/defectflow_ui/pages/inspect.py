@@ -16,6 +16,7 @@ from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_exports import InspectExports
+from defectflow_ui.pages.inspect_parts import InspectParts
 from defectflow_ui.pages.inspect_tab import begin, current, forget, found
 from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.station import handler
@@ -34,6 +35,7 @@ class InspectPage(Page):
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=400):
                 self.zone = block(elem_id="drop-zone", events="station.dropZone(element, trigger, 'dropped')")
+                self.parts = InspectParts(self.station)
                 self.status = block(elem_id="inspect-status", events=clicks("stop"))
                 self.counts = block(elem_id="inspect-counts", events=clicks("only"))
                 with gr.Column(visible=False, elem_id="asking") as self.asking:
@@ -78,6 +80,7 @@ class InspectPage(Page):
         self.what_if.input(self.ask, inputs=self.what_if, outputs=seen, trigger_mode="always_last", **QUIET)
         self.flips.reset(self.stop_asking, outputs=[*seen, self.what_if], **QUIET)
         self.exports.connect()
+        self.parts.connect()
         self.clear.click(self.clear_all, outputs=[*seen, self.asking, self.exports.download], **QUIET)
 
     # ---- what is shown ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from defectflow.line import verify as run_verify
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block, clicks, notice
 from defectflow_ui.pages import models_view as view
-from defectflow_ui.pages.page import PRIVATE, QUIET, Page, Updates
+from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.visits.visitors import Visitor
@@ -57,7 +57,7 @@ class ModelsPage(Page):
         # "multiple": a key that is pressed again before the answer counts as well.
         self.listed.bundle(self.choose, inputs=other, outputs=shown, trigger_mode="multiple", **QUIET)
         self.compare.input(self.refresh, inputs=other, outputs=everything, **QUIET)
-        above(self.activate.click(self.make_active, inputs=other, outputs=shown, **PRIVATE))
+        above(self.activate.click(self.make_active, inputs=other, outputs=shown, **QUIET))
         begun = self.verify.click(self.begin_check, outputs=self.said, **QUIET)
         above(begun)
         begun.success(self.follow_check, inputs=other, outputs=shown, **QUIET)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import gradio as gr
+
 from defectflow_ui.station import Station
+from defectflow_ui.words import common as words
 
 Updates = dict[Any, Any]
 """Component -> what it shows from now on."""
-PRIVATE: dict[str, Any] = {"api_visibility": "private"}
-QUIET: dict[str, Any] = {"show_progress": "hidden", **PRIVATE}
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""How every event is connected: Gradio's own progress would lay an error over all that the event may change."""
 
 
 class Page(ABC):
@@ -34,3 +37,13 @@ class Page(ABC):
     @abstractmethod
     def connect(self) -> None:
         """Say which event calls which handler."""
+
+
+def wanting(values: dict[gr.Textbox, str]) -> Updates:
+    """For a form that is sent: each field that must not be empty, with what was typed -> what is missing, said there.
+
+    Empty if nothing is missing.
+    """
+    if all(value.strip() for value in values.values()):
+        return {}
+    return {field: gr.Textbox(info=None if value.strip() else words.to_be_typed) for field, value in values.items()}

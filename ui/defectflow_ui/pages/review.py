@@ -14,7 +14,7 @@ from defectflow.store.recalibration import Proposal, apply, propose
 from defectflow_ui.markup.elements import block, clicks, empty, notice, problem
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import review_view as view
-from defectflow_ui.pages.page import PRIVATE, QUIET, Page, Updates
+from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as versions_table
 from defectflow_ui.station import handler
@@ -74,14 +74,14 @@ class ReviewPage(Page):
         self.answers.undo(self.take_back, inputs=skipped, outputs=shown, **QUIET)
         self.since.blur(self.count_from, inputs=self.since, outputs=self.drawn, **QUIET)
         wanted, decided = [self.rate, self.since, self.audit_only], [self.proposed, self.deciding]
-        self.preview.click(self.look, inputs=wanted, outputs=decided, **PRIVATE)
+        self.preview.click(self.look, inputs=wanted, outputs=decided, **QUIET)
         called = [self.name, self.reason]
         self.station.shown_above(
-            self.use.click(self.put_to_work, inputs=[skipped, *called], outputs=[*whole, *decided, *called], **PRIVATE)
+            self.use.click(self.put_to_work, inputs=[skipped, *called], outputs=[*whole, *decided, *called], **QUIET)
         )
-        self.discard.click(self.forget, outputs=decided, **QUIET)
+        self.discard.click(self.forget, outputs=[*decided, *called], **QUIET)
         self.station.shown_above(
-            self.versions.version(self.roll_back, inputs=skipped, outputs=[*whole, self.proposed], **PRIVATE)
+            self.versions.version(self.roll_back, inputs=skipped, outputs=[*whole, self.proposed], **QUIET)
         )
 
     # ---- the queue ----------------------------------------------------------------------------------------------
@@ -189,18 +189,23 @@ class ReviewPage(Page):
         made = visitor.tab.get(PROPOSAL)
         if not isinstance(made, Proposal):
             raise StoreError(words.no_preview)
+        if missing := wanting({self.name: called, self.reason: why}):
+            return missing
         apply(self.station.store, made, name=called.strip(), reason=why.strip(), by=visitor.user)
         del visitor.tab[PROPOSAL]
-        closed = self._closed(words.applied(called)) | {self.name: "", self.reason: ""}
+        closed = self._closed(words.applied(called)) | self._emptied()
         return self._shown(visitor, also_skipped) | self._listed(visitor) | closed
 
     @handler(Role.ENGINEER)
     def forget(self, visitor: Visitor) -> Updates:
         visitor.tab.pop(PROPOSAL, None)
-        return self._closed(words.discarded)
+        return self._closed(words.discarded) | self._emptied()
 
     def _closed(self, said: str) -> Updates:
         return {self.proposed: notice(said), self.deciding: gr.Row(visible=False)}
+
+    def _emptied(self) -> Updates:
+        return {field: gr.Textbox("", info=None) for field in (self.name, self.reason)}
 
     @handler(Role.ENGINEER)
     def roll_back(self, visitor: Visitor, also_skipped: bool) -> Updates:

@@ -136,11 +136,17 @@ def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> Ma
 
 def drawn(parts: Sequence[PartInspection], bundle: Bundle, allowed: float) -> Markup:
     """What is still missing before the answers may set thresholds. `parts`: all that people are asked about."""
-    sample, _ = tally_audit([part for part in parts if part.audit], bundle)
+    sample, added = tally_audit([part for part in parts if part.audit], bundle)
     if not sample.parts:
         return Markup()
     needed = sample.wanting(allowed)
-    return render("review/drawn.html", told=words.drawn(sample, allowed, needed), needed=needed)
+    return render(
+        "review/drawn.html",
+        told=words.drawn(sample, allowed, needed, len(added)),
+        enough=not needed and bool(added),
+        reasons=sample.reasons(),
+        words=words,
+    )
 
 
 def active(station: Station) -> Bundle | None:

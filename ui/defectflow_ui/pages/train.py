@@ -11,7 +11,7 @@ from defectflow.store import Role
 from defectflow_ui.markup.elements import block, clicks, problem
 from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view
-from defectflow_ui.pages.page import QUIET, Page, Updates
+from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
 from defectflow_ui.pages.train_upload import FORM, LOOK_EVERY_S, TrainUpload
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.background import Task
@@ -85,7 +85,7 @@ class TrainPage(Page):
         gr.on(changes, self.changed, inputs=fields, outputs=[self.fit, self.basis], **QUIET)
         self.source.change(self.tell_joins, inputs=self.source, outputs=self.joins, **QUIET)
         above(self.check.click(self.start_check, inputs=fields, outputs=shown, **QUIET))
-        above(self.fit.click(self.start_fit, inputs=[self.name, *fields], outputs=shown, **QUIET))
+        above(self.fit.click(self.start_fit, inputs=[self.name, *fields], outputs=[*shown, self.name], **QUIET))
         self.stop.click(self.cancel, outputs=shown, **QUIET)
         above(self.resume.click(self.take_up, outputs=shown, **QUIET))
         self.findings.siblings(self.use_siblings, outputs=self.part_regex, **QUIET)
@@ -215,7 +215,10 @@ class TrainPage(Page):
 
     @handler(Role.ENGINEER)
     def start_fit(self, visitor: Visitor, called: str, *fields: Any) -> Updates:
-        return self._begun(visitor, self.training.train(called.strip(), _wish(*fields), visitor.user))
+        if missing := wanting({self.name: called}):
+            return missing
+        begun = self._begun(visitor, self.training.train(called.strip(), _wish(*fields), visitor.user))
+        return begun | {self.name: gr.Textbox(info=words.name_info)}
 
     @handler(Role.ENGINEER)
     def take_up(self, visitor: Visitor) -> Updates:

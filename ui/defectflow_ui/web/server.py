@@ -99,6 +99,8 @@ def _check(blocks: gr.Blocks) -> None:
     for function in blocks.fns.values():
         if function.fn is not None and not hasattr(function.fn, "least"):
             raise TypeError(f"{function.name}: say who may call it, with @station.handler(Role...)")
+        if function.fn is not None and function.outputs and function.show_progress != "hidden":
+            raise TypeError(f"{function.name}: an error would cover what it changes; connect it with **QUIET")
 
 
 def _user(station: Station, request: Request) -> str | None:

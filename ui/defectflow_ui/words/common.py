@@ -27,6 +27,7 @@ no_bundle = "No active model"
 uncalibrated = "uncalibrated"
 estimate = "chosen after looking: an estimate, nothing is promised"
 stop = "Stop"
+to_be_typed = "Please fill this in."
 
 
 def counted(number: int, what: str) -> str:

@@ -66,6 +66,10 @@ keys = (
 activated_here = "activated on the page Models"
 
 
+def part_rule(expression: str) -> str:
+    return f"its parts are told by the expression {expression} from now on (page Inspect)"
+
+
 def activated(name: str) -> str:
     return f"{name} is active: from now on it judges."
 

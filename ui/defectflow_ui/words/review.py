@@ -61,8 +61,11 @@ def waiting(audit: int, grey: int) -> str:
     return f"{audit + grey} waiting: {audit} randomly sampled, {grey} in the grey band"
 
 
-def drawn(sample: AuditTally, allowed: float, needed: int) -> str:
-    more = "that is enough"
+not_counted = "Answered good, but not counted:"
+
+
+def drawn(sample: AuditTally, allowed: float, needed: int, added: int) -> str:
+    more = "that is enough" if added else "that is few enough, but none of those answered good can be counted yet"
     if needed:
         more = f"{needed} more {'answer is' if needed == 1 else 'answers are'} needed"
     good = ""
