@@ -1,0 +1,38 @@
+"""Words of the page Inspect: how names tell parts."""
+
+from __future__ import annotations
+
+from defectflow_ui.words.common import counted
+
+title = "How names tell parts"
+expression = "Expression that finds the part's name"
+about = (
+    "Searched in each picture's name; what stands in brackets is the part: (part\\d+) finds part12 in part12_left.png. "
+    "Kept with the model, for all who inspect with it."
+)
+keep = "Use it from now on"
+head = ("picture", "part")
+none = "none found"
+no_names = "Drop some pictures first: what the expression finds in their names is shown here."
+empty = "type an expression that finds the part's name, like (part\\d+); there is none yet"
+nothing_tells = (
+    "This model was calibrated by part, and nothing tells which part a picture shows: each picture counts as a part, "
+    "and no answer can join the calibration. Say it below, under “How names tell parts”."
+)
+ask_an_engineer = (
+    "This model was calibrated by part, and nothing tells which part a picture shows: each picture counts as a part, "
+    "and no answer can join the calibration. An engineer can set this here."
+)
+
+
+def no_expression(name: str) -> str:
+    return f"Without an expression each picture counts as a part. A name to find it in: {name}"
+
+
+def counted_parts(found: int, parts: int, missed: int) -> str:
+    said = f"{counted(found, 'picture')} of {counted(parts, 'part')}"
+    return f"{said}; in {counted(missed, 'name')} it finds nothing" if missed else said
+
+
+def kept(model: str) -> str:
+    return f"Kept with {model}. What is inspected from now on counts by part; earlier inspections stay as they are."
