@@ -23,6 +23,8 @@ PATTERNS = (
 )
 """How names often tell a part from its pictures, as expressions for --part-regex."""
 FEWEST_GROUPS = 4
+MOST_NAMES = 0.8
+"""A pattern is looked at if at least this share of the names follows it; the others are stragglers."""
 TIMES_CHANCE, P_VALUE_LIMIT = 3.0, 1e-3
 """Names alone prove nothing: so many times more of a group's pictures must be nearest to one of their own than if
 pictures were grouped at random, and so seldom may chance do as much."""
@@ -39,6 +41,8 @@ class Siblings:
     alike: float
     """Share of those whose nearest neighbour, among all pictures, belongs to their own group."""
     example: tuple[str, str]
+    stragglers: tuple[str, ...] = ()
+    """Names that do not follow the pattern: each counts as a part by itself."""
 
 
 def find_siblings(pictures: Sequence[Picture], pooled: NDArray[np.floating[Any]]) -> Siblings | None:
@@ -53,9 +57,10 @@ def find_siblings(pictures: Sequence[Picture], pooled: NDArray[np.floating[Any]]
 
 def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64]) -> Siblings | None:
     matches = [re.search(pattern, picture.name) for picture in pictures]
-    if not all(matches):
+    stragglers = tuple(picture.name for picture, match in zip(pictures, matches, strict=True) if match is None)
+    if len(stragglers) > (1 - MOST_NAMES) * len(pictures):
         return None
-    groups = [match[1] for match in matches if match]
+    groups = [picture.name if match is None else match[1] for picture, match in zip(pictures, matches, strict=True)]
     sizes = Counter(groups)
     shared = [row for row, group in enumerate(groups) if sizes[group] > 1]
     if len(sizes) < FEWEST_GROUPS or not shared:
@@ -66,4 +71,4 @@ def _test(pattern: str, pictures: Sequence[Picture], nearest: NDArray[np.int64])
     if alike < TIMES_CHANCE * chance * len(shared) or by_chance > P_VALUE_LIMIT:
         return None
     first, second, *_ = (PurePosixPath(pictures[row].name).name for row in shared if groups[row] == groups[shared[0]])
-    return Siblings(pattern, len(sizes), len(shared), alike / len(shared), (first, second))
+    return Siblings(pattern, len(sizes), len(shared), alike / len(shared), (first, second), stragglers)

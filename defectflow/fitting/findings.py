@@ -13,6 +13,8 @@ from defectflow.verdict import CONFIDENCE, Guarantee
 Gravity = Literal["fine", "note", "look", "stop"]
 """`note`: good to know; `look`: a person should; `stop`: a fit would fail."""
 COARSE_PX = 4
+NAMED = 5
+"""Names of stragglers that are given in full."""
 """From so many camera pixels on, what a model pixel cannot show is worth a look."""
 HONEST = (
     "Take a picture out only if it is wrong: good parts that merely look unusual are what the promise is about, and "
@@ -149,13 +151,20 @@ class DataCheck:
             return Finding("parts", "fine", f"{self.pictures} pictures show {self.parts} parts, {each}.")
         if self.siblings is not None:
             seen = self.siblings
+            remedy = f"If so, give --part-regex '{seen.part_regex}': {seen.parts} parts."
+            if seen.stragglers:
+                more = f" and {len(seen.stragglers) - NAMED} more" if len(seen.stragglers) > NAMED else ""
+                remedy += (
+                    f" {len(seen.stragglers)} named otherwise: {', '.join(seen.stragglers[:NAMED])}{more}. Rename or "
+                    "remove what is named otherwise first."
+                )
             return Finding(
                 "parts",
                 "look",
                 f"Every picture counts as a part, but {seen.pictures} of them look like several pictures of one part: "
                 f"{seen.example[0]} and {seen.example[1]} by their names, and {seen.alike:.0%} are nearest to such a "
                 "sibling. If they are counted as separate parts, the guarantee fails.",
-                f"If so, give --part-regex '{seen.part_regex}': {seen.parts} parts.",
+                remedy,
             )
         said = f"Each of the {self.pictures} pictures counts as a separate part; nothing suggests otherwise."
         return Finding("parts", "fine", said, "Where several pictures show one part, give --part-regex.")
