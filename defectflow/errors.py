@@ -12,7 +12,8 @@
     ├── BundleError          a bundle is missing, damaged or of another version
     └── StoreError           the store of inspections cannot be used, or refuses
         ├── AccessError      a person may not do that, or could not sign in
-        └── AnsweredMeanwhile    somebody else has answered about that part since it was shown
+        ├── AnsweredMeanwhile    somebody else has answered about that part since it was shown
+        └── KeyReused        a key of a repeatable request stands for another request
 
 A message names the file or setting, the value, the limit and the remedy.
 """
@@ -68,3 +69,7 @@ class AccessError(StoreError):
 
 class AnsweredMeanwhile(StoreError):  # noqa: N818  (the state is the message)
     """An answer was given over another one than its author had seen."""
+
+
+class KeyReused(StoreError):  # noqa: N818  (the state is the message)
+    """A client's key of a repeatable request stands for another request already."""

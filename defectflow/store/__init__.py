@@ -11,6 +11,7 @@ The path of a row:
     reviews     a queue -> answers, who and when
     versions    calibrations and which of them holds
     users       who may do what
+    requests    what was recorded under which key of a client, so that repeating it adds nothing
     recalibration   answers -> new thresholds (preview, apply, roll back), and parts to train on
     drift       scores -> has production moved?
 
@@ -19,6 +20,7 @@ at a time), retention. Beside `defectflow.line`; never torch.
 """
 
 from defectflow.store.history import Every, Query, Story, YieldCount
+from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers, waiting_parts
 from defectflow.store.rows import Answer, Inspection, PartInspection, Review, Seen
 from defectflow.store.settings import StoreSettings
@@ -32,10 +34,12 @@ __all__ = [
     "Activation",
     "Answer",
     "CalibrationVersion",
+    "Entry",
     "Every",
     "Inspection",
     "PartInspection",
     "Query",
+    "RequestKey",
     "Review",
     "Role",
     "Seen",

@@ -41,6 +41,7 @@ def retain(
             chain.append(connection, _removals, [row])  # first: the database refuses a removal that none announced
             for table in schema.REMOVABLE:
                 connection.execute(delete(table).where(table.c.id <= through))
+            connection.execute(delete(schema.requests).where(schema.requests.c.last <= through))
     return rows, pictures
 
 

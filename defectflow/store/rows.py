@@ -43,6 +43,8 @@ class Seen:
     temporary: bool = False
     """The picture will be removed after use: where the store would remember its path, it keeps a copy if it has a
     folder for copies."""
+    lot: str | None = None
+    camera: str | None = None
     unread_before: bool = False
     """It was recorded before, when it could not be read: unnamed, it goes on as the part that it was then."""
 
@@ -86,6 +88,8 @@ class Inspection:
     audit: bool
     """Whether the part was drawn for the audit sample."""
     error: str | None
+    lot: str | None
+    camera: str | None
 
     @property
     def gated(self) -> bool:

@@ -58,6 +58,8 @@ inspections = Table(
     Column("milliseconds", Double),
     Column("audit", SmallInteger, nullable=False),
     Column("error", Text),
+    Column("lot", Text),
+    Column("camera", Text),
     Index("inspections_part", "bundle_id", "part"),
     Index("inspections_at", "at"),
     Index("inspections_sha256", "sha256"),
@@ -169,6 +171,18 @@ sign_ins = Table(
     Column("last_at", Text, nullable=False),
 )
 """Not chained: failed sign-ins in a row, so that they can be limited."""
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # of all that was asked
+    Column("first", _number, nullable=False),  # the inspections from this number
+    Column("last", _number, nullable=False),  # to this one
+)
+"""Not chained: under which key a client has sent which inspections, so that a repeated request is recorded once."""
 
 CHAINED = (inspections, reviews, calibrations, activations, users, settings, removals, looked_into)
 REMOVABLE = (inspections, reviews)

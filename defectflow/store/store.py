@@ -21,6 +21,7 @@ from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
 from defectflow.store.history import History
+from defectflow.store.requests import Entry, Requests, write_entries
 from defectflow.store.retention import retain
 from defectflow.store.reviews import Reviews
 from defectflow.store.rows import Inspection, Seen, stamped_now
@@ -39,6 +40,7 @@ class Store:
         self.reviews = Reviews(database)
         self.versions = Versions(database)
         self.users = Users(database)
+        self.requests = Requests(database)
         self._audit = AuditDraw(database)
         self._copies = Copies(database)
 
@@ -85,13 +87,25 @@ class Store:
         written before its first verdict, so that it can always be returned to.
         Raises NotCalibrated, and StoreError where the store cannot be written.
         """
-        shared = {**digests_of(card), "by": by, "source": source}
+        (written,) = self.record_all([Entry(card=card, seen=tuple(seen), by=by, source=source)])
+        return [inspection.id for inspection in written]
+
+    def record_all(self, entries: Sequence[Entry]) -> list[tuple[Inspection, ...]]:
+        """As `record`, for several callers in one transaction: the rows of each, in order.
+
+        An entry whose key was recorded already is not written again; its rows are those of then.
+        Raises KeyReused where that was another request. Then nothing is written, of no entry.
+        """
         settings = self.settings
-        rows = [self._row(item, settings) | shared for item in seen]
+        shared = [{**digests_of(entry.card), "by": entry.by, "source": entry.source} for entry in entries]
+        rows = [
+            [self._row(item, settings) | same for item in entry.seen]
+            for entry, same in zip(entries, shared, strict=True)
+        ]
         with self.database.writing() as connection:
-            self.versions.ensure_known(connection, card, by=by)
-            now = stamped_now()
-            return chain.append(connection, schema.inspections, [row | {"at": now} for row in rows])
+            for card in {id(entry.card): entry.card for entry in entries}.values():
+                self.versions.ensure_known(connection, card, by=entries[0].by)
+            return write_entries(connection, entries, rows)
 
     def picture(self, inspection: Inspection) -> Path | None:
         """Where an inspection's picture can be read now; None where none was kept, or it is gone."""
@@ -139,6 +153,8 @@ class Store:
             "kept": kept,
             "picture": picture,
             "audit": int(audit),
+            "lot": seen.lot,
+            "camera": seen.camera,
         }
         if isinstance(item, ImageError):
             return row | {"decision": "error", "error": str(item)}

@@ -228,7 +228,7 @@ def test_the_migrations_make_the_schema(store_url: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
 
 
-RELEASED = ("0001", "0002")
+RELEASED = ("0001", "0002", "0003")
 """Every schema that was ever released."""
 
 
@@ -246,7 +246,8 @@ def test_a_store_of_every_released_schema_opens(
         known = set(inspect(writing).get_table_names())
         for table in (schema.chain, *(table for table in schema.CHAINED if table.name in known)):
             there = Table(table.name, reflected, autoload_with=writing)
-            rows = [dict(row) for row in reading.execute(select(table)).mappings()]
+            found = reading.execute(select(table)).mappings()
+            rows = [{name: value for name, value in row.items() if name in there.c} for row in found]
             if rows:
                 writing.execute(insert(there), rows)
     old.close()
