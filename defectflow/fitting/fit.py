@@ -10,7 +10,6 @@ Nothing is fitted after calibration parts are first measured, and a bundle appea
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from defectflow.bundle import CARD, Bundle, checksums, finish_publishing, open_bundle, partial_of, publish, save_bundle
 from defectflow.common import Progress, Watch, claimed, unwatched
@@ -29,16 +27,15 @@ from defectflow.data import (
     Splits,
     common_size,
     fix_full_scale,
-    fold_by_part,
     full_scale_notes,
     near_duplicates,
 )
-from defectflow.density import Run, choose_device, learn_level, write_sample
-from defectflow.embedding import EmbeddingCache, EmbeddingKey, Vectors, Weights, adapt, embedding_key, geometry_of
-from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError, TrainingError
+from defectflow.density import choose_device, write_sample
+from defectflow.embedding import EmbeddingCache, Weights, geometry_of
+from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
 from defectflow.fitting.divide import Material, look_at
-from defectflow.fitting.embed import embed_pictures
+from defectflow.fitting.learn import checkpoint_folder, embed_once, freeze_score_and_gate, learn_levels
 from defectflow.flows import BOUND
 from defectflow.image import Tiling
 from defectflow.line import Inspector, measure_parts
@@ -100,10 +97,10 @@ def _fit(
     detector, weights = build_detector(recipe)
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
-    embedded = _embed(detector, recipe, splits, checked, cache, device, watch)
-    checkpoints = _checkpoints(out, embedded.key, len(splits.train), recipe, resume)
-    runs, by_place = _learn(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
-    distance_limit = _freeze(detector, embedded, by_place, recipe.verdict.gate_margin)
+    embedded = embed_once(detector, recipe, splits, checked, cache, device, watch)
+    checkpoints = checkpoint_folder(out, embedded.key, len(splits.train), recipe, resume)
+    runs, by_place = learn_levels(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
+    distance_limit = freeze_score_and_gate(detector, embedded, by_place, recipe.verdict.gate_margin)
 
     folder = partial_of(out)
     shutil.rmtree(folder, ignore_errors=True)
@@ -163,59 +160,6 @@ def _read_and_split(
     return _fixed(recipe, splits, checked), splits, material
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """What the densities learn from: vectors of training and tune pictures, by level, and their pooled embeddings."""
-
-    key: EmbeddingKey
-    """All that they depend on."""
-    train: list[Vectors]
-    tune: list[Vectors]
-    pooled: NDArray[np.float32]
-    """(n, sum of D_l): training pictures, then tune pictures."""
-
-
-def _embed(
-    detector: Detector,
-    recipe: Recipe,
-    splits: Splits,
-    checked: Checked,
-    cache: EmbeddingCache,
-    device: torch.device,
-    watch: Watch,
-) -> Embedded:
-    """Each training and tune picture through the backbone, once; first adapted, where the recipe asks for it."""
-    learned_from = [*splits.train, *splits.tune]
-    digests = [checked.pixel_digests[picture.path] for picture in learned_from]
-    adapted_on = splits.train if recipe.embedding.adapt else ()
-    key = embedding_key(recipe, detector.embedding, digests, digests[: len(adapted_on)])
-    adapt(detector.embedding, detector.tiling, recipe.image, [picture.path for picture in adapted_on], device, watch)
-    levels, pooled = embed_pictures(
-        detector,
-        recipe.image,
-        [picture.path for picture in learned_from],
-        cache=cache,
-        key=key,
-        device=device,
-        watch=watch,
-    )
-    last = len(splits.train)
-    train, tune = [vectors.rows(0, last) for vectors in levels], [vectors.rows(last) for vectors in levels]
-    return Embedded(key, train, tune, pooled)
-
-
-def _checkpoints(out: Path, key: EmbeddingKey, train_pictures: int, recipe: Recipe, resume: bool) -> Path:
-    """Where this very training, by its data, their division and its settings, keeps its checkpoints."""
-    settings = recipe.model_dump_json(include={"flow", "training", "embedding"})
-    digest = hashlib.sha256(f"{key.name} {train_pictures} {settings}".encode()).hexdigest()
-    folder = out.with_name(f"{out.name}.training") / digest[:16]
-    if resume and not folder.is_dir():
-        raise TrainingError(
-            f"{folder.parent}: nothing to resume for this recipe and these pictures; leave --resume out"
-        )
-    return folder
-
-
 def _fixed(recipe: Recipe, splits: Splits, checked: Checked) -> Recipe:
     """The recipe with what it leaves to the training parts: the full scale, and the size that tiles are meant for."""
     image = recipe.image
@@ -236,56 +180,6 @@ def _check_tiles(tiling: Tiling, recipe: Recipe, splits: Splits, checked: Checke
             tiling.check(cut.bottom - cut.top, cut.right - cut.left, str(picture.path))
         except ImageError as error:
             raise DataError(f"{error}; or leave it out") from error
-
-
-def _learn(
-    detector: Detector,
-    embedded: Embedded,
-    splits: Splits,
-    recipe: Recipe,
-    device: torch.device,
-    checkpoints: Path,
-    resume: bool,
-    watch: Watch,
-) -> tuple[list[Run], list[Tensor | None]]:
-    """One density after another: whitening measured on training parts, flow from them with early stopping on tune.
-
-    Also gives each level's nats per dimension of training parts, measured as unseen ones, see `learn_level`.
-    """
-    folds = fold_by_part([picture.part for picture in splits.train])
-    detector.cpu()
-    levels = zip(recipe.embedding.levels, detector.levels, embedded.train, embedded.tune, strict=True)
-    learned = [
-        learn_level(
-            density,
-            train,
-            tune,
-            folds,
-            recipe,
-            device=device,
-            checkpoint=checkpoints / f"level{number}.safetensors",
-            resume=resume,
-            name=f"learn level {level}",
-            watch=watch,
-        )
-        for number, (level, density, train, tune) in enumerate(levels)
-    ]
-    return [run for run, _ in learned], [by_place for _, by_place in learned]
-
-
-@torch.no_grad()
-def _freeze(detector: Detector, embedded: Embedded, by_place: list[Tensor | None], gate_margin: float) -> float:
-    """The score's constants from tune parts, and by place from training parts; the gate from training parts, and its
-    limit, which is returned, from tune parts.
-    """
-    values = []
-    for density, vectors in zip(detector.levels, embedded.tune, strict=True):
-        pictures = (vectors.of_picture(picture) for picture in range(len(vectors.maps)))
-        values.append(torch.stack([density.at(seen, places) for seen, places in pictures]))
-    detector.score.fit(values, by_place)
-    pooled, train_pictures = torch.from_numpy(embedded.pooled), len(embedded.train[0].maps)
-    detector.gate.fit(pooled[:train_pictures])
-    return float(detector.gate(pooled[train_pictures:]).max().item() * (1 + gate_margin))
 
 
 def _warnings(

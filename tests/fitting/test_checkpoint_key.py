@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from defectflow.embedding import EmbeddingKey
-from defectflow.fitting import fit
+from defectflow.fitting.learn import checkpoint_folder
 from defectflow.recipe import load_recipe
 
 
 def test_another_boundary_between_train_and_tune_is_another_fit(tmp_path: Path) -> None:
     """The embedded pictures are the same, in the same order; only how many of them train differs."""
-    made = sys.modules[fit.__module__]
     recipe, key = load_recipe("free"), EmbeddingKey("0" * 64, ("a", "b", "c", "d"))
     out = tmp_path / "bundle"
-    three, two = (made._checkpoints(out, key, train, recipe, False) for train in (3, 2))
+    three, two = (checkpoint_folder(out, key, train, recipe, False) for train in (3, 2))
     assert three != two
-    assert made._checkpoints(out, key, 3, recipe, False) == three
+    assert checkpoint_folder(out, key, 3, recipe, False) == three
     longer = load_recipe("free", ["training.steps=123"])
-    assert made._checkpoints(out, key, 3, longer, False) != three
+    assert checkpoint_folder(out, key, 3, longer, False) != three
