@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from defectflow.line import Tally
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
+BY_PICTURE = (
+    "note: the calibration counted every picture as a separate part. A part's worst picture decides, so with several "
+    "pictures of a part more good parts are rejected than it says; calibrate with the same --part-regex"
+)
 NOT_BEFOREHAND = (
     "note: these are not the recipe's rates. A rate chosen after seeing scores gives an estimate, not a guarantee, and "
     "the bundle will say so. If the rates were fixed before, add --fixed-beforehand"
@@ -85,6 +89,8 @@ def score(
     regex = part_regex or inspector.card.part_regex
     found = look_through(pictures, usual_part_regex=regex)
     show_skipped(found)
+    if not inspector.card.parts_known and part_regex is not None:
+        err.print(BY_PICTURE, markup=False, highlight=False, soft_wrap=True)
     unnamed = [picture for picture in found.pictures if regex and not picture.part_known]
     if unnamed:
         names = f"{len(unnamed)} names do not match the part regex {regex}, the first is {unnamed[0].path}"
@@ -105,7 +111,8 @@ def score(
         )
     show_failures(list(tally.failed))
     if tally.again:
-        err.print(f"{tally.again} picture(s) judged again: changed since, or not usable before", highlight=False)
+        again = "1 picture was" if tally.again == 1 else f"{tally.again} pictures were"
+        err.print(f"{again} judged again: changed since, or not usable before", highlight=False)
     if tally.unlike:
         file, form = tally.unlike[0]
         usual = inspector.card.calibration_forms[0].form
@@ -175,8 +182,8 @@ def calibrate(
 ) -> None:
     """Set new thresholds for a bundle, without training again.
 
-    The recipe's rates are guaranteed. Other rates are guaranteed only if they were --fixed-beforehand; rates chosen
-    after seeing scores give an estimate.
+    The recipe's rates are guaranteed, and so is the lowest rate that too few parts support. Other rates are guaranteed
+    only if they were --fixed-beforehand; rates chosen after seeing scores give an estimate.
     """
     from defectflow.bundle import SIGNATURE, open_bundle
     from defectflow.data import Picture, check_readable, look_through
@@ -223,6 +230,15 @@ def calibrate(
         )
     for sentence in calibrated.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
+    before, after = opened.card.calibration, calibrated.card.require_calibration()
+    was = "" if before is None else f"; it was {before.threshold.value:.4f} (calibration {opened.card.calibration_id})"
+    now = f"{after.threshold.value:.4f} (calibration {calibrated.card.calibration_id})"
+    out.print(
+        f"Threshold {now}, written to {bundle}{was}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     if key is not None:
         sign_bundle(calibrated, key)
     elif (bundle / SIGNATURE).exists():

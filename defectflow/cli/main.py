@@ -94,7 +94,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
-            err.print("stopped; what was done is kept: continue fit, score or pretrain with --resume")
+            err.print("stopped; what was done is kept. Run fit, score or pretrain again with --resume to continue")
         raise
     except DefectFlowError as error:
         _refuse(str(error))

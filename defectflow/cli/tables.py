@@ -38,7 +38,7 @@ def tables(evaluation: Evaluation) -> list[Table]:
     if evaluation.overkill_expected is not None:
         low, high = evaluation.overkill_expected
         verdict = "as predicted" if evaluation.overkill_inside else "NOT as predicted"
-        whole.add_row("overkill that the guarantee predicts", verdict, f"{low} to {high} parts")
+        whole.add_row("overkill to be expected", f"{low} to {high} parts", verdict)
     kinds = Table("kind", "pictures", "image AUROC", "AUPRO 30%", "escapes", title="Kinds of defect")
     for kind in evaluation.per_kind:
         escapes = f"{kind.escape.count} of {kind.escape.of}" if kind.escape else "-"

@@ -44,13 +44,14 @@ def fit(
 ) -> None:
     """Learn from good pictures and write a calibrated bundle with one ONNX file."""
     from defectflow.data import look_through
-    from defectflow.density import choose_device
-    from defectflow.embedding import EmbeddingCache
-    from defectflow.fitting import fit as run_fit
     from defectflow.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
     show_found(look_through(good, label="good", part_regex=part_regex))
+    from defectflow.density import choose_device  # what needs torch comes after what can be refused at once
+    from defectflow.embedding import EmbeddingCache
+    from defectflow.fitting import fit as run_fit
+
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; continue with --resume.")
     with watching(progress) as watch:
         fitted = run_fit(
@@ -92,8 +93,6 @@ def check_data(
     Exits with 1 if a fit would fail.
     """
     from defectflow.cli.tables import data_tables
-    from defectflow.embedding import EmbeddingCache
-    from defectflow.fitting import check_data as run_check
     from defectflow.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
@@ -101,6 +100,9 @@ def check_data(
         review_rate = max(rate, chosen.verdict.review_rate)
         rates = [f"verdict.rate={rate}", f"verdict.review_rate={review_rate}"]
         chosen = load_recipe(recipe, [*(settings or []), *rates])
+    from defectflow.embedding import EmbeddingCache  # what needs torch comes after what can be refused at once
+    from defectflow.fitting import check_data as run_check
+
     embeddings = EmbeddingCache(cache, cache_limit)
     with watching(progress) as watch:
         check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, watch=watch)

@@ -171,9 +171,13 @@ def _check_all_good(source: Path, files: Files) -> None:
         good = [one for one in sorted(place.parent.iterdir()) if is_good_folder(one.name) and one.is_dir()]
         if good:
             raise DataError(
-                f"{source}: is called {place.name}, and {good[0].name} lies beside it, so these are no good parts; "
+                f"{source}: is called {place.name}, and {good[0].name} lies beside it, so these are not good parts; "
                 f"give {good[0]}"
             )
+        raise DataError(
+            f"{source}: is called {place.name}, as folders of defective parts are, and a model learns from good parts; "
+            "give a folder of good parts, or rename this one if its parts are good"
+        )
 
 
 def _plain_picture(path: Path, base: Path, label: Label | None, parts: PartNames) -> Picture:

@@ -252,7 +252,8 @@ def _split_warnings(pictures: Sequence[Picture], fitted_parts: set[str]) -> Iter
         picture.label or "unlabelled" for picture in pictures if picture.split != "test" and picture.label != "good"
     )
     for label, count in sorted(unused.items()):
-        yield f"{count} {label} pictures outside the test split are not used for fitting"
+        those = f"1 {label} picture is" if count == 1 else f"{count} {label} pictures are"
+        yield f"{those} left out, because a fit learns from good parts only"
     shared = [picture for picture in pictures if picture.split == "test" and picture.part in fitted_parts]
     if shared:
         n_good = sum(picture.label == "good" for picture in shared)

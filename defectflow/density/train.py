@@ -82,7 +82,7 @@ def train_flow(
     if next(flow.parameters(), None) is None:  # a Gaussian whose places were measured has nothing to learn
         flow.eval()
         run = Run(best_tune=loss_on_tune(), finished=True)
-        watch(Progress(name, 1, 1, "measured, nothing to train", f"{run.best_tune:.4f} nats/dim on tune parts"))
+        watch(Progress(name, 1, 1, "measured, nothing to train", f"tune loss {run.best_tune:.3f} nats per dimension"))
         return run
     optimiser = torch.optim.AdamW(flow.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     run, best = Run(), _state(flow)

@@ -126,7 +126,7 @@ def notes(
     several: bool,
 ) -> Iterator[str]:
     """How the figures were made and why some are missing, in whole sentences."""
-    yield "Image figures count pictures and rank them by the raw score, the gate left aside."
+    yield "Image figures count pictures and rank them by the raw score, also those that are called invalid."
     yield "Overkill, review and escape count parts; a part's worst picture decides."
     if card.calibration is None:
         yield NOT_CALIBRATED

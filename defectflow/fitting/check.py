@@ -108,6 +108,7 @@ def check_data(
         model_pixel_px=_model_pixel(asked, checked, good),
         suspects=tuple(suspects),
         wanted=recipe.verdict.guarantee,
+        review_rate=recipe.verdict.review_rate,
         promises=tuple(_promises(recipe.verdict.rate, len(parts), splits if given else None)),
         given_splits=given,
         warnings=(*checked.left_out_notes(), *(splits.warnings if splits is not None else ())),

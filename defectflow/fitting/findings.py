@@ -93,6 +93,7 @@ class DataCheck:
     """Width and height, in pixels of the pictures, of what the model sees as one; None without pictures."""
     suspects: tuple[Suspect, ...]
     wanted: Guarantee
+    review_rate: float
     promises: tuple[Promise, ...]
     given_splits: bool
     warnings: tuple[str, ...]
@@ -131,6 +132,10 @@ class DataCheck:
             found.insert(0, Finding("fit", "stop", f"A fit would fail: {self.failure}", "Fix this first."))
         return [*found, *(Finding("division", "look", warning) for warning in self.warnings)]
 
+    def _review(self, promise: Promise) -> str:
+        """What else a rate above the recipe's review rate needs."""
+        return f" verdict.review_rate={promise.lowest_rate:.4g}" if promise.lowest_rate > self.review_rate else ""
+
     def _folders(self) -> Finding:
         said = "\n".join(self.used)
         if self.folders_taken_for_good:
@@ -141,7 +146,8 @@ class DataCheck:
         bad, total = len(self.unreadable), self.pictures + len(self.unreadable)
         if not bad:
             return Finding("pictures", "fine", f"All {total} pictures can be read.")
-        said = f"{bad} of {total} pictures cannot be used, the first is {self.unreadable[0].path}."
+        first = self.unreadable[0]
+        said = f"{bad} of {total} pictures cannot be used, the first is {first.path} ({first.reason})."
         return Finding("pictures", "look", said, "Save them again or remove them; a fit leaves them out.")
 
     def _parts(self) -> Finding:
@@ -236,13 +242,14 @@ class DataCheck:
             if promise.kept:
                 yield Finding("promise", "fine", f"{aim}: there are enough parts.")
                 continue
-            supports = f"these support {_percent(promise.lowest_rate)}"
+            supports = f"they support {_percent(promise.lowest_rate)}"
             if self.given_splits:
                 needs = f"needs {promise.calibration_needed} calibration parts, the manifest names "
                 needs += f"{promise.calibration_parts}"
             else:
                 needs = f"needs {3 * promise.calibration_needed} good parts, there are {self.parts}"
-            accept = f"accept {_percent(promise.lowest_rate)} (verdict.rate={promise.lowest_rate:.4g})"
+            settings = f"verdict.rate={promise.lowest_rate:.4g}{self._review(promise)}"
+            accept = f"accept {_percent(promise.lowest_rate)} ({settings})"
             if promise.guarantee == self.wanted:
                 remedy = (
                     f"Add parts, or {accept}. Otherwise the model will be uncalibrated; calibrate can finish it later."

@@ -110,7 +110,7 @@ def _fit(
         folder, out.name, detector, weights, recipe, splits, runs, distance_limit, part_regex
     )
     parity = bundle.card.export_parity["score"]
-    detail = f"scores within {parity:.0e} of torch, in standard deviations of the good ones"
+    detail = f"scores differ by at most {parity:.0e} standard deviations of good scores"
     watch(Progress("export", 1, 1, "the exported file matches the model", detail))
     parts, unseen = measure_parts(
         Inspector(bundle), [p.path for p in splits.calibration], [p.part for p in splits.calibration], watch
@@ -198,7 +198,7 @@ def _warnings(
     yield from full_scale_notes(splits, material.checked, full_scale)
     train_parts = splits.part_counts["train"]
     if train_parts < FEW_PARTS:
-        yield f"learned from {train_parts} parts only: the promise holds, but many defects will be missed"
+        yield f"learned from {train_parts} parts only: expect missed defects, whatever the threshold"
     if detector.levels[0].flow.is_bound:
         yield BOUND
     if weights.unused:

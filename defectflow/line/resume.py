@@ -66,8 +66,8 @@ def _check_alike(out: Path, earlier: Run, run: Run) -> None:
     ):
         if before != now:
             raise SettingsError(
-                f"{out}: holds results of another {what} ({before}, not {now}); mixing them would be wrong: "
-                "choose another --out"
+                f"{out}: holds results of another {what} ({before}, not {now}), and a folder holds one run; choose the "
+                "same again to resume it, or choose another --out"
             )
 
 

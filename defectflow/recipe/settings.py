@@ -193,7 +193,10 @@ class VerdictSettings(Settings):
     @model_validator(mode="after")
     def _review_above_rate(self) -> VerdictSettings:
         if self.review_rate < self.rate:
-            raise ValueError(f"review_rate {self.review_rate:g} must not be below rate {self.rate:g}")
+            raise ValueError(
+                f"review_rate {self.review_rate:g} must not be below rate {self.rate:g}; set verdict.review_rate to "
+                f"{self.rate:g} or more, too"
+            )
         return self
 
 

@@ -77,7 +77,11 @@ def validated(model: type[_Tree], tree: dict[str, Any], source: str) -> _Tree:
         return model.model_validate(tree)
     except ValidationError as error:
         lines = [_explain(model, tree, problem) for problem in error.errors()]
-        raise SettingsError("\n".join([f"{source}: {len(lines)} setting(s) cannot be used", *lines])) from error
+        raise SettingsError("\n".join([f"{source}: {_settings(len(lines))} cannot be used", *lines])) from error
+
+
+def _settings(count: int) -> str:
+    return "1 setting" if count == 1 else f"{count} settings"
 
 
 def _apply_override(tree: dict[str, Any], override: str) -> None:
@@ -133,7 +137,7 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
                 f"  {path}: {tag}: {problem['loc'][1]} has no such setting ({', '.join(elsewhere)} have); leave it "
                 f"out; allowed: {', '.join(allowed)}"
             )
-        return f"  {path}: no such setting{_nearest(location[-1], allowed)}; allowed: {', '.join(allowed)}"
+        return f"  {path}: no such setting{_nearest(location[-1], allowed)}. Allowed are {', '.join(allowed)}"
     if kind == "union_tag_invalid":
         allowed = sorted(members)
         chosen = value.get(tag) if isinstance(value, dict) else value

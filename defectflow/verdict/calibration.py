@@ -247,7 +247,7 @@ def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Thresho
     if k > n:
         needed = parts_needed(rate, guarantee)
         raise CalibrationError(
-            f"{n} good parts cannot support a false-reject rate of {rate:g} ({guarantee}); "
+            f"{n} good parts cannot support a false-reject rate of {rate:g} {_meant(guarantee)}; "
             f"add {needed - n} more{_or_accept(n, guarantee)}."
         )
     if not math.isfinite(scores[k - 1]):
@@ -279,6 +279,10 @@ def _sorted(good_scores: Sequence[float]) -> np.ndarray:
     if strange := int(np.isnan(scores).sum()):
         raise CalibrationError(f"{strange} scores of calibration parts are not numbers; fit again.")
     return scores
+
+
+def _meant(guarantee: Guarantee) -> str:
+    return "on average" if guarantee == "expected" else f"with {CONFIDENCE:.0%} confidence"
 
 
 def _or_accept(n: int, guarantee: Guarantee, gated: int = 0) -> str:

@@ -136,6 +136,9 @@ def test_a_folder_with_defects_is_refused_and_the_good_one_named(tmp_path: Path)
     assert len(find_pictures(tmp_path)) == 6  # to be judged, anything may be
     with pytest.raises(DataError, match=r"NG: is called NG, and OK lies beside it.*give .*/lot1/OK"):
         find_pictures(tmp_path / "lot1" / "NG", label="good")
+    (tmp_path / "lot1" / "OK").rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"NG: is called NG, as folders of defective parts are"):
+        find_pictures(tmp_path / "lot1" / "NG", label="good")
 
 
 def test_folders_of_other_languages_are_asked_about(tmp_path: Path) -> None:
@@ -143,10 +146,10 @@ def test_folders_of_other_languages_are_asked_about(tmp_path: Path) -> None:
     for name in ("1_gut/a.png", "1_gut/b.png", "2_schlecht/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (8, 8)).save(tmp_path / name)
-    told = look_through(tmp_path, label="good").told()
+    told = look_through(tmp_path, label="good").summary()
     assert told[-1] == "Nothing says that all 2 folders hold good parts only; if not, give those that do."
     assert told[1:3] == ["  1_gut: 2 good", "  2_schlecht: 1 good"]
-    assert not any("Nothing says" in line for line in look_through(tmp_path / "1_gut", label="good").told())
+    assert not any("Nothing says" in line for line in look_through(tmp_path / "1_gut", label="good").summary())
 
 
 def test_what_is_in_a_tree_and_not_of_it_is_named(tmp_path: Path) -> None:

@@ -491,8 +491,8 @@ def test_test_defective_and_unlabelled_pictures_are_never_fitted_on() -> None:
     assert len(splits.pictures) == 20
     assert not set(odd) & set(splits.pictures)
     assert splits.warnings == (
-        "1 defective pictures outside the test split are not used for fitting",
-        "1 unlabelled pictures outside the test split are not used for fitting",
+        "1 defective picture is left out, because a fit learns from good parts only",
+        "1 unlabelled picture is left out, because a fit learns from good parts only",
     )
 
 

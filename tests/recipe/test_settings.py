@@ -208,7 +208,7 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         ),
         ("flow.realnvp=3", ["flow.realnvp: no such setting", "base, hidden, clamp, family"]),
         ("image.roi.rectangel=null", ["image.roi.rectangel: no such", "did you mean 'rectangle'?", "rectangle, mask"]),
-        ("nothing.like.it=1", ["nothing: no such setting", "allowed: image, embedding"]),
+        ("nothing.like.it=1", ["nothing: no such setting", "Allowed are image, embedding"]),
         # bad values: path, value, limit
         ("image.size=100", ["image.size: 100", "use 96 or 128"]),
         ("image.size=16", ["image.size: 16", "greater than or equal to 32"]),
@@ -253,7 +253,7 @@ def test_all_problems_are_reported_at_once_with_the_file(tmp_path: Path) -> None
     with pytest.raises(SettingsError) as error:
         load_recipe(path)
     lines = str(error.value).splitlines()
-    assert lines[0] == f"{path}: 3 setting(s) cannot be used"
+    assert lines[0] == f"{path}: 3 settings cannot be used"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["image.size", "image.aspekt", "flow.layers"]
 
 

@@ -107,7 +107,7 @@ def test_a_picture_judged_again_is_no_second_part(bundle: Path, tmp_path: Path) 
     os.utime(pictures / "000.png")
     resumed = run(*score(bundle, pictures, tmp_path / "out", url, "--resume"))
     assert resumed.returncode == 0, resumed.stderr
-    assert "1 picture(s) judged again" in resumed.stderr
+    assert "1 picture was judged again" in resumed.stderr
     with Store.open(url) as store:
         (count,) = store.history.counts(every="month")
         assert (count.judged, count.error) == (3, 0)
