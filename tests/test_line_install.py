@@ -71,6 +71,7 @@ def test_everything_that_ships_is_there(line: Path, tmp_path: Path) -> None:
         "resnet18.safetensors",
         "default.yaml",
         "fast.yaml",
+        "connection.js",
         "station.js",
         "elements.html",
         "station.css",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Station:
     sessions: Sessions = field(init=False)
     drift: DriftWatch = field(init=False)
     jobs: Jobs = field(default_factory=Jobs)
+    started: str = field(default_factory=lambda: secrets.token_hex(8))
+    """By which an open page sees that the station was started anew."""
     opening: list[dict[str, Any]] = field(default_factory=list)
     """What the frame runs whenever the page is opened, and a page's tab chosen."""
     changing: list[Any] = field(default_factory=list)

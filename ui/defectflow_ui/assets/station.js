@@ -30,7 +30,11 @@
   let over = false;
   window.fetch = async (...what) => {
     if (over) return never;
-    const answer = await ask(...what);
+    let answer = await ask(...what);
+    if (answer.status !== 401) return answer;
+    // Without users a page has a new session for the asking, after a restart, say; connection.js tells what went with it.
+    const renewed = await ask('/', {cache: 'no-store'});
+    if (renewed.ok && !renewed.redirected) answer = await ask(...what);
     if (answer.status !== 401) return answer;
     if (over) return never;  // asked before it was said
     over = true;
@@ -209,14 +213,16 @@
   };
   const ENDED = 410;  // the station takes no more of a drop: somebody has stopped it, and the page says so
   const PAUSES_MS = [0, 1000, 3000];  // before each attempt to send a file
+  const nameOf = (file) => file.relativePath || file.webkitRelativePath || file.name;
   // Sends files; `begun(token, count)` is called once the first one has arrived, so that judging starts at once. A file
   // that fails keeps no other back, nor the end, which the station waits for; it is thrown afterwards.
   const send = async (files, begun) => {
-    const {drop} = await post('/drop');
+    const {drop, at} = await post('/drop');
+    window.stationConnection?.sent(files, at);
     const waiting = [...files.entries()], failures = [];
     const sendNext = async () => {
       const [number, file] = waiting.shift();
-      const name = encodeURIComponent(file.webkitRelativePath || file.relativePath || file.name);
+      const name = encodeURIComponent(nameOf(file));
       const address = (what) => `/drop/${drop}${what}?number=${number}&name=${name}`;
       const attempts = [() => post(address(''), file), () => post(address(''), file), () => post(address('/lost'))];
       for (const [tries, attempt] of attempts.entries()) {  // the last one makes it a row that says so
@@ -274,6 +280,7 @@
       if (!files.length) return;
       try { await send(files, (drop, expected) => trigger('dropped', {drop, expected})); } catch (error) { problem(error); }
     };
+    if (element.closest('#drop-zone')) window.station.judge = take;
     element.addEventListener('change', (event) => {
       if (event.target.type !== 'file') return;
       take([...event.target.files]);
@@ -369,5 +376,5 @@
     element.addEventListener('focusout', (event) => { if (!element.contains(event.relatedTarget)) tell(); });
     element.addEventListener('keydown', (event) => { if (event.key === 'Enter') tell(); });
   };
-  window.station = {dropZone, clicks, answers, dates};
+  window.station = {dropZone, clicks, answers, dates, nameOf};
 })();

@@ -28,7 +28,7 @@ GRADIO = re.compile(
 )
 """Of Gradio's routes, those that its page needs. Its routes for files, uploads, streams and proxying are not among
 them: no path or address that a browser sends is ever opened."""
-OURS = re.compile(r"/(served/[\w-]+|drop(/[\w-]+(/(lost|end))?)?|sign-out)")
+OURS = re.compile(r"/(alive|unjudged|served/[\w-]+|drop(/[\w-]+(/(lost|end))?)?|sign-out)")
 FILE_DATA = "gradio.FileData"
 """What Gradio would take for its own file, whose path it would open."""
 AGAIN = render("again.html", title=words.title)
@@ -83,7 +83,7 @@ class Gate:
         if answer is not None:
             await answer(scope, receive, send_guarded)
             return
-        if request.method == "POST" and path.startswith("/gradio_api/"):
+        if request.method == "POST" and (path.startswith("/gradio_api/") or path == "/unjudged"):
             body = await self._small_body(request, receive)
             if body is None:
                 await _refuse(413, words.request_too_large)(scope, receive, send_guarded)
@@ -160,7 +160,8 @@ def _give_cookie(scope: Scope, name: str, session: Session) -> None:
     """So that this very first request already counts as the session's."""
     kept = [(key, value) for key, value in scope["headers"] if key != b"cookie"]
     others = Headers(scope=scope).get("cookie", "")
-    scope["headers"] = [*kept, (b"cookie", f"{name}={session.token}; {others}".encode("latin-1"))]
+    # At the end: of two of a name the last one counts, and the first may be from before a restart.
+    scope["headers"] = [*kept, (b"cookie", f"{others}; {name}={session.token}".encode("latin-1"))]
 
 
 def _set_length(scope: Scope, length: int) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import gradio as gr
@@ -15,8 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
+from defectflow.data import printable
 from defectflow.errors import DataError, DefectFlowError
-from defectflow.store import Role
+from defectflow.store import Query, Role
 from defectflow_ui.markup.theme import ASSETS, HEAD, theme
 from defectflow_ui.station import Station
 from defectflow_ui.visits.uploads import Drop
@@ -31,6 +33,8 @@ ANSWERED_TOGETHER = 16
 """Handlers that run at the same time."""
 MOST_WAITING = 1000
 """Events that wait for a handler; beyond them the server says that it is busy, before its memory is full."""
+MOST_NAMES = 10_000
+"""Inspections since a drop began that are looked through for its names."""
 PATH_COMPONENTS = (
     gr.File,
     gr.Image,
@@ -63,6 +67,8 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
     own = _OwnRoutes(station)
     app.add_route("/station/{name}", own.asset, methods=["GET"])
     app.add_route("/served/{token}", own.served, methods=["GET"])
+    app.add_route("/alive", own.alive, methods=["GET"])
+    app.add_route("/unjudged", own.unjudged, methods=["POST"])
     app.add_route("/drop", own.open_drop, methods=["POST"])
     app.add_route("/drop/{token}", own.receive, methods=["POST"])
     app.add_route("/drop/{token}/lost", own.lose, methods=["POST"])
@@ -139,6 +145,21 @@ class _OwnRoutes:
             headers["Content-Disposition"] = f"attachment; filename={json.dumps(item.filename)}"
         return Response(content, media_type=item.media_type, headers=headers)
 
+    async def alive(self, _: Request) -> Response:
+        return JSONResponse({"station": self._station.started})
+
+    async def unjudged(self, request: Request) -> Response:
+        """Of the names of a drop, those without an inspection since: a restart has cut it short."""
+        try:
+            said = json.loads(await request.body())
+            since, names = datetime.fromisoformat(said["since"]), [str(name) for name in said["names"]]
+        except (ValueError, KeyError, TypeError):
+            return _nothing()
+        query = Query(since=since, limit=MOST_NAMES)
+        found = await run_in_threadpool(self._station.store.history.search, query)
+        judged = {item.file for item in found}
+        return JSONResponse({"unjudged": [name for name in names if printable(name) not in judged]})
+
     async def open_drop(self, request: Request) -> Response:
         session = self._session(request)
         if session is None:
@@ -147,7 +168,8 @@ class _OwnRoutes:
         if role is None or not role.allows(Role.OPERATOR):
             return PlainTextResponse(words.not_allowed(role or "none", Role.OPERATOR), 403)
         try:
-            return JSONResponse({"drop": session.drops.open(self._station.settings.limits).token})
+            drop = session.drops.open(self._station.settings.limits)
+            return JSONResponse({"drop": drop.token, "at": datetime.now(UTC).isoformat()})
         except DataError as error:
             return PlainTextResponse(str(error), 409)
 

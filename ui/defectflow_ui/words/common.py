@@ -26,6 +26,14 @@ request_too_large = "this request is larger than the station accepts."
 no_bundle = "No active model"
 uncalibrated = "uncalibrated"
 estimate = "chosen after looking: an estimate, nothing is promised"
+connection = {
+    "lost": "The station does not answer. This page waits for it; what was judged is kept.",
+    "back": "The station was started again. What was judged is in the history; this page shows what was before.",
+    "unjudged": "The station was started again. What was judged is in the history. Not judged: {count} ({names}).",
+    "judge": "Judge these now",
+    "reload": "Reload the page",
+}
+"""What a page says whose station is gone, or was gone."""
 stop = "Stop"
 to_be_typed = "Please fill this in."
 
