@@ -10,6 +10,8 @@
     │   └── NotCalibrated    a verdict was asked of a bundle without thresholds
     ├── ExportError          the model cannot be exported, or its graph disagrees with it
     ├── BundleError          a bundle is missing, damaged or of another version
+    │   └── UnknownModel     a service has no bundle of this name
+    ├── ServiceError         a service refused a request, or cannot be reached
     └── StoreError           the store of inspections cannot be used, or refuses
         ├── AccessError      a person may not do that, or could not sign in
         ├── AnsweredMeanwhile    somebody else has answered about that part since it was shown
@@ -57,6 +59,19 @@ class ExportError(DefectFlowError):
 
 class BundleError(DefectFlowError):
     """A bundle is missing, damaged, or written by another version."""
+
+
+class UnknownModel(BundleError):  # noqa: N818  (the state is the message)
+    """A service was asked for a bundle that is not in its folder."""
+
+
+class ServiceError(DefectFlowError):
+    """A service refused a request, or cannot be reached; the message is the service's own."""
+
+    def __init__(self, said: str, *, status: int | None) -> None:
+        super().__init__(said)
+        self.status = status
+        """Of HTTP; None if there was no answer."""
 
 
 class StoreError(DefectFlowError):

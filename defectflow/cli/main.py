@@ -17,6 +17,7 @@ from defectflow.cli import (
     first_look,
     line,
     log,
+    serve,
     sign,
     station,
     train,
@@ -32,7 +33,7 @@ WRONG_USE, INTERRUPTED = 2, 130
 EXTRAS = {
     "train": ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"),
     "store": ("sqlalchemy", "alembic", "argon2"),
-    "serve": ("psycopg",),
+    "serve": ("psycopg", "fastapi", "uvicorn", "prometheus_client", "httpx"),
     "sign": ("cryptography",),
     "ui": ("gradio", "defectflow_ui"),
 }
@@ -62,6 +63,7 @@ for panel, name, function, examples in (
     ("Line", "report", line.report, ["results/"]),
     ("Line", "calibrate", line.calibrate, ["models/bracket --false-reject-rate 0.05 --good more_good/"]),
     ("Line", "ui", station.ui, ["models/"]),
+    ("Line", "serve", serve.serve, ["serve.yaml", "serve.yaml --set port=8200 --check"]),
     ("Release", "describe", describe.describe, ["models/bracket"]),
     ("Release", "verify", verify.verify, ["models/bracket --images own/"]),
     ("Release", "diff", diff.diff, ["models/old models/new --images own/"]),
@@ -70,7 +72,7 @@ for panel, name, function, examples in (
     ("Release", "new-key", sign.new_key, ["release.pem"]),
 ):
     command(app, name, *examples, panel=panel)(function)
-for group in (users.users_app, log.log_app, versions.versions_app):
+for group in (users.users_app, serve.keys_app, log.log_app, versions.versions_app):
     app.add_typer(group, rich_help_panel="Records")
 
 

@@ -14,7 +14,7 @@ from defectflow.recipe.settings import (
     load_recipe,
     parse_recipe,
 )
-from defectflow.recipe.tree import Fraction, Settings, load, override
+from defectflow.recipe.tree import Fraction, Settings, load, override, validated
 
 __all__ = [
     "CONFIGS",
@@ -33,4 +33,5 @@ __all__ = [
     "load_recipe",
     "override",
     "parse_recipe",
+    "validated",
 ]

@@ -23,12 +23,16 @@ class Settings(BaseModel):
     """In a group that is one of several: what means the same in each, and stays where an override chooses another."""
 
 
-def load(model: type[_Tree], name_or_path: str, builtin: dict[str, Path], overrides: list[str]) -> _Tree:
+def load(
+    model: type[_Tree], name_or_path: str, builtin: dict[str, Path], overrides: list[str], *, kind: str = "recipe"
+) -> _Tree:
     """Settings by the name of a built-in file or by path, with overrides such as `flow.layers=12`.
+
+    `kind`: what messages call such a file.
 
     Raises SettingsError naming the file, the key's path, the value, what is allowed and the nearest spelling.
     """
-    tree, path = _read_tree(name_or_path, builtin)
+    tree, path = _read_tree(name_or_path, builtin, kind)
     typed: dict[str, Any] = {}
     for change in overrides:
         _apply_override(typed, change)
@@ -46,9 +50,11 @@ def override(model: type[_Tree], tree: dict[str, Any], overrides: list[str]) -> 
     return validated(model, tree, " ".join(f"--set {change}" for change in overrides))
 
 
-def _read_tree(name_or_path: str, builtin: dict[str, Path]) -> tuple[dict[str, Any], Path]:
-    """A recipe's settings as plain values, and the file that they come from."""
+def _read_tree(name_or_path: str, builtin: dict[str, Path], kind: str) -> tuple[dict[str, Any], Path]:
+    """A file's settings as plain values, and the file that they come from."""
     path = builtin.get(name_or_path, Path(name_or_path))
+    if not builtin and not path.is_file():
+        raise SettingsError(f"{path}: no such file; give the {kind} as a YAML file")
     if not path.is_file():
         hint = _nearest(name_or_path, list(builtin))
         raise SettingsError(f"recipe {name_or_path!r} is neither a file nor built in ({', '.join(builtin)}){hint}")
@@ -57,7 +63,7 @@ def _read_tree(name_or_path: str, builtin: dict[str, Path]) -> tuple[dict[str, A
     except ValueError as error:
         raise SettingsError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise SettingsError(f"{path}: a recipe is a tree of settings, not {type(tree).__name__}")
+        raise SettingsError(f"{path}: a {kind} is a tree of settings, not {type(tree).__name__}")
     return tree, path
 
 

@@ -1,0 +1,33 @@
+"""A service beside the line: pictures over HTTP in, verdicts out, every one recorded. Never torch.
+
+    run(load_settings(Path("serve.yaml"), []), listening=print)
+
+The path of a request:
+
+    guard       its key -> who sends it, and whether it may
+    receive     its body -> picture files, within limits
+    work        pictures of waiting requests -> verdicts, together -> rows of the store
+    answers     rows -> JSON, and PNG where it is asked for
+    problems    whatever goes wrong -> problem+json
+
+Beneath them: settings, keys, models (warm, and which is active). Beside them: metrics, service (all of it, opened), app
+(the routes), run (the port). `defectflow.client` is the other end.
+"""
+
+from defectflow.serve.app import build
+from defectflow.serve.keys import ClientKeys, add_key, read_keys, remove_key
+from defectflow.serve.run import run
+from defectflow.serve.service import Service
+from defectflow.serve.settings import ServeSettings, load_settings
+
+__all__ = [
+    "ClientKeys",
+    "ServeSettings",
+    "Service",
+    "add_key",
+    "build",
+    "load_settings",
+    "read_keys",
+    "remove_key",
+    "run",
+]

@@ -1,0 +1,103 @@
+"""What /metrics shows to Prometheus: decisions, latency, the queue, refusals, the active model, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from threading import Event, Thread
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from defectflow.errors import DefectFlowError
+from defectflow.serve.models import Models
+from defectflow.serve.work import Work
+from defectflow.store import Inspection, Store
+from defectflow.store.drift import Course
+
+BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class Metrics:
+    """Counts what this process does. Thread-safe, but for `look`, which one thread calls."""
+
+    def __init__(self, work: Work, models: Models, store: Store) -> None:
+        self._models, self._store = models, store
+        self._registry = CollectorRegistry()
+        self._inspections = Counter(
+            "defectflow_inspections", "Pictures inspected.", ["model", "decision"], registry=self._registry
+        )
+        self.refused = Counter(
+            "defectflow_refused_requests", "Requests refused, by HTTP status.", ["status"], registry=self._registry
+        )
+        self.latency = Histogram(
+            "defectflow_request_seconds",
+            "From a request's arrival to its answer.",
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+        queue = Gauge("defectflow_queue_pictures", "Pictures accepted and not answered yet.", registry=self._registry)
+        queue.set_function(lambda: work.unanswered)
+        self._active = Gauge(
+            "defectflow_active_model",
+            "1 for the model and calibration that judge where a request names none.",
+            ["model", "bundle_id", "calibration_id"],
+            registry=self._registry,
+        )
+        self._evidence = Gauge(
+            "defectflow_drift_evidence",
+            "The active model's drift e-value; an alarm at defectflow_drift_run_length.",
+            ["model"],
+            registry=self._registry,
+        )
+        self._run_length = Gauge(
+            "defectflow_drift_run_length", "Good parts between false alarms, on average.", registry=self._registry
+        )
+        self._alarms = Gauge(
+            "defectflow_drift_standing_alarms",
+            "Drift alarms of the active model that nobody has seen to.",
+            ["model"],
+            registry=self._registry,
+        )
+        self._course: Course | None = None
+
+    def count(self, inspections: Iterable[Inspection]) -> None:
+        for one in inspections:
+            self._inspections.labels(one.model, one.decision).inc()
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+    def look(self) -> None:
+        """Which model is active, and has production moved? Raises BundleError, NotCalibrated, StoreError."""
+        card = self._models.inspector(None).card
+        if self._course is None or self._course.bundle_id != card.bundle_id:
+            self._course = Course(self._store, card.bundle_id)
+        drift = self._course.look(card)
+        self._active.clear()
+        self._active.labels(card.name, card.bundle_id, str(card.calibration_id)).set(1)
+        self._evidence.clear()
+        self._evidence.labels(card.name).set(drift.points[-1].evidence if drift.points else 0.0)
+        self._run_length.set(drift.run_length)
+        self._alarms.clear()
+        self._alarms.labels(card.name).set(len(drift.standing))
+
+
+class Look:
+    """A thread that looks for drift now and then, so that no request waits for it."""
+
+    def __init__(self, metrics: Metrics, every_s: float) -> None:
+        self._metrics, self._every_s = metrics, every_s
+        self._over = Event()
+        self._thread = Thread(target=self._look_on, name="drift", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look_on(self) -> None:
+        while True:
+            with suppress(DefectFlowError):  # no model is active; /readyz says so
+                self._metrics.look()
+            if self._over.wait(self._every_s):
+                return

@@ -1,0 +1,109 @@
+"""YAML -> how the service listens, what it accepts, which models it judges by. Checked before anything is opened."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from defectflow.recipe import Settings, load
+
+MIB = 2**20
+KIND = "service's settings file"
+
+
+class TlsSettings(Settings):
+    """Files to serve https with."""
+
+    certificate: Path
+    """Certificate chain (PEM)."""
+    key: Path
+    """The certificate's private key (PEM)."""
+
+
+class LimitSettings(Settings):
+    """What is refused, so that neither memory, disk nor waiting grows without bound."""
+
+    picture_megabytes: float = Field(64, gt=0, le=512)
+    """Largest picture, in MiB."""
+    pictures: int = Field(16, ge=1, le=1000)
+    """Pictures of one request."""
+    waiting: int = Field(64, ge=1)
+    """Pictures that are accepted and not answered yet; beyond it a request is refused (429) and told when to come."""
+    wait_s: float = Field(10, gt=0)
+    """A request that is still waiting for the model after so many seconds is refused (503), and not recorded."""
+    receive_s: float = Field(30, gt=0)
+    """A request must have arrived whole after so many seconds."""
+    requests_per_s: float = Field(100, gt=0)
+    """Requests of one client, on average; short bursts of as many are let through."""
+    connections: int = Field(256, ge=1)
+    """Open connections; beyond it, new requests are refused."""
+
+
+class BatchSettings(Settings):
+    """Pictures of waiting requests are judged together to save time; scores do not depend on it."""
+
+    pictures: int = Field(8, ge=1, le=256)
+    """Most pictures in one inference."""
+    wait_ms: float = Field(2, ge=0, le=100)
+    """How long the first waits for others that are arriving already; if none is, it does not wait."""
+
+
+class ServeSettings(Settings):
+    """All of a service."""
+
+    models: Path = Path("models")
+    """The folder that holds the bundles, or one bundle."""
+    store: str = "inspections.db"
+    """File or URL of the store."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(8100, ge=0, le=65535)
+    """Port to listen on; 0: any free one."""
+    keys: Path | None = None
+    """The clients' keys, as `defectflow keys add` writes them."""
+    without_keys: bool = False
+    """Let every program of this machine in. Only where `host` is this machine's own address."""
+    tls: TlsSettings | None = None
+    """Null: plain HTTP."""
+    provider: str = "cpu"
+    """Execution provider that runs the models: cpu, cuda, openvino, ..."""
+    threads: int = Field(0, ge=0)
+    """Threads of one inference; 0: all cores."""
+    warm_models: int = Field(4, ge=1)
+    """Models kept in memory; of more, the one used longest ago is put away."""
+    drain_s: int = Field(30, ge=1)
+    """On a stop, requests that were accepted are answered within so many seconds."""
+    drift_s: float = Field(60, ge=1)
+    """How often /metrics looks for drift anew, in seconds."""
+    limits: LimitSettings = LimitSettings()
+    batch: BatchSettings = BatchSettings()
+
+    @model_validator(mode="after")
+    def _guarded(self) -> ServeSettings:
+        if self.keys is None and not self.without_keys:
+            raise ValueError(
+                "keys: is not given, so nobody could be told apart; make a file with `defectflow keys add`, or on this "
+                "machine alone set without_keys: true"
+            )
+        if self.keys is not None and self.without_keys:
+            raise ValueError("keys and without_keys: true exclude each other; leave one of them out")
+        if self.without_keys and not self.local:
+            raise ValueError(
+                f"without_keys: host {self.host} can be reached from other machines; use 127.0.0.1, or give keys"
+            )
+        return self
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+def load_settings(file: Path, overrides: list[str]) -> ServeSettings:
+    """Settings from a YAML file, with overrides such as `port=8200`. Raises SettingsError."""
+    return load(ServeSettings, str(file), {}, overrides, kind=KIND)
