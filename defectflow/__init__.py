@@ -10,7 +10,7 @@ On the line, without torch: `Inspector("models/bracket").inspect(paths)`.
 
 What `__all__` names is the public interface; docs/api.md says what may change in it. Rooms named after the data path
 hold the rest: recipe, data, image, embedding, flows, density, score, verdict, bundle, line, and beside them fitting,
-export, convert, evaluation, store, samples, pretraining and cli. `errors` draws the tree of everything that is raised.
+export, convert, evaluation, store, serve, samples, pretraining and cli. `errors` draws the tree of all that is raised.
 """
 
 import os

@@ -9,6 +9,7 @@ Every request carries an Idempotency-Key, so one that got no answer is sent agai
 
 from __future__ import annotations
 
+import ssl
 import time
 import uuid
 from collections.abc import Sequence
@@ -115,11 +116,15 @@ class Client:
         *,
         timeout_s: float = 60.0,
         attempts: int = ATTEMPTS,
-        verify: str | bool = True,
+        certificate: Path | str | None = None,
     ) -> None:
-        """`verify`: a file with the certificate (PEM) of a service that signs its own; False trusts anybody."""
+        """`certificate`: a file (PEM) with that of a service which signed its own. Raises ServiceError without it."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, verify=verify, trust_env=False)
+        try:
+            trusted = ssl.create_default_context(cafile=certificate)
+        except OSError as error:  # an SSLError, too
+            raise ServiceError(f"{certificate}: is no certificate in PEM ({error})", status=None) from error
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, verify=trusted, trust_env=False)
         self._attempts = attempts
 
     def inspect(

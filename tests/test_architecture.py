@@ -89,6 +89,8 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.data", (*HEAVY, "onnxruntime", "sqlalchemy")),
         ("defectflow.line", (*HEAVY, "typer", "jinja2", "onnx", "sqlalchemy")),
         ("defectflow.store", (*HEAVY, "typer", "gradio", "onnxruntime")),
+        ("defectflow.serve", (*HEAVY, "typer", "gradio", "onnx", "defectflow.cli")),
+        ("defectflow.client", (*HEAVY, "numpy", "cv2", "onnxruntime", "sqlalchemy", "fastapi")),
         ("defectflow.samples", (*HEAVY, "onnxruntime")),
         ("defectflow.convert", (*HEAVY, "openvino")),
         ("defectflow.notebook", (*HEAVY, "typer", "onnx", "sqlalchemy")),

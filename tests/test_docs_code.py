@@ -36,6 +36,7 @@ NOT_RUN = {
     "export": "tests/convert does, with what each target needs",
     "fit": "learns for minutes",
     "pretrain": "learns for hours",
+    "serve": "serves until it is stopped; tests/serve does",
     "ui": "serves until it is stopped",
     "users": "tests/store does, with a password",
 }
@@ -129,7 +130,7 @@ def test_documented_commands_run(here: Path, cli: Cli) -> None:
         assert ended.code in (0, MAY_END.get(typed[0])), f"{page}: defectflow {words}: {ended.out} {ended.err}"
         run.add(typed[0])
     assert run == {
-        *("check-data", "diff", "evaluate", "log", "new-key", "report", "score", "sign", "verify", "versions")
+        *("check-data", "diff", "evaluate", "keys", "log", "new-key", "report", "score", "sign", "verify", "versions")
     }
 
 
@@ -205,8 +206,8 @@ RUN: dict[str, Callable[[Path], None]] = {
     "docs/train-and-calibrate.md": background,
     "docs/ui.md": page_of_the_station,
 }
-ELSEWHERE = {"docs/a-flow-from-scratch.md", "docs/index.md", "docs/api.md"}
-"""Run by tests/test_docs.py, with README.md, and by every test that imports these names."""
+ELSEWHERE = {"docs/a-flow-from-scratch.md", "docs/index.md", "docs/api.md", "docs/serve.md"}
+"""Run by tests/test_docs.py, with README.md, by tests/serve, and by every test that imports these names."""
 
 
 @pytest.mark.usefixtures("quick_fit")
