@@ -52,7 +52,6 @@ __all__ = [
     "chain",
     "drift",
     "recalibration",
-    "records",
     "schema",
     "standing_answers",
     "waiting_parts",

@@ -18,6 +18,8 @@ from defectflow.bundle import open_bundle
 from defectflow.client import Answer
 from defectflow.errors import ServiceError
 from defectflow.line import recalibrate
+from defectflow.serve.run import bind
+from defectflow.serve.settings import ServeSettings
 from defectflow.store import Query
 
 
@@ -253,3 +255,9 @@ def test_metrics_and_the_page_about_the_interface(serve: Serve, pictures: list[P
             "image/*",
             "multipart/form-data",
         }
+
+
+def test_answers_are_not_held_back() -> None:
+    """asyncio switches Nagle's algorithm off only where a socket says that it is TCP; else an answer waits for 40 ms."""
+    with bind(ServeSettings(without_keys=True, port=0)) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
