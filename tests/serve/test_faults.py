@@ -258,6 +258,6 @@ def test_metrics_and_the_page_about_the_interface(serve: Serve, pictures: list[P
 
 
 def test_answers_are_not_held_back() -> None:
-    """asyncio switches Nagle's algorithm off only where a socket says that it is TCP; else an answer waits for 40 ms."""
+    """asyncio switches Nagle's algorithm off only where a socket says that it is TCP; else an answer waits 40 ms."""
     with bind(ServeSettings(without_keys=True, port=0)) as bound:
         assert bound.proto == socket.IPPROTO_TCP
