@@ -123,15 +123,19 @@ def score(
             highlight=False,
             soft_wrap=True,
         )
+    guarantee = [] if scores_only else inspector.card.guarantee()
     tree = {
         "results": str(to),
         "pictures": tally.pictures,
         "parts": tally.parts,
         "unlike_calibration": len(tally.unlike),
+        "guarantee": guarantee,
     }
     failed = [{"file": file, "reason": reason} for file, reason in tally.failed]
     if not print_json(json, tree | {"failed": failed}):
         _show_counts(tally, scores_only)
+        for sentence in guarantee:
+            out.print(sentence, markup=False, highlight=False)
         out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
     if tally.failed:
         raise typer.Exit(SOME_FAILED)

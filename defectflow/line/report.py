@@ -167,7 +167,7 @@ class _Drawings:
                 run.card.bundle_id,
                 run.card.calibration_id,
             ):
-                raise DataError("the bundle there has changed since these pictures were scored")
+                raise DataError("the bundle there has changed since these pictures were scored; score again for them")
             verdicts = inspector.inspect(paths)
         except DefectFlowError as error:
             self.notes.append(f"No overlays from {run.bundle}: {error}")
