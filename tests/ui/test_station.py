@@ -210,6 +210,16 @@ def test_a_viewer_sees_and_may_not(watch: Watch, bundles: Callable[[], Path]) ->
         page.click("button")
         page.wait_for_selector("#drop-zone .empty")
         assert "needs the role operator" in page.locator("#drop-zone").inner_text()
+        for name, told in (("Train", "#train-state"), ("Calibrate", "#calibrate-histogram")):
+            page.get_by_role("tab", name=name).click()
+            page.locator(told).get_by_text("For engineers").wait_for()
+            form = page.locator(f"#page-{name.lower()} :is(input, button, textarea):visible")
+            page.wait_for_function(
+                "tab => ![...document.querySelectorAll(`#page-${tab} :is(input, button, textarea)`)]"
+                ".some((one) => one.offsetParent !== null)",
+                arg=name.lower(),
+            )
+            assert form.count() == 0, "a form that this role may not use is not shown"
         page.get_by_role("tab", name="Models").click()
         page.locator("[data-bundle=ring]").click()
         page.wait_for_selector("#card table")

@@ -34,11 +34,11 @@ class CalibratePage(Page):
             with gr.Column(scale=6, min_width=440):
                 self.chosen = gr.Dropdown([], label=words.bundle, elem_id="calibrate-bundle")
                 self.picture = block(view.no_bundle(), elem_id="calibrate-histogram")
-                with gr.Group():
+                with gr.Group() as self.sliders:
                     self.threshold = _slider(words.threshold, words.threshold_info, "calibrate-threshold", key="t")
                     self.review = _slider(words.review, words.review_info, "calibrate-review", key="g")
                 self.figures = block(elem_id="calibrate-table")
-            with gr.Column(scale=5, min_width=400):
+            with gr.Column(scale=5, min_width=400) as self.form:
                 gr.Markdown(f"### {words.by_rate}\n{words.by_rate_note}")
                 self._lay_out_promise()
                 with gr.Accordion(words.costs, open=False, elem_id="calibrate-costs"):
@@ -87,7 +87,7 @@ class CalibratePage(Page):
         seen, sliders = [self.picture, self.figures, self.promised, self.said], [self.threshold, self.review]
         asked = [self.rate, self.review_rate, self.guarantee]
         whole = [*seen, self.versions, self.chosen, *sliders, *asked, self.cost]
-        self.station.on_open(self.open_page, outputs=whole)
+        self.station.on_open(self.open_page, outputs=[*whole, self.sliders, self.form])
         self.chosen.input(self.choose, inputs=self.chosen, outputs=whole, **QUIET)
         for typed in (self.rate.submit, self.review_rate.submit, self.guarantee.input):
             typed(self.by_rate, inputs=asked, outputs=[*seen, *sliders], **QUIET)
@@ -161,7 +161,12 @@ class CalibratePage(Page):
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor) -> Updates:
         if not visitor.may(Role.ENGINEER):
-            return {self.picture: view.engineers_only()}
+            return {
+                self.picture: view.engineers_only(),
+                self.chosen: gr.Dropdown(visible=False),
+                self.sliders: gr.Group(visible=False),
+                self.form: gr.Column(visible=False),
+            }
         work, (names, _) = visitor.tab.get(WORKBENCH), self._offered()
         if not isinstance(work, Workbench) or work.bundle.path.name not in names:
             return self._open_bundle(visitor, None)

@@ -35,7 +35,7 @@ class TrainPage(Page):
 
     def lay_out(self) -> None:
         with gr.Row(equal_height=False):
-            with gr.Column(scale=4, min_width=360):
+            with gr.Column(scale=4, min_width=360) as self.form:
                 self._lay_out_form()
             with gr.Column(scale=6, min_width=440):
                 self._lay_out_task()
@@ -78,7 +78,7 @@ class TrainPage(Page):
         fields: list[Any] = [self.source, self.part_regex, self.recipe, self.rate]
         task = [self.state, self.log, self.logging, self.stop, self.resume, self.activate, self.said, self.findings]
         shown, above = [*task, self.fit, self.basis, self.timer], self.station.shown_above
-        self.station.on_open(self.open_page, outputs=[*shown, *fields])
+        self.station.on_open(self.open_page, outputs=[*shown, *fields, self.form])
         self.timer.tick(self.tick, outputs=shown, **QUIET)
         self.upload.connect()
         changes = [field.change for field in fields]
@@ -160,7 +160,7 @@ class TrainPage(Page):
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor) -> Updates:
         if not visitor.may(Role.ENGINEER):
-            return {self.state: view.engineers_only()}
+            return {self.state: view.engineers_only(), self.form: gr.Column(visible=False)}
         visitor.tab.pop(SEEN, None)
         offered, recipes, task = self.training.sources.all(), self.training.recipes(), self.training.shown()
         wish = before = visitor.tab.get(FORM)
