@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 from defectflow_ui.models.part_scores import PartScores
-from defectflow_ui.pages.calibrate_view import slider_range
+from defectflow_ui.pages.calibrate_view import axis, histogram
 from playwright.sync_api import expect
 from running import Running, Watch, listening
 
@@ -208,18 +207,19 @@ def test_a_drag_builds_nothing_that_it_does_not_change(station: Running) -> None
     assert changed == {f"calibrate-{name}" for name in ("histogram", "table", "promise", "said", "review")}
 
 
-def test_the_slider_reaches_the_highest_score_seen(station: Running) -> None:
-    """Also where nobody has answered for that part."""
-    bundle = open_bundle(station.station.settings.bundles / "ring")
-    card, parts = bundle.card, station.station.store.reviews.parts(bundle.card.bundle_id)
-    known = [part.score for part in parts if part.score is not None and math.isfinite(part.score)]
-    known += [part.calibrated_score for part in card.calibration_parts if math.isfinite(part.calibrated_score)]
-    scores = PartScores.of(bundle, station.station.store)
-    assert scores.highest_seen == max(known)
-    low, high, step = slider_range([0.1, 2.9], 17.25)
-    assert low <= 0.1
-    assert 17.25 <= high < 17.3
-    assert step == pytest.approx(0.001), "as fine among the good parts as without that one"
+def test_histogram_and_sliders_share_an_axis_that_no_gross_defect_stretches() -> None:
+    """One part scores a hundred times as high as the others: it is told, and useful thresholds fill half the axis."""
+    good = tuple(2 + n / 20 for n in range(20))
+    scores = PartScores(good, (), (), (3.5, 300.0), 300.0)
+    low, high, step = axis(scores, 2.9, 2.8)
+    assert low <= min(good)
+    assert 3.5 <= high < 4.0
+    assert step == pytest.approx(0.001)
+    drawn = histogram(scores, [("review", 2.8), ("cut", 2.9)], (low, high, step))
+    assert f"Beyond {high:.2f}, drawn in the last bar: 1 defective." in drawn
+    assert f"{low:.1f}</text>" in drawn, "the histogram begins where the sliders do"
+    calm = PartScores(good, (), (), (), max(good))
+    assert "Beyond" not in histogram(calm, [("cut", 2.9)], axis(calm, 2.9))
 
 
 def save(page: Any, name: str, reason: str) -> None:

@@ -71,7 +71,7 @@ def test_terms_have_tips(local: Running) -> None:
     figures = {"part_auroc": 0.9, "overkill": share, "escape": share, "overkill_inside": True, "seen_in_fit": 0}
     rows = [("", scores.tradeoff.at(0.5, 0.4))]
     shown = {
-        "calibrate": calibrate_view.table(rows) + calibrate_view.histogram(scores, []),
+        "calibrate": calibrate_view.table(rows) + calibrate_view.histogram(scores, [], calibrate_view.axis(scores)),
         "train": train_outcome.trained(bundle.card, figures, tested=True, unsure=[]),
         "models": models_view.cards(local.station, _Reader(), "ring", None),  # type: ignore[arg-type]
         "comparison": "".join(f"<th>{name}</th>" for name, why in models_view.words.comparison_head if not why),

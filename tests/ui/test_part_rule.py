@@ -55,10 +55,10 @@ def test_parts_are_told_by_an_expression_and_their_answers_calibrate(desk: Desk,
     assert "none of those answered good can be counted" in drawn
     assert "8: counted by picture" in drawn
 
-    examples = str(desk.call("parts-expression", "input", RULE))
+    examples = str(desk.call("parts-expression", "change", RULE))
     assert "8 pictures of 4 parts" in examples
-    assert "it finds nothing" in str(desk.call("parts-expression", "input", "(x[0-9])"))
-    assert "not a regular expression" in str(desk.call("parts-expression", "input", "(p"))
+    assert "it finds nothing" in str(desk.call("parts-expression", "change", "(x[0-9])"))
+    assert "not a regular expression" in str(desk.call("parts-expression", "change", "(p"))
     kept = desk.call("parts-keep", "click", RULE)
     card = desk.station.bundles.active().card
     assert card.part_regex == RULE

@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from defectflow.bundle import Bundle
 from defectflow.store import Answer, Store
 from defectflow.store.recalibration import tally_audit
 from defectflow.verdict import Tradeoff
-
-BINS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +58,15 @@ class PartScores:
         good = (*self.calibration, *self.audit_good)
         return {"good": good, "other": self.other_good, "defective": self.defective}
 
-    def edges(self) -> np.ndarray:
-        """Borders of the histogram's bins, (BINS + 1,). Raises CalibrationError if there are no scores."""
-        low, high = self.tradeoff.span
-        finite = [score for score in self.other_good if math.isfinite(score)]
-        return np.linspace(min([low, *finite]), max([high, *finite]), BINS + 1)
+    def limits(self, *cuts: float) -> tuple[float, float]:
+        """Lowest and highest score of the axis that histogram and sliders share.
+
+        Good parts and thresholds fill about half of it at least, however far away the grossest defect lies. Raises
+        CalibrationError if there are no scores.
+        """
+        _, highest = self.tradeoff.span
+        usual = [score for score in (*self.calibration, *self.audit_good) if math.isfinite(score)]
+        inside = [*(usual or self.tradeoff.span), *cuts]
+        low, top = min(inside), max(inside)
+        room = (top - low) or 1.0
+        return low - 0.05 * room, min(max(highest, self.highest_seen, top + 0.1 * room), top + room)

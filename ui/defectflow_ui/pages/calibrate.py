@@ -125,21 +125,18 @@ class CalibratePage(Page):
         bundle = self.station.bundles.find(wanted)
         work = Workbench(bundle, PartScores.of(bundle, self.station.store))
         try:
-            span = work.scores.tradeoff.span
+            begun = self._begun(work)
         except CalibrationError as error:
             return {self.picture: problem(str(error)), **choices, **emptied}
         visitor.tab[WORKBENCH] = work
-        return choices | self._begun(work, span) | {self.cost: ""} | self._shown(work)
+        return choices | begun | {self.cost: ""} | self._shown(work)
 
-    def _begun(self, work: Workbench, span: tuple[float, float]) -> Updates:
-        """Fields and sliders of a fresh workbench."""
-        card, (cut, band) = work.bundle.card, work.cuts
+    def _begun(self, work: Workbench) -> Updates:
+        """Fields and sliders of a fresh workbench. Raises CalibrationError if there are no scores."""
+        card = work.bundle.card
         usual_rate, kept, usual_review_rate = card.rule
         work.asked = (round(100 * usual_rate, 4), round(100 * usual_review_rate, 4), kept)
-        low, high, step = view.slider_range([*span, cut, band], work.scores.highest_seen)
-        return {
-            self.threshold: gr.Slider(low, high, round(cut, 4), step=step),
-            self.review: gr.Slider(low, high, round(band, 4), step=step),
+        return self._sliders(work) | {
             self.guarantee: kept,
             self.rate: work.asked[0],
             self.review_rate: work.asked[1],
@@ -154,7 +151,7 @@ class CalibratePage(Page):
         """Histogram and table, as the workbench stands: what a drag changes."""
         cut, band = work.cuts
         return {
-            self.picture: view.histogram(work.scores, [("review", band), ("cut", cut)]),
+            self.picture: view.histogram(work.scores, [("review", band), ("cut", cut)], _axis(work)),
             self.figures: view.table(work.rows()),
         }
 
@@ -176,8 +173,9 @@ class CalibratePage(Page):
         if (card.bundle_id, card.calibration_id) != (was.bundle_id, was.calibration_id):
             return self._open_bundle(visitor, name)
         work.scores = PartScores.of(bundle, self.station.store)  # what was typed or dragged meanwhile stays
+        work.axis = None
         choices = {self.chosen: gr.Dropdown(names, value=name), self.versions: self._versions(card)}
-        return choices | self._shown(work)
+        return choices | self._shown(work) | self._sliders(work)
 
     @handler(Role.ENGINEER)
     def choose(self, visitor: Visitor, wanted: str | None) -> Updates:
@@ -195,10 +193,13 @@ class CalibratePage(Page):
 
     def _promised(self, work: Workbench, asked: Asked) -> Updates:
         updates = self._drafted(work, lambda: work.from_rate(asked))
-        return updates if work.draft is None else updates | self._sliders(*work.cuts)
+        return updates | self._sliders(work)
 
-    def _sliders(self, cut: float, band: float) -> Updates:
-        return {self.threshold: round(cut, 4), self.review: round(band, 4)}
+    def _sliders(self, work: Workbench) -> Updates:
+        """At the thresholds on show, on the histogram's axis."""
+        low, high, step = _axis(work)
+        where = zip((self.threshold, self.review), work.cuts, strict=True)
+        return {slider: gr.Slider(low, high, round(cut, 4), step=step) for slider, cut in where}
 
     @handler(Role.ENGINEER)
     def by_rate(self, visitor: Visitor, percent: float, review_percent: float, kept: str) -> Updates:
@@ -223,7 +224,7 @@ class CalibratePage(Page):
         costs = Costs(float(overkill or 0), float(escape or 0), float(percent or 0) / 100)
         found, cut, band = work.find_cheapest(costs)
         told = notice(words.cheapest(found.cost_per_part, cut, band))
-        return self._drafted(work, lambda: work.drag(cut, band)) | self._sliders(cut, band) | {self.cost: told}
+        return self._drafted(work, lambda: work.drag(cut, band)) | self._sliders(work) | {self.cost: told}
 
     # ---- versions -----------------------------------------------------------------------------------------------
 
@@ -259,6 +260,12 @@ def _bench(visitor: Visitor) -> Workbench:
     if not isinstance(work, Workbench):
         raise DataError(words.no_bundle)
     return work
+
+
+def _axis(work: Workbench) -> tuple[float, float, float]:
+    if work.axis is None:
+        work.axis = view.axis(work.scores, *work.cuts)
+    return work.axis
 
 
 def _asked(percent: float | None, review_percent: float | None, kept: str) -> Asked:

@@ -20,6 +20,7 @@ WIDTH, HALF, FOOT = 640, 130, 22
 """Of the histogram, in its own pixels: good parts above the axis, defective ones below it."""
 TALLEST = HALF - 8
 """Of a bar."""
+BINS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,15 @@ def engineers_only() -> Markup:
     return empty(words.engineers_only, words.engineers_only_do)
 
 
-def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]]) -> Markup:
-    """Good parts above the axis, defective ones, where there are any, below; `cuts`: (CSS class, threshold)."""
-    edges = scores.edges()
-    low, high = float(edges[0]), float(edges[-1])
+def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]], on: tuple[float, float, float]) -> Markup:
+    """Good parts above the axis, defective ones, where there are any, below; `cuts`: (CSS class, threshold);
+    `on`: an `axis`.
+
+    Scores beyond the axis are in its last bar, and told.
+    """
+    low, high, _ = on
+    edges = np.linspace(low, high, BINS + 1)
+    beyond = {name: sum(math.isfinite(one) and one > high for one in group) for name, group in scores.groups.items()}
 
     def x(score: float) -> float:
         return (min(max(score, low), high) - low) / (high - low) * WIDTH
@@ -59,6 +65,7 @@ def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]]) -> Markup:
         foot=FOOT,
         bars=_bars(scores, edges),
         cuts=[(name, x(cut)) for name, cut in cuts],
+        beyond=words.beyond(high, beyond["good"] + beyond["other"], beyond["defective"]),
         ticks=[(min(max(x(value), 14), WIDTH - 14), value) for value in edges[::10]],
         legend=[
             (name, len(group), sum(math.isinf(score) for score in group))
@@ -70,7 +77,8 @@ def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]]) -> Markup:
 
 def _bars(scores: PartScores, edges: np.ndarray) -> list[Bar]:
     """Good parts stand on the axis, those not counted upon them, defective ones hang from it."""
-    counts = {name: np.histogram(_finite(group), edges)[0] for name, group in scores.groups.items()}
+    low, high = edges[0], edges[-1]
+    counts = {name: np.histogram(np.clip(_finite(group), low, high), edges)[0] for name, group in scores.groups.items()}
     tallest = max(1, int((counts["good"] + counts["other"]).max()), int(counts["defective"].max()))
     width, bars = WIDTH / (len(edges) - 1), list[Bar]()
     for name, count in counts.items():
@@ -87,11 +95,11 @@ def _finite(scores: Iterable[float]) -> list[float]:
     return [score for score in scores if math.isfinite(score)]
 
 
-def slider_range(values: Sequence[float], highest: float) -> tuple[float, float, float]:
-    """Lowest, highest and step of a slider, in round numbers: fine among these values, and up to `highest`."""
-    step = 10.0 ** math.floor(math.log10((max(values) - min(values)) / 300))
-    low, high = math.floor(min(values) / step), math.ceil(max(*values, highest) / step)
-    return round(low * step, 10), round(high * step, 10), step  # not 12.790000000000001
+def axis(scores: PartScores, *cuts: float) -> tuple[float, float, float]:
+    """Lowest, highest and step, in round numbers, of the histogram and of the sliders below it."""
+    low, high = scores.limits(*cuts)
+    step = 10.0 ** math.floor(math.log10((high - low) / 300))
+    return round(math.floor(low / step) * step, 10), round(math.ceil(high / step) * step, 10), step  # not 12.79000001
 
 
 def promise(card: Card) -> Markup:

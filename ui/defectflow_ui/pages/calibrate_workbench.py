@@ -27,6 +27,8 @@ class Workbench:
     draft: Card | None = None
     origin: Literal["rate", "threshold"] = "rate"
     cheapest: Cheapest | None = None
+    axis: tuple[float, float, float] | None = None
+    """Lowest, highest and step of the axis on show; None: to be found anew. A drag leaves it where it is."""
     asked: Asked = (0.0, 0.0, "expected")
     """What was answered last: leaving a field without a change asks nothing."""
 
@@ -45,7 +47,7 @@ class Workbench:
         card, share = self.bundle.card, round(asked[0] / 100, 8)
         kept: Guarantee = "confident" if asked[2] == "confident" else "expected"
         rule = share, kept, max(round(asked[1] / 100, 8), share)
-        self.asked, self.draft = asked, None
+        self.asked, self.draft, self.axis = asked, None, None
         self.draft = card.calibrated(card.calibration_parts, *rule, beforehand=card.fixed_beforehand(*rule))
         self.origin = "rate"
         return self.draft
@@ -60,6 +62,7 @@ class Workbench:
     def find_cheapest(self, costs: Costs) -> tuple[Cheapest, float, float]:
         """The cheapest threshold, and with it what to draft: (found, threshold, where the grey band begins)."""
         self.cheapest = self.scores.tradeoff.cheapest(costs)
+        self.axis = None
         cut, (_, band) = self.cheapest.point.threshold, self.cuts
         return self.cheapest, cut, min(band, cut)  # a grey band that begins above the threshold is none
 
@@ -69,7 +72,8 @@ class Workbench:
         rows = list[tuple[str, Point]]()
         if now is not None:
             rows.append((words.present, tradeoff.at(now.threshold.value, now.review.value)))
-        rows.append((words.draft, tradeoff.at(*self.cuts)))
+        if self.draft is not None or now is None:  # after a refusal nothing is being chosen
+            rows.append((words.draft, tradeoff.at(*self.cuts)))
         if self.cheapest is not None:
             rows.append((words.cheapest_row, self.cheapest.point))
         return rows + [("", tradeoff.at(float(one))) for one in np.linspace(*tradeoff.span, STEPS + 2)[1:-1]]

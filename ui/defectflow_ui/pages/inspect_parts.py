@@ -37,7 +37,7 @@ class InspectParts:
     def connect(self) -> None:
         shown = [self.told, self.rule, self.expression, self.examples]
         self.station.on_open(self.open_rule, outputs=shown)
-        self.expression.input(
+        self.expression.change(
             self.look, inputs=self.expression, outputs=self.examples, trigger_mode="always_last", **QUIET
         )
         self.station.shown_above(
@@ -83,7 +83,7 @@ class InspectParts:
     def open_rule(self, visitor: Visitor) -> Updates:
         return self._shown(visitor)
 
-    @handler(Role.ENGINEER)
+    @handler(Role.OPERATOR)
     def look(self, visitor: Visitor, expression: str) -> Markup:
         return self._examples(visitor, self.station.bundles.active().card, expression)
 

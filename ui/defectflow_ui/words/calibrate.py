@@ -93,6 +93,12 @@ def share(count: int, of: int, interval: tuple[float, float]) -> str:
     return f"{count} of {of} = {count / of:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
 
 
+def beyond(high: float, good: int, defective: int) -> str:
+    """Scores that the axis does not reach; empty if there are none."""
+    said = [f"{count} {name}" for count, name in ((good, "good"), (defective, "defective")) if count]
+    return f"Beyond {high:.2f}, drawn in the last bar: {' and '.join(said)}." if said else ""
+
+
 def cheapest(cost: float, threshold: float, band: float) -> str:
     said = f"Cheapest on these parts: threshold {threshold:.3f}, {cost:.4g} per inspected part on average"
     if band < threshold:
