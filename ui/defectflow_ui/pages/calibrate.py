@@ -173,9 +173,8 @@ class CalibratePage(Page):
         if (card.bundle_id, card.calibration_id) != (was.bundle_id, was.calibration_id):
             return self._open_bundle(visitor, name)
         work.scores = PartScores.of(bundle, self.station.store)  # what was typed or dragged meanwhile stays
-        work.axis = None
         choices = {self.chosen: gr.Dropdown(names, value=name), self.versions: self._versions(card)}
-        return choices | self._shown(work) | self._sliders(work)
+        return choices | self._shown(work)
 
     @handler(Role.ENGINEER)
     def choose(self, visitor: Visitor, wanted: str | None) -> Updates:
