@@ -8,7 +8,7 @@
 
 On the line, without torch: `Inspector("models/bracket").inspect(paths)`.
 
-What `__all__` names is the public interface; docs/api.md says what may change in it. Rooms named after the data path
+What `__all__` names is the public interface; docs/api.md says what may change in it. Packages named after the data path
 hold the rest: recipe, data, image, embedding, flows, density, score, verdict, bundle, line, and beside them fitting,
 export, convert, evaluation, store, serve, samples, pretraining and cli. `errors` draws the tree of all that is raised.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from defectflow.recipe import load_recipe
     from defectflow.verdict import Verdict
 else:  # each name loads its package only when it is asked for: the line never loads what training needs (PEP 562)
-    _ROOMS = {
+    _HOMES = {
         "Inspector": "line",
         "Model": "notebook",
         "Verdict": "verdict",
@@ -42,9 +42,9 @@ else:  # each name loads its package only when it is asked for: the line never l
     }
 
     def __getattr__(name: str) -> object:
-        if name not in _ROOMS:
+        if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

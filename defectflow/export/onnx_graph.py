@@ -1,4 +1,7 @@
-"""Detector -> ONNX scoring graph, refused where ONNX Runtime and torch disagree on real pictures."""
+"""Detector -> ONNX scoring graph, refused where ONNX Runtime and torch disagree on real pictures.
+
+The verdict's nodes are added later, by bundle/verdict_nodes.py, whenever thresholds are set.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Verdicts -> permanent rows. The store's entry point: open, record, settings, retention, verification."""
+"""Verdicts -> permanent rows. The store's entry point: open, record, settings, retention, verification.
+
+Without a store, `score` writes files only: line/journal.py and line/tables.py.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The inspection station: a page in the browser over `defectflow.line` and the store.
 
-The rooms, from what faces the browser down; each knows only those below it:
+The packages, from what faces the browser down; each knows only those below it:
 
 web/         server, gate (what every request passes), content policy, sign-in, the frame around the pages
 pages/       one class per page, and beside each what it shows
