@@ -143,7 +143,7 @@ class Inspector:
             review_threshold=calibration.review.value,
             pixel_threshold=calibration.pixel_threshold,
             decision=Decision(int(item.values["decision"])),
-            p_value=float(item.values["p_value"]),
+            p_value=round(float(item.values["p_value"]), 7),  # the digits that fp32 holds
             mask=item.values["mask"],
         )
 
