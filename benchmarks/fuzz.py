@@ -278,7 +278,7 @@ def try_manifest(content: bytes, file: Path) -> object:
     manifest.write_bytes(content)
     for name in ("a.png", "b.png", "m.png", "c,d.png", "M\u0308.png"):
         file.with_name(name).touch()
-    return look_through(manifest), look_through(file.parent, label="good").told()
+    return look_through(manifest), look_through(file.parent, label="good").summary()
 
 
 def try_recipe(content: bytes, file: Path) -> object:
@@ -395,7 +395,8 @@ def outcome(probe: Probe, content: bytes, folder: Path) -> tuple[str, str]:
     except DefectFlowError:
         said = "refused"
     except Exception as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "defectflow" in frame.filename]
+        every = traceback.extract_tb(error.__traceback__)
+        frames = [frame for frame in every if "defectflow" in frame.filename] or every
         return f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}", traceback.format_exc()
     took = time.monotonic() - began
     return (said, "") if took <= SLOW_S else (f"over {SLOW_S:.0f} s", f"{took:.1f} s")

@@ -15,7 +15,7 @@ from defectflow.line.tables import write_whole
 def begin(out: Path, run: Run) -> Run:
     """A new run's header and empty journal. Raises SettingsError where `out` holds results."""
     if (out / RUN).exists():
-        raise SettingsError(f"{out}: holds results already; go on with --resume, or choose another --out")
+        raise SettingsError(f"{out}: holds results already; continue with --resume, or choose another --out")
     (out / JOURNAL).write_bytes(b"")
     write_whole(out / RUN, run.model_dump_json(indent=2))
     return run

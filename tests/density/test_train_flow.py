@@ -150,9 +150,9 @@ def stop_at_an_evaluation(step: int):
     return watch
 
 
-STOPPED = ["at a look", "between looks", "before the first look", "while saving", "twice"]
+STOPPED = ["at an evaluation", "between evaluations", "before the first evaluation", "while saving", "twice"]
 STOPS = [(family, stopped) for family in ("realnvp", "glow") for stopped in STOPPED]
-STOPS += [(family, "between looks") for family in get_args(Family) if family not in ("realnvp", "glow")]
+STOPS += [(family, "between evaluations") for family in get_args(Family) if family not in ("realnvp", "glow")]
 
 
 @pytest.mark.parametrize(("family", "stopped"), STOPS)

@@ -25,16 +25,19 @@ class Desk:
     def call(self, elem_id: str, event: str, *values: Any, said: dict[str, Any] | None = None, tab: str = "tab") -> Any:
         """What the handler of this event gives; a dictionary's keys are the names of what it changes."""
         names = {number: one.elem_id for number, one in self.blocks.blocks.items()}
-        (function,) = [
+        functions = [
             one.fn
             for one in self.blocks.fns.values()
             if any(names.get(number) == elem_id and on == event for number, on in one.targets)
             and len(one.inputs) == len(values)
         ]
-        assert function is not None
+        assert functions, f"{elem_id} has no {event} with {len(values)} inputs"
         request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
-        given = function(request, gr.EventData(None, said), *values)
-        return {one.elem_id: value for one, value in given.items()} if isinstance(given, dict) else given
+        given = [function(request, gr.EventData(None, said), *values) for function in functions if function is not None]
+        if not all(isinstance(each, dict) for each in given):
+            (single,) = given
+            return single
+        return {one.elem_id: value for each in given for one, value in each.items()}
 
     def drop(self, *files: Path) -> dict[str, Any]:
         """Files that have arrived -> what the browser says of them."""

@@ -35,12 +35,12 @@ class InspectPage(Page):
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=400):
                 self.zone = block(elem_id="drop-zone", events="station.dropZone(element, trigger, 'dropped')")
-                self.parts = InspectParts(self.station)
                 self.status = block(elem_id="inspect-status", events=clicks("stop"))
                 self.counts = block(elem_id="inspect-counts", events=clicks("only"))
                 with gr.Column(visible=False, elem_id="asking") as self.asking:
                     self._lay_out_asking()
                 self.gallery = block(elem_id="gallery", events=clicks("number", "more"))
+                self.parts = InspectParts(self.station)  # below, so that verdicts are in sight
             with gr.Column(scale=6, min_width=440):
                 self.part = block(elem_id="part", events=clicks("step"))
                 self.answers = answering.answer_block("inspect-answers")
