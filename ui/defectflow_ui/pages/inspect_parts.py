@@ -77,7 +77,7 @@ class InspectParts:
         told = sorted(parts.items(), key=lambda one: one[1] is not None)[:EXAMPLES]
         number = len({part for part in parts.values() if part is not None})
         counted = words.counted_parts(len(parts) - len(missed), number, len(missed))
-        return render("inspect/parts.html", words=words, told=told, counted=counted, missed=bool(missed))
+        return render("inspect_parts/examples.html", words=words, told=told, counted=counted, missed=bool(missed))
 
     @handler(Role.VIEWER)
     def open_rule(self, visitor: Visitor) -> Updates:

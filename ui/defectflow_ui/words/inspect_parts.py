@@ -12,6 +12,7 @@ about = (
 )
 keep = "Use it from now on"
 head = ("picture", "part")
+none = "none found"
 no_names = "Drop some pictures first: what the expression finds in their names is shown here."
 empty = "type an expression that finds the part's name, like (part\\d+); there is none yet"
 nothing_tells = (
