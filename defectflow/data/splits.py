@@ -64,11 +64,13 @@ class Checked:
     @property
     def whole(self) -> tuple[Picture, ...]:
         """The readable pictures of parts of which every picture can be read."""
-        return tuple(picture for picture in self.readable if picture.part not in self.not_seen_whole)
+        not_seen = self.not_seen_whole
+        return tuple(picture for picture in self.readable if picture.part not in not_seen)
 
     def left_out_notes(self) -> list[str]:
         """What is said of readable pictures that are left out with the unreadable ones of their part."""
-        left_out = [picture for picture in self.readable if picture.part in self.not_seen_whole]
+        not_seen = self.not_seen_whole
+        left_out = [picture for picture in self.readable if picture.part in not_seen]
         if not left_out:
             return []
         parts = sorted({picture.part for picture in left_out})

@@ -33,7 +33,7 @@ def learn_level(
     """Whitening from training parts, flow from them with early stopping on tune parts; on the CPU again at the end.
 
     Also gives nats per dimension of the training pictures at the places that count, (n, places), as of unseen parts:
-    each whitened without its own part. None where only a sample of a part's places is kept.
+    each whitened without its own part. None where the score does not ask for them, or a sample of places is kept.
 
     folds (n,): of each training picture, see `fit_whitening`. Whitened vectors lie beside the checkpoint meanwhile.
     """
@@ -52,7 +52,8 @@ def learn_level(
         watch=watch,
     )
     density.cpu()
-    return run, None if train.sampled is not None else _nll_per_dim(density, whitened)
+    wanted = recipe.score.by_place > 0 and train.sampled is None
+    return run, _nll_per_dim(density, whitened) if wanted else None
 
 
 @torch.no_grad()
