@@ -135,6 +135,12 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def files_state(path: Path) -> object:
+    """Changes whenever a bundle's model or card does: their files' time and size, without reading them."""
+    files = [path / CARD, path / MODEL]
+    return path, *((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+
+
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a bundle's folder, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -4,7 +4,7 @@ from defectflow.common.cells import cell
 from defectflow.common.claim import claimed
 from defectflow.common.clock import Moment, utc_now
 from defectflow.common.cores import are_limited, usable_cores
-from defectflow.common.files import atomic_write, is_full, remedy
+from defectflow.common.files import atomic_write, is_full, remedy, write_whole
 from defectflow.common.progress import Progress, Watch, unwatched
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "unwatched",
     "usable_cores",
     "utc_now",
+    "write_whole",
 ]

@@ -22,6 +22,12 @@ def atomic_write(file: Path) -> Iterator[Path]:
         raise
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Text as UTF-8 with the same line ends everywhere, written by `atomic_write`."""
+    with atomic_write(file) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
 def is_full(error: OSError) -> bool:
     """Whether there is no room left, on the disk or within a quota."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defectflow.bundle import Card
-from defectflow.common import Moment, atomic_write
+from defectflow.common import Moment, write_whole
 from defectflow.errors import DataError
 from defectflow.image import PictureForm
 from defectflow.verdict import Word, rank
@@ -185,8 +185,7 @@ def read_journal(path: Path) -> tuple[list[Row], bool]:
 
 def write_journal(path: Path, rows: Iterable[Row]) -> None:
     """All rows anew, whole or not at all."""
-    with atomic_write(path) as partial:
-        partial.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8", newline="\n")
+    write_whole(path, "".join(row.model_dump_json() + "\n" for row in rows))
 
 
 def read_run(path: Path) -> Run:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from defectflow.bundle import file_digest
-from defectflow.common import Progress, Watch
+from defectflow.common import Progress, Watch, write_whole
 from defectflow.errors import SettingsError
 from defectflow.line.journal import JOURNAL, RUN, Row, Run, Stamp, read_journal, read_run, write_journal
-from defectflow.line.tables import write_whole
 
 
 def begin(out: Path, run: Run) -> Run:

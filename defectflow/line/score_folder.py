@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectflow.common import Progress, Watch, claimed, remedy, unwatched, utc_now
+from defectflow.common import Progress, Watch, claimed, remedy, unwatched, utc_now, write_whole
 from defectflow.data import Picture, printable
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.image import PictureForm
@@ -25,7 +25,7 @@ from defectflow.line.drawn import OutputError, draw, is_drawn
 from defectflow.line.inspector import Inspector
 from defectflow.line.journal import JOURNAL, RUN, Row, Run, Stamp, gather_parts, read_journal, write_journal
 from defectflow.line.resume import begin, go_on
-from defectflow.line.tables import Format, check_parquet, row_of, write_tables, write_whole
+from defectflow.line.tables import Format, check_parquet, row_of, write_tables
 from defectflow.verdict import Measurement, Verdict
 
 LOCK = "run.lock"

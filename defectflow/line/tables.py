@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defectflow.bundle import Card
-from defectflow.common import atomic_write, cell
+from defectflow.common import atomic_write, cell, write_whole
 from defectflow.data import Picture, printable
 from defectflow.errors import ImageError, SettingsError
 from defectflow.line.journal import Part, Row, Stamp, gather_parts
@@ -128,9 +128,3 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
 from defectflow.serve.models import Found
 from defectflow.store import Inspection, Review, Story
-from defectflow.verdict import Verdict, Word, worst_word
+from defectflow.verdict import FULL_HEAT, Verdict, Word, worst_word
 
 Number = Annotated[
     float | None, PlainSerializer(lambda value: value if value is not None and math.isfinite(value) else None)
@@ -24,8 +24,6 @@ Number = Annotated[
 """Null where JSON has no such number."""
 Kind = Literal["map", "mask", "overlay"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-MAP_WHITE = 2.0
-"""The anomaly map's white, in multiples of the pixel threshold: where the overlay's colour is strongest, too."""
 
 
 class Asked(BaseModel):
@@ -187,7 +185,7 @@ def draw(verdict: Verdict, kinds: Iterable[Kind]) -> ImagesAnswer:
     for kind in kinds:
         match kind:
             case "map":
-                white = MAP_WHITE * verdict.pixel_threshold
+                white = FULL_HEAT * verdict.pixel_threshold  # where the overlay's colour is strongest, too
                 share = np.clip(verdict.map_at_full_size() / np.float32(max(white, 1e-6)), 0, 1)
                 drawn |= {"map": _png(Image.fromarray((share * 65535).round().astype(np.uint16))), "map_white": white}
             case "mask":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from defectflow.bundle import CARD, MODEL, Bundle, open_bundle
+from defectflow.bundle import CARD, Bundle, files_state, open_bundle
 from defectflow.errors import BundleError, DataError, UnknownModel
 from defectflow.line import Inspector
 from defectflow.serve.settings import ServeSettings
@@ -82,7 +82,7 @@ class Models:
                 )
             path = paths[name]
         with self._lock:
-            state = _state(path)
+            state = files_state(path)
             if path not in self._warm or self._warm[path][0] != state:
                 self._warm.pop(path, None)
                 while len(self._warm) >= self._settings.warm_models:
@@ -108,16 +108,9 @@ class Models:
     def _found(self, name: str, path: Path, active: bool) -> Found:
         with self._lock:
             state, inspector = self._warm.get(path, (None, None))
-        warm = inspector is not None and state == _state(path)
+        warm = inspector is not None and state == files_state(path)
         try:
             bundle = inspector.bundle if warm and inspector is not None else open_bundle(path)
         except (BundleError, OSError) as error:
             return Found(name, path, None, str(error), active, warm)
         return Found(name, path, bundle, None, active, warm)
-
-
-def _state(path: Path) -> object:
-    """Changes whenever a bundle's model or card does."""
-    return tuple(
-        (file.stat().st_mtime_ns, file.stat().st_size) for file in (path / CARD, path / MODEL) if file.is_file()
-    )

@@ -13,7 +13,7 @@ from defectflow.verdict.calibration import (
     parts_needed,
 )
 from defectflow.verdict.intervals import CONFIDENCE, Share, beta_cdf
-from defectflow.verdict.overlay import overlay
+from defectflow.verdict.overlay import FULL_HEAT, overlay
 from defectflow.verdict.tradeoff import Cheapest, Costs, Point, Tradeoff
 from defectflow.verdict.verdict import (
     FLOOR,
@@ -31,6 +31,7 @@ from defectflow.verdict.worst import PRECEDENCE, rank, worst_score, worst_word
 __all__ = [
     "CONFIDENCE",
     "FLOOR",
+    "FULL_HEAT",
     "PRECEDENCE",
     "TOLERANCE",
     "Basis",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from defectflow.bundle import CARD, MODEL, Bundle, open_bundle, save_bundle
+from defectflow.bundle import CARD, Bundle, files_state, open_bundle, save_bundle
 from defectflow.errors import BundleError
 from defectflow.line import Inspector
 from defectflow.store import Versions
@@ -87,14 +87,14 @@ class Bundles:
     def inspector(self) -> Inspector:
         """The active bundle, ready to judge: loaded once, and again where its files have changed."""
         bundle = self.active()
-        state = _state(bundle.path)
+        state = files_state(bundle.path)
         with self._lock:
             if self._inspector is None or self._inspector[0] != state:
                 self._inspector = (state, Inspector(bundle, providers=[self._provider], core=self._core))
             return self._inspector[1]
 
     def _open(self, path: Path) -> Found:
-        state = _state(path)
+        state = files_state(path)
         with self._lock:
             if path in self._opened and self._opened[path][0] == state:
                 return self._opened[path][1]
@@ -106,10 +106,3 @@ class Bundles:
         with self._lock:
             self._opened[path] = (state, found)  # as it was before: what has changed meanwhile is looked at again
         return found
-
-
-def _state(path: Path) -> object:
-    """Changes whenever a bundle's model or card does."""
-    return path, *(
-        (file.stat().st_mtime_ns, file.stat().st_size) for file in (path / CARD, path / MODEL) if file.is_file()
-    )
