@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test fast fuzz docs coverage chromium postgresql screenshots lint clean
+.PHONY: demo test fast fuzz docs coverage chromium postgresql mosquitto screenshots lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -26,7 +26,7 @@ chromium:
 screenshots: chromium $(VENV)/.test
 	$(BIN)/python ui/screenshots.py
 
-test: lint chromium postgresql
+test: lint chromium postgresql mosquitto
 	$(BIN)/python -m pytest -n auto
 
 # The store's tests start a server of their own; where it cannot be had, they say so and are skipped.
@@ -34,6 +34,12 @@ postgresql:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
 		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } \
 		|| echo "PostgreSQL is not installed and cannot be installed from here; the tests that need it will be skipped"
+
+# A real broker for what the service tells over MQTT.
+mosquitto:
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] \
+		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto; } \
+		|| echo "mosquitto is not installed and cannot be installed from here; the test that needs it will be skipped"
 
 # Under a minute on an idle machine: rooms that need no fit, no browser and no server.
 fast: $(VENV)/.test

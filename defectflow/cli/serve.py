@@ -78,3 +78,12 @@ def list_clients(keys: KeysPath, json: Json = None) -> None:
     for name, one in clients.items():
         table.add_row(name, one.role, one.since)
     out.print(table if clients else "no clients yet; add one: defectflow keys add NAME")
+
+
+@command(keys_app, "secret", "mes.secret")
+def new_secret(file: Annotated[Path, typer.Argument(help="Where to write it; nothing may lie there yet.")]) -> None:
+    """Make the secret that signs what a webhook is sent. The receiver needs the same file."""
+    from defectflow.serve import write_secret
+
+    write_secret(file)
+    out.print(f"{file}: a new secret; name it in the service's settings, and give it to the receiver", soft_wrap=True)

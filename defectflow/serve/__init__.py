@@ -10,6 +10,9 @@ The path of a request:
     answers     rows -> JSON, and PNG where it is asked for
     problems    whatever goes wrong -> problem+json
 
+Pictures also come from `folders`. What was recorded is told to the plant's systems: tell (a channel, from the store's
+outbox), webhook, mqtt.
+
 Beneath them: settings, keys, models (warm, and which is active). Beside them: metrics, service (all of it, opened), app
 (the routes), run (the port). `defectflow.client` is the other end.
 """
@@ -19,6 +22,7 @@ from defectflow.serve.keys import ClientKeys, add_key, read_keys, remove_key
 from defectflow.serve.run import run
 from defectflow.serve.service import Service
 from defectflow.serve.settings import ServeSettings, load_settings
+from defectflow.serve.webhook import write_secret
 
 __all__ = [
     "ClientKeys",
@@ -30,4 +34,5 @@ __all__ = [
     "read_keys",
     "remove_key",
     "run",
+    "write_secret",
 ]

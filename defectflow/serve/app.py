@@ -112,7 +112,6 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
                 accepted = job.future
                 arrived()
                 done = await asyncio.shield(asyncio.wrap_future(accepted))
-                service.metrics.count(done.inspections)
                 answer = _answer(done.inspections, repeated=False)
                 if asked.images:
                     await run_in_threadpool(_add_images, answer, done, asked)
@@ -155,7 +154,7 @@ def _add_operation(app: FastAPI, service: Service) -> None:
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthy() -> str:
         """Whether the process works; if not, restart it."""
-        if not service.work.alive:
+        if not service.alive:
             raise Problem(503, "a thread of the service has died; restart it")
         return "ok"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from threading import Event, Thread
 
@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from defectflow.errors import DefectFlowError
 from defectflow.serve.models import Models
+from defectflow.serve.tell import Teller
 from defectflow.serve.work import Work
 from defectflow.store import Inspection, Store
 from defectflow.store.drift import Course
@@ -20,8 +21,8 @@ BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 class Metrics:
     """Counts what this process does. Thread-safe, but for `look`, which one thread calls."""
 
-    def __init__(self, work: Work, models: Models, store: Store) -> None:
-        self._models, self._store = models, store
+    def __init__(self, work: Work, models: Models, store: Store, tellers: Sequence[Teller]) -> None:
+        self._models, self._store, self._tellers = models, store, tellers
         self._registry = CollectorRegistry()
         self._inspections = Counter(
             "defectflow_inspections", "Pictures inspected.", ["model", "decision"], registry=self._registry
@@ -58,6 +59,12 @@ class Metrics:
             ["model"],
             registry=self._registry,
         )
+        self._untold = Gauge(
+            "defectflow_untold_inspections",
+            "Inspections that a channel of the plant has not confirmed yet.",
+            ["channel"],
+            registry=self._registry,
+        )
         self._course: Course | None = None
 
     def count(self, inspections: Iterable[Inspection]) -> None:
@@ -65,6 +72,9 @@ class Metrics:
             self._inspections.labels(one.model, one.decision).inc()
 
     def text(self) -> bytes:
+        """Raises StoreError."""
+        for teller in self._tellers:
+            self._untold.labels(teller.channel.name).set(teller.behind)
         return generate_latest(self._registry)
 
     def look(self) -> None:

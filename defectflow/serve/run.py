@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -10,15 +11,18 @@ import uvicorn
 
 from defectflow.errors import SettingsError
 from defectflow.serve.app import build
+from defectflow.serve.logs import write_log
 from defectflow.serve.service import Service
 from defectflow.serve.settings import ServeSettings
 
+log = logging.getLogger(__name__)
 KEEP_ALIVE_S = 60
 BACKLOG = 1024
 
 
 def run(settings: ServeSettings, *, listening: Callable[[str], None]) -> None:
     """Serve until a signal. `listening`: told the address once it listens. Raises as `Service`, and SettingsError."""
+    write_log(settings.log)
     service = Service(settings)
     try:
         bound = bind(settings)
@@ -38,6 +42,7 @@ def run(settings: ServeSettings, *, listening: Callable[[str], None]) -> None:
         ssl_keyfile=None if tls is None else tls.key,
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    log.info("serving with %s", settings.model_dump_json(include={"models", "host", "port", "provider", "threads"}))
     listening(f"{'http' if tls is None else 'https'}://{host}:{bound.getsockname()[1]}")
     server = uvicorn.Server(config)
 

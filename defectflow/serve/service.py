@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
 from defectflow.line import find_providers
+from defectflow.serve.folders import WatchedFolder
 from defectflow.serve.guard import Guard
 from defectflow.serve.keys import ClientKeys
 from defectflow.serve.metrics import Look, Metrics
 from defectflow.serve.models import Models
+from defectflow.serve.mqtt import Mqtt
 from defectflow.serve.receive import Spool
 from defectflow.serve.settings import ServeSettings
+from defectflow.serve.tell import Channel, Teller
+from defectflow.serve.webhook import Webhook
 from defectflow.serve.work import Work
-from defectflow.store import Store
+from defectflow.store import Inspection, Store
 
 
 class Service:
@@ -25,15 +32,25 @@ class Service:
         self.settings = settings
         self.guard = Guard(None if settings.keys is None else ClientKeys(settings.keys), settings.limits.requests_per_s)
         self.store = Store.open(settings.store)
-        try:
+        with ExitStack() as opened:  # in reverse order at the end, or where something cannot be opened
+            opened.callback(self.store.close)
             self.models = Models(settings, self.store.versions)
             self.spool = Spool()
-        except BaseException:
-            self.store.close()
-            raise
-        self.work = Work(settings, self.store, self.models.inspector)
-        self.metrics = Metrics(self.work, self.models, self.store)
-        self._look = Look(self.metrics, settings.drift_s)
+            opened.callback(self.spool.close)
+            self.tellers: list[Teller] = []
+            for channel in _channels(settings):
+                self.tellers.append(Teller(channel, self.store.outbox))
+                opened.callback(self.tellers[-1].close)
+            self.work = Work(settings, self.store, self.models.inspector, self._recorded)
+            self.metrics = Metrics(self.work, self.models, self.store, self.tellers)
+            look = Look(self.metrics, settings.drift_s)
+            opened.callback(look.close)
+            opened.callback(self.work.close)
+            self.folders: list[WatchedFolder] = []
+            for folder, wanted in settings.folders.items():
+                self.folders.append(WatchedFolder(folder, wanted, self.work, self.store))
+                opened.callback(self.folders[-1].close)
+            self._opened = opened.pop_all()
 
     def check(self) -> str:
         """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError."""
@@ -43,7 +60,22 @@ class Service:
 
     def close(self) -> None:
         """Answer what was accepted, then end."""
-        self.work.close()
-        self._look.close()
-        self.spool.close()
-        self.store.close()
+        self._opened.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether all that judges is at work."""
+        return self.work.alive and all(folder.alive for folder in self.folders)
+
+    def _recorded(self, inspections: Sequence[Inspection]) -> None:
+        self.metrics.count(inspections)
+        for teller in self.tellers:
+            teller.look()
+
+
+def _channels(settings: ServeSettings) -> Iterator[Channel]:
+    """What is told of every inspection. Raises SettingsError."""
+    for name, webhook in settings.webhooks.items():
+        yield Webhook(name, webhook)
+    if settings.mqtt is not None:
+        yield Mqtt(settings.mqtt)

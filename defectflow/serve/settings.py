@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from defectflow.recipe import Settings, load
+from defectflow.verdict import Word
 
 MIB = 2**20
 KIND = "service's settings file"
+Name = Annotated[str, StringConstraints(pattern=r"^[\w .@-]{1,64}$")]
 
 
 class TlsSettings(Settings):
@@ -50,6 +53,50 @@ class BatchSettings(Settings):
     """How long the first waits for others that are arriving already; if none is, it does not wait."""
 
 
+class FolderSettings(Settings):
+    """A folder whose pictures are inspected as they come."""
+
+    model: str | None = None
+    """The bundle's name; null: the active one."""
+    camera: str | None = None
+    """What the log calls the camera that writes here."""
+    settled_s: float = Field(1.0, ge=0.1, le=3600)
+    """A picture is taken once its file has not changed for so long; a half-written one is waited for."""
+    pictures: Literal["move", "stay"] = "move"
+    """move: to done/ok, done/defect, ... below the folder; stay: where they are."""
+    verdicts: Literal["json", "csv"] = "json"
+    """json: a file beside each picture; csv: a line for each picture in done/verdicts.csv."""
+
+
+class WebhookSettings(Settings):
+    """A URL that is told every inspection."""
+
+    url: str = Field(pattern="^https?://")
+    secret: Path
+    """File with the secret that signs what is sent, as `defectflow keys secret` writes it."""
+    decisions: tuple[Word, ...] = ()
+    """Only these, e.g. [defect, invalid]; empty: all."""
+    timeout_s: float = Field(10, gt=0, le=50)
+    """An answer must have come after so many seconds."""
+
+
+class MqttSettings(Settings):
+    """A broker that is told every inspection."""
+
+    host: str
+    port: int = Field(1883, ge=1, le=65535)
+    station: str = Field(pattern=r"^[^/+#$\x00-\x1f]{1,64}$")
+    """This inspection's name in topics, e.g. line1."""
+    root: str = Field("defectflow", pattern=r"^[^+#$\x00-\x1f]{1,200}$")
+    """How topics begin."""
+    username: str | None = None
+    password: Path | None = None
+    """File that holds it."""
+    tls: bool = False
+    ca: Path | None = None
+    """Certificates to trust (PEM); null: those of the system."""
+
+
 class ServeSettings(Settings):
     """All of a service."""
 
@@ -77,6 +124,14 @@ class ServeSettings(Settings):
     """On a stop, requests that were accepted are answered within so many seconds."""
     drift_s: float = Field(60, ge=1)
     """How often /metrics looks for drift anew, in seconds."""
+    folders: dict[Path, FolderSettings] = Field(default_factory=dict)
+    """Folders to watch."""
+    webhooks: dict[Name, WebhookSettings] = Field(default_factory=dict)
+    """URLs to tell, by a name of yours."""
+    mqtt: MqttSettings | None = None
+    """Broker to tell."""
+    log: Literal["text", "json"] = "text"
+    """Lines on standard error: for people, or JSON."""
     limits: LimitSettings = LimitSettings()
     batch: BatchSettings = BatchSettings()
 

@@ -100,12 +100,22 @@ class Job:
 
 
 class Work:
-    """The queue and its two threads. `inspector`: a model's name, or None for the active one -> ready to judge."""
+    """The queue and its two threads.
 
-    def __init__(self, settings: ServeSettings, store: Store, inspector: Callable[[str | None], Inspector]) -> None:
+    `inspector`: a model's name, or None for the active one -> ready to judge. `recorded`: told each request's rows.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        store: Store,
+        inspector: Callable[[str | None], Inspector],
+        recorded: Callable[[Sequence[Inspection]], None],
+    ) -> None:
         self._settings = settings
         self._store = store
         self._inspector = inspector
+        self._recorded = recorded
         self._change = Condition()
         self._queue: deque[Job] = deque()
         self._judged: deque[Job] = deque()
@@ -264,6 +274,7 @@ class Work:
                     self._record([job])
             return
         for job, card, inspections in zip(jobs, cards, recorded, strict=True):
+            self._recorded(inspections)
             job.future.set_result(Done(card, inspections, tuple(job.items)))
 
 

@@ -12,6 +12,7 @@ The path of a row:
     versions    calibrations and which of them holds
     users       who may do what
     requests    what was recorded under which key of a client, so that repeating it adds nothing
+    outbox      rows -> what the plant's systems have not been told yet
     recalibration   answers -> new thresholds (preview, apply, roll back), and parts to train on
     drift       scores -> has production moved?
 

@@ -184,6 +184,16 @@ requests = Table(
 )
 """Not chained: under which key a client has sent which inspections, so that a repeated request is recorded once."""
 
+channels = Table(
+    "channels",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("told", _number, nullable=False),  # inspections up to this number
+    Column("owner", Text),  # the process that tells
+    Column("held_until", Text),  # and until when nobody else does
+)
+"""Not chained: how far each of the plant's systems has been told what was inspected."""
+
 CHAINED = (inspections, reviews, calibrations, activations, users, settings, removals, looked_into)
 REMOVABLE = (inspections, reviews)
 """What retention may remove: the lines in `chain` stay."""

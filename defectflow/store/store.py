@@ -24,6 +24,7 @@ from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
 from defectflow.store.history import History
+from defectflow.store.outbox import Outbox
 from defectflow.store.requests import Entry, Requests, write_entries
 from defectflow.store.retention import retain
 from defectflow.store.reviews import Reviews
@@ -44,6 +45,7 @@ class Store:
         self.versions = Versions(database)
         self.users = Users(database)
         self.requests = Requests(database)
+        self.outbox = Outbox(database)
         self._audit = AuditDraw(database)
         self._copies = Copies(database)
 

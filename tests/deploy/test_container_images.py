@@ -54,6 +54,9 @@ def health_check(dockerfile: Path) -> list[str]:
     return words
 
 
+UNIT = DEPLOY / "defectflow.service"
+
+
 def compose() -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load((DEPLOY / "docker-compose.yml").read_text(encoding="utf-8"))
     return content
@@ -139,8 +142,9 @@ def test_images_run_as_nobody_in_particular(dockerfile: Path) -> None:
 
 def test_compose_fits_the_images() -> None:
     services = compose()["services"]
-    assert set(services) == {"edge", "server"}
-    for name, service in services.items():
+    assert set(services) == {"edge", "server", "serve", "database", "broker"}
+    for name in ("edge", "server"):
+        service = services[name]
         context = (DEPLOY / service["build"]["context"]).resolve()
         assert context == REPOSITORY
         dockerfile = context / service["build"]["dockerfile"]
@@ -159,6 +163,32 @@ def test_compose_fits_the_images() -> None:
     assert port.startswith("127.0.0.1:"), "nobody else until somebody decides so"
     assert port.endswith(f":{instruction(SERVER, 'EXPOSE')}")
     assert f"127.0.0.1:{instruction(SERVER, 'EXPOSE')}/" in health_check(SERVER)[-1]
+
+
+def test_compose_has_the_service_with_what_it_needs() -> None:
+    services = compose()["services"]
+    serve = services["serve"]
+    assert serve["image"] == services["server"]["image"] and serve["read_only"] is True
+    for port in serve["ports"]:
+        assert port.startswith("127.0.0.1:")
+    assert not any("ports" in services[name] for name in ("database", "broker")), "nobody from outside"
+    assert (DEPLOY / "mosquitto.conf").is_file()
+
+
+def test_the_units_words_are_those_of_the_command() -> None:
+    """What systemd and compose start is taken apart by the real command line."""
+    from typer.main import get_command
+
+    from defectflow.cli.main import app
+
+    lines = [line.partition("=")[2].split() for line in UNIT.read_text().splitlines() if line.startswith("ExecStart")]
+    assert len(lines) == 2
+    command = get_command(app)
+    for words in [*(line[1:] for line in lines), compose()["services"]["serve"]["command"]]:
+        context = command.make_context("defectflow", list(words))
+        name, inner, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert name == "serve" and inner is not None
+        inner.make_context(name, rest, parent=context)
 
 
 def test_the_context_holds_what_is_copied() -> None:

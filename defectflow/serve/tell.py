@@ -1,0 +1,136 @@
+"""Inspections in the store -> the plant's systems: a thread for each channel, which goes on until it is told to end.
+
+A receiver gets every inspection of the service in order, at least once: what is sent again, because no confirmation
+came, bears the same number. Whatever is away, the line goes on, and the store keeps what is still to be told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from threading import Event, Thread
+from typing import Protocol
+
+from defectflow.errors import DefectFlowError, StoreError
+from defectflow.serve.work import SOURCE
+from defectflow.store import Inspection
+from defectflow.store.outbox import Outbox
+
+log = logging.getLogger(__name__)
+HELD_S = 60.0
+"""A process that has died is succeeded after so long."""
+AT_ONCE = 100
+NOTED_S = 1.0
+"""How often at most the place is noted on disk while much is waiting."""
+LOOK_S = 1.0
+"""How often another process's inspections are looked for."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
+
+
+class Untold(Exception):  # noqa: N818  (the state is the message)
+    """The receiver has not confirmed; it is tried again."""
+
+
+class Channel(Protocol):
+    """A receiver. `name` is what the store and the metrics call it."""
+
+    name: str
+
+    def tell(self, inspection: Inspection) -> None:
+        """Returns once the receiver has confirmed. Raises Untold."""
+
+    def close(self) -> None: ...
+
+
+class Teller:
+    """Tells one channel what is waiting, in a thread of its own."""
+
+    def __init__(self, channel: Channel, outbox: Outbox) -> None:
+        """Raises StoreError. From here on, every inspection is told."""
+        self.channel = channel
+        self.error: str | None = None
+        """Why the last try failed; None: it did not."""
+        self._outbox = outbox
+        self._owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+        self._over, self._news = Event(), Event()
+        self._held_until = 0.0
+        self._hold()
+        self._thread = Thread(target=self._tell_on, name=f"tell {channel.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def behind(self) -> int:
+        """Inspections that are still to be told. Raises StoreError."""
+        return self._outbox.behind(self.channel.name, SOURCE)
+
+    def look(self) -> None:
+        """There is something new."""
+        self._news.set()
+
+    def close(self) -> None:
+        """End soon; what is not told by then is told by the next process."""
+        self._over.set()
+        self._news.set()
+        self._thread.join()
+        self.channel.close()
+
+    def _tell_on(self) -> None:
+        pause = FIRST_PAUSE_S
+        while not self._over.is_set():
+            self._news.clear()
+            try:
+                if not self._hold():
+                    self._over.wait(HELD_S / 10)
+                    continue
+                rows = self._outbox.waiting(self.channel.name, SOURCE, AT_ONCE)
+                self._tell(rows)
+            except (Untold, StoreError) as error:
+                self._failed(error)
+                self._over.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+                continue
+            if self.error is not None and rows:
+                log.warning("%s: is told again", self.channel.name)
+                self.error = None
+            pause = FIRST_PAUSE_S
+            if not rows:
+                self._news.wait(LOOK_S)
+        try:
+            self._outbox.release(self.channel.name, self._owner)
+        except DefectFlowError as error:
+            log.error("%s: %s", self.channel.name, error)
+
+    def _tell(self, rows: Sequence[Inspection]) -> None:
+        """Tell them in order, and note how far it came, whatever happens."""
+        told, noted_at = None, time.monotonic()
+        try:
+            for row in rows:
+                if self._over.is_set() or not self._hold():
+                    return
+                self.channel.tell(row)
+                told = row.id
+                if time.monotonic() - noted_at > NOTED_S:
+                    self._outbox.told(self.channel.name, self._owner, told)
+                    told, noted_at = None, time.monotonic()
+        finally:
+            if told is not None:
+                self._outbox.told(self.channel.name, self._owner, told)
+
+    def _hold(self) -> bool:
+        """Whether this process is the one that tells; asks the store only when half of the time is over."""
+        now = time.monotonic()
+        if now < self._held_until - HELD_S / 2:
+            return True
+        held = self._outbox.hold(self.channel.name, self._owner, HELD_S)
+        self._held_until = now + HELD_S if held else 0.0
+        return held
+
+    def _failed(self, error: Exception) -> None:
+        """Said once, not at every try."""
+        if self.error is None:
+            log.error("%s: %s; it is tried again until it works", self.channel.name, error)
+        self.error = str(error)

@@ -1,0 +1,42 @@
+"""What the plant's systems have still to be told: in order, by one process at a time, whoever dies."""
+
+from __future__ import annotations
+
+import time
+
+from test_store_requests import entry
+
+from defectflow.store import Store
+
+
+def record(store: Store, *names: str) -> list[int]:
+    return [row.id for rows in store.record_all([entry(name, None, 0.5) for name in names]) for row in rows]
+
+
+def test_a_channel_begins_with_what_comes_after_it(store: Store) -> None:
+    record(store, "old")
+    assert store.outbox.hold("mes", "one", 60)
+    assert store.outbox.waiting("mes", "serve", 10) == []
+    first, second, third = record(store, "a", "b", "c")
+    assert [row.id for row in store.outbox.waiting("mes", "serve", 2)] == [first, second]
+    assert store.outbox.behind("mes", "serve") == 3
+    assert store.outbox.behind("mes", "ui") == 0, "what another source has recorded"
+    store.outbox.told("mes", "one", second)
+    assert [row.id for row in store.outbox.waiting("mes", "serve", 10)] == [third]
+    assert store.outbox.hold("archive", "one", 60)
+    assert store.outbox.behind("archive", "serve") == 0
+    assert store.verify().passed
+
+
+def test_one_process_tells_a_channel_until_it_dies(store: Store) -> None:
+    assert store.outbox.hold("mes", "one", 0.3)
+    assert not store.outbox.hold("mes", "two", 60)
+    (row,) = record(store, "a")
+    store.outbox.told("mes", "two", row)
+    assert store.outbox.behind("mes", "serve") == 1, "it is not two that tells"
+    time.sleep(0.31)
+    assert store.outbox.hold("mes", "two", 60)
+    store.outbox.told("mes", "one", row)
+    assert store.outbox.behind("mes", "serve") == 1, "one was too late"
+    store.outbox.release("mes", "two")
+    assert store.outbox.hold("mes", "three", 60)
