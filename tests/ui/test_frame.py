@@ -98,6 +98,7 @@ class _Reader:
 
 FILLED = {
     "Inspect": "#drop-zone",
+    "Live": "#live",
     "Review": "#review-part",
     "History": "#history-list",
     "Calibrate": "#calibrate-versions",

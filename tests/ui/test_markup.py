@@ -162,7 +162,7 @@ def test_no_name_runs_in_the_browser(watch: Watch, folder: Path, pictures: list[
         page.fill("[name=password]", "correct horse")
         page.click("button")
         page.wait_for_selector("#station-header .station-bar")
-        for tab in ("Review", "History", "Train", "Calibrate", "Models", "Inspect"):
+        for tab in ("Live", "Review", "History", "Train", "Calibrate", "Models", "Inspect"):
             page.get_by_role("tab", name=tab).click()
             page.wait_for_timeout(1500)
         page.get_by_role("tab", name="History").click()

@@ -26,14 +26,19 @@ def thumbnail(pixels: Pixels) -> Pixels:
 
 
 def file_thumbnail(file: Path) -> bytes:
-    """A picture file as a small JPEG. Of 16 bits, whatever the model: its brightest value says how many are in use.
+    """A picture file as a small JPEG. Raises ImageError."""
+    return file_jpeg(file, THUMBNAIL_PX)
 
-    Raises ImageError.
+
+def file_jpeg(file: Path, side_px: int) -> bytes:
+    """A picture file as a JPEG whose longer side is at most this.
+
+    Of 16 bits, whatever the model: its brightest value says how many are in use. Raises ImageError.
     """
     raw = read_raw(file)
     peak = brightest(raw)
     full_scale = None if peak is None else full_scale_for([peak])
-    return jpeg(thumbnail(to_uint8(raw, full_scale=full_scale, name=file.name)))
+    return jpeg(shrink(to_uint8(raw, full_scale=full_scale, name=file.name), side_px))
 
 
 def large(pixels: Pixels) -> Pixels:

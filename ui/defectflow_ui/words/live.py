@@ -1,0 +1,38 @@
+"""Words of the page Live."""
+
+from __future__ import annotations
+
+from defectflow_ui.words.common import counted
+
+tab = "Live"
+stretch = "Counted over"
+stretches = {"1": "the last hour", "8": "the last 8 hours", "24": "the last 24 hours"}
+nothing = "Nothing was inspected yet"
+nothing_do = "As soon as the line, a folder or somebody at Inspect sends a picture, it is shown here."
+no_picture = "The picture was not kept. The store keeps copies where its settings name a folder for them."
+part = "part"
+passed = "Passed"
+takt = "Takt"
+takt_tip = "Time between parts: the median over the latest 50."
+slowest = "Model time"
+slowest_tip = "95 of 100 pictures took the model at most so long; over the latest 100."
+score = "score"
+alarm = "Production has moved: good parts no longer score as they did at calibration."
+before = "Before it"
+marked = "Marked places"
+
+
+def seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} s"
+
+
+def milliseconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f} ms"
+
+
+def share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def parts(count: int) -> str:
+    return counted(count, "part")
