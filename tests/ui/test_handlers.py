@@ -401,14 +401,14 @@ def test_a_full_disk_ends_an_export_with_words(desk: Desk, pictures: list[Path])
     *_, last = desk.call("export-zip", "click")
     assert "download" in last
     with files_up_to(50), pytest.raises(gr.Error, match="this table cannot be written"):
-        desk.call("history-csv", "click", "all", "", "", "", "")
+        desk.call("history-csv", "click", "all", "", "", "", "", "")
 
 
 def test_exports_can_be_swept(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One folder for a tab, named so that the next station removes what a killed one has left."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for _ in range(2):
-        desk.call("history-csv", "click", "all", "", "", "", "")
+        desk.call("history-csv", "click", "all", "", "", "", "", "")
     (folder,) = tmp_path.iterdir()
     assert OURS.fullmatch(folder.name)
 
@@ -459,3 +459,69 @@ def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder
     assert len(added) == 19
     assert sorted(PartScores.of(bundle, store).audit_good) == sorted(added)
     desk.station.close()
+
+
+def test_a_new_model_is_on_trial_until_something_is_kept(desk: Desk, pictures: list[Path]) -> None:
+    """Nothing of a trial is in history, audit sample or drift watch; what it was is said."""
+    said = desk.drop(*pictures[:2])
+    desk.session.tab("tab").pop(inspect_tab.TRIAL)
+    opened = desk.call("page-inspect", "select")
+    assert opened["inspect-trial"].value is True
+    assert "nothing of it is kept" in opened["drop-zone"]
+    *_, last = desk.call("drop-zone", "dropped", said=said)
+    told = {component.elem_id: value for component, value in last.items()}
+    assert "2 pictures judged on trial" in told["inspect-status"]
+    assert "nobody can answer" in told["part"] and told["inspect-answers"] == ""
+    assert "kept nowhere else" in told["inspect-counts"], "Clear asks first"
+    assert desk.station.store.history.search() == []
+    assert not desk.station.drift.look().points
+    desk.call("inspect-trial", "input", False)
+    list(desk.call("drop-zone", "dropped", said=desk.drop(pictures[2])))
+    assert [one.file for one in desk.station.store.history.search()] == [pictures[2].name]
+    assert desk.call("page-inspect", "select", tab="another")["inspect-trial"].value is False, "it is in production"
+
+
+def test_inspect_follows_what_is_answered_elsewhere(desk: Desk, pictures: list[Path]) -> None:
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:3])))
+    store = desk.station.store
+    (item,) = [one for one in store.history.search() if one.file == pictures[1].name]
+    desk.call("gallery", "number", said={"number": "1"})
+    store.reviews.answer(item.id, Answer.DEFECTIVE, by="ben", kind="dent")
+    opened = desk.call("page-inspect", "select")
+    assert opened["gallery"].count('class="answered') == 1
+    assert "said defective" in opened["gallery"]
+    assert "ben" in opened["inspect-answers"] and "dent" in opened["part"]
+    taken = {"answer": f"{item.id} {store.reviews.standing(item.bundle_id, item.part).id} good"}  # type: ignore[union-attr]
+    answered = desk.call("inspect-answers", "answer", said=taken)
+    assert "said good" in answered["gallery"] and "said defective" not in answered["gallery"]
+
+
+def test_the_scale_is_kept_with_the_model_and_told(desk: Desk, pictures: list[Path]) -> None:
+    with pytest.raises(gr.Error, match="cannot be"):
+        desk.call("scale-keep", "click", -1.0)
+    assert "0.05 mm" in desk.call("scale-keep", "click", 0.05)
+    assert desk.station.bundles.find("ring").card.mm_per_px == 0.05
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[14:16])))
+    inspection = desk.session.tab("tab")[inspect_tab.INSPECTION]
+    (row, *_) = [row for row in inspection.rows if row.verdict is not None and row.verdict.regions()]
+    region = row.verdict.regions()[0]
+    page = desk.call("gallery", "number", said={"number": str(row.number)})["part"]
+    assert (
+        f"{region.width_px} × {region.height_px} px ({region.width_px * 0.05:.3g} × {region.height_px * 0.05:.3g} mm)"
+        in page
+    )
+    desk.call("scale-keep", "click", None)
+    assert desk.station.bundles.find("ring").card.mm_per_px is None
+
+
+def test_a_station_without_a_usable_model_leads_to_the_page_that_helps(bundles: Any) -> None:
+    folder = bundles()
+    shutil.rmtree(folder / "ring")
+    for left, page in (("swatch", "Calibrate"), (None, "Train")):
+        if left is None:
+            shutil.rmtree(folder / "swatch")
+        desk = Desk(folder)
+        try:
+            assert f'data-page="{page}"' in desk.call("page-inspect", "select")["drop-zone"]
+        finally:
+            desk.station.close()

@@ -77,6 +77,8 @@ class HistoryPage(Page):
         self.period = gr.Dropdown(periods, value="all", label=words.period, elem_id="history-period")
         verdicts = [(words.any_decision, ""), *((word, decision) for decision, (word, _) in VERDICTS.items())]
         self.decision = gr.Dropdown(verdicts, value="", label=words.decision, elem_id="history-decision")
+        answers = [(words.any_decision, ""), *((text, answer) for answer, text in words.answered.items())]
+        self.answered = gr.Dropdown(answers, value="", label=words.answer, elem_id="history-answered")
         self.file = gr.Textbox(label=words.file, elem_id="history-file")
         self.part = gr.Textbox(label=words.part, elem_id="history-part")
         self.model = gr.Dropdown([(words.any_model, "")], value="", label=words.model, elem_id="history-model")
@@ -85,14 +87,14 @@ class HistoryPage(Page):
             self.as_csv = gr.Button(words.export, size="sm", elem_id="history-csv")
 
     def connect(self) -> None:
-        asked = [self.period, self.decision, self.file, self.part, self.model]
+        asked = [self.period, self.decision, self.answered, self.file, self.part, self.model]
         shown = [self.listed, self.chart, self.csv_link]
         self.station.on_open(self.open_page, inputs=asked, outputs=[self.listed, self.chart, self.model])
         self.drift.connect()
         self.search.click(self.look, inputs=asked, outputs=shown, **QUIET)
         for text in (self.file, self.part):
             text.submit(self.look, inputs=asked, outputs=shown, **QUIET)
-        for choice in (self.decision, self.model):
+        for choice in (self.decision, self.answered, self.model):
             choice.input(self.look, inputs=asked, outputs=shown, **QUIET)
         self.period.input(self.choose_period, inputs=asked, outputs=[*shown, self.between], **QUIET)
         self.dates.dates(self.choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **QUIET)
@@ -120,7 +122,8 @@ class HistoryPage(Page):
         counts, every = counts_over_time(self.station.store, wanted)
         only: Word | None = wanted.decisions[0] if wanted.decisions else None
         drawn = charts.counts_over_time(counts, every, passed=only is None)
-        return {self.listed: self._page(visitor, wanted), self.chart: view.tally(counts, only) + drawn}
+        kinds = view.kinds(self.station.store.history.kinds(wanted, every=every), every)
+        return {self.listed: self._page(visitor, wanted), self.chart: view.tally(counts, only) + drawn + kinds}
 
     def _from_the_start(self, visitor: Visitor, *values: Any) -> Updates:
         visitor.tab[FIRST] = 0
