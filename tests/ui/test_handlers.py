@@ -26,6 +26,7 @@ from defectflow_ui.settings import Limits
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.tasks.sources import FOLDER, UPLOADED
 from defectflow_ui.temporary_folders import OURS
+from defectflow_ui.visits import visitors
 from defectflow_ui.visits.served import Served
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.visits.visitors import MOST_TABS, Session
@@ -33,6 +34,7 @@ from defectflow_ui.web.frame import jobs_html
 from defectflow_ui.web.server import _OwnRoutes
 from desk import Desk
 from dropping import send, zipped
+from inspecting import wait_for
 from PIL import Image
 from running import PASSWORD, finish
 from starlette.requests import Request
@@ -94,14 +96,16 @@ def test_a_tab_in_use_outlives_those_that_were_left() -> None:
     assert len(session.tabs) == MOST_TABS
 
 
-def test_a_tab_that_is_left_is_forgotten(desk: Desk) -> None:
+def test_a_tab_that_is_left_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors, "LEFT_S", 0.05)
     tab, drop = desk.session.tab("left"), Drop(desk.station.settings.limits)
     tab["drop"] = drop
     (leave,) = [one.fn for one in desk.blocks.fns.values() if one.name == "leave"]
     request = SimpleNamespace(cookies={desk.station.sessions.cookie: desk.session.token}, session_hash="left")
     leave(request, gr.EventData(None, None))  # type: ignore[misc]
     assert "left" not in desk.session.tabs
-    assert not drop.folder.exists()
+    wait_for(lambda: not drop.folder.exists(), "what was dropped goes a moment later")
+    assert not desk.session.left
 
 
 def test_half_an_upload_is_no_source(desk: Desk, pictures: list[Path]) -> None:
@@ -479,6 +483,25 @@ def test_a_new_model_is_on_trial_until_something_is_kept(desk: Desk, pictures: l
     list(desk.call("drop-zone", "dropped", said=desk.drop(pictures[2])))
     assert [one.file for one in desk.station.store.history.search()] == [pictures[2].name]
     assert desk.call("page-inspect", "select", tab="another")["inspect-trial"].value is False, "it is in production"
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_a_reload_keeps_what_was_on_inspect(desk: Desk, pictures: list[Path], goodbye: bool) -> None:
+    """Whether or not the old page has said goodbye by the time that the new one asks."""
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:3])))
+    desk.call("gallery", "number", said={"number": "1"})
+    if goodbye:
+        desk.session.leave_tab("tab")
+    opened = desk.call("page-inspect", "select", tab="anew")
+    assert 'data-tab="anew"' in opened["drop-zone"]
+    again = desk.call("drop-zone", "reloaded", said={"was": "tab"}, tab="anew")
+    assert again["gallery"].count("data-number=") == 3
+    assert pictures[1].name in again["part"] and again["inspect-trial"].value is False
+    desk.session.close_tab("tab")
+    (address, *_) = re.findall(r'src="(/served/[^"]+)"', again["part"])
+    assert desk.session.served.take(address.rpartition("/")[2]).make(), "its pictures are still there"  # type: ignore[union-attr]
+    nothing = desk.call("drop-zone", "reloaded", said={"was": "somebody else's"}, tab="third")
+    assert "gallery" not in nothing
 
 
 def test_inspect_follows_what_is_answered_elsewhere(desk: Desk, pictures: list[Path]) -> None:

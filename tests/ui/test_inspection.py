@@ -321,9 +321,9 @@ def test_the_most_similar_good_part(bundle_path: Path) -> None:
 def test_the_drop_zone_says_what_the_store_keeps(store: Store) -> None:
     """A server's store without a folder keeps no uploads, whatever its settings may sound like."""
     station = cast(Station, SimpleNamespace(store=store))
-    assert (words.keeps_copies in view.drop_zone(station, trial=False)) == (store.database.file is not None)
+    assert (words.keeps_copies in view.drop_zone(station, "tab", trial=False)) == (store.database.file is not None)
     store.configure(StoreSettings(pictures="none"), by="test")
-    assert words.keeps_verdicts in view.drop_zone(station)
+    assert words.keeps_verdicts in view.drop_zone(station, "tab", trial=False)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,16 @@
       if (dark !== null) setDark(dark === '1');
     } catch { /* private window */ }
   };
+  const begun = () => {  // tabs come a moment after the header
+    if (!document.querySelector('#station-tabs [role=tab]')) { setTimeout(begun, 50); return; }
+    follow();
+  };
   // Gradio sets its own choice once it has started, so ours comes after it.
   const watchStart = new MutationObserver(() => {
-    if (document.getElementById('station-header')) { watchStart.disconnect(); rememberedTheme(); }
+    if (!document.getElementById('station-header')) return;
+    watchStart.disconnect();
+    rememberedTheme();
+    begun();
   });
   watchStart.observe(document.documentElement, {childList: true, subtree: true});
 
@@ -102,6 +109,41 @@
     if (question && !window.confirm(question)) { event.preventDefault(); event.stopImmediatePropagation(); }
   }, true);
 
+  // ---- addresses: the page that is open, and what is shown there, as #history/17 or #models/ring -----------------------
+  const ROOMS = {history: ['#history-list', 'inspection'], models: ['#bundles', 'bundle']};
+  const say = (address) => history.replaceState(null, '', `#${address}`);
+  document.addEventListener('click', (event) => {
+    const tab = event.target.closest?.('#station-tabs button'), at = event.target.closest?.('[data-inspection], [data-bundle]');
+    if (tab && (tab.role === 'tab' || tab.closest('.overflow-menu'))) say(tab.textContent.trim().toLowerCase());
+    if (at?.dataset.inspection) say(`history/${at.dataset.inspection}`);
+    if (at?.dataset.bundle) say(`models/${encodeURIComponent(at.dataset.bundle)}`);
+  });
+  // Asks for it as a click there would, once the page is ready for clicks.
+  const goTo = (page, wanted, tries = 0) => {
+    const [block, name] = ROOMS[page], ready = document.querySelector(`${block} [data-ready]`);
+    if (!ready || !ready.textContent.trim()) { if (tries < 200) setTimeout(goTo, 100, page, wanted, tries + 1); return; }
+    const asks = document.createElement('button');
+    asks.dataset[name] = wanted;
+    ready.append(asks);
+    asks.click();
+    asks.remove();
+  };
+  const follow = () => {
+    const [page, wanted] = location.hash.slice(1).split('/').map(decodeURIComponent);
+    const names = [...document.querySelectorAll('#station-tabs button')].map((tab) => tab.textContent.trim());
+    const name = names.find((one) => one.toLowerCase() === page);
+    if (!name) return;
+    openPage(name);
+    if (wanted && ROOMS[page]) goTo(page, wanted);
+  };
+  window.addEventListener('hashchange', follow);
+
+  // Tabs that have no room stand in Gradio's menu, as buttons without a role.
+  const openPage = (name) => {
+    const named = [...document.querySelectorAll('#station-tabs button')].filter((tab) => tab.textContent.trim() === name);
+    (named.find((tab) => tab.role === 'tab') || named.at(-1))?.click();
+  };
+
   // ---- one place for clicks on what Python has written ------------------------------------------------------------
   document.addEventListener('click', (event) => {
     if (event.target.closest?.('[role=tab]')) zoomOff();
@@ -111,7 +153,7 @@
     if (action.dataset.do === 'theme') switchTheme();
     if (action.dataset.do === 'keys') showKeys();
     if (action.dataset.do === 'page') {
-      [...document.querySelectorAll('[role=tab]')].find((tab) => tab.textContent.trim() === action.dataset.page)?.click();
+      openPage(action.dataset.page);
     }
     if (action.dataset.do === 'zoom-in') zoomBy(view, 1.5);
     if (action.dataset.do === 'zoom-out') zoomBy(view, 1 / 1.5);
@@ -417,5 +459,17 @@
     element.addEventListener('focusout', (event) => { if (!element.contains(event.relatedTarget)) tell(); });
     element.addEventListener('keydown', (event) => { if (event.key === 'Enter') tell(); });
   };
-  window.station = {dropZone, clicks, answers, dates, nameOf};
+  // What this tab showed before it was loaded anew belongs to it still. A tab's own memory outlives a reload.
+  const KEPT = 'defectflow-tab';
+  let was = null;
+  try {
+    const [how] = performance.getEntriesByType('navigation');
+    if (/reload|back_forward/.test(how?.type)) was = sessionStorage.getItem(KEPT);
+  } catch { /* private window */ }
+  const reloaded = (trigger, name) => { if (was) { trigger(name, {was}); was = null; } };
+  new MutationObserver(() => {
+    const tab = document.querySelector('[data-tab]')?.dataset.tab;
+    try { if (tab) sessionStorage.setItem(KEPT, tab); } catch { /* private window */ }
+  }).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['data-tab']});
+  window.station = {reloaded, dropZone, clicks, answers, dates, nameOf};
 })();

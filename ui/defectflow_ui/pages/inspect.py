@@ -19,13 +19,14 @@ from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_exports import InspectExports
 from defectflow_ui.pages.inspect_parts import InspectParts
 from defectflow_ui.pages.inspect_scale import InspectScale
-from defectflow_ui.pages.inspect_tab import TRIAL, begin, current, forget, found, on_trial
+from defectflow_ui.pages.inspect_tab import PREFIX, TRIAL, begin, current, forget, found, on_trial
 from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.station import handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
 SHOWN_EVERY_S = 0.4
+DROPS = "station.dropZone(element, trigger, 'dropped'); station.reloaded(trigger, 'reloaded')"
 
 
 class InspectPage(Page):
@@ -36,7 +37,7 @@ class InspectPage(Page):
     def lay_out(self) -> None:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=400):
-                self.zone = block(elem_id="drop-zone", events="station.dropZone(element, trigger, 'dropped')")
+                self.zone = block(elem_id="drop-zone", events=DROPS)
                 self.trial = gr.Checkbox(
                     False, label=words.trial, info=words.trial_info, visible=False, elem_id="inspect-trial"
                 )
@@ -75,6 +76,7 @@ class InspectPage(Page):
         # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
         after = [*seen, self.asking, self.what_if, self.exports.download]
         self.zone.dropped(self.judge, outputs=after, trigger_mode="multiple", **QUIET)
+        self.zone.reloaded(self.take_over, outputs=[*after, self.zone, self.trial], **QUIET)
         self.status.stop(self.stop, outputs=self.status, **QUIET)
         # "multiple": what is clicked or pressed before the last answer counts as well.
         chosen = [self.part, self.answers]
@@ -138,14 +140,18 @@ class InspectPage(Page):
         asking = {self.asking: gr.Column(visible=True), self.what_if: self._slider(inspection)}
         return self._whole(visitor, inspection) | asking
 
-    @handler(Role.VIEWER)
-    def open_page(self, visitor: Visitor) -> Updates:
+    def _zone(self, visitor: Visitor) -> Updates:
         obstacle = view.obstacle(self.station, visitor)
         trial = obstacle is None and on_trial(self.station, visitor, self.station.bundles.active().card)
         updates: Updates = {
-            self.zone: obstacle or view.drop_zone(self.station, trial=trial),
+            self.zone: obstacle or view.drop_zone(self.station, visitor.tab_name, trial=trial),
             self.trial: gr.Checkbox(trial, visible=obstacle is None),
         }
+        return updates
+
+    @handler(Role.VIEWER)
+    def open_page(self, visitor: Visitor) -> Updates:
+        obstacle, updates = view.obstacle(self.station, visitor), self._zone(visitor)
         inspection = found(visitor)
         if inspection is not None:  # what was said meanwhile on other pages, and by others
             return updates | {self.gallery: self._gallery(inspection)} | self._chosen(visitor, inspection)
@@ -154,7 +160,15 @@ class InspectPage(Page):
     @handler(Role.OPERATOR)
     def choose_trial(self, visitor: Visitor, trial: bool) -> str:
         visitor.tab[TRIAL] = bool(trial)
-        return view.drop_zone(self.station, trial=bool(trial))
+        return view.drop_zone(self.station, visitor.tab_name, trial=bool(trial))
+
+    @handler(Role.OPERATOR)
+    def take_over(self, visitor: Visitor) -> Updates:
+        """The page was loaded anew: go on with what it showed before."""
+        if not visitor.session.take_over(str(visitor.event.get("was")), visitor.tab_name, PREFIX):
+            return {self.status: gr.skip()}
+        updates, inspection = self._zone(visitor), found(visitor)
+        return updates if inspection is None else updates | self._ended(visitor, inspection)
 
     # ---- judging ------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
-INSPECTION, TRIAL = "inspect.inspection", "inspect.trial"
+PREFIX = "inspect."
+INSPECTION, TRIAL = f"{PREFIX}inspection", f"{PREFIX}trial"
 SOURCE = "ui"
 MOST_ROWS = 5000
 """Pictures of one tab; beyond them it has to be cleared."""
@@ -55,6 +56,7 @@ def begin(station: Station, visitor: Visitor) -> Inspection:
             if before.inspector is inspector:
                 if len(before.rows) >= MOST_ROWS:
                     raise DataError(words.clear_first(MOST_ROWS))
+                before.record_by(record)
                 return before
             before.close()
             notice = words.other_calibration(len(before.rows)) if before.rows else None

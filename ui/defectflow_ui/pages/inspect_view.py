@@ -45,12 +45,14 @@ def _way_out(station: Station, visitor: Visitor) -> tuple[str, str]:
     return (models.tab, words.to_models) if calibrated else (calibrate.tab, words.to_calibrate)
 
 
-def drop_zone(station: Station, *, trial: bool) -> Markup:
-    """Where to drop pictures, and what is kept of them."""
+def drop_zone(station: Station, tab: str, *, trial: bool) -> Markup:
+    """Where to drop pictures, and what is kept of them. `tab`: by which the browser finds this tab's pictures again."""
     kept = words.keeps_copies if station.store.kept_as(temporary=True) == "copy" else words.keeps_verdicts
     kept = words.keeps_nothing if trial else kept
     problems = json.dumps(words.camera_problems)
-    return render("inspect/drop_zone.html", words=words, accepted=ACCEPTED, kept=kept, camera_problems=problems)
+    return render(
+        "inspect/drop_zone.html", words=words, accepted=ACCEPTED, kept=kept, camera_problems=problems, tab=tab
+    )
 
 
 def nothing_chosen() -> Markup:

@@ -41,6 +41,7 @@ head = ("when", "verdict", "file", "part", "score", "threshold", "model", "by")
 nothing_chosen = "Choose an inspection"
 nothing_chosen_do = "Click a row to read the part's full story."
 story = "Story of part"
+link = "link to it"
 inspected = "inspected with"
 calibration = "thresholds"
 same_thresholds = "List what was judged by these thresholds"
