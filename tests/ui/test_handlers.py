@@ -548,3 +548,24 @@ def test_a_station_without_a_usable_model_leads_to_the_page_that_helps(bundles: 
             assert f'data-page="{page}"' in desk.call("page-inspect", "select")["drop-zone"]
         finally:
             desk.station.close()
+
+
+def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: list[Path]) -> None:
+    store = desk.station.store
+    store.configure(StoreSettings(pictures="copy"), by="test")
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:4], *pictures[14:17])))
+    rejected = [one for one in store.history.search() if one.decision in ("defect", "invalid")]
+    store.reviews.answer(rejected[0].id, Answer.DEFECTIVE, by="ben", kind="pen <b>mark")
+    link = desk.call("history-report", "click", "all", "", "", "", "", "")
+    (address,) = re.findall(r'href="/served/([^"]+)"', link)
+    item = desk.session.served.take(address)
+    assert item is not None and item.filename == "report.html"
+    page = item.make()
+    assert isinstance(page, bytes)
+    text = page.decode()
+    assert text.startswith("<!doctype html>")
+    assert "pen &lt;b&gt;mark" in text, "what people type is text"
+    assert text.count("data:image/jpeg;base64,") == len({one.part for one in rejected})
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text), "it loads nothing"
+    assert "rejects at most 5% of good parts on average" in text
+    assert "No sign of drift" in text

@@ -19,6 +19,7 @@ from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.history_drift import HistoryDrift
+from defectflow_ui.pages.history_report import shift_report
 from defectflow_ui.pages.history_search import PAGE, counts_over_time, models, query
 from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.pages.viewer import download
@@ -26,6 +27,7 @@ from defectflow_ui.station import handler
 from defectflow_ui.temporary_folders import prefix
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
+from defectflow_ui.words import history_report as report_words
 from defectflow_ui.words.verdicts import VERDICTS
 
 FIRST = "history.first"
@@ -85,6 +87,7 @@ class HistoryPage(Page):
         with gr.Column(min_width=110):
             self.search = gr.Button(words.search, variant="primary", elem_classes="key-r", elem_id="history-search")
             self.as_csv = gr.Button(words.export, size="sm", elem_id="history-csv")
+            self.as_report = gr.Button(report_words.make, size="sm", elem_id="history-report")
 
     def connect(self) -> None:
         asked = [self.period, self.decision, self.answered, self.file, self.part, self.model]
@@ -104,6 +107,7 @@ class HistoryPage(Page):
         self.listed.inspection(self.tell, outputs=story, trigger_mode="multiple", **QUIET)
         self.answers.answer(self.answer, outputs=story, trigger_mode="multiple", **QUIET)
         self.told.thresholds(self.choose_thresholds, inputs=asked, outputs=[*shown, self.model], **QUIET)
+        self.as_report.click(self.report, inputs=asked, outputs=self.csv_link, **QUIET)
         self.as_csv.click(self.export, inputs=asked, outputs=self.csv_link, **QUIET)
 
     # ---- the search ---------------------------------------------------------------------------------------------
@@ -173,6 +177,12 @@ class HistoryPage(Page):
             with atomic_write(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
                 self.station.store.history.export_csv(stream, wanted)
         return download(visitor.served.put(lambda: file, "text/csv", filename=file.name), words.export)
+
+    @handler(Role.VIEWER)
+    def report(self, visitor: Visitor, *values: Any) -> str:
+        made = shift_report(self.station, self._query(visitor, *values), by=visitor.user)
+        address = visitor.served.put(lambda: made, "text/html", filename=report_words.file_name)
+        return download(address, report_words.make)
 
     # ---- a part's story -----------------------------------------------------------------------------------------
 

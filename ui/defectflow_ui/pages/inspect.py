@@ -39,7 +39,7 @@ class InspectPage(Page):
             with gr.Column(scale=5, min_width=400):
                 self.zone = block(elem_id="drop-zone", events=DROPS)
                 self.trial = gr.Checkbox(
-                    False, label=words.trial, info=words.trial_info, visible=False, elem_id="inspect-trial"
+                    False, label=words.trial, visible=False, container=False, elem_id="inspect-trial"
                 )
                 self.status = block(elem_id="inspect-status", events=clicks("stop"))
                 self.counts = block(elem_id="inspect-counts", events=clicks("only"))
@@ -47,10 +47,10 @@ class InspectPage(Page):
                     self._lay_out_asking()
                 self.gallery = block(elem_id="gallery", events=clicks("number", "more"))
                 self.parts = InspectParts(self.station)  # below, so that verdicts are in sight
-                self.scale = InspectScale(self.station)
             with gr.Column(scale=6, min_width=440):
                 self.part = block(elem_id="part", events=clicks("step"))
                 self.answers = answering.answer_block("inspect-answers")
+                self.scale = InspectScale(self.station)
 
     def _lay_out_asking(self) -> None:
         """What can be asked once something was judged."""

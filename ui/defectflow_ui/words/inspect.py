@@ -15,11 +15,11 @@ shoot = "Take a picture (space)"
 formats = "PNG, JPEG, BMP, TIFF or WebP."
 keeps_copies = "Verdicts and a copy of each picture are kept in the history."
 keeps_verdicts = "Verdicts are kept in the history; the pictures are removed when this tab is closed."
-keeps_nothing = "On trial: nothing of it is kept."
-trial = "Trial: judge, but keep nothing"
-trial_info = (
-    "For a new model, until it goes into production: what is judged stays out of history, audit sample and drift watch."
+keeps_nothing = (
+    "On trial: nothing of it is kept, nor counted in history, audit sample or drift watch. For a new model, until it "
+    "goes into production."
 )
+trial = "Trial: judge, but keep nothing"
 not_kept = "Judged on trial, so it is not in the history, and nobody can answer about it."
 may_not = "You may look, but not inspect"
 may_not_do = "Inspecting needs the role operator; ask whoever manages users at your site."
