@@ -74,6 +74,8 @@ class Inspection(_Answer):
     lot: str | None
     camera: str | None
     decision: Word
+    reason: str | None = None
+    """Why it is invalid: "gross defect" or "wrong picture"; None also from a service that does not tell."""
     score: float | None
     """Dimensionless; higher is worse."""
     p_value: float | None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from defectflow.common import Moment
 from defectflow.errors import NotCalibrated
@@ -147,6 +147,8 @@ class Card(_Part):
     """Standard deviation of good scores: over calibration parts, or over tune pictures while uncalibrated."""
     parts: PartCounts
     part_regex: str | None
+    mm_per_px: Annotated[float, Field(gt=0)] | None = None
+    """Millimetres that one pixel of the camera's picture shows; None: nobody has said. No verdict uses it."""
     wanted_rate: float
     wanted_guarantee: Literal["expected", "confident"]
     wanted_review_rate: float

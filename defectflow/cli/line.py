@@ -128,12 +128,16 @@ def score(
         "results": str(to),
         "pictures": tally.pictures,
         "parts": tally.parts,
+        "invalid": tally.reasons,
         "unlike_calibration": len(tally.unlike),
         "guarantee": guarantee,
     }
     failed = [{"file": file, "reason": reason} for file, reason in tally.failed]
     if not print_json(json, tree | {"failed": failed}):
         _show_counts(tally, scores_only)
+        if tally.reasons:
+            told = ", ".join(f"{reason} {count}" for reason, count in sorted(tally.reasons.items()))
+            out.print(f"Too unusual to judge (invalid): {told}.", markup=False, highlight=False)
         for sentence in guarantee:
             out.print(sentence, markup=False, highlight=False)
         out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)

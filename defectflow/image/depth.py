@@ -30,8 +30,8 @@ def to_uint8(pixels: RawPixels, *, full_scale: int | None, name: str) -> NDArray
         return pixels.astype(np.uint8, copy=False)
     if full_scale is None:
         raise ImageError(
-            f"{name}: is a 16-bit picture but the model was fitted on 8-bit pictures; "
-            "set image.full_scale and fit again"
+            f"{name}: is a 16-bit picture but the model was fitted on 8-bit pictures, so no value is known to be "
+            "white; let the camera save 8 bits, or fit a model on 16-bit pictures"
         )
     return _scale_table(full_scale)[pixels]
 

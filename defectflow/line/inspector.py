@@ -39,7 +39,16 @@ from defectflow.common import are_limited, usable_cores
 from defectflow.errors import BundleError, ImageError
 from defectflow.image import Geometry, PictureFile, PictureForm, Tiling, read_image_file, to_square
 from defectflow.line.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
-from defectflow.verdict import Calibration, Decision, Measurement, Verdict, decide, is_gated, marked_places
+from defectflow.verdict import (
+    Calibration,
+    Decision,
+    Measurement,
+    Verdict,
+    decide,
+    is_gated,
+    marked_places,
+    resembles_in_places,
+)
 
 Source = Path | str | NDArray[np.uint8]
 """A picture file, or its pixels (H, W, 3) uint8 RGB."""
@@ -137,15 +146,31 @@ class Inspector:
     def _judge(self, item: _Output | ImageError, calibration: Calibration) -> Verdict | ImageError:
         if isinstance(item, ImageError):
             return item
+        decision, mask = Decision(int(item.values["decision"])), item.values["mask"]
+        if decision == Decision.INVALID:  # the graph marks nothing there
+            mask = self._gross_places(item.values["anomaly_map"], calibration)
         return Verdict(
             **self._measured(item),
             threshold=calibration.threshold.value,
             review_threshold=calibration.review.value,
             pixel_threshold=calibration.pixel_threshold,
-            decision=Decision(int(item.values["decision"])),
+            decision=decision,
             p_value=round(float(item.values["p_value"]), 7),  # the digits that fp32 holds
-            mask=item.values["mask"],
+            mask=mask,
         )
+
+    def _gross_places(self, anomaly_map: NDArray[np.float32], calibration: Calibration) -> NDArray[np.bool_]:
+        """(h, w): what to mark on an invalid picture: as on a defective one, if it resembles the part elsewhere."""
+        resembles = resembles_in_places(anomaly_map, calibration.pixel_threshold)
+        return self._marked(anomaly_map, Decision.DEFECT if resembles else Decision.INVALID, calibration)
+
+    def _marked(
+        self, anomaly_map: NDArray[np.float32], decision: Decision, calibration: Calibration
+    ) -> NDArray[np.bool_]:
+        tiling = self.card.image.tiling
+        looked_at = anomaly_map.size if tiling is None else tiling.side**2
+        top_places = max(1, round(self.card.top_fraction * looked_at))
+        return marked_places(anomaly_map, decision, calibration.pixel_threshold, calibration.peak_share, top_places)
 
     def _measured(self, item: _Output) -> dict[str, Any]:
         return {
@@ -225,19 +250,16 @@ class Inspector:
             seen.append(self._session.run(list(TILED), given))
         tile_values = [np.concatenate(batches) for batches in zip(*seen, strict=True)]
         values = tiling.join(dict(zip(TILED, tile_values, strict=True)))
-        return values if "decision" not in outputs else values | self._ruled(values, tiling)
+        return values if "decision" not in outputs else values | self._ruled(values)
 
-    def _ruled(self, values: Mapping[str, Any], tiling: Tiling) -> dict[str, Any]:
+    def _ruled(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What the graph's verdict nodes say of a picture that is looked at whole; of a tiled one, they cannot."""
         calibration, gated = self.card.require_calibration(), is_gated(values["distance"], self.card.distance_limit)
         decision = decide(values["score"], calibration.threshold.value, calibration.review.value, gated=gated)
-        top_places = max(1, round(self.card.top_fraction * tiling.side**2))
         return {
             "decision": decision,
             "p_value": calibration.p_value(math.inf if decision == Decision.INVALID else float(values["score"])),
-            "mask": marked_places(
-                values["anomaly_map"], decision, calibration.pixel_threshold, calibration.peak_share, top_places
-            ),
+            "mask": self._marked(values["anomaly_map"], decision, calibration),
         }
 
     def _input(self, batch: list[NDArray[np.uint8]], geometry: Geometry) -> dict[str, NDArray[Any]]:

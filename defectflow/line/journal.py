@@ -17,7 +17,7 @@ from defectflow.bundle import Card
 from defectflow.common import Moment, write_whole
 from defectflow.errors import DataError
 from defectflow.image import PictureForm
-from defectflow.verdict import Word, rank
+from defectflow.verdict import Reason, Word, rank
 
 RUN, JOURNAL = "run.json", "results.jsonl"
 
@@ -54,6 +54,8 @@ class Row(BaseModel):
     review_threshold: float | None = None
     distance: float | None = None
     distance_limit: float | None = None
+    reason: Reason | None = None
+    """Why it is invalid; None also in results of a release that did not tell."""
     regions: tuple[dict[str, Any], ...] = ()
     mask_is_top_fraction: bool = False
     milliseconds: float | None = None

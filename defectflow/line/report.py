@@ -32,6 +32,10 @@ BORDERLINE = 4
 """On each side of the threshold."""
 INVALID = 2
 """The galleries above show at most 24 parts: a report of some MB that still opens from a mail."""
+TOO_UNUSUAL = (
+    "Too unusual to judge. A gross defect: the picture resembles the part but for the marked places. A wrong picture: "
+    "it resembles the part nowhere, or almost."
+)
 LISTED = 500
 """Rows of a table, at most; the journal has all."""
 
@@ -134,7 +138,7 @@ def _galleries(parts: Sequence[Part], card: Card) -> list[Gallery]:
         Gallery("Overkill", "Good parts rejected, the worst first.", tuple(overkill[:OVERKILLS])),
         Gallery("Worst parts", "The highest scores; invalid parts have their own section.", tuple(by_score[:WORST])),
         Gallery("Borderline parts", "The closest to the threshold on both sides.", tuple(above + below)),
-        Gallery("Invalid", "Not a picture of this part, according to the gate.", tuple(invalid[:INVALID])),
+        Gallery("Invalid", TOO_UNUSUAL, tuple(invalid[:INVALID])),
     ]
     return [gallery for gallery in galleries if gallery.parts]
 

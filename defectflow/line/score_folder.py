@@ -14,7 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectflow.common import Progress, Watch, claimed, remedy, unwatched, utc_now, write_whole
@@ -47,6 +47,8 @@ class Tally:
     """Pictures judged before whose file has changed since, or that could not be used."""
     unlike: tuple[tuple[str, PictureForm], ...] = ()
     """Files whose size, colour or depth is that of no calibration picture, as far as the card knows these."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Of the invalid pictures, so many show a gross defect, and so many are wrong pictures."""
 
 
 def score_folder(
@@ -125,6 +127,7 @@ def score_folder(
         tuple((row.file, reason) for row in rows if (reason := row.error or row.output_error) is not None),
         again,
         tuple(unlike),
+        dict(Counter(row.reason for row in rows if row.reason is not None)),
     )
 
 

@@ -65,6 +65,7 @@ def row_of(
     return Row(
         **known,
         decision=item.decision.word,
+        reason=item.reason,
         p_value=item.p_value,
         threshold=item.threshold,
         review_threshold=item.review_threshold,
@@ -82,7 +83,7 @@ def write_tables(out: Path, rows: Sequence[Row], table: Format) -> None:
 def _part_row(part: Part) -> dict[str, Any]:
     """A part as its worst picture makes it."""
     worst = part.worst
-    copied = ("decision", "score", "p_value", "threshold", "bundle_id", "calibration_id")
+    copied = ("decision", "reason", "score", "p_value", "threshold", "bundle_id", "calibration_id")
     return {
         "part": part.name,
         **{name: getattr(worst, name) for name in copied},

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
 from defectflow.serve.models import Found
 from defectflow.store import Inspection, Review, Story
-from defectflow.verdict import FULL_HEAT, Verdict, Word, worst_word
+from defectflow.verdict import FULL_HEAT, Reason, Verdict, Word, worst_word
 
 Number = Annotated[
     float | None, PlainSerializer(lambda value: value if value is not None and math.isfinite(value) else None)
@@ -80,6 +80,8 @@ class InspectionAnswer(BaseModel):
     camera: str | None
     sha256: str | None
     decision: Word
+    reason: Reason | None
+    """Why it is invalid: a gross defect, which is marked, or a wrong picture."""
     score: Number
     """Dimensionless; higher is worse."""
     p_value: Number

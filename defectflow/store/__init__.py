@@ -20,11 +20,12 @@ Beneath them: schema (tables), chain (each row is bound to the one before), data
 at a time), retention. Beside `defectflow.line`; never torch.
 """
 
-from defectflow.store.history import Every, Query, Story, YieldCount
+from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
 from defectflow.store.requests import Entry, RequestKey
-from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers, waiting_parts
+from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
 from defectflow.store.rows import Answer, Inspection, PartInspection, Review, Seen
 from defectflow.store.settings import StoreSettings
+from defectflow.store.standing import Answered
 from defectflow.store.store import Store
 from defectflow.store.users import Role, User
 from defectflow.store.versions import Activation, CalibrationVersion, Versions
@@ -34,14 +35,17 @@ __all__ = [
     "LONGEST_KIND",
     "Activation",
     "Answer",
+    "Answered",
     "CalibrationVersion",
     "Entry",
     "Every",
     "Inspection",
+    "KindCount",
     "PartInspection",
     "Query",
     "RequestKey",
     "Review",
+    "Reviews",
     "Role",
     "Seen",
     "Store",

@@ -98,10 +98,11 @@ class Drift:
 class Course:
     """The course of one model version, kept between looks: each reads only what was written since the one before.
 
-    A part counts once, when it was first seen, with its worst picture. Each coin depends on the part and the store's
-    secret alone, so the same log always gives the same course, however often it was looked at in between. Where
-    something later changes what came before (a worse picture of an earlier part, rows that were removed, another
-    calibration), the monitor goes back to there. Not thread-safe.
+    A part counts once, when it was first seen, with its worst picture, unless that was before production began
+    (`DriftSettings.since`): it is compared with what was calibrated, and with what production has made since. Each coin
+    depends on the part and the store's secret alone, so the same log always gives the same course, however often it was
+    looked at in between. Where something later changes what came before (a worse picture of an earlier part, rows that
+    were removed, another calibration), the monitor goes back to there. Not thread-safe.
     """
 
     def __init__(self, store: Store, bundle_id: str) -> None:
@@ -113,13 +114,14 @@ class Course:
     def look(self, card: Card) -> Drift:
         """The course at this moment, under the calibration of a card of this model version."""
         changed = self._read()
-        run_length = self._store.settings.drift.run_length
+        settings = self._store.settings.drift
+        run_length = settings.run_length
         # audit parts that joined the calibration are in the stream already
         rows = [row for row in card.calibration_parts if row.part not in self._places]
-        basis = [row.calibrated_score for row in rows], card.rule[2], run_length
+        basis = [row.calibrated_score for row in rows], card.rule[2], run_length, settings.since
         if basis != self._basis:
             self._monitor, self._basis, changed = Monitor(basis[0], flat=basis[1], run_length=run_length), basis, 0
-        self._go_on(changed)
+        self._go_on(changed, settings.since)
         return Drift(tuple(self._points), run_length, card.calibration_id, _last_look(self._store, card))
 
     def _forget(self, *, removed: int) -> None:
@@ -147,7 +149,7 @@ class Course:
                 self._parts[place] = joined
         return min(changed, default=None)
 
-    def _go_on(self, changed: int | None) -> None:
+    def _go_on(self, changed: int | None, since: datetime | None) -> None:
         """Bring monitor and points up to date from the part on whose first inspection was `changed`."""
         if changed is None:
             return
@@ -155,7 +157,7 @@ class Course:
         self._monitor.rewind(kept)
         del self._points[kept:], self._firsts[kept:]
         for part in self._parts[bisect_left(self._parts, changed, key=attrgetter("first")) :]:
-            if part.score is None:
+            if part.score is None or (since is not None and part.at < since):
                 continue
             coin = self._store.fair_coin("drift", self.bundle_id, part.part)
             p_value, evidence, alarm = self._monitor.see(part.score, coin)

@@ -16,12 +16,15 @@ from defectflow.common import cell
 from defectflow.image import PICTURE_SUFFIXES
 from defectflow.store import schema
 from defectflow.store.database import Database
-from defectflow.store.rows import Inspection, Review, read, stamp
+from defectflow.store.rows import Answer, Inspection, Review, read, stamp
+from defectflow.store.standing import Answered, answered, standing
 from defectflow.store.versions import CalibrationVersion
-from defectflow.verdict import PRECEDENCE, Word, worst_score
+from defectflow.verdict import PRECEDENCE, Reason, Word, worst_score
 
 _table, _removals = schema.inspections, schema.removals
 EXPORTED = tuple(name for name in _table.columns.keys() if name not in ("pixel_sha256", "regions"))  # noqa: SIM118
+ANSWERED = {"answer": "answer", "kind": "kind", "comment": "comment", "answered_by": "by", "answered_at": "at"}
+"""Further columns of the table, and those of the answer that stands that they are taken from."""
 PAGE = 1000
 Every = Literal["hour", "day", "week", "month"]
 STAMP_LENGTH: dict[Every, int] = {"hour": 13, "day": 10, "week": 10, "month": 7}
@@ -72,6 +75,10 @@ class Query:
     bundle_id: str | None = None
     calibration_id: str | None = None
     audit: bool | None = None
+    answered: Answered | None = None
+    """What people say of the part."""
+    kind: str | None = None
+    """Of defect, as people say."""
     limit: int = 100
     offset: int = 0
 
@@ -96,6 +103,17 @@ class YieldCount:
     def yield_share(self) -> float | None:
         """Share of judged parts that are ok or review; None where none was judged."""
         return (self.ok + self.review) / self.judged if self.judged else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindCount:
+    """Parts that people call defective, of one kind, in one stretch of time."""
+
+    start: str
+    """As of YieldCount."""
+    kind: str | None
+    """None: nobody has said which."""
+    parts: int
 
 
 class History:
@@ -126,20 +144,7 @@ class History:
         `since`, `until` and `decisions` are about the part so counted, the other conditions about any of its pictures:
         asking for "ok" leaves out a rejected part of which one picture is ok.
         """
-        rank = func.max(_place())
-        first = func.min(_table.c.at)
-        meant = _where(select(_table.c.bundle_id, _table.c.part).distinct(), replace(query, decisions=())).subquery()
-        same = and_(_table.c.bundle_id == meant.c.bundle_id, _table.c.part == meant.c.part)
-        grouped = select(first.label("at"), rank.label("rank")).select_from(_table.join(meant, same))
-        grouped = grouped.group_by(_table.c.bundle_id, _table.c.part)
-        if query.since is not None:
-            grouped = grouped.having(first >= stamp(query.since))
-        if query.until is not None:
-            grouped = grouped.having(first < stamp(query.until))
-        if query.decisions:
-            wanted_places = {place for place, word in _PLACES.items() if word in query.decisions}
-            grouped = grouped.having(rank.in_(wanted_places))
-        parts = grouped.subquery()
+        parts = _parts(query).subquery()
         start = func.substr(parts.c.at, 1, STAMP_LENGTH[every]).label("start")
         wanted = select(start, parts.c.rank, func.count().label("parts")).group_by(start, parts.c.rank)
         found: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(PRECEDENCE, 0))
@@ -148,6 +153,20 @@ class History:
                 begun = _monday(row.start) if every == "week" else row.start
                 found[begun][_PLACES[row.rank]] += row.parts
         return [YieldCount(start=start, **counts) for start, counts in sorted(found.items())]
+
+    def kinds(self, query: Query = Query(), *, every: Every = "day") -> list[KindCount]:
+        """Parts that people call defective, by kind, over time; they count as in `counts`."""
+        parts, said = _parts(query).subquery(), standing()
+        same = and_(parts.c.bundle_id == said.c.bundle_id, parts.c.part == said.c.part)
+        start = func.substr(parts.c.at, 1, STAMP_LENGTH[every]).label("start")
+        wanted = select(start, said.c.kind, func.count().label("parts")).select_from(parts.join(said, same))
+        wanted = wanted.where(said.c.answer == Answer.DEFECTIVE.value).group_by(start, said.c.kind)
+        found: defaultdict[tuple[str, str | None], int] = defaultdict(int)
+        with self._database.reading() as connection:
+            for row in connection.execute(wanted):
+                found[_monday(row.start) if every == "week" else row.start, row.kind] += row.parts
+        ordered = sorted(found.items(), key=lambda one: (one[0][0], one[0][1] or ""))
+        return [KindCount(start=begun, kind=kind, parts=count) for (begun, kind), count in ordered]
 
     def story(self, part: str, *, bundle_id: str | None = None) -> Story:
         """Everything about the part of this name, by one model or by all."""
@@ -218,16 +237,42 @@ class History:
             return [(row.bundle_id, row.name) for row in connection.execute(wanted)]
 
     def export_csv(self, stream: TextIO, query: Query = Query()) -> int:
-        """Every inspection of the query, whatever its page, oldest first; how many. In bounded memory."""
-        wanted = _where(select(*(_table.c[name] for name in EXPORTED)), query).order_by(_table.c.id)
+        """Every inspection of the query, whatever its page, oldest first, with the answer that stands; how many.
+
+        In bounded memory.
+        """
+        said = standing()
+        same = and_(said.c.bundle_id == _table.c.bundle_id, said.c.part == _table.c.part)
+        answers = [said.c[name].label(f"said_{name}") for name in ANSWERED.values()]
+        columns = [*(_table.c[name] for name in EXPORTED), _reason().label("reason"), *answers]
+        wanted = _where(select(*columns).select_from(_table.outerjoin(said, same)), query).order_by(_table.c.id)
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(EXPORTED)
+        writer.writerow((*EXPORTED, "reason", *ANSWERED))
         count = 0
         with self._database.reading() as connection:
             for row in connection.execution_options(yield_per=PAGE).execute(wanted):
                 writer.writerow([cell(value) for value in row])
                 count += 1
         return count
+
+
+def _parts(query: Query) -> Select[Any]:
+    """(bundle_id, part, at, rank): the parts of a query as `counts` means them, when each was first seen, and its
+    worst picture's place."""
+    rank = func.max(_place())
+    first = func.min(_table.c.at)
+    meant = _where(select(_table.c.bundle_id, _table.c.part).distinct(), replace(query, decisions=())).subquery()
+    same = and_(_table.c.bundle_id == meant.c.bundle_id, _table.c.part == meant.c.part)
+    columns = _table.c.bundle_id, _table.c.part, first.label("at"), rank.label("rank")
+    grouped = select(*columns).select_from(_table.join(meant, same)).group_by(_table.c.bundle_id, _table.c.part)
+    if query.since is not None:
+        grouped = grouped.having(first >= stamp(query.since))
+    if query.until is not None:
+        grouped = grouped.having(first < stamp(query.until))
+    if query.decisions:
+        wanted_places = {place for place, word in _PLACES.items() if word in query.decisions}
+        grouped = grouped.having(rank.in_(wanted_places))
+    return grouped
 
 
 _PLACES: dict[int, Word] = {-1: "error", **dict(enumerate(PRECEDENCE))}
@@ -245,6 +290,13 @@ def _place() -> ColumnElement[int]:
     unread = and_(picture, ~settled)
     ranks = {word: place for place, word in enumerate(PRECEDENCE)}
     return case((and_(_table.c.decision == "error", ~unread), -1), else_=case(ranks, value=_table.c.decision))
+
+
+def _reason() -> ColumnElement[str | None]:
+    """`Inspection.reason`."""
+    marked = and_(_table.c.regions.is_not(None), _table.c.regions != "[]")
+    gross = case((marked, Reason.GROSS_DEFECT.value), else_=Reason.WRONG_PICTURE.value)
+    return case((_table.c.decision == "invalid", gross), else_=None)
 
 
 def _monday(day: str) -> str:
@@ -269,4 +321,10 @@ def _where(statement: Select[Any], query: Query) -> Select[Any]:
             statement = statement.where(columns[name] == value)
     if query.audit is not None:
         statement = statement.where(columns.audit == int(query.audit))
+    if query.answered is not None:
+        statement = statement.where(answered(query.answered))
+    if query.kind is not None:
+        said = standing()
+        same = and_(said.c.bundle_id == columns.bundle_id, said.c.part == columns.part)
+        statement = statement.where(exists(select(said.c.id).where(same, said.c.kind == query.kind)))
     return statement

@@ -7,14 +7,15 @@ verdict. Only the audit sample says anything about good parts at large.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from defectflow.errors import AnsweredMeanwhile, StoreError
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
 from defectflow.store.rows import Answer, Inspection, PartInspection, Review, read, stamped_now
+from defectflow.store.standing import standing
 
 _seen, _said = schema.inspections, schema.reviews
 LONGEST_COMMENT, LONGEST_KIND = 2000, 200
@@ -101,6 +102,18 @@ class Reviews:
         """The answer about a part that stands now."""
         return standing_answers(self.of_part(bundle_id, part)).get(part)
 
+    def standing_on(self, inspection_ids: Collection[int]) -> dict[int, Review]:
+        """The answers that stand about the parts on these inspections, by the inspection's number."""
+        if not inspection_ids:
+            return {}
+        said = standing()
+        same = and_(said.c.bundle_id == _seen.c.bundle_id, said.c.part == _seen.c.part)
+        wanted = select(_seen.c.id.label("seen"), said).join(said, same)
+        wanted = wanted.where(_seen.c.id.between(min(inspection_ids), max(inspection_ids)))
+        with self._database.reading() as connection:
+            rows = connection.execute(wanted).mappings()
+            return {row["seen"]: read(Review, row) for row in rows if row["seen"] in inspection_ids}
+
     def of_part(self, bundle_id: str, part: str) -> list[Review]:
         """All that was said about a part, oldest first, taken back or not."""
         with self._database.reading() as connection:
@@ -116,9 +129,11 @@ class Reviews:
             rows = connection.execute(wanted.order_by(_said.c.id.desc()).limit(limit)).mappings()
             return [read(Review, row) for row in rows]
 
-    def kinds(self) -> list[str]:
-        """The kinds of defects named so far, the most frequent first."""
+    def kinds(self, model: str | None = None) -> list[str]:
+        """The kinds of defects named so far, the most frequent first. `model`: of parts that such models saw."""
         wanted = select(_said.c.kind).where(_said.c.kind.is_not(None)).group_by(_said.c.kind)
+        if model is not None:
+            wanted = wanted.join(_seen, _seen.c.id == _said.c.inspection_id).where(_seen.c.model == model)
         with self._database.reading() as connection:
             return list(connection.execute(wanted.order_by(func.count().desc(), _said.c.kind)).scalars())
 

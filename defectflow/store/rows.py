@@ -15,7 +15,7 @@ from sqlalchemy import RowMapping
 
 from defectflow.errors import ImageError
 from defectflow.image import PICTURE_SUFFIXES
-from defectflow.verdict import Region, Verdict, Word, rank, worst_score
+from defectflow.verdict import Reason, Region, Verdict, Word, rank, reason_of, worst_score
 
 _Record = TypeVar("_Record")
 
@@ -95,6 +95,11 @@ class Inspection:
     def gated(self) -> bool:
         """Not a picture of this part: its calibrated score is +infinity."""
         return self.decision == "invalid"
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it is invalid. Earlier releases marked nothing on such pictures, so theirs count as wrong pictures."""
+        return reason_of(self.decision, marked=bool(self.regions))
 
     @property
     def unread(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from defectflow.recipe import Settings
 
@@ -24,6 +24,8 @@ class DriftSettings(Settings):
 
     run_length: int = Field(100_000, ge=100)
     """Good parts between false alarms, on average, at least."""
+    since: AwareDatetime | None = None
+    """When production began: parts first seen before, while the line was set up, are no reference; null: all count."""
 
 
 class StoreSettings(Settings):

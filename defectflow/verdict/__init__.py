@@ -13,18 +13,21 @@ from defectflow.verdict.calibration import (
     parts_needed,
 )
 from defectflow.verdict.intervals import CONFIDENCE, Share, beta_cdf
-from defectflow.verdict.overlay import FULL_HEAT, overlay
+from defectflow.verdict.overlay import FULL_HEAT, heat, outlines, overlay
 from defectflow.verdict.tradeoff import Cheapest, Costs, Point, Tradeoff
 from defectflow.verdict.verdict import (
     FLOOR,
     Decision,
     Measurement,
+    Reason,
     Region,
     Verdict,
     Word,
     decide,
     is_gated,
     marked_places,
+    reason_of,
+    resembles_in_places,
 )
 from defectflow.verdict.worst import PRECEDENCE, rank, worst_score, worst_word
 
@@ -42,6 +45,7 @@ __all__ = [
     "Guarantee",
     "Measurement",
     "Point",
+    "Reason",
     "Region",
     "Share",
     "Threshold",
@@ -54,11 +58,15 @@ __all__ = [
     "calibrate",
     "calibrate_by_hand",
     "decide",
+    "heat",
     "is_gated",
     "marked_places",
+    "outlines",
     "overlay",
     "parts_needed",
     "rank",
+    "reason_of",
+    "resembles_in_places",
     "worst_score",
     "worst_word",
 ]

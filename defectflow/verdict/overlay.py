@@ -34,17 +34,28 @@ def overlay(picture: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
     shrunk picture can be drawn on.
     """
     height, width = picture.shape[:2]
-    full_heat = max(FULL_HEAT * verdict.pixel_threshold, 1e-6)
-    drawn = _heated(picture, verdict.geometry.place(verdict.anomaly_map, height, width) / np.float32(full_heat))
-    marked = verdict.geometry.place(verdict.mask.astype(np.float32), height, width) > 0.5
-    contours, _ = cv2.findContours(marked.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    drawn = heat(picture, verdict)
     thickness = max(1, round(max(height, width) / 300))
     dashed = verdict.mask_is_top_fraction
-    lines = [line for contour in contours for line in _lines(np.asarray(contour, np.int32), dashed, thickness)]
+    lines = [line for outline in outlines(verdict, height, width) for line in _lines(outline, dashed, thickness)]
     # Black under white: visible on a bright part, on a dark one and on the heat.
     cv2.polylines(drawn, lines, isClosed=False, color=(0, 0, 0), thickness=3 * thickness)
     cv2.polylines(drawn, lines, isClosed=False, color=(255, 255, 255), thickness=thickness)
     return drawn
+
+
+def heat(picture: NDArray[np.uint8], verdict: Verdict) -> NDArray[np.uint8]:
+    """The picture under the colours of its anomaly map alone. Shapes: (H, W, 3) uint8 RGB -> the same."""
+    height, width = picture.shape[:2]
+    full_heat = max(FULL_HEAT * verdict.pixel_threshold, 1e-6)
+    return _heated(picture, verdict.geometry.place(verdict.anomaly_map, height, width) / np.float32(full_heat))
+
+
+def outlines(verdict: Verdict, height: int, width: int) -> list[NDArray[np.int32]]:
+    """The marked places' closed contours on a picture of this size in pixels, each (N, 1, 2): x, y."""
+    marked = verdict.geometry.place(verdict.mask.astype(np.float32), height, width) > 0.5
+    contours, _ = cv2.findContours(marked.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return [np.asarray(contour, np.int32) for contour in contours]
 
 
 def _heated(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[np.uint8]:

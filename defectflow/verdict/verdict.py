@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from io import BytesIO
 from typing import Literal
 
@@ -21,6 +21,10 @@ FLOOR = 1e-6
 """A mask of the top fraction starts above 0, which is what the map holds outside the region of interest."""
 SHOWN_PX = 1024
 """Longer side of the picture that a verdict shows of itself, at most."""
+ORDINARY = 1 / 3
+"""A place looks like the part up to this share of the pixel threshold: most places of good parts lie around 0."""
+RESEMBLING = 0.25
+"""An invalid picture with at least this share of ordinary places shows the part, with something gross on it."""
 
 
 Word = Literal["ok", "review", "defect", "invalid", "error"]
@@ -46,6 +50,22 @@ WORDS: dict[Decision, Word] = {
     Decision.DEFECT: "defect",
     Decision.INVALID: "invalid",
 }
+
+
+class Reason(StrEnum):
+    """Why a picture is invalid, that is, too unusual to judge."""
+
+    GROSS_DEFECT = "gross defect"
+    """It resembles the part but for some places, which are marked."""
+    WRONG_PICTURE = "wrong picture"
+    """It resembles the part nowhere, or almost: another product, view or light, a covered lens."""
+
+
+def reason_of(decision: Word, *, marked: bool) -> Reason | None:
+    """Of an invalid picture places are marked exactly where it resembles the part elsewhere."""
+    if decision != "invalid":
+        return None
+    return Reason.GROSS_DEFECT if marked else Reason.WRONG_PICTURE
 
 
 def is_gated(distance: float, limit: float) -> bool:
@@ -76,6 +96,12 @@ def marked_places(
         return over
     floor = np.partition(anomaly_map, -top_places, axis=None)[-top_places]
     return np.asarray(anomaly_map >= max(floor, np.float32(FLOOR)), bool)
+
+
+def resembles_in_places(anomaly_map: NDArray[np.float32], pixel_threshold: float) -> bool:
+    """Whether a map (h, w) is ordinary at RESEMBLING of the places that are looked at: those that are not 0."""
+    looked_at = anomaly_map[anomaly_map != 0]
+    return bool(looked_at.size and np.mean(looked_at <= ORDINARY * pixel_threshold) >= RESEMBLING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +167,16 @@ class Verdict(Measurement):
     review_threshold: float
     pixel_threshold: float
     mask: NDArray[np.bool_] = field(repr=False)
-    """(h, w): the marked places of the model's square; empty for ok and invalid."""
+    """(h, w): the marked places of the model's square; empty for ok, and where an invalid picture resembles no part."""
 
     def what_if(self, threshold: float) -> Decision:
         """The decision at another threshold, without running the model; the grey band keeps its lower end, if below."""
         return decide(self.score, threshold, min(self.review_threshold, threshold), gated=self.gated)
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it is invalid; None for any other decision."""
+        return reason_of(self.decision.word, marked=bool(self.mask.any()))
 
     @property
     def mask_is_top_fraction(self) -> bool:

@@ -295,7 +295,8 @@ def test_16_bits_without_full_scale_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as error:
         read_image(path)
     assert str(error.value) == (
-        f"{path}: is a 16-bit picture but the model was fitted on 8-bit pictures; set image.full_scale and fit again"
+        f"{path}: is a 16-bit picture but the model was fitted on 8-bit pictures, so no value is known to be white; "
+        "let the camera save 8 bits, or fit a model on 16-bit pictures"
     )
 
 

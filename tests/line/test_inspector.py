@@ -34,7 +34,7 @@ from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
 from defectflow.recipe.settings import load_recipe
 from defectflow.samples import draw_product
-from defectflow.verdict import Decision, Measurement, Verdict
+from defectflow.verdict import Decision, Measurement, Reason, Verdict
 from defectflow.verdict.calibration import TOLERANCE
 
 BATCHES = (1, 3, 16)
@@ -253,6 +253,22 @@ def test_what_is_foreign_to_the_other_sample_products_is_invalid(product: str, s
         name for name, item in zip(foreign, measurements(inspector, foreign.values()), strict=True) if not item.gated
     ]
     assert not passed
+
+
+def test_a_gross_defect_is_told_from_a_wrong_picture_and_marked(inspector: Inspector, ring: NDArray[np.uint8]) -> None:
+    stain = np.zeros(ring.shape[:2], bool)
+    side = round(len(ring) * 0.45)  # a fifth of the picture
+    stain[20 : 20 + side, 20 : 20 + side] = True
+    stained = np.where(stain[:, :, None], np.uint8(15), ring)
+    gross = verdict_of(inspector, stained)
+    assert (gross.decision, gross.reason) == (Decision.INVALID, Reason.GROSS_DEFECT)
+    marks = gross.mask_at_full_size()
+    assert (marks & stain).sum() > 0.6 * marks.sum() > 0, "the stain is marked, and little else"
+    assert gross.regions()
+    for wrong in (np.full_like(ring, 0), np.random.default_rng(0).integers(0, 256, ring.shape, dtype=np.uint8)):
+        foreign = verdict_of(inspector, wrong)
+        assert (foreign.reason, foreign.regions()) == (Reason.WRONG_PICTURE, [])
+    assert verdict_of(inspector, ring).reason is None
 
 
 def test_good_parts_are_valid_and_mostly_ok(inspector: Inspector, good_files: list[Path]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from statistics import NormalDist
 
 import numpy as np
@@ -133,6 +133,23 @@ def test_the_course_of_a_store(store: Store) -> None:
         "where a person has chosen thresholds, the review rate once wanted stays flat"
     )
     assert drift(store, lax).points == course.points
+
+
+def test_parts_seen_before_production_began_are_no_reference(store: Store) -> None:
+    """Trial parts with the light set otherwise would make the shift look ordinary: left out, the course is another."""
+    random = np.random.default_rng(2)
+    card = card_of(random.normal(size=39))
+    record_parts(store, card, {f"trial{number}": score for number, score in enumerate(random.normal(size=12) + 1)})
+    kept = Course(store, card.bundle_id)
+    assert len(kept.look(card).points) == 12
+    store.configure(StoreSettings(drift=DriftSettings(since=datetime.now(UTC))), by="tester")
+    record_parts(store, card, {f"part{number}": score for number, score in enumerate(random.normal(size=8))})
+    course = kept.look(card)
+    assert [point.part for point in course.points] == [f"part{number}" for number in range(8)]
+    first, calibrated = course.points[0], [row.calibrated_score for row in card.calibration_parts]
+    score = next(part.score for part in store.reviews.parts(card.bundle_id) if part.part == "part0")
+    above, coin = sum(one > score for one in calibrated), store.fair_coin("drift", card.bundle_id, "part0")
+    assert first.p_value == pytest.approx((above + coin) / (len(calibrated) + 1)), "ranked among the calibration alone"
 
 
 def plain_course(store: Store, card: Card) -> list[tuple[str, float, float, bool]]:

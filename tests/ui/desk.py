@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+from defectflow_ui.pages.inspect_tab import TRIAL
 from defectflow_ui.settings import Settings
 from defectflow_ui.start import open_station
 from defectflow_ui.station import LOCAL_USER
@@ -40,7 +41,8 @@ class Desk:
         return {one.elem_id: value for each in given for one, value in each.items()}
 
     def drop(self, *files: Path) -> dict[str, Any]:
-        """Files that have arrived -> what the browser says of them."""
+        """Files that have arrived -> what the browser says of them. What is judged of them is kept."""
+        self.session.tab("tab")[TRIAL] = False
         drop = self.session.drops.open(self.station.settings.limits)
         for file in files:
             drop._add(Arrived(file.name, file))

@@ -17,9 +17,18 @@ def activate(running: Running) -> None:
     running.station.bundles.activate("ring", by="test", reason="test")
 
 
+def keep(page: Any) -> None:
+    """What is judged on the page Inspect from now on is kept: the model is no longer on trial."""
+    page.wait_for_selector("#inspect-trial input", state="attached")
+    if page.locator("#inspect-trial input").is_checked():
+        page.locator("#inspect-trial input").uncheck()
+        page.wait_for_function("!document.querySelector('#drop-zone').textContent.includes('On trial')")
+
+
 def drop(page: Any, files: list[Path], tiles: int | None = None) -> None:
     """Choose files on the page Inspect, and wait until all are judged."""
     page.wait_for_selector("#drop-zone [data-ready] input[type=file]", state="attached")
+    keep(page)
     page.set_input_files(FILES, [str(file) for file in files])
     page.wait_for_function(
         "count => document.querySelectorAll('.tile').length == count && !document.querySelector('progress')",

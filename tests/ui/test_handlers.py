@@ -26,6 +26,7 @@ from defectflow_ui.settings import Limits
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.tasks.sources import FOLDER, UPLOADED
 from defectflow_ui.temporary_folders import OURS
+from defectflow_ui.visits import visitors
 from defectflow_ui.visits.served import Served
 from defectflow_ui.visits.uploads import Arrived, Drop
 from defectflow_ui.visits.visitors import MOST_TABS, Session
@@ -33,6 +34,7 @@ from defectflow_ui.web.frame import jobs_html
 from defectflow_ui.web.server import _OwnRoutes
 from desk import Desk
 from dropping import send, zipped
+from inspecting import wait_for
 from PIL import Image
 from running import PASSWORD, finish
 from starlette.requests import Request
@@ -94,14 +96,16 @@ def test_a_tab_in_use_outlives_those_that_were_left() -> None:
     assert len(session.tabs) == MOST_TABS
 
 
-def test_a_tab_that_is_left_is_forgotten(desk: Desk) -> None:
+def test_a_tab_that_is_left_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors, "LEFT_S", 0.05)
     tab, drop = desk.session.tab("left"), Drop(desk.station.settings.limits)
     tab["drop"] = drop
     (leave,) = [one.fn for one in desk.blocks.fns.values() if one.name == "leave"]
     request = SimpleNamespace(cookies={desk.station.sessions.cookie: desk.session.token}, session_hash="left")
     leave(request, gr.EventData(None, None))  # type: ignore[misc]
     assert "left" not in desk.session.tabs
-    assert not drop.folder.exists()
+    wait_for(lambda: not drop.folder.exists(), "what was dropped goes a moment later")
+    assert not desk.session.left
 
 
 def test_half_an_upload_is_no_source(desk: Desk, pictures: list[Path]) -> None:
@@ -401,14 +405,14 @@ def test_a_full_disk_ends_an_export_with_words(desk: Desk, pictures: list[Path])
     *_, last = desk.call("export-zip", "click")
     assert "download" in last
     with files_up_to(50), pytest.raises(gr.Error, match="this table cannot be written"):
-        desk.call("history-csv", "click", "all", "", "", "", "")
+        desk.call("history-csv", "click", "all", "", "", "", "", "")
 
 
 def test_exports_can_be_swept(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One folder for a tab, named so that the next station removes what a killed one has left."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for _ in range(2):
-        desk.call("history-csv", "click", "all", "", "", "", "")
+        desk.call("history-csv", "click", "all", "", "", "", "", "")
     (folder,) = tmp_path.iterdir()
     assert OURS.fullmatch(folder.name)
 
@@ -459,3 +463,109 @@ def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder
     assert len(added) == 19
     assert sorted(PartScores.of(bundle, store).audit_good) == sorted(added)
     desk.station.close()
+
+
+def test_a_new_model_is_on_trial_until_something_is_kept(desk: Desk, pictures: list[Path]) -> None:
+    """Nothing of a trial is in history, audit sample or drift watch; what it was is said."""
+    said = desk.drop(*pictures[:2])
+    desk.session.tab("tab").pop(inspect_tab.TRIAL)
+    opened = desk.call("page-inspect", "select")
+    assert opened["inspect-trial"].value is True
+    assert "nothing of it is kept" in opened["drop-zone"]
+    *_, last = desk.call("drop-zone", "dropped", said=said)
+    told = {component.elem_id: value for component, value in last.items()}
+    assert "2 pictures judged on trial" in told["inspect-status"]
+    assert "nobody can answer" in told["part"] and told["inspect-answers"] == ""
+    assert "kept nowhere else" in told["inspect-counts"], "Clear asks first"
+    assert desk.station.store.history.search() == []
+    assert not desk.station.drift.look().points
+    desk.call("inspect-trial", "input", False)
+    list(desk.call("drop-zone", "dropped", said=desk.drop(pictures[2])))
+    assert [one.file for one in desk.station.store.history.search()] == [pictures[2].name]
+    assert desk.call("page-inspect", "select", tab="another")["inspect-trial"].value is False, "it is in production"
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_a_reload_keeps_what_was_on_inspect(desk: Desk, pictures: list[Path], goodbye: bool) -> None:
+    """Whether or not the old page has said goodbye by the time that the new one asks."""
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:3])))
+    desk.call("gallery", "number", said={"number": "1"})
+    if goodbye:
+        desk.session.leave_tab("tab")
+    opened = desk.call("page-inspect", "select", tab="anew")
+    assert 'data-tab="anew"' in opened["drop-zone"]
+    again = desk.call("drop-zone", "reloaded", said={"was": "tab"}, tab="anew")
+    assert again["gallery"].count("data-number=") == 3
+    assert pictures[1].name in again["part"] and again["inspect-trial"].value is False
+    desk.session.close_tab("tab")
+    (address, *_) = re.findall(r'src="(/served/[^"]+)"', again["part"])
+    assert desk.session.served.take(address.rpartition("/")[2]).make(), "its pictures are still there"  # type: ignore[union-attr]
+    nothing = desk.call("drop-zone", "reloaded", said={"was": "somebody else's"}, tab="third")
+    assert "gallery" not in nothing
+
+
+def test_inspect_follows_what_is_answered_elsewhere(desk: Desk, pictures: list[Path]) -> None:
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:3])))
+    store = desk.station.store
+    (item,) = [one for one in store.history.search() if one.file == pictures[1].name]
+    desk.call("gallery", "number", said={"number": "1"})
+    store.reviews.answer(item.id, Answer.DEFECTIVE, by="ben", kind="dent")
+    opened = desk.call("page-inspect", "select")
+    assert opened["gallery"].count('class="answered') == 1
+    assert "said defective" in opened["gallery"]
+    assert "ben" in opened["inspect-answers"] and "dent" in opened["part"]
+    taken = {"answer": f"{item.id} {store.reviews.standing(item.bundle_id, item.part).id} good"}  # type: ignore[union-attr]
+    answered = desk.call("inspect-answers", "answer", said=taken)
+    assert "said good" in answered["gallery"] and "said defective" not in answered["gallery"]
+
+
+def test_the_scale_is_kept_with_the_model_and_told(desk: Desk, pictures: list[Path]) -> None:
+    with pytest.raises(gr.Error, match="cannot be"):
+        desk.call("scale-keep", "click", -1.0)
+    assert "0.05 mm" in desk.call("scale-keep", "click", 0.05)
+    assert desk.station.bundles.find("ring").card.mm_per_px == 0.05
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[14:16])))
+    inspection = desk.session.tab("tab")[inspect_tab.INSPECTION]
+    (row, *_) = [row for row in inspection.rows if row.verdict is not None and row.verdict.regions()]
+    region = row.verdict.regions()[0]
+    page = desk.call("gallery", "number", said={"number": str(row.number)})["part"]
+    assert (
+        f"{region.width_px} × {region.height_px} px ({region.width_px * 0.05:.3g} × {region.height_px * 0.05:.3g} mm)"
+        in page
+    )
+    desk.call("scale-keep", "click", None)
+    assert desk.station.bundles.find("ring").card.mm_per_px is None
+
+
+def test_a_station_without_a_usable_model_leads_to_the_page_that_helps(bundles: Any) -> None:
+    folder = bundles()
+    shutil.rmtree(folder / "ring")
+    for left, page in (("swatch", "Calibrate"), (None, "Train")):
+        if left is None:
+            shutil.rmtree(folder / "swatch")
+        desk = Desk(folder)
+        try:
+            assert f'data-page="{page}"' in desk.call("page-inspect", "select")["drop-zone"]
+        finally:
+            desk.station.close()
+
+
+def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: list[Path]) -> None:
+    store = desk.station.store
+    store.configure(StoreSettings(pictures="copy"), by="test")
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:4], *pictures[14:17])))
+    rejected = [one for one in store.history.search() if one.decision in ("defect", "invalid")]
+    store.reviews.answer(rejected[0].id, Answer.DEFECTIVE, by="ben", kind="pen <b>mark")
+    link = desk.call("history-report", "click", "all", "", "", "", "", "")
+    (address,) = re.findall(r'href="/served/([^"]+)"', link)
+    item = desk.session.served.take(address)
+    assert item is not None and item.filename == "report.html"
+    page = item.make()
+    assert isinstance(page, bytes)
+    text = page.decode()
+    assert text.startswith("<!doctype html>")
+    assert "pen &lt;b&gt;mark" in text, "what people type is text"
+    assert text.count("data:image/jpeg;base64,") == len({one.part for one in rejected})
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text), "it loads nothing"
+    assert "rejects at most 5% of good parts on average" in text
+    assert "No sign of drift" in text

@@ -134,7 +134,7 @@ def test_a_search_between_two_dates(page: Any) -> None:
 
 @pytest.mark.parametrize("said", [{"since": "never"}, {"until": ["2026"]}, {"since": "0001-01-01T00:00+14:00"}])
 def test_dates_from_elsewhere_are_refused(logged: Running, said: dict[str, Any]) -> None:
-    answer = call(logged.client(), "history-dates", "dates", ["dates", "", "", "", ""], said)
+    answer = call(logged.client(), "history-dates", "dates", ["dates", "", "", "", "", ""], said)
     assert answer["output"]["error"] == words.no_date
 
 
@@ -151,7 +151,7 @@ def test_the_story_is_one_products_and_leads_to_its_thresholds(page: Any, logged
 def test_the_table_is_a_file(logged: Running) -> None:
     """Not in memory; and gone with the tab."""
     client = logged.client()
-    answer = call(client, "history-csv", "click", ["all", "defect", "", "", ""])
+    answer = call(client, "history-csv", "click", ["all", "defect", "", "", "", ""])
     address = str(answer["output"]["data"][0]).partition('href="')[2].partition('"')[0]
     session = logged.station.sessions.find(client.cookies)
     assert session is not None

@@ -46,10 +46,8 @@ def drag_in(page: Any, files: Sequence[Path]) -> None:
 
 
 def zip_of(page: Any) -> zipfile.ZipFile:
-    page.locator("#export-zip").click()
-    page.wait_for_function("document.querySelector('#inspect-download a')?.textContent.includes('ZIP')")
     with page.expect_download() as archive:
-        page.locator("#inspect-download a").click()
+        page.locator("#export-zip").click()
     return zipfile.ZipFile(archive.value.path())
 
 
@@ -71,10 +69,14 @@ def test_ten_drops_are_ten_pictures_in_the_zip(watched: Watched, local: Running,
 def test_blend_and_zoom_stay_in_step_with_what_is_shown(judged: Watched) -> None:
     page = judged.page
     choose(page, "pen0.png")
-    page.locator("[data-blend]").fill("0")
+    assert style(page, "#part .over", "opacity") == "0", "outlines first, heat on demand"
+    page.locator("[data-blend]").fill("40")
     press(page, "ArrowRight")
-    assert style(page, "#part .over", "opacity") == "0"
-    assert page.locator("[data-blend]").input_value() == "0"
+    assert style(page, "#part .over", "opacity") == "0.4"
+    assert page.locator("[data-blend]").input_value() == "40"
+    for opacity in ("0", "0.4"):
+        page.keyboard.press("h")
+        assert style(page, "#part .over", "opacity") == opacity
     page.keyboard.press("+")
     assert style(page, "#part .layers", "transform").startswith("matrix(1.5,")
     slide(page, 0.5)
@@ -86,8 +88,8 @@ def test_blend_and_zoom_stay_in_step_with_what_is_shown(judged: Watched) -> None
     assert style(page, "#part .layers", "transform").startswith("matrix(1.5,"), "and begins afresh from there"
     choose(page, "cut.png")
     choose(page, "pen1.png")
-    assert style(page, "#part .over", "opacity") == "0"
-    assert page.locator("[data-blend]").input_value() == "0"
+    assert style(page, "#part .over", "opacity") == "0.4"
+    assert page.locator("[data-blend]").input_value() == "40"
 
 
 def test_nothing_is_drawn_again_without_need(judged: Watched) -> None:
@@ -168,14 +170,25 @@ def test_the_numbers_beside_a_defect_are_the_verdicts(judged: Watched, local: Ru
             break
     choose(page, path.name)
     shown = page.eval_on_selector_all(
-        "#part .regions tr:has(td)", "all => all.map(row => [...row.cells].map(cell => cell.textContent))"
+        "#part .place", "all => all.map(card => [...card.children].map(one => one.textContent).filter(Boolean))"
     )
-    assert [row[:2] for row in shown] == [
-        [str(number), f"{one.left_px}, {one.top_px}"] for number, one in enumerate(regions[:8], start=1)
+    assert shown == [
+        [
+            str(number),
+            f"{one.peak / verdict.pixel_threshold:.1f} × the limit",
+            f"{one.width_px} × {one.height_px} px",
+            f"at {one.left_px}, {one.top_px}; {one.area_px:,} px²",
+        ]
+        for number, one in enumerate(regions[:8], start=1)
     ]
-    assert [row[2:] for row in shown] == [
-        [f"{one.width_px} × {one.height_px}", str(one.area_px), f"{one.peak:.2f}"] for one in regions[:8]
-    ]
+    assert page.locator("#part .outlines polygon:not(.under)").count() >= len(regions[:8])
+    page.locator("#part .place").first.click()
+    number, picture = (page.locator(f"#part .{one} >> nth=0") for one in ("outlines text", "viewer"))
+    inside, box = number.bounding_box(), picture.bounding_box()
+    assert box["x"] <= inside["x"] <= box["x"] + box["width"], "a click zooms to its place"
+    assert style(page, "#part .layers", "transform") != "matrix(1, 0, 0, 1, 0, 0)"
+    page.locator("#part .place").first.click()
+    assert style(page, "#part .layers", "transform") == "matrix(1, 0, 0, 1, 0, 0)"
     numbers = page.locator("#part .numbers b").all_inner_texts()
     assert numbers == [f"{n:.3f}" for n in (verdict.score, verdict.threshold, verdict.review_threshold)]
 

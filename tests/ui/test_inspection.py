@@ -20,6 +20,7 @@ from defectflow_ui.inspecting.judged import Judged
 from defectflow_ui.inspecting.picture_views import MOST
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_gallery import gallery
+from defectflow_ui.pages.viewer import MOST_PLACES
 from defectflow_ui.settings import Limits
 from defectflow_ui.station import Station
 from defectflow_ui.visits.served import ROUTE, Served
@@ -265,18 +266,18 @@ def test_a_large_gallery_comes_in_pieces(inspection: Inspection, monkeypatch: py
     monkeypatch.setattr("defectflow_ui.inspecting.inspection.TILES", 3)
     inspection.tiles, inspection.order, inspection.chosen = 3, "arrival", 0
     assert tiles(inspection) == [0, 1, 2]
-    assert "(3 of 8)" in gallery(inspection)
+    assert "(3 of 8)" in gallery(inspection, {})
     for _ in range(3):
         inspection.step(1)
     assert inspection.chosen == 3
     assert tiles(inspection) == [0, 1, 2, 3, 4, 5], "the chosen one is among them"
     inspection.tiles = 9
     assert tiles(inspection) == list(range(8))
-    assert "data-more" not in gallery(inspection)
+    assert "data-more" not in gallery(inspection, {})
 
 
 def tiles(inspection: Inspection) -> list[int]:
-    return [int(number) for number in re.findall(r'data-number="(\d+)"', gallery(inspection))]
+    return [int(number) for number in re.findall(r'data-number="(\d+)"', gallery(inspection, {}))]
 
 
 def test_places_beyond_the_eighth_are_counted(inspection: Inspection) -> None:
@@ -289,9 +290,8 @@ def test_places_beyond_the_eighth_are_counted(inspection: Inspection) -> None:
     assert len(regions) > 9
     inspection.rows[row.number], inspection.chosen = many, row.number
     page = view.part(inspection)
-    table = page[page.index('class="regions"') :]
-    assert table.count("<tr>") == 1 + view.MOST_REGIONS
-    assert f"The {len(regions) - view.MOST_REGIONS} others have lower peaks" in table
+    assert page.count("data-place=") == MOST_PLACES
+    assert f"The {len(regions) - MOST_PLACES} others have lower peaks" in page
 
 
 def test_closing_removes_everything(inspector: Inspector, files: dict[str, bytes]) -> None:
@@ -321,9 +321,9 @@ def test_the_most_similar_good_part(bundle_path: Path) -> None:
 def test_the_drop_zone_says_what_the_store_keeps(store: Store) -> None:
     """A server's store without a folder keeps no uploads, whatever its settings may sound like."""
     station = cast(Station, SimpleNamespace(store=store))
-    assert (words.keeps_copies in view.drop_zone(station)) == (store.database.file is not None)
+    assert (words.keeps_copies in view.drop_zone(station, "tab", trial=False)) == (store.database.file is not None)
     store.configure(StoreSettings(pictures="none"), by="test")
-    assert words.keeps_verdicts in view.drop_zone(station)
+    assert words.keeps_verdicts in view.drop_zone(station, "tab", trial=False)
 
 
 @pytest.mark.parametrize(

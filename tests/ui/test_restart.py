@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from inspecting import FILES
+from inspecting import FILES, keep
 from running import PATIENCE_MS, free_port
 
 from defectflow.store import Query, Store
@@ -48,6 +48,7 @@ def test_a_killed_station_is_noticed_and_what_was_not_judged_is_judged(
             except Exception:
                 page.wait_for_timeout(500)
         page.wait_for_selector("#drop-zone [data-ready] input[type=file]", state="attached")
+        keep(page)
         page.route(held, lambda route: None)  # on its way for ever
         page.set_input_files(FILES, [str(file) for file in dropped])
         page.locator("#inspect-status").get_by_text(f"Judging: {ARRIVE} of 10").wait_for()

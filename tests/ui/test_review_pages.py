@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inspecting import keep
 from running import Running, Watch, Watched, call, listening
 from support import swatches
 
@@ -166,6 +167,7 @@ def test_any_verdict_can_be_contradicted_on_inspect_and_in_history(
     bundle_id = running.station.bundles.active().card.bundle_id
     bar = browser.locator("#inspect-answers")
     browser.wait_for_selector("#drop-zone input[type=file]", state="attached")
+    keep(browser)
     browser.set_input_files(
         "#drop-zone input[type=file]", [str(path) for path in sorted(swatches(tmp_path / "new", 2, 900).iterdir())]
     )

@@ -17,9 +17,16 @@
       if (dark !== null) setDark(dark === '1');
     } catch { /* private window */ }
   };
+  const begun = () => {  // tabs come a moment after the header
+    if (!document.querySelector('#station-tabs [role=tab]')) { setTimeout(begun, 50); return; }
+    follow();
+  };
   // Gradio sets its own choice once it has started, so ours comes after it.
   const watchStart = new MutationObserver(() => {
-    if (document.getElementById('station-header')) { watchStart.disconnect(); rememberedTheme(); }
+    if (!document.getElementById('station-header')) return;
+    watchStart.disconnect();
+    rememberedTheme();
+    begun();
   });
   watchStart.observe(document.documentElement, {childList: true, subtree: true});
 
@@ -93,6 +100,50 @@
   // Whoever clicks a tab wants its page: the arrow keys belong to that page, and not to the tabs any more.
   document.addEventListener('click', (event) => { if (event.detail) event.target.closest?.('[role=tab]')?.blur(); });
 
+  // ---- before something is changed for everybody, or removed --------------------------------------------------------
+  // The question stands at the button, or for a Gradio button in a hidden element that names it.
+  document.addEventListener('click', (event) => {
+    const button = event.target.closest?.('button');
+    const asks = button?.id ? document.querySelector(`[data-asks="${CSS.escape(button.id)}"]`) : null;
+    const question = button?.dataset.confirm || (asks ? asks.textContent.trim() : '');
+    if (question && !window.confirm(question)) { event.preventDefault(); event.stopImmediatePropagation(); }
+  }, true);
+
+  // ---- addresses: the page that is open, and what is shown there, as #history/17 or #models/ring -----------------------
+  const ROOMS = {history: ['#history-list', 'inspection'], models: ['#bundles', 'bundle']};
+  const say = (address) => history.replaceState(null, '', `#${address}`);
+  document.addEventListener('click', (event) => {
+    const tab = event.target.closest?.('#station-tabs button'), at = event.target.closest?.('[data-inspection], [data-bundle]');
+    if (tab && (tab.role === 'tab' || tab.closest('.overflow-menu'))) say(tab.textContent.trim().toLowerCase());
+    if (at?.dataset.inspection) say(`history/${at.dataset.inspection}`);
+    if (at?.dataset.bundle) say(`models/${encodeURIComponent(at.dataset.bundle)}`);
+  });
+  // Asks for it as a click there would, once the page is ready for clicks.
+  const goTo = (page, wanted, tries = 0) => {
+    const [block, name] = ROOMS[page], ready = document.querySelector(`${block} [data-ready]`);
+    if (!ready || !ready.textContent.trim()) { if (tries < 200) setTimeout(goTo, 100, page, wanted, tries + 1); return; }
+    const asks = document.createElement('button');
+    asks.dataset[name] = wanted;
+    ready.append(asks);
+    asks.click();
+    asks.remove();
+  };
+  const follow = () => {
+    const [page, wanted] = location.hash.slice(1).split('/').map(decodeURIComponent);
+    const names = [...document.querySelectorAll('#station-tabs button')].map((tab) => tab.textContent.trim());
+    const name = names.find((one) => one.toLowerCase() === page);
+    if (!name) return;
+    openPage(name);
+    if (wanted && ROOMS[page]) goTo(page, wanted);
+  };
+  window.addEventListener('hashchange', follow);
+
+  // Tabs that have no room stand in Gradio's menu, as buttons without a role.
+  const openPage = (name) => {
+    const named = [...document.querySelectorAll('#station-tabs button')].filter((tab) => tab.textContent.trim() === name);
+    (named.find((tab) => tab.role === 'tab') || named.at(-1))?.click();
+  };
+
   // ---- one place for clicks on what Python has written ------------------------------------------------------------
   document.addEventListener('click', (event) => {
     if (event.target.closest?.('[role=tab]')) zoomOff();
@@ -102,11 +153,13 @@
     if (action.dataset.do === 'theme') switchTheme();
     if (action.dataset.do === 'keys') showKeys();
     if (action.dataset.do === 'page') {
-      [...document.querySelectorAll('[role=tab]')].find((tab) => tab.textContent.trim() === action.dataset.page)?.click();
+      openPage(action.dataset.page);
     }
     if (action.dataset.do === 'zoom-in') zoomBy(view, 1.5);
     if (action.dataset.do === 'zoom-out') zoomBy(view, 1 / 1.5);
     if (action.dataset.do === 'zoom-reset') zoomOff();
+    if (action.dataset.do === 'heat') { if (blend) warmth = blend; blend = blend ? 0 : warmth; showBlend(); }
+    if (action.dataset.do === 'place') showPlace(action, view);
   });
 
   // ---- times ------------------------------------------------------------------------------------------------------
@@ -129,19 +182,25 @@
   // ---- blending and zooming -----------------------------------------------------------------------------------------
   // Both are variables of the whole page: Gradio takes from an element what the next part's HTML does not say of it.
   const page = document.documentElement.style;
-  let blend = 70;
+  let blend = 0, warmth = 70;  // heat on demand: it hides what it shows
   const zoom = {scale: 1, x: 0, y: 0};
   const showBlend = () => {
     page.setProperty('--blend', blend / 100);
     document.querySelectorAll('[data-blend]').forEach((slider) => { slider.value = blend; });
+    document.querySelectorAll('[data-do=heat]').forEach((button) => button.setAttribute('aria-pressed', String(blend > 0)));
   };
   document.addEventListener('input', (event) => {
     if (!event.target.matches?.('[data-blend]')) return;
     blend = Number(event.target.value);
     showBlend();
   });
-  const showZoom = () => page.setProperty('--zoom', `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`);
-  const zoomOff = () => { zoom.scale = 1; zoom.x = zoom.y = 0; showZoom(); };
+  const showZoom = () => {
+    page.setProperty('--zoom', `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`);
+    page.setProperty('--scale', zoom.scale);
+  };
+  const pressPlace = (chosen) => document.querySelectorAll('.place')
+    .forEach((place) => place.setAttribute('aria-pressed', String(place === chosen)));
+  const zoomOff = () => { zoom.scale = 1; zoom.x = zoom.y = 0; showZoom(); pressPlace(null); };
   const zoomTo = (view, scale, x, y) => {
     zoom.scale = Math.min(12, Math.max(1, scale));
     const {clientWidth: width, clientHeight: height} = view;
@@ -152,6 +211,19 @@
   const zoomBy = (view, factor, x = view.clientWidth / 2, y = view.clientHeight / 2) => {
     const scale = Math.min(12, Math.max(1, zoom.scale * factor));
     zoomTo(view, scale, x - (x - zoom.x) * scale / zoom.scale, y - (y - zoom.y) * scale / zoom.scale);
+  };
+  // A marked place, in shares of the picture, which stands in the middle of its view; pressed again: all of it.
+  const showPlace = (place, view) => {
+    if (place.getAttribute('aria-pressed') === 'true') return zoomOff();
+    const [left, top, width, height] = place.dataset.place.split(' ').map(Number);
+    const [wide, high] = view.dataset.size.split(' ').map(Number), {clientWidth, clientHeight} = view;
+    const fit = Math.min(clientWidth / wide, clientHeight / high);
+    const scale = Math.max(1.5, 0.5 / Math.max(width * wide * fit / clientWidth, height * high * fit / clientHeight));
+    const x = clientWidth / 2 + (left + width / 2 - 0.5) * wide * fit, y = clientHeight / 2 + (top + height / 2 - 0.5) * high * fit;
+    const within = Math.min(12, scale);
+    zoomTo(view, within, clientWidth / 2 - within * x, clientHeight / 2 - within * y);
+    pressPlace(place);
+    view.scrollIntoView({block: 'nearest'});
   };
   document.addEventListener('wheel', (event) => {
     const view = event.target.closest?.('.viewer');
@@ -188,11 +260,17 @@
   const changed = (changes, selector) => changes.some((change) => change.type === 'attributes'
     ? change.target.matches(selector)
     : [...change.addedNodes].some((node) => node.matches?.(selector) || node.querySelector?.(selector)));
+  const taken = new Set();
   new MutationObserver((changes) => {
     if (changed(changes, '.viewer img')) zoomOff();
     if (changed(changes, '[data-blend]')) showBlend();
+    for (const link of document.querySelectorAll('[data-take-now]')) {  // one click makes and takes it; the link stays
+      if (taken.has(link.href)) continue;
+      taken.add(link.href);
+      link.click();
+    }
     if (changed(changes, '[data-chosen]')) requestAnimationFrame(markChosen);  // once the gallery has changed, too
-  }).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['src', 'data-chosen']});
+  }).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['src', 'href', 'data-chosen']});
   // The gallery is not sent again only because another of its tiles was chosen.
   const markChosen = () => {
     const chosen = document.querySelector('[data-chosen]')?.dataset.chosen;
@@ -341,6 +419,11 @@
   // An answer takes along what is written beside it, so that no comment goes with another part.
   const answers = (element, trigger, name) => {
     element.addEventListener('click', (event) => {
+      const offered = event.target.closest('[data-offer]');
+      if (offered) {  // a kind that was named before: with it, defective
+        element.querySelector('[data-kind]').value = offered.dataset.offer;
+        return element.querySelector('[data-answer$=" defective"]').click();
+      }
       const button = event.target.closest('[data-answer]');
       const written = (selector) => element.querySelector(selector)?.value || '';
       if (button) trigger(name, {answer: button.dataset.answer, kind: written('[data-kind]'), comment: written('[data-comment]')});
@@ -376,5 +459,17 @@
     element.addEventListener('focusout', (event) => { if (!element.contains(event.relatedTarget)) tell(); });
     element.addEventListener('keydown', (event) => { if (event.key === 'Enter') tell(); });
   };
-  window.station = {dropZone, clicks, answers, dates, nameOf};
+  // What this tab showed before it was loaded anew belongs to it still. A tab's own memory outlives a reload.
+  const KEPT = 'defectflow-tab';
+  let was = null;
+  try {
+    const [how] = performance.getEntriesByType('navigation');
+    if (/reload|back_forward/.test(how?.type)) was = sessionStorage.getItem(KEPT);
+  } catch { /* private window */ }
+  const reloaded = (trigger, name) => { if (was) { trigger(name, {was}); was = null; } };
+  new MutationObserver(() => {
+    const tab = document.querySelector('[data-tab]')?.dataset.tab;
+    try { if (tab) sessionStorage.setItem(KEPT, tab); } catch { /* private window */ }
+  }).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['data-tab']});
+  window.station = {reloaded, dropZone, clicks, answers, dates, nameOf};
 })();

@@ -82,6 +82,10 @@ class Inspection:
         self._exports = tempfile.TemporaryDirectory(prefix=prefix("export"))
         self._lock = Lock()
 
+    def record_by(self, record: Record) -> None:
+        """Who records from now on: the tab that shows it may be another one after a reload."""
+        self._record = record
+
     @property
     def running(self) -> bool:
         return bool(self._judging)
@@ -128,10 +132,13 @@ class Inspection:
                     yield fresh
         except BaseException as error:  # the browser's page may be gone as well
             with self._lock:
+                cut = bool(self._judging)
                 self._end_all()
                 self._at_work = False
             if isinstance(error, DefectFlowError):
                 self.problem = words.failed(str(error))
+            elif cut:
+                self.problem = words.abandoned(len(self.rows), self.expected)
             raise
 
     def _left(self) -> list[_Judging]:

@@ -24,7 +24,7 @@ class Judged:
     thumbnail: str | None
     """Address of a small picture."""
     recorded: int | None = None
-    """The inspection's number in the store; None where it is not kept, so that nobody can answer about it."""
+    """The inspection's number in the store; None where it was judged on trial, so that nobody can answer about it."""
 
     @property
     def verdict(self) -> Verdict | None:

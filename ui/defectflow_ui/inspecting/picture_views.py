@@ -12,7 +12,7 @@ import numpy as np
 
 from defectflow.image import read_image, shrink
 from defectflow.line import Inspector, References
-from defectflow.verdict import Region, Verdict, overlay
+from defectflow.verdict import Region, Verdict, heat
 from defectflow_ui.pictures import Pixels, jpeg, large, thumbnail
 from defectflow_ui.visits.served import Served
 
@@ -38,8 +38,8 @@ class PictureView:
     """What is shown of one picture, as addresses that are served; drawn when the browser asks for it."""
 
     original: str
-    marked: str
-    """The same with heat and outlines, at the same size."""
+    heat: str
+    """The same under its heat, at the same size."""
     regions: tuple[Region, ...]
     beside: Beside | None
 
@@ -75,7 +75,7 @@ class PictureViews:
         regions = tuple(verdict.regions())
         return PictureView(
             self._put(file, large),
-            self._put(file, lambda pixels: overlay(large(pixels), verdict)),
+            self._put(file, lambda pixels: heat(large(pixels), verdict)),
             regions,
             self._beside(file, verdict, regions[0]) if regions else None,
         )
@@ -102,7 +102,7 @@ class PictureViews:
         return self._served.put(lambda: jpeg(change(read_image(file, full_scale=full_scale))), "image/jpeg")
 
     def _forget(self, view: PictureView) -> None:
-        addresses = [view.original, view.marked]
+        addresses = [view.original, view.heat]
         if view.beside is not None:
             addresses += [view.beside.here, view.beside.there]
         for address in addresses:

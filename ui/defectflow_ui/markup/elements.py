@@ -21,9 +21,9 @@ def clicks(*names: str) -> str:
     return f"station.clicks(element, trigger, {', '.join(repr(name) for name in names)})"
 
 
-def empty(title: str, what_to_do: str) -> Markup:
-    """An empty state: what is missing, and what to do about it."""
-    return element("empty", title, what_to_do)
+def empty(title: str, what_to_do: str, page: str = "", lead: str = "") -> Markup:
+    """An empty state: what is missing, what to do about it, and a button `lead` to the `page` where that is done."""
+    return element("empty", title, what_to_do, page, lead)
 
 
 def notice(text: str) -> Markup:

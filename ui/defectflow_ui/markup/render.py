@@ -47,7 +47,7 @@ def _environment() -> Environment:
     made.filters.update(px=_px, utc=_utc)
     made.globals.update(icons=ICONS, verdicts=VERDICTS)
     # The pieces that all pages share stand in every template.
-    for name in ("badge", "tip", "moment", "keys_help", "thumbnail"):
+    for name in ("asks", "badge", "tip", "moment", "keys_help", "thumbnail"):
         made.globals[name] = getattr(made.get_template("elements.html").module, name)
     return made
 

@@ -66,15 +66,20 @@ class Bundles:
         return bundle
 
     def set_part_rule(self, name: str, expression: str, *, by: str) -> Bundle:
-        """Keep in the bundle how a picture's name tells its part, and log it with the model at work.
+        """Keep in the bundle how a picture's name tells its part. Raises BundleError, NotCalibrated."""
+        return self._describe(name, {"part_regex": expression}, by=by, reason=words.part_rule(expression))
 
-        Scores and thresholds stay as they are. Raises BundleError, NotCalibrated.
-        """
+    def set_scale(self, name: str, mm_per_px: float | None, *, by: str) -> Bundle:
+        """Keep in the bundle how much a pixel shows; None: nobody knows. Raises BundleError, NotCalibrated."""
+        return self._describe(name, {"mm_per_px": mm_per_px}, by=by, reason=words.scale(mm_per_px))
+
+    def _describe(self, name: str, change: dict[str, object], *, by: str, reason: str) -> Bundle:
+        """Change what the card of the model at work says beside scores and thresholds, and log it."""
         bundle = self.find(name)
         bundle.card.require_calibration()
         with self._changing:
-            saved = save_bundle(bundle.path, bundle.card.model_copy(update={"part_regex": expression}))
-        self._versions.activate(saved, by=by, reason=words.part_rule(expression))
+            saved = save_bundle(bundle.path, bundle.card.model_copy(update=change))
+        self._versions.activate(saved, by=by, reason=reason)
         return saved
 
     def active(self) -> Bundle:

@@ -23,6 +23,8 @@ from defectflow_ui.words import answering as words
 
 KEYS = {Answer.GOOD: "g", Answer.DEFECTIVE: "d", Answer.NOT_THIS_PART: "n"}
 COMMENT, TAKE_BACK = "comment", "take back"
+MOST_KINDS = 6
+"""Kinds of this product that can be chosen by a click; all of them are offered while one types."""
 LARGEST = 2**63
 """What a database takes for a row's number."""
 
@@ -49,7 +51,8 @@ def _render(name: str, station: Station, visitor: Visitor, about: Inspection | N
         told=None if about is None else Told.of(station, about),
         may=visitor.may(Role.OPERATOR),
         keys=KEYS,
-        kinds=station.store.reviews.kinds(),
+        kinds=[] if about is None else station.store.reviews.kinds(about.model),
+        most_kinds=MOST_KINDS,
         take_back=TAKE_BACK,
         comment_only=COMMENT,
         longest_kind=LONGEST_KIND,

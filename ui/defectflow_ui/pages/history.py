@@ -19,6 +19,7 @@ from defectflow_ui.pages import answering
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.history_drift import HistoryDrift
+from defectflow_ui.pages.history_report import shift_report
 from defectflow_ui.pages.history_search import PAGE, counts_over_time, models, query
 from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.pages.viewer import download
@@ -26,6 +27,7 @@ from defectflow_ui.station import handler
 from defectflow_ui.temporary_folders import prefix
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
+from defectflow_ui.words import history_report as report_words
 from defectflow_ui.words.verdicts import VERDICTS
 
 FIRST = "history.first"
@@ -77,22 +79,25 @@ class HistoryPage(Page):
         self.period = gr.Dropdown(periods, value="all", label=words.period, elem_id="history-period")
         verdicts = [(words.any_decision, ""), *((word, decision) for decision, (word, _) in VERDICTS.items())]
         self.decision = gr.Dropdown(verdicts, value="", label=words.decision, elem_id="history-decision")
+        answers = [(words.any_decision, ""), *((text, answer) for answer, text in words.answered.items())]
+        self.answered = gr.Dropdown(answers, value="", label=words.answer, elem_id="history-answered")
         self.file = gr.Textbox(label=words.file, elem_id="history-file")
         self.part = gr.Textbox(label=words.part, elem_id="history-part")
         self.model = gr.Dropdown([(words.any_model, "")], value="", label=words.model, elem_id="history-model")
         with gr.Column(min_width=110):
             self.search = gr.Button(words.search, variant="primary", elem_classes="key-r", elem_id="history-search")
             self.as_csv = gr.Button(words.export, size="sm", elem_id="history-csv")
+            self.as_report = gr.Button(report_words.make, size="sm", elem_id="history-report")
 
     def connect(self) -> None:
-        asked = [self.period, self.decision, self.file, self.part, self.model]
+        asked = [self.period, self.decision, self.answered, self.file, self.part, self.model]
         shown = [self.listed, self.chart, self.csv_link]
         self.station.on_open(self.open_page, inputs=asked, outputs=[self.listed, self.chart, self.model])
         self.drift.connect()
         self.search.click(self.look, inputs=asked, outputs=shown, **QUIET)
         for text in (self.file, self.part):
             text.submit(self.look, inputs=asked, outputs=shown, **QUIET)
-        for choice in (self.decision, self.model):
+        for choice in (self.decision, self.answered, self.model):
             choice.input(self.look, inputs=asked, outputs=shown, **QUIET)
         self.period.input(self.choose_period, inputs=asked, outputs=[*shown, self.between], **QUIET)
         self.dates.dates(self.choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **QUIET)
@@ -102,6 +107,7 @@ class HistoryPage(Page):
         self.listed.inspection(self.tell, outputs=story, trigger_mode="multiple", **QUIET)
         self.answers.answer(self.answer, outputs=story, trigger_mode="multiple", **QUIET)
         self.told.thresholds(self.choose_thresholds, inputs=asked, outputs=[*shown, self.model], **QUIET)
+        self.as_report.click(self.report, inputs=asked, outputs=self.csv_link, **QUIET)
         self.as_csv.click(self.export, inputs=asked, outputs=self.csv_link, **QUIET)
 
     # ---- the search ---------------------------------------------------------------------------------------------
@@ -120,7 +126,8 @@ class HistoryPage(Page):
         counts, every = counts_over_time(self.station.store, wanted)
         only: Word | None = wanted.decisions[0] if wanted.decisions else None
         drawn = charts.counts_over_time(counts, every, passed=only is None)
-        return {self.listed: self._page(visitor, wanted), self.chart: view.tally(counts, only) + drawn}
+        kinds = view.kinds(self.station.store.history.kinds(wanted, every=every), every)
+        return {self.listed: self._page(visitor, wanted), self.chart: view.tally(counts, only) + drawn + kinds}
 
     def _from_the_start(self, visitor: Visitor, *values: Any) -> Updates:
         visitor.tab[FIRST] = 0
@@ -170,6 +177,12 @@ class HistoryPage(Page):
             with atomic_write(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
                 self.station.store.history.export_csv(stream, wanted)
         return download(visitor.served.put(lambda: file, "text/csv", filename=file.name), words.export)
+
+    @handler(Role.VIEWER)
+    def report(self, visitor: Visitor, *values: Any) -> str:
+        made = shift_report(self.station, self._query(visitor, *values), by=visitor.user)
+        address = visitor.served.put(lambda: made, "text/html", filename=report_words.file_name)
+        return download(address, report_words.make)
 
     # ---- a part's story -----------------------------------------------------------------------------------------
 

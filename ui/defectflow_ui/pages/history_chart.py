@@ -111,7 +111,7 @@ def stretches(first: str, last: str, every: Every) -> list[str]:
     return [(date.fromisoformat(first) + timedelta(days=n)).isoformat() for n in range(0, days + 1, step)]
 
 
-def drift(course: Drift) -> Markup:
+def drift(course: Drift, since: datetime | None = None) -> Markup:
     """The evidence on a logarithmic scale, the alarm's line, and what it says in words."""
     floor, most = -1.0, math.log10(course.run_length) + 0.4
 
@@ -128,6 +128,7 @@ def drift(course: Drift) -> Markup:
         "history/drift.html",
         words=words,
         sentence=course.sentence(),
+        since=since,
         stands=bool(course.standing),
         width=DRIFT_WIDTH,
         height=HEIGHT,

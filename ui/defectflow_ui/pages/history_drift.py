@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import gradio as gr
 
 from defectflow.store import Role
@@ -26,19 +28,23 @@ class HistoryDrift:
             self.found_out = gr.Textbox(label=words.found_out, elem_id="history-found-out", scale=2)
             self.close = gr.Button(words.looked_into, size="sm", elem_id="history-looked-into")
         self.check = gr.Button(words.drift_check, size="sm", elem_id="history-check-drift")
+        self.begin = gr.Button(words.begins, size="sm", visible=False, elem_id="history-begins")
 
     def connect(self) -> None:
-        shown, above = [self.chart, self.seeing_to], self.station.shown_above
+        shown, above = [self.chart, self.seeing_to, self.begin], self.station.shown_above
         self.station.on_open(self.show_drift, outputs=shown)
         above(self.check.click(self.check_drift, outputs=shown, **QUIET))
+        above(self.begin.click(self.begin_production, outputs=shown, **QUIET))
         for closing in (self.close.click, self.found_out.submit):
             above(closing(self.close_alarm, inputs=self.found_out, outputs=[*shown, self.found_out], **QUIET))
 
     def _shown(self, visitor: Visitor, course: Drift | None) -> Updates:
         stands = course is not None and bool(course.standing)
+        since = self.station.store.settings.drift.since
         return {
-            self.chart: "" if course is None else charts.drift(course),
+            self.chart: "" if course is None else charts.drift(course, since),
             self.seeing_to: gr.Row(visible=stands and visitor.may(Role.ENGINEER)),
+            self.begin: gr.Button(visible=course is not None and visitor.may(Role.ENGINEER)),
         }
 
     @handler(Role.VIEWER)
@@ -47,6 +53,14 @@ class HistoryDrift:
 
     @handler(Role.VIEWER)
     def check_drift(self, visitor: Visitor) -> Updates:
+        return self._shown(visitor, self.station.drift.look())
+
+    @handler(Role.ENGINEER)
+    def begin_production(self, visitor: Visitor) -> Updates:
+        store = self.station.store
+        settings = store.settings
+        drift = settings.drift.model_copy(update={"since": datetime.now(UTC)})
+        store.configure(settings.model_copy(update={"drift": drift}), by=visitor.user)
         return self._shown(visitor, self.station.drift.look())
 
     @handler(Role.ENGINEER)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from defectflow.errors import DataError
-from defectflow.store import Every, Query, Store, YieldCount
+from defectflow.store import Answered, Every, Query, Store, YieldCount
 from defectflow.verdict import Word
 from defectflow_ui.pages.history_chart import MOST_BARS, stretches
 from defectflow_ui.words import history as words
@@ -19,7 +19,7 @@ HOURLY = timedelta(days=2)
 """Spans up to this one are counted by the hour."""
 
 
-def query(days: Mapping[str, Any], span: Any, word: Any, name: Any, of_part: Any, made_by: Any) -> Query:
+def query(days: Mapping[str, Any], span: Any, word: Any, answer: Any, name: Any, of_part: Any, made_by: Any) -> Query:
     """By the form's fields; `days`: what the browser said of the two dates, which count where the span says so.
 
     Raises DataError if they are not dates.
@@ -32,6 +32,7 @@ def query(days: Mapping[str, Any], span: Any, word: Any, name: Any, of_part: Any
         since=since,
         until=until,
         decisions=(word,) if word in get_args(Word) else (),
+        answered=answer if answer in get_args(Answered) else None,
         file=str(name or "").strip() or None,
         part=str(of_part or "").strip() or None,
         bundle_id=bundle_id or None,

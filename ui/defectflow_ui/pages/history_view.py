@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from markupsafe import Markup
 
-from defectflow.store import Inspection, Story, YieldCount
+from defectflow.store import Every, Inspection, KindCount, Story, YieldCount
 from defectflow.verdict import Word
 from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages.answering import said
+from defectflow_ui.pages.history_chart import stretches
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS
+
+MOST_KINDS, MOST_STRETCHES = 12, 60
+COURSE_WIDTH = 120
 
 
 def table(rows: Sequence[Inspection], first: int, total: int) -> Markup:
@@ -41,6 +47,38 @@ def tally(counts: Sequence[YieldCount], asked_for: Word | None) -> Markup:
         judged, passed = sum(count.judged for count in counts), sum(count.ok + count.review for count in counts)
         said = words.tally(judged, passed / judged if judged else None)
     return render("history/tally.html", said=said)
+
+
+@dataclass(frozen=True, slots=True)
+class KindRow:
+    """One kind of defect: how often, its share of all, and its course."""
+
+    name: str
+    parts: int
+    share: float
+    course: tuple[float, ...]
+    """Of each stretch, as a share of the highest of all kinds."""
+    told: str
+
+
+def kinds(counts: Sequence[KindCount], every: Every) -> Markup:
+    """A Pareto list of the kinds of defect that people named, each with its course over time."""
+    if not counts:
+        return Markup()
+    starts = stretches(min(one.start for one in counts), max(one.start for one in counts), every)[-MOST_STRETCHES:]
+    found: dict[str, Counter[str]] = {}
+    for one in counts:
+        found.setdefault(one.kind or words.no_kind, Counter())[one.start] += one.parts
+    every_part = sum(one.parts for one in counts)
+    highest = max(course[start] for course in found.values() for start in course)
+    rows = list[KindRow]()
+    for name, course in sorted(found.items(), key=lambda one: (-one[1].total(), one[0])):
+        told = words.kind_trend(name, every, [(start, course[start]) for start in starts if course[start]])
+        bars = tuple(course[start] / highest for start in starts)
+        rows.append(KindRow(name, course.total(), course.total() / every_part, bars, told))
+    return render(
+        "history/kinds.html", words=words, rows=rows[:MOST_KINDS], width=min(COURSE_WIDTH / len(starts), 12.0)
+    )
 
 
 def story(station: Station, visitor: Visitor, told: Story) -> Markup:

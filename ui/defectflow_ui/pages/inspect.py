@@ -9,21 +9,24 @@ import gradio as gr
 from markupsafe import Markup
 
 from defectflow.errors import DataError, DefectFlowError
-from defectflow.store import Role
+from defectflow.store import Role, standing_answers
 from defectflow_ui.inspecting.inspection import TILES, Inspection, Order
+from defectflow_ui.markup import elements
 from defectflow_ui.markup.elements import block, clicks
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_exports import InspectExports
 from defectflow_ui.pages.inspect_parts import InspectParts
-from defectflow_ui.pages.inspect_tab import begin, current, forget, found
+from defectflow_ui.pages.inspect_scale import InspectScale
+from defectflow_ui.pages.inspect_tab import PREFIX, TRIAL, begin, current, forget, found, on_trial
 from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.station import handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
 SHOWN_EVERY_S = 0.4
+DROPS = "station.dropZone(element, trigger, 'dropped'); station.reloaded(trigger, 'reloaded')"
 
 
 class InspectPage(Page):
@@ -34,7 +37,10 @@ class InspectPage(Page):
     def lay_out(self) -> None:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=400):
-                self.zone = block(elem_id="drop-zone", events="station.dropZone(element, trigger, 'dropped')")
+                self.zone = block(elem_id="drop-zone", events=DROPS)
+                self.trial = gr.Checkbox(
+                    False, label=words.trial, visible=False, container=False, elem_id="inspect-trial"
+                )
                 self.status = block(elem_id="inspect-status", events=clicks("stop"))
                 self.counts = block(elem_id="inspect-counts", events=clicks("only"))
                 with gr.Column(visible=False, elem_id="asking") as self.asking:
@@ -44,6 +50,7 @@ class InspectPage(Page):
             with gr.Column(scale=6, min_width=440):
                 self.part = block(elem_id="part", events=clicks("step"))
                 self.answers = answering.answer_block("inspect-answers")
+                self.scale = InspectScale(self.station)
 
     def _lay_out_asking(self) -> None:
         """What can be asked once something was judged."""
@@ -64,23 +71,26 @@ class InspectPage(Page):
 
     def connect(self) -> None:
         seen = [self.status, self.counts, self.gallery, self.flips, self.part, self.answers]
-        self.station.on_open(self.open_page, outputs=[self.zone, self.gallery, self.part])
+        self.station.on_open(self.open_page, outputs=[self.zone, self.trial, self.gallery, self.part, self.answers])
+        self.trial.input(self.choose_trial, inputs=self.trial, outputs=self.zone, **QUIET)
         # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
         after = [*seen, self.asking, self.what_if, self.exports.download]
         self.zone.dropped(self.judge, outputs=after, trigger_mode="multiple", **QUIET)
+        self.zone.reloaded(self.take_over, outputs=[*after, self.zone, self.trial], **QUIET)
         self.status.stop(self.stop, outputs=self.status, **QUIET)
         # "multiple": what is clicked or pressed before the last answer counts as well.
         chosen = [self.part, self.answers]
         self.gallery.number(self.choose, outputs=chosen, trigger_mode="multiple", **QUIET)
         self.gallery.more(self.show_more, outputs=self.gallery, **QUIET)
         self.part.step(self.step, outputs=[*chosen, self.gallery], trigger_mode="multiple", **QUIET)
-        self.answers.answer(self.answer, outputs=chosen, trigger_mode="multiple", **QUIET)
+        self.answers.answer(self.answer, outputs=[*chosen, self.gallery], trigger_mode="multiple", **QUIET)
         self.counts.only(self.filter_by, outputs=seen, **QUIET)
         self.order.input(self.sort_by, inputs=self.order, outputs=seen, **QUIET)
         self.what_if.input(self.ask, inputs=self.what_if, outputs=seen, trigger_mode="always_last", **QUIET)
         self.flips.reset(self.stop_asking, outputs=[*seen, self.what_if], **QUIET)
         self.exports.connect()
         self.parts.connect()
+        self.scale.connect()
         self.clear.click(self.clear_all, outputs=[*seen, self.asking, self.exports.download], **QUIET)
 
     # ---- what is shown ------------------------------------------------------------------------------------------
@@ -89,21 +99,29 @@ class InspectPage(Page):
         return {
             self.status: view.status(inspection),
             self.counts: pictures.counts(inspection),
-            self.gallery: pictures.gallery(inspection),
+            self.gallery: self._gallery(inspection),
             self.flips: view.flips(inspection),
         }
+
+    def _gallery(self, inspection: Inspection) -> str:
+        recorded = {row.recorded for row in inspection.rows if row.recorded is not None}
+        return pictures.gallery(inspection, self.station.store.reviews.standing_on(recorded))
 
     def _chosen(self, visitor: Visitor, inspection: Inspection, note: str = "") -> Updates:
         """The part and its answers, always together: a key must not fall on a part that is no longer shown."""
         row, station = inspection.find(inspection.chosen), self.station
         if row is None:
             return {self.part: view.part(inspection), self.answers: ""}
+        if row.recorded is None:
+            return {self.part: view.part(inspection) + elements.note(words.not_kept), self.answers: ""}
         about = answering.find(station, row.recorded)
-        said = Markup()
+        said, kind = Markup(), None
         if about is not None:
-            said = answering.said(station.store.reviews.of_part(about.bundle_id, about.part))
+            reviews = station.store.reviews.of_part(about.bundle_id, about.part)
+            standing = standing_answers(reviews).get(about.part)
+            said, kind = answering.said(reviews), None if standing is None else standing.kind
         bar = answering.bar(station, visitor, about, page="inspect", note=note)
-        return {self.part: view.part(inspection) + said, self.answers: bar}
+        return {self.part: view.part(inspection, kind) + said, self.answers: bar}
 
     def _whole(self, visitor: Visitor, inspection: Inspection) -> Updates:
         return self._overview(inspection) | self._chosen(visitor, inspection)
@@ -122,13 +140,35 @@ class InspectPage(Page):
         asking = {self.asking: gr.Column(visible=True), self.what_if: self._slider(inspection)}
         return self._whole(visitor, inspection) | asking
 
+    def _zone(self, visitor: Visitor) -> Updates:
+        obstacle = view.obstacle(self.station, visitor)
+        trial = obstacle is None and on_trial(self.station, visitor, self.station.bundles.active().card)
+        updates: Updates = {
+            self.zone: obstacle or view.drop_zone(self.station, visitor.tab_name, trial=trial),
+            self.trial: gr.Checkbox(trial, visible=obstacle is None),
+        }
+        return updates
+
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor) -> Updates:
-        obstacle = view.obstacle(self.station, visitor)
-        updates: Updates = {self.zone: obstacle or view.drop_zone(self.station)}
-        if found(visitor) is not None:
-            return updates
+        obstacle, updates = view.obstacle(self.station, visitor), self._zone(visitor)
+        inspection = found(visitor)
+        if inspection is not None:  # what was said meanwhile on other pages, and by others
+            return updates | {self.gallery: self._gallery(inspection)} | self._chosen(visitor, inspection)
         return updates | (dict.fromkeys((self.gallery, self.part), "") if obstacle else self._nothing())
+
+    @handler(Role.OPERATOR)
+    def choose_trial(self, visitor: Visitor, trial: bool) -> str:
+        visitor.tab[TRIAL] = bool(trial)
+        return view.drop_zone(self.station, visitor.tab_name, trial=bool(trial))
+
+    @handler(Role.OPERATOR)
+    def take_over(self, visitor: Visitor) -> Updates:
+        """The page was loaded anew: go on with what it showed before."""
+        if not visitor.session.take_over(str(visitor.event.get("was")), visitor.tab_name, PREFIX):
+            return {self.status: gr.skip()}
+        updates, inspection = self._zone(visitor), found(visitor)
+        return updates if inspection is None else updates | self._ended(visitor, inspection)
 
     # ---- judging ------------------------------------------------------------------------------------------------
 
@@ -186,20 +226,20 @@ class InspectPage(Page):
         inspection = current(visitor)
         tiles = inspection.tiles
         inspection.step(1 if visitor.number("step") == 1 else -1)
-        grown = {self.gallery: pictures.gallery(inspection)} if inspection.tiles > tiles else {}
+        grown = {self.gallery: self._gallery(inspection)} if inspection.tiles > tiles else {}
         return self._chosen(visitor, inspection) | grown
 
     @handler(Role.OPERATOR)
     def answer(self, visitor: Visitor) -> Updates:
         inspection, (_, note) = current(visitor), answering.take(self.station, visitor)
         inspection.choose(inspection.chosen)  # whoever answers about a picture wants to see it
-        return self._chosen(visitor, inspection, note)
+        return self._chosen(visitor, inspection, note) | {self.gallery: self._gallery(inspection)}
 
     @handler(Role.OPERATOR)
     def show_more(self, visitor: Visitor) -> str:
         inspection = current(visitor)
         inspection.tiles += TILES
-        return pictures.gallery(inspection)
+        return self._gallery(inspection)
 
     @handler(Role.OPERATOR)
     def filter_by(self, visitor: Visitor) -> Updates:

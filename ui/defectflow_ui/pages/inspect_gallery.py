@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from markupsafe import Markup
 
+from defectflow.store import Review
 from defectflow_ui.inspecting.inspection import TILES, Inspection
 from defectflow_ui.inspecting.judged import DECISIONS
 from defectflow_ui.markup.elements import empty
@@ -18,6 +21,7 @@ def nothing_yet() -> Markup:
 def counts(inspection: Inspection) -> Markup:
     """A button per decision with its count; pressed: only those are shown."""
     found = inspection.counts()
+    tried = any(row.recorded is None for row in inspection.rows)
     return render(
         "inspect/counts.html",
         words=words,
@@ -25,19 +29,24 @@ def counts(inspection: Inspection) -> Markup:
         found=[(one, found[one]) for one in DECISIONS if found[one] or inspection.only == one],
         flips=None if inspection.what_if is None else len(inspection.flips()),
         pressed=inspection.only,
+        clear_question=words.clear_trial_ask if tried else words.clear_ask,
     )
 
 
-def gallery(inspection: Inspection) -> Markup:
-    """The first pictures of the chosen order and filter, and a button for more of them."""
+def gallery(inspection: Inspection, said: Mapping[int, Review]) -> Markup:
+    """The first pictures of the chosen order and filter, and a button for more.
+
+    `said`: the answers that stand, by the inspection's number in the store.
+    """
     rows = inspection.shown()
     if not rows:
         return empty(words.nothing_shown, words.nothing_shown_do) if inspection.rows else nothing_yet()
-    left = len(rows) - inspection.tiles
+    left, rows = len(rows) - inspection.tiles, rows[: inspection.tiles]
     return render(
         "inspect/gallery.html",
         words=words,
-        tiles=[(row, row.decision(inspection.what_if), row.decision()) for row in rows[: inspection.tiles]],
+        tiles=[(row, row.decision(inspection.what_if), row.decision(), said.get(row.recorded or 0)) for row in rows],
+        answers=words.answered,
         chosen=inspection.chosen,
-        more=words.more(min(left, TILES), inspection.tiles, len(rows)) if left > 0 else "",
+        more=words.more(min(left, TILES), inspection.tiles, left + inspection.tiles) if left > 0 else "",
     )

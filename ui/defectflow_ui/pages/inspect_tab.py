@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from defectflow.bundle import Card
 from defectflow.errors import DataError
-from defectflow.store import Seen
+from defectflow.store import Query, Seen
 from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
-INSPECTION = "inspect.inspection"
+PREFIX = "inspect."
+INSPECTION, TRIAL = f"{PREFIX}inspection", f"{PREFIX}trial"
 SOURCE = "ui"
 MOST_ROWS = 5000
 """Pictures of one tab; beyond them it has to be cleared."""
@@ -29,11 +31,23 @@ def current(visitor: Visitor) -> Inspection:
     return inspection
 
 
+def on_trial(station: Station, visitor: Visitor, card: Card) -> bool:
+    """Whether what this tab judges stays out of history, audit and drift: as somebody chose there; by default until
+    something that was judged with the model is kept.
+    """
+    chosen = visitor.tab.get(TRIAL)
+    if isinstance(chosen, bool):
+        return chosen
+    return not station.store.history.search(Query(bundle_id=card.bundle_id, limit=1))
+
+
 def begin(station: Station, visitor: Visitor) -> Inspection:
     """The tab's inspection, or a new one if there is none or another calibration is active by now."""
     inspector = station.bundles.inspector()
 
-    def record(seen: list[Seen]) -> list[int]:
+    def record(seen: list[Seen]) -> list[int] | None:
+        if on_trial(station, visitor, inspector.card):
+            return None
         return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
 
     with visitor.tab.lock:  # two drops at once are one inspection
@@ -42,6 +56,7 @@ def begin(station: Station, visitor: Visitor) -> Inspection:
             if before.inspector is inspector:
                 if len(before.rows) >= MOST_ROWS:
                     raise DataError(words.clear_first(MOST_ROWS))
+                before.record_by(record)
                 return before
             before.close()
             notice = words.other_calibration(len(before.rows)) if before.rows else None

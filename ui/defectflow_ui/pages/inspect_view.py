@@ -13,15 +13,14 @@ from defectflow_ui.inspecting.exports import Drawn
 from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.markup.elements import empty, note, problem
 from defectflow_ui.markup.render import render
-from defectflow_ui.pages.viewer import download, viewer
+from defectflow_ui.pages.viewer import Marks, download, places, viewer
 from defectflow_ui.station import Station
 from defectflow_ui.visits.uploads import ACCEPTED
 from defectflow_ui.visits.visitors import Visitor
+from defectflow_ui.words import calibrate, models, train
 from defectflow_ui.words import inspect as words
-from defectflow_ui.words.verdicts import VERDICTS
 
 STRIP_WIDTH, STRIP_HEIGHT, MARGIN = 600, 56, 30
-MOST_REGIONS = 8
 
 
 def obstacle(station: Station, visitor: Visitor) -> Markup | None:
@@ -31,15 +30,29 @@ def obstacle(station: Station, visitor: Visitor) -> Markup | None:
     try:
         station.bundles.active().card.require_calibration()
     except DefectFlowError as error:
-        return empty(words.no_bundle, str(error))
+        return empty(words.no_bundle, str(error), *_way_out(station, visitor))
     return None
 
 
-def drop_zone(station: Station) -> Markup:
-    """Where to drop pictures, and what is kept of them."""
+def _way_out(station: Station, visitor: Visitor) -> tuple[str, str]:
+    """The page where a station without a usable model is helped, and what the button there says."""
+    if not visitor.may(Role.ENGINEER):
+        return "", ""
+    found = [one.bundle for one in station.bundles.all() if one.bundle is not None]
+    if not found:
+        return train.tab, words.to_train
+    calibrated = any(bundle.card.calibration is not None for bundle in found)
+    return (models.tab, words.to_models) if calibrated else (calibrate.tab, words.to_calibrate)
+
+
+def drop_zone(station: Station, tab: str, *, trial: bool) -> Markup:
+    """Where to drop pictures, and what is kept of them. `tab`: by which the browser finds this tab's pictures again."""
     kept = words.keeps_copies if station.store.kept_as(temporary=True) == "copy" else words.keeps_verdicts
+    kept = words.keeps_nothing if trial else kept
     problems = json.dumps(words.camera_problems)
-    return render("inspect/drop_zone.html", words=words, accepted=ACCEPTED, kept=kept, camera_problems=problems)
+    return render(
+        "inspect/drop_zone.html", words=words, accepted=ACCEPTED, kept=kept, camera_problems=problems, tab=tab
+    )
 
 
 def nothing_chosen() -> Markup:
@@ -56,6 +69,8 @@ def status(inspection: Inspection) -> Markup:
     said = note(words.stopped(done) if inspection.stopped else words.done(done, parts))
     if inspection.problem is not None:
         said += problem(inspection.problem)
+    if tried := sum(row.recorded is None for row in inspection.rows):
+        said += note(words.tried(tried))
     said += Markup().join(map(note, inspection.skipped))
     return said if inspection.notice is None else said + note(inspection.notice)
 
@@ -64,8 +79,8 @@ def _progress(said: str, done: int, total: int) -> Markup:
     return render("inspect/progress.html", words=words, said=said, done=done, total=total)
 
 
-def part(inspection: Inspection) -> Markup:
-    """The chosen picture, large, with everything that is known about it."""
+def part(inspection: Inspection, kind: str | None = None) -> Markup:
+    """The chosen picture, large, with everything that is known about it. `kind`: of defect, as people said."""
     row = inspection.find(inspection.chosen)
     if row is None:
         return nothing_chosen()
@@ -77,13 +92,13 @@ def part(inspection: Inspection) -> Markup:
     return render(
         "inspect/part.html",
         view=view,
-        viewer=viewer(view.original, view.marked, verdict.width_px, verdict.height_px),
+        viewer=viewer(view.original, view.heat, verdict.width_px, verdict.height_px, Marks.of(verdict, view.regions)),
+        places=places(verdict, view.regions, mm_per_px=inspection.inspector.card.mm_per_px, kind=kind),
         p_value=_p_value(inspection.calibration, verdict),
         strip=_strip(inspection, verdict),
         cut=cut,
         review=min(verdict.review_threshold, cut),
         good_part=words.good_part.format(part=view.beside.part) if view.beside else "",
-        most_regions=MOST_REGIONS,
         **told,
     )
 
@@ -94,8 +109,8 @@ def _cut(inspection: Inspection, verdict: Verdict) -> float:
 
 
 def _p_value(calibration: Calibration, verdict: Verdict) -> str:
-    if verdict.gated:
-        return VERDICTS["invalid"][1]
+    if verdict.reason is not None:
+        return words.reasons[verdict.reason]
     finest = verdict.p_value < 1.5 / (calibration.parts + 1)  # 1 / (n + 1) is the smallest there is
     return words.p_value(verdict.p_value, calibration.parts, finest)
 

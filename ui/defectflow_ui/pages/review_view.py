@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
@@ -12,11 +13,11 @@ from defectflow.errors import DefectFlowError
 from defectflow.image import read_image
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
-from defectflow.verdict import Verdict, overlay
+from defectflow.verdict import Verdict, heat
 from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages.answering import said
-from defectflow_ui.pages.viewer import viewer
+from defectflow_ui.pages.viewer import Marks, viewer
 from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large
 from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor
@@ -99,7 +100,7 @@ def part(
 
 
 def _large(station: Station, visitor: Visitor, picture: Inspection, *, marked: bool) -> Markup | None:
-    """The picture; where it may be marked and its model is the active one, with heat and outlines as well.
+    """The picture; where it may be marked and its model is the active one, with outlines and heat as well.
 
     None where it was not kept.
     """
@@ -108,22 +109,25 @@ def _large(station: Station, visitor: Visitor, picture: Inspection, *, marked: b
         return None
     bundle = active(station)
     full_scale = None if bundle is None else bundle.card.image.full_scale
-    over = None
-    if marked and bundle is not None and bundle.card.bundle_id == picture.bundle_id:
-        over = visitor.served.put(lambda: jpeg(_marked(station, file, full_scale)), "image/jpeg")
     plain = visitor.served.put(lambda: jpeg(_original(file, full_scale)), "image/jpeg")
-    return viewer(plain, over, picture.width_px or 1, picture.height_px or 1)
+    size = picture.width_px or 1, picture.height_px or 1
+    verdict = None
+    if marked and bundle is not None and bundle.card.bundle_id == picture.bundle_id:
+        (item,) = station.bundles.inspector().inspect([file])
+        verdict = item if isinstance(item, Verdict) else None
+    if verdict is None:
+        return viewer(plain, None, *size)
+    warm = visitor.served.put(partial(_warm, file, full_scale, verdict), "image/jpeg")
+    return viewer(plain, warm, *size, Marks.of(verdict, verdict.regions()))
 
 
 def _original(file: Path, full_scale: int | None) -> Pixels:
     return large(read_image(file, full_scale=full_scale))
 
 
-def _marked(station: Station, file: Path, full_scale: int | None) -> Pixels:
-    """With heat and outlines, as far as there is a verdict."""
-    (item,) = station.bundles.inspector().inspect([file])
-    original = _original(file, full_scale)
-    return overlay(original, item) if isinstance(item, Verdict) else original
+def _warm(file: Path, full_scale: int | None, verdict: Verdict) -> bytes:
+    """Under its heat, as a JPEG."""
+    return jpeg(heat(_original(file, full_scale), verdict))
 
 
 def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> Markup:

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 
 from defectflow.store import Role
@@ -22,6 +22,8 @@ LASTS_S = 10 * 3600
 """A session ends so long after it began: a shift. Not after idleness, since an open page asks all the time."""
 MOST_SESSIONS = 1000
 MOST_TABS = 20
+LEFT_S = 120.0
+"""So long what a tab held can be taken over by the page that comes after it, when somebody reloads."""
 
 
 class Tab(dict[str, Any]):
@@ -52,6 +54,8 @@ class Session:
     served: Served = field(default_factory=Served)
     drops: Drops = field(default_factory=Drops)
     tabs: dict[str, Tab] = field(default_factory=dict)
+    left: dict[str, Tab] = field(default_factory=dict)
+    """Tabs that were closed or reloaded a moment ago."""
     begun: float = field(default_factory=time.monotonic)
     hushed: str | None = None
     """The drift alarm that this browser no longer wants to see above all pages."""
@@ -67,14 +71,39 @@ class Session:
             self.close_tab(name)
         return tab
 
-    def close_tab(self, session_hash: str) -> None:
+    def leave_tab(self, session_hash: str) -> None:
+        """The browser shows it no more: it is closed in a moment, unless somebody takes over what it holds."""
         with self._lock:
             tab = self.tabs.pop(session_hash, None)
+            if tab is None:
+                return
+            self.left[session_hash] = tab
+        waiting = Timer(LEFT_S, self.close_tab, (session_hash,))
+        waiting.daemon = True
+        waiting.start()
+
+    def take_over(self, was: str, now: str, prefix: str) -> bool:
+        """What a tab of this browser held under names that begin so belongs to another one from now on; False: nothing.
+
+        For a page that was loaded anew: whether the old one has said goodbye by then is a matter of milliseconds.
+        """
+        with self._lock:
+            old = self.tabs.get(was) or self.left.get(was)
+        if old is None or was == now:
+            return False
+        with old.lock:
+            moved = {name: old.pop(name) for name in list(old) if name.startswith(prefix)}
+        self.tab(now).update(moved)
+        return bool(moved)
+
+    def close_tab(self, session_hash: str) -> None:
+        with self._lock:
+            tab = self.tabs.pop(session_hash, None) or self.left.pop(session_hash, None)
         if tab is not None:
             tab.close()
 
     def close(self) -> None:
-        for name in list(self.tabs):
+        for name in [*self.tabs, *self.left]:
             self.close_tab(name)
         for drop in list(self.drops.values()):
             drop.close()

@@ -91,7 +91,7 @@ class Frame:
 
     @handler(Role.VIEWER)
     def leave(self, visitor: Visitor) -> None:
-        visitor.session.close_tab(visitor.tab_name)
+        visitor.session.leave_tab(visitor.tab_name)
 
 
 def header_html(station: Station, visitor: Visitor) -> Markup:

@@ -10,6 +10,7 @@ take_back = "Take back"
 undo = "Undo"
 comment_only = "Comment only"
 kind = "Kind of defect"
+kinds = "Kinds named so far: a click answers Defective with this kind"
 kind_hint = "goes with Defective"
 comment = "Comment"
 comment_hint = "goes with the answer"
@@ -31,7 +32,7 @@ keys = (
     ("K", "write the kind of defect"),
     ("T", "write a comment"),
     ("W", "keep the comment without an answer"),
-    ("Esc", "out of a text"),
+    ("Esc", "leave a text field, so that keys answer again"),
 )
 take_back_key = ("U", "take the answer back")
 queue_keys = (("S", "skip it for now"), ("U", "take my last answer back"))

@@ -20,6 +20,14 @@ no_date = "this is not a date; choose one from the calendar"
 backwards = "the search ends before it begins; choose an earlier first day, or a later last one"
 decision = "Verdict"
 any_decision = "(any)"
+answer = "Answered"
+answered = {
+    "differently": "other than the verdict",
+    "good": "good",
+    "defective": "defective",
+    "not this part": "not this part",
+    "nobody": "by nobody yet",
+}
 file = "File name contains"
 part = "Part"
 model = "Model and thresholds"
@@ -33,6 +41,7 @@ head = ("when", "verdict", "file", "part", "score", "threshold", "model", "by")
 nothing_chosen = "Choose an inspection"
 nothing_chosen_do = "Click a row to read the part's full story."
 story = "Story of part"
+link = "link to it"
 inspected = "inspected with"
 calibration = "thresholds"
 same_thresholds = "List what was judged by these thresholds"
@@ -51,11 +60,30 @@ drift_do = (
     "thresholds anew from audit answers (Review), or train on what the line makes now. Where the cause is put right, "
     "an engineer writes below what it was. Until then the alarm stands."
 )
+begins = "Production begins now"
+begins_ask = (
+    "Count from now on? Parts seen so far no longer belong to what production is compared with: it begins anew with "
+    "the calibration parts."
+)
+begun = "Counted since production began:"
 found_out = "What was found, or put right"
 looked_into = "It was looked into"
 drift_chart = "Evidence that production has moved, part by part; the dashed line is the alarm"
 alarm = "alarm"
 keys = (("R", "search again"), ("← →", "newer, older"))
+
+
+kinds = "Kinds of defect, as people answered"
+kinds_tip = "Parts answered defective, each once, the most frequent kind first; the columns at the right show when."
+no_kind = "(no kind said)"
+
+
+def kinds_share(parts: int, share: float) -> str:
+    return f"{parts} ({share:.0%})"
+
+
+def kind_trend(kind: str, every: str, told: list[tuple[str, int]]) -> str:
+    return f"{kind}, parts per {stretch[every]}: " + ", ".join(f"{start}: {parts}" for start, parts in told)
 
 
 def found(first: int, last: int, total: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from defectflow.verdict import Reason
 from defectflow_ui.words.common import counted
 from defectflow_ui.words.verdicts import VERDICTS
 
@@ -14,9 +15,18 @@ shoot = "Take a picture (space)"
 formats = "PNG, JPEG, BMP, TIFF or WebP."
 keeps_copies = "Verdicts and a copy of each picture are kept in the history."
 keeps_verdicts = "Verdicts are kept in the history; the pictures are removed when this tab is closed."
+keeps_nothing = (
+    "On trial: nothing of it is kept, nor counted in history, audit sample or drift watch. For a new model, until it "
+    "goes into production."
+)
+trial = "Trial: judge, but keep nothing"
+not_kept = "Judged on trial, so it is not in the history, and nobody can answer about it."
 may_not = "You may look, but not inspect"
 may_not_do = "Inspecting needs the role operator; ask whoever manages users at your site."
 no_bundle = "Nothing to inspect with yet"
+to_train = "Train a model"
+to_models = "Choose a model"
+to_calibrate = "Calibrate a model"
 camera_problems = {
     "insecure": "The browser gives no camera to a page without encryption. Open the station with https:// (it has to "
     "be started with --tls-cert and --tls-key), or in a browser on its own machine; or choose pictures instead.",
@@ -36,6 +46,12 @@ nothing_chosen = "Choose a picture"
 nothing_chosen_do = "Click one on the left, or press the arrow keys."
 all = "All"
 flips = "Would change"
+answered = {
+    "good": "said good",
+    "defective": "said defective",
+    "not this part": "said not this part",
+    "skip": "skipped",
+}
 orders = (
     ("worst first", "worst"),
     ("best first", "best"),
@@ -44,6 +60,8 @@ orders = (
 )
 stop = "Stop"
 clear = "Clear"
+clear_ask = "Take all pictures off this page? What is kept in the history stays there; an export of them is then over."
+clear_trial_ask = "Take all pictures off this page? Some were judged on trial and are kept nowhere else."
 export_csv = "Table (CSV)"
 export_zip = "Marked pictures (ZIP)"
 download = "Download"
@@ -51,8 +69,10 @@ export_stopped = "Stopped; no ZIP was made."
 what_if = "What if the threshold were here?"
 what_if_info = "Judges all pictures here again, at once. Nothing is saved."
 reset = "Back"
-original = "original"
-marked = "heat and outlines"
+the_picture = "the picture"
+heat = "Heat"
+heat_strength = "strength of the heat"
+look_there = "Zoom there; once more: the whole picture"
 previous = "previous picture"
 next = "next picture"
 zoom_in = "zoom in"
@@ -66,8 +86,10 @@ threshold_tip = "A picture above it is called defective. Calibration set it so t
 review_threshold = "Review from"
 review_tip = "Between this and the threshold lies the grey band: a person should look."
 region = "Marked places"
-region_tip = "Where the picture is more unusual than good parts get. Peak: the largest value inside."
-region_head = ("", "at (px)", "size (px)", "area (px)", "peak")
+region_tip = (
+    "Where the picture is more unusual than good parts get, the strongest first, in pixels of the camera's picture. "
+    "The peak is the largest value inside, in multiples of the limit for places."
+)
 dashed = "No place passes the limit for places by itself; the most unusual ones are shown, dashed."
 no_region = "No marked places."
 beside = "The same place on the most similar good part"
@@ -75,8 +97,15 @@ here = "this part"
 good_part = "good part {part}"
 strip = "Good parts of the calibration (dots), thresholds (lines), this part (triangle)"
 ordinary = "An ordinary picture: at least half of the good parts look this unusual."
+reasons = {
+    Reason.GROSS_DEFECT: "Too unusual to judge: a gross defect. The picture resembles the part but for the marked "
+    "places.",
+    Reason.WRONG_PICTURE: "Too unusual to judge: a wrong picture. It resembles the good parts nowhere, or almost: "
+    "another product, view or light, or a covered lens.",
+}
 keys = (
     ("← →", "previous, next picture"),
+    ("H", "heat on or off"),
     ("+ −", "zoom"),
     ("0", "whole picture"),
     ("a", "show all pictures"),
@@ -108,6 +137,10 @@ def done(pictures: int, parts: int) -> str:
     return f"{same} of {counted(parts, 'part')} judged" if parts != pictures else f"{same} judged"
 
 
+def tried(pictures: int) -> str:
+    return f"{counted(pictures, 'picture')} judged on trial: not in the history."
+
+
 def stopped(pictures: int) -> str:
     return f"Stopped after {counted(pictures, 'picture')}; what was judged is kept"
 
@@ -118,6 +151,20 @@ def drawing(done: int, total: int) -> str:
 
 def more(next_few: int, shown: int, all_pictures: int) -> str:
     return f"Show {next_few} more ({shown} of {all_pictures})"
+
+
+def peak(value: float, limit: float) -> str:
+    return f"{value / limit:.1f} × the limit" if limit > 0 else f"peak {value:.2f}"
+
+
+def place_size(width_px: int, height_px: int, mm_per_px: float | None) -> str:
+    size = f"{width_px} × {height_px} px"
+    return size if mm_per_px is None else f"{size} ({width_px * mm_per_px:.3g} × {height_px * mm_per_px:.3g} mm)"
+
+
+def place_at(left_px: int, top_px: int, area_px: int, mm_per_px: float | None) -> str:
+    area = f"{area_px:,} px²" if mm_per_px is None else f"{area_px * mm_per_px**2:.3g} mm²"
+    return f"at {left_px}, {top_px}; {area}"
 
 
 def more_regions(left_out: int) -> str:

@@ -14,6 +14,7 @@ nothing = "No models yet"
 nothing_chosen = "Choose a model"
 nothing_chosen_do = "Click one in the list to see what it is and what it promises."
 activate = "Activate"
+link = "link to it"
 verify = "Verify"
 download = "Download the ONNX file"
 compare = "Compare with"
@@ -66,8 +67,16 @@ keys = (
 activated_here = "activated on the page Models"
 
 
+def scale(mm_per_px: float | None) -> str:
+    return "no scale any more" if mm_per_px is None else f"a pixel shows {mm_per_px:g} mm"
+
+
 def part_rule(expression: str) -> str:
     return f"its parts are told by the expression {expression} from now on (page Inspect)"
+
+
+def activate_ask(name: str) -> str:
+    return f"Let {name} judge from now on, for everybody at this station? The model of before can be activated again."
 
 
 def activated(name: str) -> str:
@@ -99,4 +108,7 @@ def gone(name: str) -> str:
 
 
 def empty(folder: Path) -> str:
-    return f"{folder} holds no bundles yet; fit one with: defectflow fit GOOD --out {folder}/NAME"
+    return (
+        f"{folder} holds no models yet: train one on the page Train from pictures of good parts, or with: "
+        f"defectflow fit GOOD --out {folder}/NAME"
+    )

@@ -6,7 +6,7 @@ VERDICTS = {
     "ok": ("OK", "Looks like the good parts it was calibrated on."),
     "review": ("Review", "More unusual than most good parts: a person should look."),
     "defect": ("Defect", "More unusual than the threshold allows."),
-    "invalid": ("Invalid", "Does not look like a picture of this part at all: lens cap, wrong product, wrong view."),
+    "invalid": ("Invalid", "Too unusual to judge: a gross defect or a wrong picture."),
     "error": ("Unreadable", "This file could not be used as a picture."),
 }
 """Decision -> its word on the badge, and its explanation."""

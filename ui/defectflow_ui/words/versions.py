@@ -9,6 +9,10 @@ use_again = "Use again"
 estimate = "chosen after looking: an estimate"
 
 
+def ask(name: str) -> str:
+    return f"Let {name!r} decide from now on? Another version can be put back in the same way."
+
+
 def promise(rate: float, parts: int) -> str:
     return f"promise {100 * rate:.4g}%, {parts} parts"
 

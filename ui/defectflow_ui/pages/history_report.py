@@ -1,0 +1,134 @@
+"""A search of the page History -> one self-contained HTML file about it, to be kept, mailed or printed to PDF."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from defectflow.errors import DefectFlowError
+from defectflow.image import jpeg, read_image, shrink
+from defectflow.store import Inspection, Query, YieldCount
+from defectflow.verdict import Reason, Verdict, overlay
+from defectflow_ui.markup.render import render
+from defectflow_ui.markup.theme import ASSETS
+from defectflow_ui.pages import history_chart as charts
+from defectflow_ui.pages import history_view as view
+from defectflow_ui.pages.history_search import counts_over_time
+from defectflow_ui.station import LOCAL_USER, Station
+from defectflow_ui.words import history_report as words
+
+WORST, PICTURE_PX = 8, 420
+LOOKED_THROUGH = 5000
+"""Rejected pictures among which the worst are looked for: the latest of the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """One of the worst pictures, as it is shown."""
+
+    item: Inspection
+    picture: str | None
+    """As a data URI, with its marks where the model that judged it is the active one."""
+
+
+def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | None = None) -> bytes:
+    """The file's bytes, in UTF-8. Raises StoreError."""
+    history = station.store.history
+    counts, every = counts_over_time(station.store, wanted)
+    rejected = history.search(replace(wanted, decisions=("defect", "invalid"), limit=LOOKED_THROUGH))
+    latest = history.search(replace(wanted, limit=1))
+    return render(
+        "history/report.html",
+        words=words,
+        style=Markup((ASSETS / "station.css").read_text(encoding="utf-8")),
+        title=words.title(latest[0].model if latest else None),
+        made=now or datetime.now(UTC),
+        by="" if by == LOCAL_USER else f", {by}",
+        asked=words.asked(wanted),
+        figures=_figures(station, wanted, counts, rejected),
+        chart=charts.counts_over_time(counts, every, passed=not wanted.decisions),
+        kinds=view.kinds(history.kinds(wanted, every=every), every),
+        worst=_worst(station, rejected),
+        versions=_in_force(station, wanted),
+        drift=_drift(station, wanted),
+        promise=_promise(station),
+    ).encode()
+
+
+def _figures(
+    station: Station, wanted: Query, counts: Sequence[YieldCount], rejected: Sequence[Inspection]
+) -> list[tuple[str, str]]:
+    """(what, how many) in the order of a reader's questions."""
+    judged, passed = sum(count.judged for count in counts), sum(count.ok + count.review for count in counts)
+    reasons = [item.reason for item in rejected]
+    history = station.store.history
+    return [
+        (words.judged, f"{judged:,}"),
+        (words.passed, words.share(passed, judged)),
+        (words.review, f"{sum(count.review for count in counts):,}"),
+        (words.defect, f"{sum(count.defect for count in counts):,}"),
+        (words.gross, f"{reasons.count(Reason.GROSS_DEFECT):,}"),
+        (words.wrong, f"{reasons.count(Reason.WRONG_PICTURE):,}"),
+        (words.unread, f"{sum(count.error for count in counts):,}"),
+        (words.differently, f"{history.count(replace(wanted, answered='differently')):,}"),
+    ]
+
+
+def _worst(station: Station, rejected: Sequence[Inspection]) -> list[Worst]:
+    """The worst parts, each by its worst picture."""
+    parts: dict[tuple[str, str], Inspection] = {}
+    for item in sorted(rejected, key=lambda item: item.rank, reverse=True):
+        parts.setdefault((item.bundle_id, item.part), item)
+    return [Worst(item, _picture(station, item)) for item in list(parts.values())[:WORST]]
+
+
+def _picture(station: Station, item: Inspection) -> str | None:
+    """Small, with marks as far as the model can be asked; None where the picture is not kept."""
+    file = station.store.picture(item)
+    if file is None:
+        return None
+    try:
+        inspector = station.bundles.inspector()
+        pixels = shrink(read_image(file, full_scale=inspector.card.image.full_scale), PICTURE_PX)
+        if inspector.card.bundle_id == item.bundle_id:
+            (verdict,) = inspector.inspect([file])
+            pixels = overlay(pixels, verdict) if isinstance(verdict, Verdict) else pixels
+    except DefectFlowError:  # no model any more, or the file is none any more
+        return None
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels, quality=85)).decode()
+
+
+def _in_force(station: Station, wanted: Query) -> list[tuple[str, str, str, str]]:
+    """(model, version, threshold, what it promises) of every calibration that has judged something in the search."""
+    found = []
+    for bundle_id, model in station.store.history.models():
+        if wanted.bundle_id not in (None, bundle_id):
+            continue
+        for version in station.store.versions.all(bundle_id):
+            here = replace(wanted, bundle_id=bundle_id, calibration_id=version.calibration_id)
+            if wanted.calibration_id in (None, version.calibration_id) and station.store.history.count(here):
+                card = version.calibration
+                promised = words.estimate if card.guarantee == "estimate" else words.promise(card.rate, version.parts)
+                found.append((model, version.name, f"{card.threshold.value:.4f}", promised))
+    return found
+
+
+def _drift(station: Station, wanted: Query) -> list[str]:
+    """What the drift watch says of the active model, and each of its alarms in the time of the search."""
+    course = station.drift.course(10.0)
+    if course is None:
+        return [words.no_drift]
+    since, until = wanted.since, wanted.until
+    alarms = [one for one in course.alarms if (since is None or one.at >= since) and (until is None or one.at < until)]
+    return [course.sentence(), *(words.alarm(one.words()) for one in alarms)]
+
+
+def _promise(station: Station) -> list[str]:
+    try:
+        return station.bundles.active().card.guarantee()
+    except DefectFlowError:
+        return []

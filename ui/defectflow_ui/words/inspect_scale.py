@@ -1,0 +1,21 @@
+"""Words of the page Inspect about how large things are."""
+
+from __future__ import annotations
+
+title = "How large a pixel is"
+label = "Millimetres per pixel"
+about = (
+    "Of the camera's picture. Marked places are then told in millimetres, too. Kept with the model; verdicts stay as "
+    "they are. Empty or 0: not known."
+)
+keep = "Keep with the model"
+
+
+def no_scale(given: float, most: float) -> str:
+    return f"{given:g} mm per pixel cannot be: give a number above 0 and up to {most:g}, or leave it empty"
+
+
+def kept(model: str, mm_per_px: float | None) -> str:
+    if mm_per_px is None:
+        return f"{model} has no scale any more."
+    return f"Kept with {model}: a pixel shows {mm_per_px:g} mm."
