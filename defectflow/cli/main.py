@@ -36,6 +36,7 @@ EXTRAS = {
     "serve": ("psycopg", "fastapi", "uvicorn", "prometheus_client", "httpx"),
     "sign": ("cryptography",),
     "ui": ("gradio", "defectflow_ui"),
+    "ray": ("ray", "fsspec", "pyarrow"),
 }
 """What each of the package's extras brings."""
 
@@ -59,7 +60,15 @@ for panel, name, function, examples in (
     ("Model", "doctor", doctor.doctor, ["models/bracket"]),
     ("Model", "draw", doctor.draw, ["models/bracket --out drawn.npz"]),
     ("Model", "pretrain", train.pretrain, ["mine.safetensors --photos photos/"]),
-    ("Line", "score", line.score, ["models/bracket incoming/ --out results/ --store inspections.db"]),
+    (
+        "Line",
+        "score",
+        line.score,
+        [
+            "models/bracket incoming/ --out results/ --store inspections.db",
+            "models/bracket s3://archive/line3 --out results/ --ray head:6379",
+        ],
+    ),
     ("Line", "report", line.report, ["results/"]),
     ("Line", "calibrate", line.calibrate, ["models/bracket --false-reject-rate 0.05 --good more_good/"]),
     ("Line", "ui", station.ui, ["models/"]),
