@@ -15,6 +15,7 @@ from defectflow.cli import (
     doctor,
     export,
     first_look,
+    fit_many,
     line,
     log,
     serve,
@@ -54,6 +55,7 @@ for panel, name, function, examples in (
         ["good/", r"good/ --part-regex '(part\d+)' --json check.json"],
     ),
     ("Model", "fit", train.fit, ["good/ --out models/bracket", "good/ --out models/bracket --set image.size=384"]),
+    ("Model", "fit-many", fit_many.fit_many, ["plan.yaml --out models/", "plan.yaml --ray head:6379 --resume"]),
     ("Model", "evaluate", train.evaluate, ["models/bracket --data testset/"]),
     ("Model", "recipes", first_look.recipes, [""]),
     ("Model", "demo-data", first_look.demo_data, ["demo/data --product fabric"]),
@@ -105,7 +107,9 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
-            err.print("stopped; what was done is kept. Run fit, score or pretrain again with --resume to continue")
+            err.print(
+                "stopped; what was done is kept. Run fit, fit-many, score or pretrain again with --resume to continue"
+            )
         raise
     except DefectFlowError as error:
         _refuse(str(error))

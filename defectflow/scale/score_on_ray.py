@@ -44,7 +44,8 @@ from defectflow.line.shards import (
 from defectflow.scale.cluster import LOCAL, Needs, connected, look_at_each, usable
 from defectflow.scale.pool import Pool
 from defectflow.scale.shard_plan import ShardPlan, shard_count
-from defectflow.scale.worker import Actor, Done, Job, bundle_files, look, versions
+from defectflow.scale.versions import versions
+from defectflow.scale.worker import Actor, Done, Job, bundle_files, look
 
 NAMED = 1000
 """Failed pictures that are told by name; all are in the results."""
@@ -93,6 +94,8 @@ class Scored:
     workers: int = 0
     lost_workers: int = 0
     seconds: float = 0
+    working_seconds: float = 0
+    """From the first open worker on: without the start of processes."""
 
 
 def score_on_ray(
@@ -196,6 +199,7 @@ def _score(
     scored.unlike, scored.failed_count = (sum(getattr(line, name) for line in results.lines.values()) for name in _SUMS)
     scored.shards, scored.workers, scored.lost_workers = len(results.lines), pool.count, pool.lost
     scored.seconds = time.perf_counter() - started
+    scored.working_seconds = time.perf_counter() - (pool.since or started)
 
 
 _SUMS = ("unlike", "failed")

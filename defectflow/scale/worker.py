@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import tempfile
 import time
 from collections import Counter, deque
@@ -16,11 +15,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow import __version__
 from defectflow.bundle import CARD, CORE, MODEL, open_bundle
 from defectflow.data import Picture, is_url, open_store
 from defectflow.errors import DataError, ImageError
@@ -30,13 +27,12 @@ from defectflow.line.judge import judge
 from defectflow.line.resume import still_holds
 from defectflow.line.shards import parts_to_parquet, rows_of_parquet, rows_to_parquet
 from defectflow.scale.shard_plan import Planned, Shard
+from defectflow.scale.versions import versions
 from defectflow.verdict import Verdict
 
 if TYPE_CHECKING:
     from defectflow.store import Seen, Store
 
-DECIDING = ("onnxruntime", "numpy", "Pillow", "opencv-python-headless")
-"""Packages whose release may change a score's last digits, or a picture's pixels."""
 DOWNLOADS = 8
 """Pictures of an object store that are fetched at the same time, ahead of the Inspector."""
 RECORDED_AT_ONCE = 16
@@ -77,17 +73,6 @@ class Done:
     failed: int
     named: tuple[tuple[str, str], ...]
     seconds: float
-
-
-def versions() -> dict[str, str]:
-    """What must be the same on every node, or rows would depend on where they were made."""
-    found = {"defectflow": __version__, "Python": ".".join(platform.python_version_tuple()[:2])}
-    for name in DECIDING:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    return found
 
 
 def bundle_files(path: Path, *, core: bool) -> dict[str, bytes]:
