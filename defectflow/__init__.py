@@ -10,7 +10,7 @@ On the line, without torch: `Inspector("models/bracket").inspect(paths)`.
 
 What `__all__` names is the public interface; docs/api.md says what may change in it. Packages named after the data path
 hold the rest: recipe, data, image, embedding, flows, density, score, verdict, bundle, line, and beside them fitting,
-export, convert, evaluation, store, serve, samples, pretraining and cli. `errors` draws the tree of all that is raised.
+export, convert, evaluation, store, serve, samples, pretraining, scale, cli. `errors` draws the tree of what is raised.
 """
 
 import os
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 # ONNX Runtime's packages report to their maker over the network, and keep an identifier of the machine in the user's
 # folder, unless this is set before they are loaded. A line PC reports to nobody; whoever wants it sets it to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # and so does Ray
 
 __version__ = "0.1.0"
 __all__ = ["Inspector", "Model", "Verdict", "evaluate", "fit", "load_recipe", "open_bundle"]

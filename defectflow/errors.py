@@ -11,6 +11,7 @@
     ├── ExportError          the model cannot be exported, or its graph disagrees with it
     ├── BundleError          a bundle is missing, damaged or of another version
     │   └── UnknownModel     a service has no bundle of this name
+    ├── ClusterError         a Ray cluster cannot be reached or used
     ├── ServiceError         a service refused a request, or cannot be reached
     └── StoreError           the store of inspections cannot be used, or refuses
         ├── AccessError      a person may not do that, or could not sign in
@@ -63,6 +64,10 @@ class BundleError(DefectFlowError):
 
 class UnknownModel(BundleError):  # noqa: N818  (the state is the message)
     """A service was asked for a bundle that is not in its folder."""
+
+
+class ClusterError(DefectFlowError):
+    """A Ray cluster cannot be reached, does not fit this run, or was lost."""
 
 
 class ServiceError(DefectFlowError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -52,22 +53,36 @@ Json = Annotated[
         help="Print JSON instead of tables. With a FILE.json: write it there, and print the tables, too.",
     ),
 ]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="[ADDRESS]",
+        help="Work on Ray: alone, on this machine; with HOST:PORT, or auto, on a cluster that this machine belongs to.",
+    ),
+]
 STANDARD_OUTPUT = Path("-")
+OPTIONAL = {"--json": (r"-|.*\.json", "-"), "--ray": (r"auto|local|.+://.+|[^/\s]+:\d+", "local")}
+"""Options whose value may be left out -> how a value looks, and what stands for one that is not there."""
 PROGRESS_EVERY_S = 0.2
 LINE_EVERY_S = 10.0
 """Where output is no terminal, a stage that goes on is heard of so often."""
 
 
 class Command(TyperCommand):
-    """A command whose `--json` may be followed by a file: the next word, if it ends in .json or is `-`."""
+    """A command whose `--json` may be followed by a file, and whose `--ray` may be followed by an address.
+
+    A file is the next word if it ends in .json or is `-`; an address, if it is one.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         options = args[: args.index("--")] if "--" in args else args
         words = list(args)
-        for place in reversed([place for place, word in enumerate(options) if word == "--json"]):
-            follower = words[place + 1 : place + 2]
-            if not follower or not (follower[0] == "-" or follower[0].endswith(".json")):
-                words.insert(place + 1, "-")
+        for place, option in reversed(list(enumerate(options))):
+            if option in OPTIONAL:
+                expected, otherwise = OPTIONAL[option]
+                if not re.fullmatch(expected, "".join(words[place + 1 : place + 2])):
+                    words.insert(place + 1, otherwise)
         return super().parse_args(ctx, words)
 
 
@@ -170,12 +185,13 @@ def show_skipped(found: Found) -> None:
         err.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
-def show_failures(failed: list[tuple[str, str]]) -> None:
-    """Unusable pictures by name, with the reason."""
+def show_failures(failed: list[tuple[str, str]], count: int | None = None) -> None:
+    """Unusable pictures by name, with the reason. `count`: of all, where `failed` holds the first ones only."""
+    count = len(failed) if count is None else count
     if failed:
-        err.print(f"[yellow]{len(failed)} picture(s) could not be used:[/yellow]")
+        err.print(f"[yellow]{count} picture(s) could not be used:[/yellow]")
     for name, reason in failed[:20]:
         *_, said = reason.rpartition(f"{name}: ")  # where it names the file, mostly by a longer path
         err.print(f"  {name}: {said}", markup=False, highlight=False)
-    if len(failed) > 20:
-        err.print(f"  and {len(failed) - 20} more")
+    if count > 20:
+        err.print(f"  and {count - 20} more")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -15,6 +17,7 @@ from defectflow.cli.console import (
     PartRegex,
     Provider,
     PublicKey,
+    Ray,
     SignKey,
     Threads,
     err,
@@ -26,10 +29,11 @@ from defectflow.cli.console import (
     show_skipped,
 )
 from defectflow.cli.sign import sign_bundle
-from defectflow.cli.store_options import recorder
+from defectflow.cli.store_options import me, recorder
 
 if TYPE_CHECKING:
-    from defectflow.line import Tally
+    from defectflow.bundle import Bundle
+    from defectflow.line import Inspector
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
 BY_PICTURE = (
@@ -42,14 +46,36 @@ NOT_BEFOREHAND = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a run has found, as it is told: here or on Ray, the same."""
+
+    pictures: dict[str, int]
+    parts: dict[str, int]
+    reasons: dict[str, int]
+    """Why pictures are invalid."""
+    failed: Sequence[tuple[str, str]]
+    """(file, reason); of very many, the first."""
+    failed_count: int
+    again: int
+    unlike: int
+    first_unlike: str | None
+
+
 def score(
     bundle: BundlePath,
-    pictures: Annotated[Path, typer.Argument(help="Folder, MVTec-style tree, manifest or single picture.")],
+    pictures: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, MVTec-style tree, manifest or single picture; with --ray, an s3://bucket/folder, too."
+        ),
+    ],
     to: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     part_regex: PartRegex = None,
     table: Annotated[
-        Literal["csv", "jsonl", "parquet"], typer.Option("--format", help="Format of the results table.")
-    ] = "csv",
+        Literal["csv", "jsonl", "parquet"] | None,
+        typer.Option("--format", help="Format of the results table; by default csv, with --ray parquet."),
+    ] = None,
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Also draw the heat map and regions on each picture.")
     ] = False,
@@ -71,6 +97,10 @@ def score(
     store: Annotated[
         str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
     ] = None,
+    ray: Ray = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --ray, how many workers; by default as many as there is room for.")
+    ] = None,
     json: Json = None,
 ) -> None:
     """Inspect every picture of a folder.
@@ -79,81 +109,137 @@ def score(
     """
     from defectflow.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
-    from defectflow.data import look_through
-    from defectflow.line import Inspector, score_folder
+    from defectflow.errors import SettingsError
+    from defectflow.line import Inspector
 
     opened = open_bundle(bundle)
     if public_key is not None:
         check_signature(opened, public_key)
-    inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
+    if not opened.card.parts_known and part_regex is not None:
+        err.print(BY_PICTURE, markup=False, highlight=False, soft_wrap=True)
+    options: dict[str, Any] = {"overlays": overlays, "masks": masks, "scores_only": scores_only}
+    if ray is None:
+        if workers is not None:
+            raise SettingsError("--workers is about Ray; add --ray, or leave it out")
+        inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
+        source, form = Path(pictures), table or "csv"
+        said = _score_here(inspector, source, to, part_regex, store, table=form, resume=resume, **options)
+    else:
+        if table not in (None, "parquet"):
+            raise SettingsError(
+                f"--format {table}: with --ray, results are Parquet; leave --format out, or leave --ray out"
+            )
+        options |= {
+            "provider": provider,
+            "core": core,
+            "threads": threads or 1,
+            "workers": workers or 0,
+            "store": store,
+        }
+        said = _score_on_ray(opened, pictures, to, ray, part_regex, resume, options)
+    show_failures(list(said.failed), said.failed_count)
+    if said.again:
+        again = "1 picture was" if said.again == 1 else f"{said.again} pictures were"
+        err.print(f"{again} judged again: changed since, or not usable before", highlight=False)
+    if said.unlike:
+        usual = opened.card.calibration_forms[0].form
+        err.print(
+            f"note: {said.unlike} of {sum(said.pictures.values())} pictures differ in size, colour or depth from the "
+            f"calibration pictures (mostly {usual}); the first is {said.first_unlike}. The guarantee does not cover "
+            "them",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    guarantee = [] if scores_only else opened.card.guarantee()
+    tree = {
+        "results": str(to),
+        "pictures": said.pictures,
+        "parts": said.parts,
+        "invalid": said.reasons,
+        "unlike_calibration": said.unlike,
+        "guarantee": guarantee,
+    }
+    failed = [{"file": file, "reason": reason} for file, reason in said.failed]
+    if not print_json(json, tree | {"failed": failed}):
+        _show_counts(said, scores_only)
+        if said.reasons:
+            told = ", ".join(f"{reason} {count}" for reason, count in sorted(said.reasons.items()))
+            out.print(f"Too unusual to judge (invalid): {told}.", markup=False, highlight=False)
+        for sentence in guarantee:
+            out.print(sentence, markup=False, highlight=False)
+        out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
+    if said.failed:
+        raise typer.Exit(SOME_FAILED)
+    if fail_on_defect and (said.parts.get("defect") or said.parts.get("invalid")):
+        raise typer.Exit(DEFECTS_FOUND)
+
+
+def _score_here(
+    inspector: Inspector,
+    pictures: Path,
+    to: Path,
+    part_regex: str | None,
+    store: str | None,
+    **options: Any,
+) -> Said:
+    from defectflow.data import look_through
+    from defectflow.line import score_folder
+
     regex = part_regex or inspector.card.part_regex
     found = look_through(pictures, usual_part_regex=regex)
     show_skipped(found)
-    if not inspector.card.parts_known and part_regex is not None:
-        err.print(BY_PICTURE, markup=False, highlight=False, soft_wrap=True)
     unnamed = [picture for picture in found.pictures if regex and not picture.part_known]
     if unnamed:
         names = f"{len(unnamed)} names do not match the part regex {regex}, the first is {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a separate part", markup=False, highlight=False)
     with recorder(store, inspector.card) as record, progress_bars() as watch:
-        tally = score_folder(
-            inspector,
-            found.pictures,
-            pictures,
-            to,
-            table=table,
-            overlays=overlays,
-            masks=masks,
-            scores_only=scores_only,
-            resume=resume,
-            record=record,
-            watch=watch,
-        )
-    show_failures(list(tally.failed))
-    if tally.again:
-        again = "1 picture was" if tally.again == 1 else f"{tally.again} pictures were"
-        err.print(f"{again} judged again: changed since, or not usable before", highlight=False)
-    if tally.unlike:
-        file, form = tally.unlike[0]
-        usual = inspector.card.calibration_forms[0].form
-        err.print(
-            f"note: {len(tally.unlike)} of {len(found.pictures)} pictures differ in size, colour or depth from the "
-            f"calibration pictures (mostly {usual}); the first is {file} ({form}). The guarantee does not cover them",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    guarantee = [] if scores_only else inspector.card.guarantee()
-    tree = {
-        "results": str(to),
-        "pictures": tally.pictures,
-        "parts": tally.parts,
-        "invalid": tally.reasons,
-        "unlike_calibration": len(tally.unlike),
-        "guarantee": guarantee,
-    }
-    failed = [{"file": file, "reason": reason} for file, reason in tally.failed]
-    if not print_json(json, tree | {"failed": failed}):
-        _show_counts(tally, scores_only)
-        if tally.reasons:
-            told = ", ".join(f"{reason} {count}" for reason, count in sorted(tally.reasons.items()))
-            out.print(f"Too unusual to judge (invalid): {told}.", markup=False, highlight=False)
-        for sentence in guarantee:
-            out.print(sentence, markup=False, highlight=False)
-        out.print(f"Results: {to}", markup=False, highlight=False, soft_wrap=True)
-    if tally.failed:
-        raise typer.Exit(SOME_FAILED)
-    if fail_on_defect and (tally.parts.get("defect") or tally.parts.get("invalid")):
-        raise typer.Exit(DEFECTS_FOUND)
+        tally = score_folder(inspector, found.pictures, pictures, to, record=record, watch=watch, **options)
+    first = tally.unlike[0] if tally.unlike else None
+    return Said(
+        tally.pictures,
+        tally.parts,
+        tally.reasons,
+        tally.failed,
+        len(tally.failed),
+        tally.again,
+        len(tally.unlike),
+        f"{first[0]} ({first[1]})" if first else None,
+    )
 
 
-def _show_counts(tally: Tally, scores_only: bool) -> None:
+def _score_on_ray(
+    opened: Bundle, pictures: str, to: Path, address: str, part_regex: str | None, resume: bool, options: dict[str, Any]
+) -> Said:
+    from defectflow.scale.score_on_ray import Wanted, score_on_ray
+
+    regex = part_regex or opened.card.part_regex
+    wanted = Wanted(part_regex=regex, by=me(None), **options)
+    with progress_bars() as watch:
+        scored = score_on_ray(opened, pictures, to, wanted, address=address, resume=resume, watch=watch)
+    for note in scored.notes:
+        err.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    if scored.lost_workers:
+        err.print(f"{scored.lost_workers} workers were lost; what they had was given to others", highlight=False)
+    return Said(
+        scored.pictures,
+        scored.parts,
+        scored.reasons,
+        tuple(scored.failed),
+        scored.failed_count,
+        scored.again,
+        scored.unlike,
+        scored.first_unlike,
+    )
+
+
+def _show_counts(said: Said, scores_only: bool) -> None:
     counts = Table(title="Verdicts")
     for column in ("decision", "pictures", "parts"):
         counts.add_column(column, justify="left" if column == "decision" else "right")
     words = ("not judged", "error") if scores_only else ("ok", "review", "defect", "invalid", "error")
     for decision in words:
-        counts.add_row(decision, str(tally.pictures.get(decision, 0)), str(tally.parts.get(decision, 0)))
+        counts.add_row(decision, str(said.pictures.get(decision, 0)), str(said.parts.get(decision, 0)))
     out.print(counts)
 
 

@@ -15,6 +15,7 @@ from defectflow.cli import (
     doctor,
     export,
     first_look,
+    fit_many,
     line,
     log,
     serve,
@@ -36,6 +37,7 @@ EXTRAS = {
     "serve": ("psycopg", "fastapi", "uvicorn", "prometheus_client", "httpx"),
     "sign": ("cryptography",),
     "ui": ("gradio", "defectflow_ui"),
+    "ray": ("ray", "fsspec", "pyarrow"),
 }
 """What each of the package's extras brings."""
 
@@ -53,13 +55,22 @@ for panel, name, function, examples in (
         ["good/", r"good/ --part-regex '(part\d+)' --json check.json"],
     ),
     ("Model", "fit", train.fit, ["good/ --out models/bracket", "good/ --out models/bracket --set image.size=384"]),
+    ("Model", "fit-many", fit_many.fit_many, ["plan.yaml --out models/", "plan.yaml --ray head:6379 --resume"]),
     ("Model", "evaluate", train.evaluate, ["models/bracket --data testset/"]),
     ("Model", "recipes", first_look.recipes, [""]),
     ("Model", "demo-data", first_look.demo_data, ["demo/data --product fabric"]),
     ("Model", "doctor", doctor.doctor, ["models/bracket"]),
     ("Model", "draw", doctor.draw, ["models/bracket --out drawn.npz"]),
     ("Model", "pretrain", train.pretrain, ["mine.safetensors --photos photos/"]),
-    ("Line", "score", line.score, ["models/bracket incoming/ --out results/ --store inspections.db"]),
+    (
+        "Line",
+        "score",
+        line.score,
+        [
+            "models/bracket incoming/ --out results/ --store inspections.db",
+            "models/bracket s3://archive/line3 --out results/ --ray head:6379",
+        ],
+    ),
     ("Line", "report", line.report, ["results/"]),
     ("Line", "calibrate", line.calibrate, ["models/bracket --false-reject-rate 0.05 --good more_good/"]),
     ("Line", "ui", station.ui, ["models/"]),
@@ -96,7 +107,9 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer turns Ctrl-C into this
-            err.print("stopped; what was done is kept. Run fit, score or pretrain again with --resume to continue")
+            err.print(
+                "stopped; what was done is kept. Run fit, fit-many, score or pretrain again with --resume to continue"
+            )
         raise
     except DefectFlowError as error:
         _refuse(str(error))

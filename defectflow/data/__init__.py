@@ -1,7 +1,8 @@
 """Folders, trees and manifests -> pictures -> parts -> train, tune, calibration and test. Never torch."""
 
 from defectflow.data.duplicates import Distinct, Pairs, distinct, near_duplicates
-from defectflow.data.find import Found, find_pictures, look_through
+from defectflow.data.find import MANIFEST, Found, find_pictures, look_through
+from defectflow.data.layouts import is_test_folder
 from defectflow.data.manifest import SUFFIXES, manifest_rows
 from defectflow.data.pictures import (
     Picture,
@@ -23,12 +24,16 @@ from defectflow.data.splits import (
     full_scale_notes,
     split_parts,
 )
+from defectflow.data.stream import Archive, Listed, is_url, open_store
 
 __all__ = [
+    "MANIFEST",
     "SUFFIXES",
+    "Archive",
     "Checked",
     "Distinct",
     "Found",
+    "Listed",
     "Pairs",
     "Picture",
     "Rejected",
@@ -42,10 +47,13 @@ __all__ = [
     "fix_full_scale",
     "fold_by_part",
     "full_scale_notes",
+    "is_test_folder",
+    "is_url",
     "look_through",
     "manifest_rows",
     "meant_for_fitting",
     "near_duplicates",
+    "open_store",
     "part_of",
     "printable",
     "refit_manifest",

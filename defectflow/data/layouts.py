@@ -12,7 +12,7 @@ Layouts are read by the names that people give to folders, case ignored:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath as Name
 from typing import Literal
@@ -87,6 +87,28 @@ def recognise(files: Sequence[Name], is_blank: Callable[[Name], bool]) -> Layout
     if found.beside:
         return _beside(found, is_blank)
     return None
+
+
+def recognise_streamed(
+    names: Callable[[], Iterable[Name]], is_blank: Callable[[Name], bool]
+) -> tuple[str | None, Iterator[Entry]]:
+    """As `recognise`, of more names than memory should hold: what the layout is called (None: a plain folder), entries.
+
+    Each call of `names` goes through all of them. A layout shows in the folders' names and in masks beside pictures,
+    so one picture of each folder tells it, with those; only a labelled tree is then read as a whole.
+    """
+    of_folder, masks = dict[Name, Name](), list[Name]()
+    for name in names():
+        if _without_end(name.stem) != name.stem:
+            masks.append(name)
+        else:
+            of_folder.setdefault(name.parent, name)
+    masked = {_key(name.parent, _without_end(name.stem)) for name in masks}
+    pictures = [name for name in names() if _key(name.parent, name.stem) in masked] if masked else []
+    if recognise(list(dict.fromkeys([*of_folder.values(), *pictures, *masks])), is_blank) is None:
+        return None, (Entry(name, None, "", None, None) for name in names())
+    layout = recognise(list(names()), is_blank)
+    return (None, iter(())) if layout is None else (layout.called, iter(layout.entries))
 
 
 def check_plain(files: Sequence[Name], source: str) -> None:

@@ -61,12 +61,13 @@ def fit(
     *,
     cache: EmbeddingCache,
     part_regex: str | None = None,
-    resume: bool = False,
+    resume: bool | None = False,
     overwrite: bool = False,
     watch: Watch = unwatched,
 ) -> Fitted:
     """Learn from good pictures and write a bundle to `out`, calibrated if the parts allow the wanted rate.
 
+    `resume`: go on with the training that a kill has left; None: where there is one.
     Raises DataError, SettingsError, WeightsError, TrainingError or ExportError. Too few parts for the wanted rate
     is no error: the bundle is saved uncalibrated and says what is missing.
     """
@@ -84,7 +85,7 @@ def _fit(
     out: Path,
     cache: EmbeddingCache,
     part_regex: str | None,
-    resume: bool,
+    resume: bool | None,
     watch: Watch,
 ) -> Fitted:
     """The story, in a place that nobody else works in."""
@@ -98,7 +99,8 @@ def _fit(
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
     embedded = embed_once(detector, recipe, splits, checked, cache, device, watch)
-    checkpoints = checkpoint_folder(out, embedded.key, len(splits.train), recipe, resume)
+    checkpoints = checkpoint_folder(out, embedded.key, len(splits.train), recipe, bool(resume))
+    resume = checkpoints.is_dir() if resume is None else resume
     runs, by_place = learn_levels(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
     distance_limit = freeze_score_and_gate(detector, embedded, by_place, recipe.verdict.gate_margin)
 

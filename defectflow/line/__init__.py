@@ -10,10 +10,11 @@ from defectflow.line.difference import Difference, Judged, difference
 from defectflow.line.golden import NATIVE, read_golden, record_golden
 from defectflow.line.inspector import Inspector, Source
 from defectflow.line.journal import RUN
+from defectflow.line.judge import Record
 from defectflow.line.providers import CPU, find_providers
 from defectflow.line.recalibrate import measure_parts, recalibrate
 from defectflow.line.reference import References
-from defectflow.line.score_folder import Record, Tally, score_folder
+from defectflow.line.score_folder import Tally, score_folder
 from defectflow.line.tables import as_csv, flatten, row_of
 from defectflow.line.verify import verify
 
@@ -34,15 +35,21 @@ __all__ = [
     "as_csv",
     "certificate_file",
     "difference",
+    "drawn",
     "find_providers",
     "flatten",
+    "journal",
+    "judge",
     "measure_parts",
+    "providers",
     "read_certificate",
     "read_golden",
     "recalibrate",
     "record_golden",
     "report",
+    "resume",
     "row_of",
     "score_folder",
+    "shards",
     "verify",
 ]

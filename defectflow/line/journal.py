@@ -19,7 +19,9 @@ from defectflow.errors import DataError
 from defectflow.image import PictureForm
 from defectflow.verdict import Reason, Word, rank
 
-RUN, JOURNAL = "run.json", "results.jsonl"
+RUN, JOURNAL, LOCK = "run.json", "results.jsonl", "run.lock"
+UNJUDGED = "not judged"
+"""What counts say of pictures of which only scores were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,13 @@ class Run(BaseModel):
     """Pictures that differ in size, colour or depth from all calibration pictures; None: not finished, or not known."""
     recorded: bool | None = None
     """Whether a store has the verdicts, too; None: begun by a release that did not say."""
+    shards: int | None = None
+    """Into how many shards its pictures are divided, where Ray scores them; None: on one machine, without Ray."""
+    key: str = ""
+    """Of a run on Ray: tells its verdicts from those of other runs, so that the store takes each of them once."""
+    part_regex: str | None = None
+    columns: tuple[str, ...] = ()
+    """Of a run on Ray: the manifest's other columns."""
 
     @property
     def judged(self) -> bool:

@@ -21,8 +21,9 @@ from defectflow.bundle import Card
 from defectflow.errors import DataError, DefectFlowError, NotCalibrated
 from defectflow.image import jpeg, read_image, shrink
 from defectflow.line.inspector import Inspector
-from defectflow.line.journal import JOURNAL, RUN, Part, Row, Run, gather_parts, read_journal, read_run
+from defectflow.line.journal import RUN, Part, Row, Run, gather_parts, read_run
 from defectflow.line.report_charts import REJECTED, histogram_of, truth_of
+from defectflow.line.shards import read_results
 from defectflow.verdict import Verdict, overlay
 
 PICTURE_SIDE_PX = 360
@@ -41,13 +42,13 @@ LISTED = 500
 
 
 def write_report(results: Path, out: Path | None = None) -> Path:
-    """Read `run.json` and `results.jsonl` in a folder; write `report.html` there, or to `out`.
+    """Read `run.json` and the rows in a folder, of one machine or of Ray; write `report.html` there, or to `out`.
 
     A last line cut short by a killed run is left out, and the report says so.
     Raises DataError if either file is missing or cannot be understood.
     """
     run = read_run(results / RUN)
-    rows, truncated = read_journal(results / JOURNAL)
+    rows, truncated = read_results(results)
     parts = gather_parts(rows)
     galleries = _galleries(parts, run.card)
     drawings = _Drawings(run, [part.worst for gallery in galleries for part in gallery.parts])

@@ -11,10 +11,15 @@ from defectflow.errors import SettingsError
 from defectflow.line.journal import JOURNAL, RUN, Row, Run, Stamp, read_journal, read_run, write_journal
 
 
-def begin(out: Path, run: Run) -> Run:
-    """A new run's header and empty journal. Raises SettingsError where `out` holds results."""
+def check_empty(out: Path) -> None:
+    """Raises SettingsError where `out` holds results."""
     if (out / RUN).exists():
         raise SettingsError(f"{out}: holds results already; continue with --resume, or choose another --out")
+
+
+def begin(out: Path, run: Run) -> Run:
+    """A new run's header and empty journal. Raises SettingsError where `out` holds results."""
+    check_empty(out)
     (out / JOURNAL).write_bytes(b"")
     write_whole(out / RUN, run.model_dump_json(indent=2))
     return run
@@ -28,10 +33,7 @@ def go_on(
     A last line cut short by a kill is dropped. `parts` and `paths` say which part each file shows, now, and where it
     lies. Raises SettingsError where the two runs do not belong together.
     """
-    if not (out / RUN).is_file():
-        raise SettingsError(f"{out}: nothing to resume here (it has no {RUN}); leave --resume out")
-    earlier = read_run(out / RUN)
-    _check_alike(out, earlier, run)
+    earlier = earlier_run(out, run)
     rows, _ = read_journal(out / JOURNAL)
     for row in rows:
         if parts.get(row.file, row.part) != row.part:
@@ -41,7 +43,7 @@ def go_on(
             )
     known, holding = dict[str, Row](), set[str]()
     for done, row in enumerate(rows, start=1):
-        row_now = _still_holds(row, paths[row.file]) if row.file in paths else row  # gone: it was judged all the same
+        row_now = still_holds(row, paths[row.file]) if row.file in paths else row  # gone: it was judged all the same
         known[row.file] = row_now or row
         if row_now is not None:
             holding.add(row.file)
@@ -50,6 +52,15 @@ def go_on(
     write_whole(out / RUN, run.model_dump_json(indent=2))
     write_journal(out / JOURNAL, known.values())
     return run, known, holding
+
+
+def earlier_run(out: Path, run: Run) -> Run:
+    """What `out` holds. Raises SettingsError where that is nothing, or where the runs may not mix their results."""
+    if not (out / RUN).is_file():
+        raise SettingsError(f"{out}: nothing to resume here (it has no {RUN}); leave --resume out")
+    earlier = read_run(out / RUN)
+    _check_alike(out, earlier, run)
+    return earlier
 
 
 def _check_alike(out: Path, earlier: Run, run: Run) -> None:
@@ -62,6 +73,7 @@ def _check_alike(out: Path, earlier: Run, run: Run) -> None:
         ("choice of --overlays", earlier.overlays, run.overlays),
         ("choice of --masks", earlier.masks, run.masks),
         ("choice of --store", run.recorded if earlier.recorded is None else earlier.recorded, run.recorded),
+        ("choice of --ray", earlier.shards is not None, run.shards is not None),
     ):
         if before != now:
             raise SettingsError(
@@ -70,7 +82,7 @@ def _check_alike(out: Path, earlier: Run, run: Run) -> None:
             )
 
 
-def _still_holds(row: Row, path: Path) -> Row | None:
+def still_holds(row: Row, path: Path) -> Row | None:
     """The row, with the file's stamp of now, if it is about the bytes that lie there; None: to be judged again.
 
     What could not be read, or not be drawn, may have been mended since, though not a byte of the picture is another.

@@ -13,26 +13,20 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectflow.common import Progress, Watch, claimed, remedy, unwatched, utc_now, write_whole
 from defectflow.data import Picture, printable
-from defectflow.errors import DataError, ImageError, SettingsError
+from defectflow.errors import DataError
 from defectflow.image import PictureForm
-from defectflow.line.drawn import OutputError, draw, is_drawn
+from defectflow.line.drawn import is_drawn
 from defectflow.line.inspector import Inspector
-from defectflow.line.journal import JOURNAL, RUN, Row, Run, Stamp, gather_parts, read_journal, write_journal
+from defectflow.line.journal import JOURNAL, LOCK, RUN, UNJUDGED, Row, Run, gather_parts, read_journal, write_journal
+from defectflow.line.judge import Record, check_wanted, judge
 from defectflow.line.resume import begin, go_on
-from defectflow.line.tables import Format, check_parquet, row_of, write_tables
-from defectflow.verdict import Measurement, Verdict
-
-LOCK = "run.lock"
-UNJUDGED = "not judged"
-Record = Callable[[Picture, str, Verdict | ImageError, bool], object]
-"""Also keeps a verdict elsewhere: the picture, its name in the results, what came of it, and whether an earlier look of
-this run at the same name found nothing that could be read."""
+from defectflow.line.tables import Format, check_parquet, write_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +67,7 @@ def score_folder(
     Raises NotCalibrated, SettingsError where `out` holds other results or another run is at work there, DataError
     where results cannot be written.
     """
-    if not scores_only:
-        inspector.card.require_calibration()
-    elif overlays or masks:
-        raise SettingsError("overlays and masks need thresholds; leave them out, or leave --scores-only out")
-    elif record is not None:
-        raise SettingsError("a store keeps verdicts; leave --store out, or leave --scores-only out")
+    check_wanted(inspector.card, scores_only=scores_only, drawn=overlays or masks, recorded=record is not None)
     if table == "parquet":
         check_parquet()
     # Where results lie in the scored folder, the overlays of an earlier run are not pictures to judge.
@@ -87,7 +76,7 @@ def score_folder(
         bundle=str(inspector.bundle.path.resolve()),
         runs_on=inspector.runs_on,
         card=inspector.card,
-        source=str(_absolute(source if source.is_dir() else source.parent)),
+        source=str(absolute(source if source.is_dir() else source.parent)),
         started=utc_now(),
         pictures=len(pictures),
         scores_only=scores_only,
@@ -95,7 +84,7 @@ def score_folder(
         masks=masks,
         recorded=record is not None,
     )
-    names = {picture.path: _relative(picture.path, Path(run.source)) for picture in pictures}
+    names = {picture.path: relative_name(picture.path, Path(run.source)) for picture in pictures}
     try:
         out.mkdir(parents=True, exist_ok=True)
         with claimed(out, out / LOCK):
@@ -106,7 +95,7 @@ def score_folder(
             else:
                 run = begin(out, run)
             left = [picture for picture in pictures if names[picture.path] not in holding]
-            _judge(inspector, left, names, out, run, known, len(pictures), record, watch)
+            _keep(inspector, left, names, out, run, known, len(pictures), record, watch)
             rows, _ = read_journal(out / JOURNAL)
             again = sum(names[picture.path] in known for picture in left)
             if again:
@@ -131,7 +120,7 @@ def score_folder(
     )
 
 
-def _judge(
+def _keep(
     inspector: Inspector,
     left: Sequence[Picture],
     names: dict[Path, str],
@@ -143,60 +132,22 @@ def _judge(
     watch: Watch,
 ) -> None:
     """Each picture that is left becomes a line of the journal, as soon as all that belongs to it is there."""
-    judge = inspector.measure if run.scores_only else inspector.inspect
-    stamps = dict[Path, Stamp | None]()
-
-    def paths() -> Iterator[Path]:
-        for picture in left:
-            stamps[picture.path] = Stamp.of(picture.path)  # before it is read: a change in between shows later
-            yield picture.path
-
     started, before = time.perf_counter(), total - len(left)
+    named = ((names[picture.path], picture) for picture in left)
     with (out / JOURNAL).open("a", encoding="utf-8", newline="\n") as journal:
-        for count, (picture, item) in enumerate(zip(left, judge(paths()), strict=True), start=1):
-            name = names[picture.path]
-            seen, output_error = _drawn(out, name, picture, item, inspector, run)
-            if record is not None and isinstance(seen, Verdict | ImageError):
-                earlier = known.get(name)
-                if earlier is None or not _is_told(earlier, seen):
-                    record(picture, name, seen, earlier is not None and earlier.error is not None)
-            # Drawn first, so that a row in the journal means that everything of that picture was tried.
-            row = row_of(name, picture, seen, inspector.card, stamps.pop(picture.path), output_error)
+        for count, row in enumerate(judge(inspector, named, out, run, known, record), start=1):
             journal.write(row.model_dump_json() + "\n")
             journal.flush()
             rate = count / (time.perf_counter() - started)
             watch(Progress("score", before + count, total, f"{rate:.1f} pictures/s"))
 
 
-def _drawn(
-    out: Path, name: str, picture: Picture, item: Measurement | ImageError, inspector: Inspector, run: Run
-) -> tuple[Measurement | ImageError, str | None]:
-    """What came of a picture once its overlay and mask are there; and why they are not, where the disk refuses them."""
-    if not isinstance(item, Verdict):
-        return item, None
-    full_scale = inspector.card.image.full_scale
-    try:
-        draw(out, name, picture.path, item, full_scale, overlays=run.overlays, masks=run.masks)
-    except ImageError as error:  # moved away since it was judged
-        return error, None
-    except OutputError as error:
-        return item, str(error)
-    return item, None
-
-
-def _is_told(earlier: Row, item: Verdict | ImageError) -> bool:
-    """Whether the run has recorded this very result already, and looks again for other reasons."""
-    if isinstance(item, ImageError):
-        return earlier.error == printable(str(item))
-    return earlier.sha256 is not None and earlier.sha256 == item.sha256
-
-
-def _relative(path: Path, base: Path) -> str:
+def relative_name(path: Path, base: Path) -> str:
     """Relative to the scored folder, with forward slashes; a manifest may point outside it."""
-    path = _absolute(path)
+    path = absolute(path)
     return printable(path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix())
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """Not resolved: two links to one file are two pictures."""
     return Path(os.path.abspath(path))  # noqa: PTH100

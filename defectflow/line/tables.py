@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from defectflow.bundle import Card
 from defectflow.common import atomic_write, cell, write_whole
@@ -77,10 +77,10 @@ def row_of(
 def write_tables(out: Path, rows: Sequence[Row], table: Format) -> None:
     """results.csv or results.parquet, and parts.csv."""
     _write_table(out, rows, table)
-    write_whole(out / PARTS, as_csv([_part_row(part) for part in gather_parts(rows)]))
+    write_whole(out / PARTS, as_csv([part_row(part) for part in gather_parts(rows)]))
 
 
-def _part_row(part: Part) -> dict[str, Any]:
+def part_row(part: Part) -> dict[str, Any]:
     """A part as its worst picture makes it."""
     worst = part.worst
     copied = ("decision", "reason", "score", "p_value", "threshold", "bundle_id", "calibration_id")
@@ -105,19 +105,46 @@ def _write_table(out: Path, rows: Sequence[Row], table: Format) -> None:
     import pyarrow.parquet
 
     with atomic_write(out / f"{TABLE}.parquet") as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat), partial)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(flat, schema_of(other_columns(rows))), partial)
+
+
+def schema_of(columns: Iterable[str]) -> Any:
+    """The results' columns as Arrow has them, the same for every table. `columns`: the manifest's other ones."""
+    import pyarrow
+
+    kinds = {bool: pyarrow.bool_(), int: pyarrow.int64(), float: pyarrow.float64()}
+    fields = []
+    for name, field in Row.model_fields.items():
+        if name != "more":
+            said = {field.annotation, *get_args(field.annotation)}
+            fields.append((name, next((kinds[kind] for kind in kinds if kind in said), pyarrow.string())))
+    return pyarrow.schema([*fields, *((_in_table(column), pyarrow.string()) for column in columns)])
+
+
+def other_columns(rows: Iterable[Row]) -> list[str]:
+    """The manifest's columns that mean nothing to DefectFlow, in order."""
+    return list(dict.fromkeys(column for row in rows for column in row.more))
+
+
+def _in_table(column: str) -> str:
+    """What a manifest's column is called in the results."""
+    return f"manifest.{column}" if column in Row.model_fields else column
+
+
+def column_of(name: str) -> str:
+    """The manifest's column that has this name in the results."""
+    bare = name.removeprefix("manifest.")
+    return bare if bare in Row.model_fields else name
 
 
 def flatten(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Rows for a table: regions as JSON text, and a manifest's other columns behind ours."""
     rows = list(rows)
-    own = set(Row.model_fields)
-    others = dict.fromkeys(column for row in rows for column in row.more)
-    named = {column: f"manifest.{column}" if column in own else column for column in others}
+    others = other_columns(rows)
     return [
         row.model_dump(mode="json", exclude={"more"})
         | {"regions": json.dumps(row.regions)}
-        | {named[column]: row.more.get(column, "") for column in others}
+        | {_in_table(column): row.more.get(column, "") for column in others}
         for row in rows
     ]
 

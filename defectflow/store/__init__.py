@@ -20,6 +20,7 @@ Beneath them: schema (tables), chain (each row is bound to the one before), data
 at a time), retention. Beside `defectflow.line`; never torch.
 """
 
+from defectflow.store.database import is_sqlite
 from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
@@ -56,6 +57,7 @@ __all__ = [
     "YieldCount",
     "chain",
     "drift",
+    "is_sqlite",
     "recalibration",
     "schema",
     "standing_answers",

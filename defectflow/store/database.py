@@ -167,6 +167,11 @@ def parse_url(url: str) -> URL:
     return parsed.set(drivername=driver)
 
 
+def is_sqlite(url: str) -> bool:
+    """Whether a store is a file, which the processes of one machine share. Raises StoreError for what is no URL."""
+    return parse_url(url).get_backend_name() == "sqlite"
+
+
 _EXAMPLES = "give a path such as inspections.db, or postgresql://user:password@host/database"
 _STORES = "give the file that `score --store` or the station writes, or postgresql://user:password@host/database"
 
