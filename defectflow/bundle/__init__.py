@@ -20,6 +20,7 @@ from defectflow.bundle.bundle import (
     open_bundle,
     read_card,
     read_checked,
+    read_core,
     save_bundle,
 )
 from defectflow.bundle.card import (
@@ -71,6 +72,7 @@ __all__ = [
     "publish",
     "read_card",
     "read_checked",
+    "read_core",
     "read_index",
     "save_bundle",
     "signature",

@@ -1,7 +1,6 @@
 """A bundle on disk: open, check, calibrate again. Writes are atomic, and nothing is trusted before it is checked.
 
 model.onnx           raw pixels in, verdict out
-model_core.onnx      the same from the resized square on, for engines that cannot antialias
 card.json            what it is and what it promises
 flow.safetensors     the density's weights, to continue training; factors of whitening by place are in model.onnx alone
 golden/              pictures, and the outputs they must give
@@ -28,7 +27,9 @@ from defectflow.errors import BundleError
 if TYPE_CHECKING:  # imported where a model is written or taken apart: a fifth of the line's start would go into it
     import onnx
 
-MODEL, CORE, CARD, FLOW = "model.onnx", "model_core.onnx", "card.json", "flow.safetensors"
+MODEL, CARD, FLOW = "model.onnx", "card.json", "flow.safetensors"
+CORE = "model_core.onnx"
+"""The graph from the resized square on. It lies in bundles of earlier releases; now it is cut out where wanted."""
 SIGNATURE = f"{CARD}.sig"
 """Beside the card, and without a checksum in it: 64 bytes that are written last of all."""
 GOLDEN, REFERENCE = "golden", "reference"
@@ -55,9 +56,13 @@ class Bundle:
     def model(self) -> Path:
         return self.path / MODEL
 
-    @property
-    def core(self) -> Path:
-        return self.path / CORE
+    def has_core(self) -> bool:
+        """Whether the graph can be cut at its resized square; some early releases wrote none that can."""
+        import onnx
+
+        from defectflow.bundle.verdict_nodes import has_core
+
+        return has_core(onnx.load(self.model))
 
     def check_whole(self) -> None:
         """Raises BundleError if the graph alone cannot give a picture's verdict, since it judges tiles."""
@@ -121,6 +126,18 @@ def read_checked(bundle: Path, name: str, card: Card) -> bytes:
     return content
 
 
+def read_core(bundle: Path, card: Card) -> bytes:
+    """The model from the resized square on, as an ONNX file: for engines that cannot antialias. Raises BundleError."""
+    import onnx
+
+    from defectflow.bundle.verdict_nodes import core_of
+
+    try:
+        return bytes(core_of(onnx.load_from_string(read_checked(bundle, MODEL, card))).SerializeToString())
+    except BundleError as error:
+        raise BundleError(f"{bundle}: {error}") from error
+
+
 def _check_digest(file: Path, name: str, card: Card, found: str) -> None:
     if found != card.checksums.get(name):
         raise BundleError(
@@ -166,28 +183,22 @@ def _finish_save(path: Path) -> None:
         wanted = Card.model_validate_json(waiting.read_bytes()).checksums
     except ValidationError:  # cut short: then nothing has been moved either
         return
-    moves = dict[Path, Path]()
-    for name in (MODEL, CORE):
-        if name not in wanted:
-            continue
-        ready = [file for file in (path / name, path / f"{name}.partial") if file.is_file()]
-        made = next((file for file in ready if file_digest(file) == wanted[name]), None)
-        if made is None:
-            return
-        moves[made] = path / name
-    for made, final in moves.items():
-        made.replace(final)
+    ready = [file for file in (path / MODEL, path / f"{MODEL}.partial") if file.is_file()]
+    made = next((file for file in ready if file_digest(file) == wanted[MODEL]), None)
+    if made is None:
+        return
+    made.replace(path / MODEL)
     waiting.replace(path / CARD)
 
 
 def save_bundle(path: Path, card: Card) -> Bundle:
-    """Put the card's thresholds, if it has any, into both graphs, and save all three. Returns the bundle as it is now.
+    """Put the card's thresholds, if it has any, into the graph, and save both. Returns the bundle as it is now.
 
     The other files' checksums stay as the card has them, so damage to them is not covered up.
     """
     import onnx
 
-    from defectflow.bundle.verdict_nodes import attach_verdict, core_of, has_core
+    from defectflow.bundle.verdict_nodes import attach_verdict
 
     model = onnx.load(path / MODEL)
     if card.calibration is not None:
@@ -195,19 +206,16 @@ def save_bundle(path: Path, card: Card) -> Bundle:
         limit = card.distance_limit if card.image.tiling is None else math.inf
         model = attach_verdict(model, card.require_calibration(), limit)
     _put_card(model, card)
-    graphs = {MODEL: model}
-    if has_core(model):
-        graphs[CORE] = core_of(model)
-    digests = dict(card.checksums)
-    for name, graph in graphs.items():
-        onnx.save(graph, path / f"{name}.partial")
-        digests[name] = file_digest(path / f"{name}.partial")
+    onnx.save(model, path / f"{MODEL}.partial")
+    digests = {name: digest for name, digest in card.checksums.items() if name != CORE}
+    digests[MODEL] = file_digest(path / f"{MODEL}.partial")
     card = card.model_copy(update={"checksums": digests})
     card = card.model_copy(update={"checksums": {**digests, CARD: _seal(card.to_json())}})
     (path / f"{CARD}.partial").write_text(card.to_json(), encoding="utf-8")
-    for name in (*graphs, CARD):  # the card last: until then the old one says what is missing
+    for name in (MODEL, CARD):  # the card last: until then the old one says what is missing
         with suppress(FileNotFoundError):  # moved by somebody who has opened the bundle meanwhile: see _finish_save
             (path / f"{name}.partial").replace(path / name)
+    (path / CORE).unlink(missing_ok=True)  # of an earlier release, with thresholds that hold no more
     return Bundle(path, card)
 
 

@@ -141,8 +141,10 @@ def core_of(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph from the square on: float pixels (N, 3, S, S), 0..255, instead of pictures of any size.
 
     For engines that cannot antialias. Weights, verdict nodes and optional thresholds are those of the whole graph.
-    The graph must have one: see `has_core`. Raises BundleError if its outputs depend on more than the square.
+    Raises BundleError if the graph names no square (see `has_core`), or if its outputs depend on more than the square.
     """
+    if not has_core(model):
+        raise BundleError("its graph does not name the resized square, so it has no core; fit again, or run it whole")
     core = onnx.ModelProto()
     core.CopyFrom(model)
     graph = core.graph

@@ -39,7 +39,9 @@ PartRegex = Annotated[
 Provider = Annotated[
     str, typer.Option(help="Execution provider that runs the model: cpu, cuda, openvino, ... `verify` certifies it.")
 ]
-Core = Annotated[bool, typer.Option("--core", help="Run model_core.onnx, for providers that cannot shrink pictures.")]
+Core = Annotated[
+    bool, typer.Option("--core", help="Run only the graph's core, for providers that cannot shrink pictures.")
+]
 Threads = Annotated[int, typer.Option(min=0, help="Threads of one inference; 0: all cores.")]
 ProgressFile = Annotated[
     Path | None,

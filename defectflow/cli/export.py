@@ -16,7 +16,9 @@ Precision = Literal["fp32", "fp16", "int8"]
 def export(
     bundle: BundlePath,
     to: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; for triton, the model repository.")],
-    target: Annotated[Literal["bundle", "triton", "openvino"], typer.Option(help="What will run it.")] = "bundle",
+    target: Annotated[
+        Literal["bundle", "core", "triton", "openvino"], typer.Option(help="What will run it.")
+    ] = "bundle",
     precision: Annotated[
         Precision | None, typer.Option(help="bundle: precision of the backbone; what follows it stays in fp32.")
     ] = None,
@@ -32,7 +34,7 @@ def export(
     ] = 8,
     instances: Annotated[int, typer.Option(min=1, help="triton: inferences at the same time.")] = 1,
 ) -> None:
-    """Write a bundle in another precision, as a Triton model repository, or in OpenVINO's format."""
+    """Write a bundle in another precision, the graph behind the resize, a Triton repository, or OpenVINO's format."""
     from defectflow.bundle import open_bundle
     from defectflow.errors import SettingsError
 
@@ -47,6 +49,10 @@ def export(
             "then export that bundle"
         )
     match target:
+        case "core":
+            from defectflow.convert.core import write_core
+
+            written = write_core(open_bundle(bundle), to)
         case "triton":
             from defectflow.convert.triton import write_repository
 

@@ -28,7 +28,10 @@ def verify(
     ] = None,
     core: Annotated[
         bool | None,
-        typer.Option("--core/--no-core", help="Only model_core.onnx, or only model.onnx. By default both."),
+        typer.Option(
+            "--core/--no-core",
+            help="Only the graph's core (behind the resize), or only the whole graph. By default both.",
+        ),
     ] = None,
     tolerance: Annotated[
         float | None,

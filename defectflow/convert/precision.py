@@ -56,7 +56,7 @@ from defectflow.verdict import Measurement
 RANGE_SQUARES = 128
 """Train pictures, or tiles of them, at most, from which int8 takes its ranges."""
 Look = dict[str, NDArray[np.float32]]
-"""What model_core.onnx takes of one picture, or of one tile."""
+"""What the graph's core takes of one picture, or of one tile."""
 LISTED = 10
 """Missing parts that an error names, at most."""
 
@@ -92,7 +92,7 @@ def export_precision(
         raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")
     scoring = detach_verdict(onnx.load(bundle.model))
     if not has_core(scoring):
-        raise BundleError(f"{bundle.path}: has no {CORE}, from which precisions are made; fit again")
+        raise BundleError(f"{bundle.path}: its graph does not name the resized square, which this needs; fit again")
     sides = _find(bundle, sources, part_regex, need_train=precision == "int8", watch=watch)
     train, tune = ([picture.path for picture in sides[side]] for side in ("train", "tune"))
     watch(Progress(f"convert to {precision}", 0, 1))

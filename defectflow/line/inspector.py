@@ -23,7 +23,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from defectflow.bundle import (
-    CORE,
     MODEL,
     RECTANGLE,
     SCORING_OUTPUTS,
@@ -34,6 +33,7 @@ from defectflow.bundle import (
     Card,
     open_bundle,
     read_checked,
+    read_core,
 )
 from defectflow.common import are_limited, usable_cores
 from defectflow.errors import BundleError, ImageError
@@ -79,7 +79,7 @@ class Inspector:
 
         `threads`: of one inference, 0 for all cores that this process may use.
         `batch`: most pictures or tiles in one inference.
-        `core`: run model_core.onnx and resize here, for execution providers that cannot antialias.
+        `core`: run the graph from the resized square on, and resize here: for providers that cannot antialias.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         wanted = find_providers(providers)
@@ -88,23 +88,21 @@ class Inspector:
         # Threads that spin while they wait save microseconds alone, and take the cores that decoding and others need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
-        if core and CORE not in self.card.checksums:
-            raise BundleError(f"{self.bundle.path}: has no {CORE}; fit again, or run the whole graph")
-        model = CORE if core else MODEL
         # What is checked is what runs: calibrated since it was opened, the file would judge by other thresholds.
-        content = read_checked(self.bundle.path, model, self.card)
+        path = self.bundle.path
+        content = read_core(path, self.card) if core else read_checked(path, MODEL, self.card)
         provider_options = [PROVIDER_OPTIONS.get(name, {}) for name in wanted]
         try:
             self._session = onnxruntime.InferenceSession(
                 content, options, providers=wanted, provider_options=provider_options
             )
         except Exception as error:  # ONNX Runtime raises types of its C++ side
-            raise BundleError(f"{self.bundle.path / model}: ONNX Runtime cannot load it: {error}") from error
+            raise BundleError(f"{self.bundle.model}: ONNX Runtime cannot load it: {error}") from error
         check_runs_on(self._session, wanted)
         self._batch = batch
         self._core = core
         self.runs_on = ", ".join([*map(short_name, wanted), *(["core"] if core else [])])
-        """Its providers, and whether it runs model_core.onnx, in short: 'CPU', 'CUDA, core'."""
+        """Its providers, and whether it runs the core alone, in short: 'CPU', 'CUDA, core'."""
 
     @property
     def card(self) -> Card:

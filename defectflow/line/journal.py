@@ -110,7 +110,7 @@ class Run(BaseModel):
 
     bundle: str
     runs_on: str = "CPU"
-    """The execution provider, and whether it ran model_core.onnx."""
+    """The execution provider, and whether it ran the graph's core alone."""
     card: Card
     source: str
     started: Moment

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from defectflow.bundle import CARD, CORE, Bundle, Card, check_file
+from defectflow.bundle import CARD, Bundle, Card, check_file
 from defectflow.common import Progress, Watch, unwatched, utc_now
 from defectflow.errors import BundleError, ImageError
 from defectflow.line.certificate import Certificate, this_machine
@@ -46,14 +46,12 @@ class Backend:
 def open_backends(
     bundle: Bundle, providers: Sequence[str] = (), core: bool | None = None, threads: int = 0
 ) -> tuple[list[Backend], list[str]]:
-    """Every way to run a bundle here, each provider with model.onnx and with model_core.onnx; notes on those left out.
+    """Every way to run a bundle here, each provider with the whole graph and with its core; notes on those left out.
 
-    `core`: True for model_core.onnx only, False for model.onnx only. Raises BundleError if the CPU cannot run what
+    `core`: True for the core only, False for the whole graph only. Raises BundleError if the CPU cannot run what
     the bundle has, or a provider that was asked for none of it; without `providers`, those that start are taken.
     """
-    graphs = [False, True] if CORE in bundle.card.checksums else [False]
-    if core is not None:
-        graphs = [core]
+    graphs = [core] if core is not None else [False, True] if bundle.has_core() else [False]
     backends, notes = list[Backend](), list[str]()
     for provider in find_providers(providers) or present_providers():
         failed = list[BundleError]()

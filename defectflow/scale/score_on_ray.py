@@ -139,7 +139,7 @@ def score_on_ray(
                 run = _begin(bundle, source, out, wanted, plan, workers, resume)
                 job = Job(
                     run,
-                    bundle_files(bundle.path, core=wanted.core),
+                    bundle_files(bundle.path),
                     wanted.provider,
                     wanted.core,
                     wanted.threads,

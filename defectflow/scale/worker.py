@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.bundle import CARD, CORE, MODEL, open_bundle
+from defectflow.bundle import CARD, MODEL, open_bundle
 from defectflow.data import Picture, is_url, open_store
 from defectflow.errors import DataError, ImageError
 from defectflow.line import Inspector, Record
@@ -76,9 +76,9 @@ class Done:
     seconds: float
 
 
-def bundle_files(path: Path, *, core: bool) -> dict[str, bytes]:
+def bundle_files(path: Path) -> dict[str, bytes]:
     """What a worker needs of a bundle."""
-    return {name: (path / name).read_bytes() for name in (CARD, CORE if core else MODEL, MODEL)}
+    return {name: (path / name).read_bytes() for name in (CARD, MODEL)}
 
 
 class Worker:

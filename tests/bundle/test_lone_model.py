@@ -14,18 +14,24 @@ import pytest
 from defectflow.bundle.bundle import open_bundle, read_card
 from defectflow.bundle.card import Card
 from defectflow.bundle.tensors import CARD_IN_MODEL
-from defectflow.errors import BundleError
+from defectflow.convert.core import write_core
+from defectflow.errors import BundleError, SettingsError
 from defectflow.image.decode import read_image
 from defectflow.line.recalibrate import recalibrate
 
 OK, REVIEW, DEFECT = 0, 1, 2
 
 
-@pytest.mark.parametrize("file", ["model.onnx", "model_core.onnx"])
-def test_a_lone_file_carries_its_card(bundle_copy: Path, tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize("core", [False, True])
+def test_a_lone_file_carries_its_card(bundle_copy: Path, tmp_path: Path, core: bool) -> None:
     """Read as C++ or C# would, from the session's metadata; everything but the checksums."""
-    lone = Path(shutil.copy(bundle_copy / file, tmp_path / "lone.onnx"))
     card = open_bundle(bundle_copy).card
+    lone = Path(shutil.copy(bundle_copy / "model.onnx", tmp_path / "lone.onnx"))
+    if core:
+        lone = write_core(open_bundle(bundle_copy), tmp_path / "for-another-engine")
+        assert lone.name == "model_core.onnx"
+        with pytest.raises(SettingsError, match="exists already"):
+            write_core(open_bundle(bundle_copy), lone.parent)
     session = onnxruntime.InferenceSession(lone, providers=["CPUExecutionProvider"])
     said = json.loads(session.get_modelmeta().custom_metadata_map[CARD_IN_MODEL])
     assert said.pop("checksums") == {}

@@ -53,7 +53,7 @@ def test_contents_of_a_bundle(bundle_path: Path, sample: Path) -> None:
     files = digests(bundle_path)
     card = open_bundle(bundle_path).card
     top = {name.split("/")[0] for name in files}
-    weights = {"model.onnx", "model_core.onnx", "flow.safetensors", "tune.safetensors"}
+    weights = {"model.onnx", "flow.safetensors", "tune.safetensors"}
     assert top == {*weights, "card.json", "golden", "reference"}
     assert {name: card.checksums[name] for name in files if name != "card.json"} == {
         name: digest for name, digest in files.items() if name != "card.json"

@@ -309,7 +309,7 @@ def test_other_precisions(tiled_path: Path, sheets: Path, tmp_path: Path) -> Non
         assert all(verdict.decision == Decision.DEFECT for verdict in verdicts(inspector, scratched))
         # Of so few places, one pixel that int8 rounds the other way in the core moves a score by a tenth.
         assert verify(made.bundle, quick=True, core=False if precision == "int8" else None).passed
-        assert len(list((tmp_path / precision).glob("model*.onnx"))) == 2
+        assert len(list((tmp_path / precision).glob("model*.onnx"))) == 1
 
 
 @pytest.mark.parametrize("target", ["triton", "openvino"])

@@ -22,7 +22,7 @@ from PIL import Image
 from scipy import ndimage
 from support import SAMPLE_RECIPE, marked, save
 
-from defectflow.bundle.bundle import MODEL, Bundle, file_digest, open_bundle
+from defectflow.bundle.bundle import MODEL, Bundle, file_digest, open_bundle, read_core
 from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import Embedding
@@ -147,22 +147,25 @@ def test_the_core_gives_the_same_verdicts(
 
 
 def test_the_core_takes_the_square_and_the_same_thresholds(inspector: Inspector) -> None:
-    session = onnxruntime.InferenceSession(inspector.bundle.core)
+    core = read_core(inspector.bundle.path, inspector.card)
+    session = onnxruntime.InferenceSession(core)
     (square,) = session.get_inputs()
     assert (square.name, square.type, square.shape) == ("square", "tensor(float)", ["N", 3, 128, 128])
     assert {each.name for each in session.get_overridable_initializers()} == set(THRESHOLDS)
     assert [output.name for output in session.get_outputs()] == list(VERDICT_OUTPUTS)
-    resizes = [node for node in onnx.load(inspector.bundle.core).graph.node if node.op_type == "Resize"]
+    resizes = [node for node in onnx.load_from_string(core).graph.node if node.op_type == "Resize"]
     assert not any(attribute.name == "antialias" and attribute.i for node in resizes for attribute in node.attribute)
 
 
-def test_a_damaged_core_is_refused(bundle_copy: Path) -> None:
-    with (bundle_copy / "model_core.onnx").open("r+b") as stream:
-        stream.seek(1000)
-        stream.write(b"\x00\x01\x02")
-    with pytest.raises(BundleError, match=r"model_core.onnx: is damaged"):
-        Inspector(bundle_copy, core=True)
-    assert Inspector(bundle_copy).card.bundle_id
+def test_a_core_of_an_earlier_release_goes_with_its_thresholds(bundle_copy: Path) -> None:
+    """Bundles held it as a file; who calibrates one again must not leave old thresholds in it."""
+    bundle = open_bundle(bundle_copy)
+    file = bundle_copy / "model_core.onnx"
+    file.write_bytes(read_core(bundle.path, bundle.card))
+    old = bundle.card.model_copy(update={"checksums": {**bundle.card.checksums, file.name: file_digest(file)}})
+    changed = recalibrate(Bundle(bundle_copy, old), rate=0.2, guarantee="expected", review_rate=0.4)
+    assert not file.exists() and file.name not in changed.card.checksums
+    assert Inspector(changed, core=True).card.calibration_id == changed.card.calibration_id
 
 
 # --- bad pictures ---

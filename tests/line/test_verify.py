@@ -424,10 +424,10 @@ def test_a_provider_that_onnx_runtime_silently_drops_is_noticed() -> None:
 def test_a_graph_that_the_cpu_cannot_run_is_no_footnote(bundle_copy: Path) -> None:
     """With the right checksum, as if this ONNX Runtime were too old for it."""
     opened = open_bundle(bundle_copy)
-    core = bundle_copy / "model_core.onnx"
-    core.write_bytes(b"of another time")
-    checksums = {**opened.card.checksums, core.name: file_digest(core)}
-    with pytest.raises(BundleError, match=r"model_core\.onnx: ONNX Runtime cannot load it"):
+    model = bundle_copy / "model.onnx"
+    model.write_bytes(b"of another time")
+    checksums = {**opened.card.checksums, model.name: file_digest(model)}
+    with pytest.raises(BundleError, match=r"model\.onnx: ONNX Runtime cannot load it"):
         verify(Bundle(bundle_copy, opened.card.model_copy(update={"checksums": checksums})))
 
 

@@ -48,7 +48,7 @@ class Settings:
     provider: str = "cpu"
     """What runs the model, see `defectflow.line.providers`."""
     core: bool = False
-    """Whether it runs model_core.onnx."""
+    """Whether it runs only the graph's core, behind the resize."""
 
     @property
     def store(self) -> str:
