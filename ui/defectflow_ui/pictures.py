@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,19 @@ def thumbnail(pixels: Pixels) -> Pixels:
 
 
 def file_thumbnail(file: Path) -> bytes:
-    """A picture file as a small JPEG. Of 16 bits, whatever the model: its brightest value says how many are in use.
+    """A picture file as a small JPEG. Raises ImageError."""
+    return file_picture(file, thumbnail)
+
+
+def file_picture(file: Path, change: Callable[[Pixels], Pixels]) -> bytes:
+    """A picture file, changed, as a JPEG. Of 16 bits, whatever the model: its brightest value says how many are in use.
 
     Raises ImageError.
     """
     raw = read_raw(file)
     peak = brightest(raw)
     full_scale = None if peak is None else full_scale_for([peak])
-    return jpeg(thumbnail(to_uint8(raw, full_scale=full_scale, name=file.name)))
+    return jpeg(change(to_uint8(raw, full_scale=full_scale, name=file.name)))
 
 
 def large(pixels: Pixels) -> Pixels:
