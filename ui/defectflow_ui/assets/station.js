@@ -159,6 +159,7 @@
     if (action.dataset.do === 'zoom-out') zoomBy(view, 1 / 1.5);
     if (action.dataset.do === 'zoom-reset') zoomOff();
     if (action.dataset.do === 'heat') { if (blend) warmth = blend; blend = blend ? 0 : warmth; showBlend(); }
+    if (action.dataset.do === 'good') compare(action.getAttribute('aria-pressed') !== 'true');
     if (action.dataset.do === 'place') showPlace(action, view);
   });
 
@@ -197,6 +198,10 @@
   const showZoom = () => {
     page.setProperty('--zoom', `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`);
     page.setProperty('--scale', zoom.scale);
+  };
+  const compare = (on) => {
+    page.setProperty('--good', on ? 1 : 0);
+    document.querySelectorAll('[data-do=good]').forEach((button) => button.setAttribute('aria-pressed', String(on)));
   };
   const pressPlace = (chosen) => document.querySelectorAll('.place')
     .forEach((place) => place.setAttribute('aria-pressed', String(place === chosen)));
@@ -262,7 +267,7 @@
     : [...change.addedNodes].some((node) => node.matches?.(selector) || node.querySelector?.(selector)));
   const taken = new Set();
   new MutationObserver((changes) => {
-    if (changed(changes, '.viewer img')) zoomOff();
+    if (changed(changes, '.viewer img')) { zoomOff(); compare(false); }
     if (changed(changes, '[data-blend]')) showBlend();
     for (const link of document.querySelectorAll('[data-take-now]')) {  // one click makes and takes it; the link stays
       if (taken.has(link.href)) continue;
