@@ -130,7 +130,7 @@ def train_flow(
             state = {"flow": flow.state_dict(), "best": best, "optimiser": optimiser_tensors(optimiser)}
             save_checkpoint(checkpoint, asdict(run), state)
             left = (time.perf_counter() - started) / (run.step - first_step) * (settings.steps - run.step)
-            note = f"{_how_it_goes(run, settings)}, {left:.0f} s left at most"
+            note = f"{_how_it_goes(run, settings)}, at most {left:.0f} s left for this level"
             watch(Progress(name, run.step, settings.steps, note, f"{tune_loss:.4f} nats/dim on tune parts"))
     note, detail = f"best tune loss at step {run.best_step}", f"{run.best_tune:.4f} nats/dim on tune parts"
     watch(Progress(name, settings.steps, settings.steps, note, detail))

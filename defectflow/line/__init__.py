@@ -13,7 +13,7 @@ from defectflow.line.journal import RUN
 from defectflow.line.judge import Record
 from defectflow.line.providers import CPU, find_providers
 from defectflow.line.recalibrate import measure_parts, recalibrate
-from defectflow.line.reference import References
+from defectflow.line.reference import References, Similar
 from defectflow.line.score_folder import Tally, score_folder
 from defectflow.line.tables import as_csv, flatten, row_of
 from defectflow.line.verify import verify
@@ -30,6 +30,7 @@ __all__ = [
     "Record",
     "Reference",
     "References",
+    "Similar",
     "Source",
     "Tally",
     "as_csv",

@@ -25,6 +25,7 @@ from defectflow_ui.pages import calibrate, inspect_tab, train_view
 from defectflow_ui.settings import Limits
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from defectflow_ui.tasks.sources import FOLDER, UPLOADED
+from defectflow_ui.tasks.training import Training, Wish
 from defectflow_ui.temporary_folders import OURS
 from defectflow_ui.visits import visitors
 from defectflow_ui.visits.served import Served
@@ -47,6 +48,7 @@ from defectflow.errors import CalibrationError
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
+from defectflow.recipe.settings import load_recipe
 from defectflow.store import Answer, Role, Seen, StoreSettings
 from defectflow.store.recalibration import propose
 from defectflow.store.settings import ReviewSettings
@@ -237,7 +239,7 @@ def test_train_keeps_what_was_chosen_on_it(desk: Desk, trained: Trained, picture
     """The last task's wish fills a tab's form once, and never over what somebody has typed."""
     trained("check", "")
     assert desk.call("page-train", "select")["train-part-regex"] == "(old)"
-    desk.call("train-source", "change", None, "(new)", "fast", 20)
+    desk.call("train-source", "change", None, "(new)", "fast", 20, "")
     desk.call("page-inspect", "select")
     list(desk.call("train-drop", "dropped", said=desk.drop(*pictures[:3])))
     again = desk.call("page-train", "select")
@@ -569,3 +571,35 @@ def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: li
     assert not re.search(r"(src|href)=\"(?!data:|#)", text), "it loads nothing"
     assert "rejects at most 5% of good parts on average" in text
     assert "No sign of drift" in text
+
+
+def test_the_recipe_is_changed_on_train_and_the_region_drawn(desk: Desk, pictures: list[Path]) -> None:
+    list(desk.call("train-drop", "dropped", said=desk.drop(*pictures[:3])))
+    (upload,) = desk.station.bundles.folder.glob(".training/pictures/*")
+    source = f"{UPLOADED}{upload.name}"
+    text = desk.call("train-size", "input", "embedding.levels=[1, 2]", "448")
+    assert text == "embedding.levels=[1, 2]\nimage.size=448"
+    shown = desk.call("train-roi-show", "click", source, text)
+    (address,) = re.findall(r'src="/served/([^"]+)"', shown)
+    item = desk.session.served.take(address)
+    assert item is not None and read_image(item.make()).ndim == 3
+    drawn = desk.call("train-roi", "drawn", text, said={"roi": "0.25 0.1 0.5 0.8"})
+    assert drawn["train-settings"].endswith("image.roi.rectangle=[0.2500, 0.1000, 0.5000, 0.8000]")
+    assert "left: 25.0%" in drawn["train-roi"]
+    for bad in ("0.1 0.1 0.001 0.5", "a b c d", "1 2 3"):
+        with pytest.raises(gr.Error):
+            desk.call("train-roi", "drawn", text, said={"roi": bad})
+    fields = [source, "", "fast", 20]
+    for wrong, why in (
+        ("image.roi.mask=/etc/passwd", "cannot be changed on this page"),
+        ("image.size=7", "image.size"),
+        ("faster", "no setting"),
+    ):
+        with pytest.raises(gr.Error, match=why):
+            desk.call("train-check", "click", *fields, wrong)
+    wish = Wish(source, "fast", "", 0.2, drawn["train-settings"])
+    options = Training(desk.station.bundles, None, desk.station.store)._recipe(wish)
+    recipe = load_recipe("fast", [one for one in options if "=" in one])
+    assert recipe.image.size == 448
+    assert recipe.image.roi.rectangle == (0.25, 0.1, 0.5, 0.8)
+    assert desk.call("train-roi", "drawn", drawn["train-settings"], said={"roi": ""})["train-settings"] == text

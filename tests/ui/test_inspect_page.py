@@ -100,7 +100,7 @@ def test_nothing_is_drawn_again_without_need(judged: Watched) -> None:
 
     choose(page, "pen0.png")
     before = sources()
-    assert len(before) == 4
+    assert len(before) == 5
     slide(page, 0.5)
     page.wait_for_selector("#flips [data-reset]")
     assert sources() == before

@@ -171,8 +171,8 @@ def test_engineers_only_on_the_server(bundle_path: Path, data: Path, tmp_path: P
         for user, _ in users:
             client = running.client(user)
             for elem_id, event, values in (
-                ("train-check", "click", [None, "", "tiny.yaml", 20]),
-                ("train-fit", "click", ["mine", None, "", "tiny.yaml", 20]),
+                ("train-check", "click", [None, "", "tiny.yaml", 20, ""]),
+                ("train-fit", "click", ["mine", None, "", "tiny.yaml", 20, ""]),
                 ("train-resume", "click", []),
                 ("train-stop-upload", "click", []),
                 ("train-stop", "click", []),

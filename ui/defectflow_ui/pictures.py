@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +28,18 @@ def thumbnail(pixels: Pixels) -> Pixels:
 
 def file_thumbnail(file: Path) -> bytes:
     """A picture file as a small JPEG. Raises ImageError."""
-    return file_jpeg(file, THUMBNAIL_PX)
+    return file_picture(file, thumbnail)
 
 
-def file_jpeg(file: Path, side_px: int) -> bytes:
-    """A picture file as a JPEG whose longer side is at most this.
+def file_picture(file: Path, change: Callable[[Pixels], Pixels]) -> bytes:
+    """A picture file, changed, as a JPEG. Of 16 bits, whatever the model: its brightest value says how many are in use.
 
-    Of 16 bits, whatever the model: its brightest value says how many are in use. Raises ImageError.
+    Raises ImageError.
     """
     raw = read_raw(file)
     peak = brightest(raw)
     full_scale = None if peak is None else full_scale_for([peak])
-    return jpeg(shrink(to_uint8(raw, full_scale=full_scale, name=file.name), side_px))
+    return jpeg(change(to_uint8(raw, full_scale=full_scale, name=file.name)))
 
 
 def large(pixels: Pixels) -> Pixels:

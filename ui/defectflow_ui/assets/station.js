@@ -159,6 +159,7 @@
     if (action.dataset.do === 'zoom-out') zoomBy(view, 1 / 1.5);
     if (action.dataset.do === 'zoom-reset') zoomOff();
     if (action.dataset.do === 'heat') { if (blend) warmth = blend; blend = blend ? 0 : warmth; showBlend(); }
+    if (action.dataset.do === 'good') compare(action.getAttribute('aria-pressed') !== 'true');
     if (action.dataset.do === 'place') showPlace(action, view);
   });
 
@@ -197,6 +198,10 @@
   const showZoom = () => {
     page.setProperty('--zoom', `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`);
     page.setProperty('--scale', zoom.scale);
+  };
+  const compare = (on) => {
+    page.setProperty('--good', on ? 1 : 0);
+    document.querySelectorAll('[data-do=good]').forEach((button) => button.setAttribute('aria-pressed', String(on)));
   };
   const pressPlace = (chosen) => document.querySelectorAll('.place')
     .forEach((place) => place.setAttribute('aria-pressed', String(place === chosen)));
@@ -262,7 +267,7 @@
     : [...change.addedNodes].some((node) => node.matches?.(selector) || node.querySelector?.(selector)));
   const taken = new Set();
   new MutationObserver((changes) => {
-    if (changed(changes, '.viewer img')) zoomOff();
+    if (changed(changes, '.viewer img')) { zoomOff(); compare(false); }
     if (changed(changes, '[data-blend]')) showBlend();
     for (const link of document.querySelectorAll('[data-take-now]')) {  // one click makes and takes it; the link stays
       if (taken.has(link.href)) continue;
@@ -471,5 +476,33 @@
     const tab = document.querySelector('[data-tab]')?.dataset.tab;
     try { if (tab) sessionStorage.setItem(KEPT, tab); } catch { /* private window */ }
   }).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['data-tab']});
-  window.station = {reloaded, dropZone, clicks, answers, dates, nameOf};
+  // A rectangle that is dragged on a picture becomes the event `name`: left, top, width and height in shares of it.
+  const region = (element, trigger, name) => {
+    let from = null;
+    const share = (event) => {
+      const box = element.querySelector('.region img').getBoundingClientRect();
+      const within = (value) => Math.min(1, Math.max(0, value));
+      return [within((event.clientX - box.left) / box.width), within((event.clientY - box.top) / box.height)];
+    };
+    const between = ([x, y]) => [Math.min(x, from[0]), Math.min(y, from[1]), Math.abs(x - from[0]), Math.abs(y - from[1])];
+    element.addEventListener('pointerdown', (event) => {
+      if (!event.target.closest('.region')) return;
+      from = share(event);
+      event.preventDefault();
+    });
+    document.addEventListener('pointermove', (event) => {
+      if (!from) return;
+      const drawn = element.querySelector('.drawn'), box = between(share(event));
+      drawn.hidden = false;
+      ['left', 'top', 'width', 'height'].forEach((side, place) => { drawn.style[side] = `${100 * box[place]}%`; });
+    });
+    document.addEventListener('pointerup', (event) => {
+      if (!from) return;
+      const box = between(share(event));
+      from = null;
+      trigger(name, {roi: box.map((one) => one.toFixed(4)).join(' ')});
+    });
+    element.addEventListener('click', (event) => { if (event.target.closest('[data-whole]')) trigger(name, {roi: ''}); });
+  };
+  window.station = {region, reloaded, dropZone, clicks, answers, dates, nameOf};
 })();

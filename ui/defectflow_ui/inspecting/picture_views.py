@@ -11,7 +11,7 @@ from threading import Lock
 import numpy as np
 
 from defectflow.image import read_image, shrink
-from defectflow.line import Inspector, References
+from defectflow.line import Inspector, References, Similar
 from defectflow.verdict import Region, Verdict, heat
 from defectflow_ui.pictures import Pixels, jpeg, large, thumbnail
 from defectflow_ui.visits.served import Served
@@ -40,6 +40,8 @@ class PictureView:
     original: str
     heat: str
     """The same under its heat, at the same size."""
+    good: str
+    """The most similar good part, whole, to be compared with it."""
     regions: tuple[Region, ...]
     beside: Beside | None
 
@@ -72,18 +74,19 @@ class PictureViews:
                 self._forget(self._kept.popitem()[1])
 
     def _make(self, file: Path, verdict: Verdict) -> PictureView:
+        if self._references is None:
+            self._references = References(self._inspector.bundle)
+        similar = self._references.most_similar(verdict.embedding)
         regions = tuple(verdict.regions())
         return PictureView(
             self._put(file, large),
             self._put(file, lambda pixels: heat(large(pixels), verdict)),
+            self._put(similar.thumbnail, large),
             regions,
-            self._beside(file, verdict, regions[0]) if regions else None,
+            self._beside(file, verdict, regions[0], similar) if regions else None,
         )
 
-    def _beside(self, file: Path, verdict: Verdict, worst: Region) -> Beside:
-        if self._references is None:
-            self._references = References(self._inspector.bundle)
-        similar = self._references.most_similar(verdict.embedding)
+    def _beside(self, file: Path, verdict: Verdict, worst: Region, similar: Similar) -> Beside:
         centre = (
             (worst.left_px + worst.width_px / 2) / verdict.width_px,
             (worst.top_px + worst.height_px / 2) / verdict.height_px,
@@ -102,7 +105,7 @@ class PictureViews:
         return self._served.put(lambda: jpeg(change(read_image(file, full_scale=full_scale))), "image/jpeg")
 
     def _forget(self, view: PictureView) -> None:
-        addresses = [view.original, view.heat]
+        addresses = [view.original, view.heat, view.good]
         if view.beside is not None:
             addresses += [view.beside.here, view.beside.there]
         for address in addresses:

@@ -92,7 +92,9 @@ def part(inspection: Inspection, kind: str | None = None) -> Markup:
     return render(
         "inspect/part.html",
         view=view,
-        viewer=viewer(view.original, view.heat, verdict.width_px, verdict.height_px, Marks.of(verdict, view.regions)),
+        viewer=viewer(
+            view.original, view.heat, verdict.width_px, verdict.height_px, Marks.of(verdict, view.regions), view.good
+        ),
         places=places(verdict, view.regions, mm_per_px=inspection.inspector.card.mm_per_px, kind=kind),
         p_value=_p_value(inspection.calibration, verdict),
         strip=_strip(inspection, verdict),

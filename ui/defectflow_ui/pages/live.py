@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from defectflow.image import shrink
 from defectflow.store import Inspection, Query, Role
 from defectflow_ui.markup.elements import block, empty
 from defectflow_ui.pages import live_view as view
 from defectflow_ui.pages.page import QUIET, Page
-from defectflow_ui.pictures import file_jpeg
+from defectflow_ui.pictures import Pixels, file_picture
 from defectflow_ui.station import handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import live as words
@@ -77,9 +79,16 @@ class LivePage(Page):
             if key in known:
                 made[key] = known[key]
             elif file is not None:
-                made[key] = visitor.served.put(partial(file_jpeg, file, key[1]), "image/jpeg")
+                made[key] = visitor.served.put(partial(_shrunk, file, key[1]), "image/jpeg")
         for key, address in known.items():
             if key not in made:
                 visitor.served.remove(address)
         visitor.tab[SHOWN] = made
         return {number: made.get((number, side)) for number, side in wanted}
+
+
+def _shrunk(file: Path, side_px: int) -> bytes:
+    def small(pixels: Pixels) -> Pixels:
+        return shrink(pixels, side_px)
+
+    return file_picture(file, small)

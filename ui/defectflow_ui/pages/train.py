@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -12,6 +13,7 @@ from defectflow_ui.markup.elements import block, clicks, problem
 from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
+from defectflow_ui.pages.train_settings import TrainSettings
 from defectflow_ui.pages.train_upload import FORM, LOOK_EVERY_S, TrainUpload
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.background import Task
@@ -57,6 +59,7 @@ class TrainPage(Page):
             self.rate = gr.Number(
                 5.0, label=words.rate, info=words.rate_info, minimum=0.01, maximum=50, elem_id="train-rate"
             )
+        self.settings = TrainSettings(self.station, self.training, self.source)
         self.check = gr.Button(words.check, variant="primary", elem_id="train-check", elem_classes="key-c")
         self.name = gr.Textbox(label=words.name, info=words.name_info, elem_id="train-name")
         self.fit = gr.Button(
@@ -75,12 +78,13 @@ class TrainPage(Page):
         self.findings = block(elem_id="train-findings", events=clicks("siblings"))
 
     def connect(self) -> None:
-        fields: list[Any] = [self.source, self.part_regex, self.recipe, self.rate]
+        fields: list[Any] = [self.source, self.part_regex, self.recipe, self.rate, self.settings.text]
         task = [self.state, self.log, self.logging, self.stop, self.resume, self.activate, self.said, self.findings]
         shown, above = [*task, self.fit, self.basis, self.timer], self.station.shown_above
         self.station.on_open(self.open_page, outputs=[*shown, *fields, self.form])
         self.timer.tick(self.tick, outputs=shown, **QUIET)
         self.upload.connect()
+        self.settings.connect()
         changes = [field.change for field in fields]
         gr.on(changes, self.changed, inputs=fields, outputs=[self.fit, self.basis], **QUIET)
         self.source.change(self.tell_joins, inputs=self.source, outputs=self.joins, **QUIET)
@@ -168,14 +172,15 @@ class TrainPage(Page):
             wish = Wish("", "default", "", 0.05) if task is None else Wish(**task.notes["wish"])
         chosen = wish.source if wish.source in [value for _, value in offered] else None
         how = wish.recipe if wish.recipe in recipes else "default"
-        visitor.tab[FORM] = Wish(chosen or "", how, wish.part_regex, wish.rate)
-        typed = {self.part_regex: wish.part_regex, self.rate: 100 * wish.rate} if before is None else {}
+        visitor.tab[FORM] = replace(wish, source=chosen or "", recipe=how)
+        typed = {self.part_regex: wish.part_regex, self.rate: 100 * wish.rate, self.settings.text: wish.settings}
+        typed = typed if before is None else {}
         choices = {self.source: gr.Dropdown(offered, value=chosen), self.recipe: gr.Dropdown(recipes, value=how)}
         return self._look(visitor) | self._may_train(visitor) | choices | typed
 
     @handler(Role.ENGINEER)
-    def changed(self, visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
-        visitor.tab[FORM] = _wish(wanted, expression, how, percent)
+    def changed(self, visitor: Visitor, *fields: Any) -> Updates:
+        visitor.tab[FORM] = _wish(*fields)
         return self._may_train(visitor)
 
     @handler(Role.ENGINEER)
@@ -209,8 +214,8 @@ class TrainPage(Page):
         return self._look(visitor) | {self.fit: gr.Button(interactive=False), self.basis: ""}
 
     @handler(Role.ENGINEER)
-    def start_check(self, visitor: Visitor, wanted: str | None, expression: str, how: str, percent: float) -> Updates:
-        visitor.tab[FORM] = wish = _wish(wanted, expression, how, percent)
+    def start_check(self, visitor: Visitor, *fields: Any) -> Updates:
+        visitor.tab[FORM] = wish = _wish(*fields)
         return self._begun(visitor, self.training.check(wish, visitor.user))
 
     @handler(Role.ENGINEER)
@@ -238,9 +243,9 @@ class TrainPage(Page):
         return view.activated(name)
 
 
-def _wish(source: str | None, part_regex: str, recipe: str, percent: float) -> Wish:
+def _wish(source: str | None, part_regex: str, recipe: str, percent: float, settings: str) -> Wish:
     """The form's values."""
-    return Wish(source or "", recipe, part_regex.strip(), round(float(percent or 0) / 100, 6))
+    return Wish(source or "", recipe, part_regex.strip(), round(float(percent or 0) / 100, 6), settings.strip())
 
 
 def _show_above_all_pages(station: Station, task: Task, who: str) -> None:

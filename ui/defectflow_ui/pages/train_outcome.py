@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ SUSPECTS, UNSURE = 12, 8
 MARKS = {"fine": ("ok", "✓"), "note": ("error", "i"), "look": ("review", "?"), "stop": ("defect", "✕")}
 NameOf = Callable[[str], str]
 Tile = dict[str, Any]
+
+
+SETTING = re.compile(r"\(verdict\.rate=[^)]*\)")
+"""How the command tells a rate that fewer parts support; here it is a field of the form."""
 
 
 def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served) -> Markup:
@@ -44,6 +49,7 @@ def _finding(one: dict[str, Any], names: dict[str, str]) -> dict[str, str]:
     colour, icon = MARKS[one["gravity"]]
     said, remedy = (_named(one[key], names) for key in ("said", "remedy"))
     remedy = remedy.replace("--part-regex", f"“{words.part_regex}”")
+    remedy = SETTING.sub(words.in_the_form, remedy).replace("verdict.guarantee=confident", words.confident)
     return one | {"colour": colour, "icon": icon, "said": said, "remedy": remedy}
 
 

@@ -63,10 +63,25 @@ class Place:
         )
 
 
-def viewer(plain: str, heat: str | None, width_px: int, height_px: int, marks: Marks | None = None) -> Markup:
-    """By the pictures' addresses; `heat`: the same under its heat, where there is a verdict to show."""
+def viewer(
+    plain: str,
+    heat: str | None,
+    width_px: int,
+    height_px: int,
+    marks: Marks | None = None,
+    good: str | None = None,
+) -> Markup:
+    """By the pictures' addresses; `heat`: the same under its heat, where there is a verdict to show; `good`: a good
+    part that can be laid over it, to compare them by turns."""
     return render(
-        "viewer.html", words=words, plain=plain, heat=heat, width_px=width_px, height_px=height_px, marks=marks
+        "viewer.html",
+        words=words,
+        plain=plain,
+        heat=heat,
+        good=good,
+        width_px=width_px,
+        height_px=height_px,
+        marks=marks,
     )
 
 

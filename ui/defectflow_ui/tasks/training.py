@@ -26,6 +26,7 @@ from defectflow.store import Store
 from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow_ui.tasks.jobs import Job
+from defectflow_ui.tasks.recipe_changes import overrides
 from defectflow_ui.tasks.sources import Sources
 from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.words import train as words
@@ -45,6 +46,8 @@ class Wish:
     recipe: str
     part_regex: str
     rate: float
+    settings: str = ""
+    """Changes to the recipe, one a line: see recipe_changes.py."""
 
 
 class Training:
@@ -182,12 +185,13 @@ class Training:
         """Options for a recipe and a rate; the review rate is raised where it has to be."""
         if wish.recipe not in self.recipes():
             raise DataError(words.no_such_recipe)
-        own = {} if wish.recipe in builtin_recipes() else self.sources.recipes()
-        recipe = str(own.get(wish.recipe, wish.recipe))
-        review = max(load_recipe(recipe).verdict.review_rate, wish.rate)
-        rates = [f"verdict.rate={wish.rate}", f"verdict.review_rate={review}"]
-        load_recipe(recipe, rates)
-        return ["--recipe", recipe, *(word for rate in rates for word in ("--set", rate))]
+        theirs = {} if wish.recipe in builtin_recipes() else self.sources.recipes()
+        recipe = str(theirs.get(wish.recipe, wish.recipe))
+        own = overrides(wish.settings)
+        review = max(load_recipe(recipe, own).verdict.review_rate, wish.rate)
+        changes = [*own, f"verdict.rate={wish.rate}", f"verdict.review_rate={review}"]
+        load_recipe(recipe, changes)
+        return ["--recipe", recipe, *(word for change in changes for word in ("--set", change))]
 
 
 def follow(task: Task, job: Job) -> None:

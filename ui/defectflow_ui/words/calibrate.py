@@ -20,6 +20,7 @@ legend_tips = {
     "lack an answer: they say nothing about good parts at large.",
     "defective": "Only defects that somebody noticed and answered.",
 }
+histogram = "Scores of good parts above the axis, of defective ones below; lines: threshold and grey band"
 out_of_range = "{count} refused as not this part"
 
 by_rate = "A threshold from a rate"

@@ -72,6 +72,8 @@ reset = "Back"
 the_picture = "the picture"
 heat = "Heat"
 heat_strength = "strength of the heat"
+compare = "Good part"
+compare_title = "Show the most similar good part in its place, and back: what differs flickers"
 look_there = "Zoom there; once more: the whole picture"
 previous = "previous picture"
 next = "next picture"
@@ -106,6 +108,7 @@ reasons = {
 keys = (
     ("← →", "previous, next picture"),
     ("H", "heat on or off"),
+    ("B", "the most similar good part in its place, and back"),
     ("+ −", "zoom"),
     ("0", "whole picture"),
     ("a", "show all pictures"),

@@ -155,9 +155,14 @@ def checking(source: str) -> str:
     return f"Check {called(source)}"
 
 
+in_the_form = f"(type it under “{rate}”)"
+confident = "a promise with 95% confidence"
+
+
 def _asked(wish: Any, who: str) -> str:
     parts = f", parts by {wish.part_regex}" if wish.part_regex else ""
-    return f"{called(wish.source)}, recipe {wish.recipe}, at most {100 * wish.rate:g}% rejected{parts} (by {who})"
+    own = f" with {', '.join(wish.settings.splitlines())}" if wish.settings else ""
+    return f"{called(wish.source)}, recipe {wish.recipe}{own}, at most {100 * wish.rate:g}% rejected{parts} (by {who})"
 
 
 def as_checked(wish: Any, who: str) -> str:
