@@ -21,6 +21,7 @@ from defectflow.cli.console import (
     SignKey,
     Threads,
     err,
+    guard_own_ray,
     out,
     print_json,
     progress_bars,
@@ -206,6 +207,7 @@ def _score_on_ray(
 ) -> Said:
     from defectflow.scale.score_on_ray import Wanted, score_on_ray
 
+    guard_own_ray(address)
     regex = part_regex or opened.card.part_regex
     wanted = Wanted(part_regex=regex, by=me(None), **options)
     with progress_bars() as watch:
