@@ -219,6 +219,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     out = tmp_path / "out"
     with pytest.raises(SettingsError, match=r"one machine alone may write to, and the cluster has \d nodes; give"):
         on_ray(cluster, swatch_bundle, folder, out, store=str(tmp_path / "s.db"))
+    assert not (tmp_path / "s.db").exists()
     with pytest.raises(ClusterError, match=r"no node has room for 1 CPUs, 1 GPUs.*ask for less, or add a node"):
         on_ray(cluster, swatch_bundle, folder, out, provider="cuda")
     broken = Path(shutil.copytree(swatch_bundle, tmp_path / "broken"))
@@ -270,6 +271,8 @@ def test_options_that_do_not_go_together(
 ) -> None:
     with pytest.raises(NotCalibrated):
         on_ray("127.0.0.1:9", uncalibrated_path, folder, tmp_path / "out")
+    ended = cli("score", swatch_bundle, "s3://archive/line3", "--out", tmp_path / "out")
+    assert (ended.code, "add --ray" in ended.err) == (2, True)
     common = ("score", swatch_bundle, folder, "--out", tmp_path / "out")
     for words, said in (
         (("--ray", "--format", "csv"), "with --ray, results are Parquet"),
