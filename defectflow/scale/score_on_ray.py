@@ -93,9 +93,10 @@ class Scored:
     """What its user should know about the pictures: skipped files, names without a part."""
     workers: int = 0
     lost_workers: int = 0
-    seconds: float = 0
     working_seconds: float = 0
     """From the first open worker on: without the start of processes."""
+    processor_seconds: float = 0
+    """Of the workers, for the shards that count."""
 
 
 def score_on_ray(
@@ -188,6 +189,7 @@ def _score(
             seen += sum(done.pictures.values())
             scored.judged += done.judged
             scored.again += done.again
+            scored.processor_seconds += done.processor_seconds
             scored.first_unlike = scored.first_unlike or done.first_unlike
             scored.failed += done.named[: NAMED - len(scored.failed)]
             rate = scored.judged / (time.perf_counter() - (pool.since or started))
@@ -197,7 +199,6 @@ def _score(
     scored.pictures, scored.parts = results.counts()
     scored.unlike, scored.failed_count = (sum(getattr(line, name) for line in results.lines.values()) for name in _SUMS)
     scored.shards, scored.workers, scored.lost_workers = len(results.lines), pool.count, pool.lost
-    scored.seconds = time.perf_counter() - started
     scored.working_seconds = time.perf_counter() - (pool.since or started)
 
 
