@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -157,6 +159,15 @@ def watching(file: Path | None) -> Iterator[Watch]:
             lines.flush()
 
         yield watch
+
+
+def guard_own_ray(address: str | None) -> None:
+    """Before a Ray of this run's own is started: its ports, which Ray opens to the network, ask for a secret.
+
+    What the caller's environment says stands. Read when Ray is loaded, so set before.
+    """
+    if address == "local" and "RAY_AUTH_MODE" not in os.environ:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 def print_json(file: Path | None, tree: dict[str, Any] | list[Any] | str) -> bool:

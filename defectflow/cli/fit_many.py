@@ -11,7 +11,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from defectflow.cli.console import Json, Ray, err, out, print_json
+from defectflow.cli.console import Json, Ray, err, guard_own_ray, out, print_json
 
 if TYPE_CHECKING:
     from defectflow.scale.fit_many import FitState, Show
@@ -46,6 +46,7 @@ def fit_many(
     if folder is None:
         raise SettingsError(f"{plan}: says no `out`; add it, or give --out")
     fits = planned_fits(read, plan)
+    guard_own_ray(ray)
     with _showing() as show:
         states = run_plan(fits, folder, address=ray, needs=read.each_fit.needs, resume=resume, cache=cache, show=show)
     failed = [state for state in states if state.state == "failed"]

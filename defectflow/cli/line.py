@@ -19,8 +19,8 @@ from defectflow.cli.console import (
     PublicKey,
     Ray,
     SignKey,
-    Threads,
     err,
+    guard_own_ray,
     out,
     print_json,
     progress_bars,
@@ -93,7 +93,9 @@ def score(
     public_key: PublicKey = None,
     provider: Provider = "cpu",
     core: Core = False,
-    threads: Threads = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, help="Threads of one inference; 0: all cores, with --ray one for each worker.")
+    ] = 0,
     store: Annotated[
         str | None, typer.Option(help="Also write every verdict to this store: a path, or postgresql://...")
     ] = None,
@@ -109,6 +111,7 @@ def score(
     """
     from defectflow.bundle import open_bundle
     from defectflow.bundle.signature import check_signature
+    from defectflow.data import is_url
     from defectflow.errors import SettingsError
     from defectflow.line import Inspector
 
@@ -121,6 +124,10 @@ def score(
     if ray is None:
         if workers is not None:
             raise SettingsError("--workers is about Ray; add --ray, or leave it out")
+        if is_url(pictures):
+            raise SettingsError(
+                f"{pictures}: object stores are read by workers on Ray; add --ray, or copy the pictures"
+            )
         inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
         source, form = Path(pictures), table or "csv"
         said = _score_here(inspector, source, to, part_regex, store, table=form, resume=resume, **options)
@@ -213,6 +220,7 @@ def _score_on_ray(
 ) -> Said:
     from defectflow.scale.score_on_ray import Wanted, score_on_ray
 
+    guard_own_ray(address)
     regex = part_regex or opened.card.part_regex
     wanted = Wanted(part_regex=regex, by=me(None), **options)
     with progress_bars() as watch:

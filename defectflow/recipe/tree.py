@@ -168,9 +168,12 @@ def _union(model: type[BaseModel], name: str) -> tuple[str, dict[str, type[BaseM
     return tag, {get_args(group.model_fields[tag].annotation)[0]: group for group in get_args(field.annotation)}
 
 
-def _fields_beside(model: Any, tree: dict[str, Any], location: list[str]) -> list[str]:
+def _fields_beside(model: Any, tree: Any, location: list[str]) -> list[str]:
     """The settings that may stand where the unknown key stands."""
     for part in location[:-1]:
+        if isinstance(tree, list):  # of groups of one kind
+            tree, model = tree[int(part)], get_args(model)[0]
+            continue
         field = model.model_fields[part]
         tag, members = _union(model, part)
         tree = tree[part]

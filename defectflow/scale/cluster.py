@@ -75,9 +75,8 @@ def connected(address: str) -> Iterator[list[Node]]:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address == LOCAL:
-            # Its own address: Ray would look for one by asking the network.
-            own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "object_store_memory": OBJECTS_BYTES}
-            ray.init(address=LOCAL, num_cpus=usable_cores(), **own, **quiet)
+            own = {"num_cpus": usable_cores(), "object_store_memory": OBJECTS_BYTES, "include_dashboard": False}
+            ray.init(address=LOCAL, **own, **quiet)
         else:
             ray.init(address=address, **quiet)
     except RuntimeError as error:

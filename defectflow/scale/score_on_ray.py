@@ -95,9 +95,10 @@ class Scored:
     """What its user should know about the pictures: skipped files, names without a part."""
     workers: int = 0
     lost_workers: int = 0
-    seconds: float = 0
     working_seconds: float = 0
     """From the first open worker on: without the start of processes."""
+    processor_seconds: float = 0
+    """Of the workers, for the shards that count."""
 
 
 def score_on_ray(
@@ -124,10 +125,9 @@ def score_on_ray(
         recorded=wanted.store is not None,
     )
     _check_source(source)
-    _check_store(wanted.store)
     with connected(address) as all_nodes:
         fitting = usable(all_nodes, wanted.needs)
-        _check_shared_store(wanted.store, len(all_nodes))
+        _check_store(wanted.store, len(all_nodes))
         workers = wanted.workers or sum(node.room_for(wanted.needs) for node in fitting)
         made = not out.exists()
         try:
@@ -143,7 +143,7 @@ def score_on_ray(
                     wanted.provider,
                     wanted.core,
                     wanted.threads,
-                    wanted.store,
+                    _anywhere(wanted.store),
                     wanted.by,
                 )
                 watch(Progress("look at nodes", 0, len(fitting)))
@@ -191,6 +191,7 @@ def _score(
             seen += sum(done.pictures.values())
             scored.judged += done.judged
             scored.again += done.again
+            scored.processor_seconds += done.processor_seconds
             scored.first_unlike = scored.first_unlike or done.first_unlike
             scored.failed += done.named[: NAMED - len(scored.failed)]
             rate = scored.judged / (time.perf_counter() - (pool.since or started))
@@ -200,7 +201,6 @@ def _score(
     scored.pictures, scored.parts, scored.reasons = results.counts()
     scored.unlike, scored.failed_count = (sum(getattr(line, name) for line in results.lines.values()) for name in _SUMS)
     scored.shards, scored.workers, scored.lost_workers = len(results.lines), pool.count, pool.lost
-    scored.seconds = time.perf_counter() - started
     scored.working_seconds = time.perf_counter() - (pool.since or started)
 
 
@@ -283,32 +283,31 @@ def _check_source(source: str) -> None:
         raise DataError(f"{source}: no such file or folder")
 
 
-def _check_store(url: str | None) -> None:
+def _check_store(url: str | None, count: int) -> None:
     """Brought up to date here, so that many workers need not; what is wrong with it shows now."""
-    if url is not None:
-        from defectflow.store import Store
-
-        Store.open(url).close()
-
-
-def _check_shared_store(url: str | None, count: int) -> None:
-    if url is None or count == 1:
+    if url is None:
         return
-    from defectflow.store import is_sqlite
+    from defectflow.store import Store, is_sqlite
 
-    if is_sqlite(url):
+    if count > 1 and is_sqlite(url):
         raise SettingsError(
             f"--store {url}: is a SQLite file, which one machine alone may write to, and the cluster has {count} "
             "nodes; give a PostgreSQL server that all nodes reach (postgresql://user:password@host/database), or leave "
             "--store out"
         )
+    Store.open(url).close()
+
+
+def _anywhere(url: str | None) -> str | None:
+    """A store's address as it is right for processes that were started elsewhere, too."""
+    return url if url is None or is_url(url) else str(absolute(Path(url).expanduser()))
 
 
 def _list(plan: ShardPlan, source: str, part_regex: str | None, watch: Watch) -> list[str]:
     """Fill the plan; what its user should know about it."""
     watch(Progress("list pictures", 0, 1))
     if _is_read_whole(source):
-        found = look_through(Path(source), usual_part_regex=part_regex)
+        found = look_through(absolute(Path(source)), usual_part_regex=part_regex)
         base = _base(source)
         kept = [one for one in found.pictures if not is_drawn(one.path)]
         plan.add(((relative_name(one.path, base), one) for one in kept), listed=False)

@@ -77,6 +77,7 @@ def test_one_after_another_and_again(cli: Cli, plan: Path, tmp_path: Path) -> No
     assert "made with other settings" in cli("fit-many", other, "--resume").err
 
 
+@pytest.mark.slow
 def test_on_a_cluster_a_node_is_killed_while_it_fits(cluster: Any, plan: Path, tmp_path: Path) -> None:
     """The fit that was lost is made elsewhere; every bundle is there once, whole, and what it would be here."""
     read = read_plan(plan)
@@ -122,7 +123,10 @@ def test_on_a_cluster_a_node_is_killed_while_it_fits(cluster: Any, plan: Path, t
         ({"products": [{"name": "a", "good": "data/plain"}] * 2}, "2 products are called 'a'; give each its own name"),
         ({"products": [{"name": "a", "good": "data/nowhere"}]}, "no such file or folder"),
         ({"products": [{"name": "a/b", "good": "data/plain"}]}, "use letters, digits"),
-        ({"products": [{"name": "a", "good": "data/plain", "tset": "x"}]}, "tset"),
+        (
+            {"products": [{"name": "a", "good": "data/plain", "tset": "x"}]},
+            "products.0.tset: no such setting; did you mean 'test'?",
+        ),
         ({"seeds": [1, 1]}, "list each seed once"),
         ({"out": None}, "give --out"),
     ],
