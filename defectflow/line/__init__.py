@@ -6,6 +6,7 @@ there is none.
 
 from defectflow.line.certificate import Certificate, certificate_file, read_certificate
 from defectflow.line.comparison import BackendTally, Reference
+from defectflow.line.cost import Weighed, measure_known, weigh
 from defectflow.line.difference import Difference, Judged, difference
 from defectflow.line.golden import NATIVE, read_golden, record_golden
 from defectflow.line.inspector import Inspector, Source
@@ -31,11 +32,13 @@ __all__ = [
     "References",
     "Source",
     "Tally",
+    "Weighed",
     "as_csv",
     "certificate_file",
     "difference",
     "find_providers",
     "flatten",
+    "measure_known",
     "measure_parts",
     "read_certificate",
     "read_golden",
@@ -45,4 +48,5 @@ __all__ = [
     "row_of",
     "score_folder",
     "verify",
+    "weigh",
 ]

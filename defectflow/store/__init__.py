@@ -12,6 +12,8 @@ The path of a row:
     versions    calibrations and which of them holds
     users       who may do what
     requests    what was recorded under which key of a client, so that repeating it adds nothing
+    agreement   parts that people judge blind, twice -> who answered what
+    masters     master parts and their checks -> may a model judge?
     recalibration   answers -> new thresholds (preview, apply, roll back), and parts to train on
     drift       scores -> has production moved?
 
@@ -19,11 +21,13 @@ Beneath them: schema (tables), chain (each row is bound to the one before), data
 at a time), retention. Beside `defectflow.line`; never torch.
 """
 
+from defectflow.store.agreement import AgreementAnswer, AgreementPart, AgreementStudy, Asked
 from defectflow.store.history import Every, Query, Story, YieldCount
+from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, standing_answers, waiting_parts
 from defectflow.store.rows import Answer, Inspection, PartInspection, Review, Seen
-from defectflow.store.settings import StoreSettings
+from defectflow.store.settings import GoldenSettings, StoreSettings
 from defectflow.store.store import Store
 from defectflow.store.users import Role, User
 from defectflow.store.versions import Activation, CalibrationVersion, Versions
@@ -32,13 +36,23 @@ __all__ = [
     "LONGEST_COMMENT",
     "LONGEST_KIND",
     "Activation",
+    "AgreementAnswer",
+    "AgreementPart",
+    "AgreementStudy",
     "Answer",
+    "Asked",
     "CalibrationVersion",
     "Entry",
     "Every",
+    "GoldenSettings",
     "Inspection",
+    "JudgedMaster",
+    "MasterPart",
+    "MasterRun",
+    "MasterSet",
     "PartInspection",
     "Query",
+    "Release",
     "RequestKey",
     "Review",
     "Role",

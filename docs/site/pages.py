@@ -40,7 +40,7 @@ PACKAGES = (
         "bundle",
         "line",
     ),  # the data path
-    *("fitting", "export", "convert", "evaluation", "store", "serve", "samples", "pretraining", "common"),
+    *("gauge", "fitting", "export", "convert", "evaluation", "store", "serve", "samples", "pretraining", "common"),
 )
 """The data path, then what stands beside it."""
 FORBIDDEN = re.compile(r"\[([^\]]+)\]\((\.\./[^)]+)\)")
