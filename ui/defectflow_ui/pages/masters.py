@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-import gradio as gr
-
 from defectflow.bundle import Bundle
 from defectflow.data import Picture, part_of
 from defectflow.errors import DataError, DefectFlowError
@@ -31,8 +29,7 @@ class MastersPage(Page):
     def lay_out(self) -> None:
         self.zone = block(elem_id="masters-drop", events="station.dropZone(element, trigger, 'dropped')")
         self.said = block(elem_id="masters-said")
-        with gr.Row():
-            self.standing = block(elem_id="masters-standing")
+        self.standing = block(elem_id="masters-standing")
 
     def connect(self) -> None:
         shown = [self.zone, self.standing]
