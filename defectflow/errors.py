@@ -93,3 +93,7 @@ class AnsweredMeanwhile(StoreError):  # noqa: N818  (the state is the message)
 
 class KeyReused(StoreError):  # noqa: N818  (the state is the message)
     """A client's key of a repeatable request stands for another request already."""
+
+
+class NotReleased(StoreError):  # noqa: N818  (the state is the message)
+    """A model may not judge: its master parts were not judged lately, or not as they should be."""

@@ -88,6 +88,7 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.bundle", (*HEAVY, "typer", "onnx", "onnxruntime")),
         ("defectflow.data", (*HEAVY, "onnxruntime", "sqlalchemy")),
         ("defectflow.line", (*HEAVY, "typer", "jinja2", "onnx", "sqlalchemy")),
+        ("defectflow.gauge", (*HEAVY, "typer", "gradio", "onnx")),
         ("defectflow.store", (*HEAVY, "typer", "gradio", "onnxruntime")),
         ("defectflow.serve", (*HEAVY, "typer", "gradio", "onnx", "defectflow.cli")),
         ("defectflow.client", (*HEAVY, "numpy", "cv2", "onnxruntime", "sqlalchemy", "fastapi")),

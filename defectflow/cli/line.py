@@ -256,11 +256,31 @@ def report(
     to: Annotated[
         Path | None, typer.Option("--out", help="The HTML file; by default report.html beside the results.")
     ] = None,
+    escape: Annotated[
+        float | None,
+        typer.Option(min=0, help="What a defective part costs that is called ok: adds what mistakes cost."),
+    ] = None,
+    defective_share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="With --escape: share of all inspected parts that are defective.")
+    ] = None,
+    false_reject: Annotated[
+        float, typer.Option(min=0, help="With --escape: what a good part costs that is rejected.")
+    ] = 1.0,
+    review: Annotated[float | None, typer.Option(min=0, help="With --escape: what one look at a part costs.")] = None,
 ) -> None:
-    """Write one self-contained HTML page about a scored folder."""
-    from defectflow.line.report import write_report
+    """Write one self-contained HTML page about a scored folder.
 
-    out.print(f"Report: {write_report(results, to)}", markup=False, highlight=False, soft_wrap=True)
+    With --escape and --defective-share it also says which threshold would be the cheapest, if there are labels.
+    """
+    from defectflow.line.report import write_report
+    from defectflow.verdict import Costs
+
+    if (escape is None) != (defective_share is None):
+        raise typer.BadParameter("--escape and --defective-share are needed together to weigh mistakes")
+    costs = None
+    if escape is not None and defective_share is not None:
+        costs = Costs(false_reject, escape, defective_share, review)
+    out.print(f"Report: {write_report(results, to, costs)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def calibrate(

@@ -10,17 +10,20 @@ import typer
 
 from defectflow import __version__
 from defectflow.cli import (
+    cost,
     describe,
     diff,
     doctor,
     export,
     first_look,
     fit_many,
+    golden,
     line,
     log,
     serve,
     sign,
     station,
+    study,
     train,
     users,
     verify,
@@ -73,6 +76,25 @@ for panel, name, function, examples in (
     ),
     ("Line", "report", line.report, ["results/"]),
     ("Line", "calibrate", line.calibrate, ["models/bracket --false-reject-rate 0.05 --good more_good/"]),
+    (
+        "Line",
+        "cost",
+        cost.cost,
+        [
+            "models/bracket --data testset/ --escape 50 --defective-share 0.01",
+            "models/bracket --data testset/ --escape 50 --review 0.3 --defective-share 0.01",
+        ],
+    ),
+    (
+        "Line",
+        "golden",
+        golden.golden,
+        [
+            "models/bracket masters/ --register --store inspections.db",
+            "models/bracket shift/ --store inspections.db",
+            "models/bracket --store inspections.db --within 8 --report golden.html",
+        ],
+    ),
     ("Line", "ui", station.ui, ["models/"]),
     ("Line", "serve", serve.serve, ["serve.yaml", "serve.yaml --set port=8200 --check"]),
     ("Release", "describe", describe.describe, ["models/bracket"]),
@@ -83,6 +105,7 @@ for panel, name, function, examples in (
     ("Release", "new-key", sign.new_key, ["release.pem"]),
 ):
     command(app, name, *examples, panel=panel)(function)
+app.add_typer(study.study_app, rich_help_panel="Release")
 for group in (users.users_app, serve.keys_app, log.log_app, versions.versions_app):
     app.add_typer(group, rich_help_panel="Records")
 

@@ -6,6 +6,7 @@ there is none.
 
 from defectflow.line.certificate import Certificate, certificate_file, read_certificate
 from defectflow.line.comparison import BackendTally, Reference
+from defectflow.line.cost import Weighed, measure_known, weigh
 from defectflow.line.difference import Difference, Judged, difference
 from defectflow.line.golden import NATIVE, read_golden, record_golden
 from defectflow.line.inspector import Inspector, Source
@@ -33,6 +34,7 @@ __all__ = [
     "Similar",
     "Source",
     "Tally",
+    "Weighed",
     "as_csv",
     "certificate_file",
     "difference",
@@ -41,6 +43,7 @@ __all__ = [
     "flatten",
     "journal",
     "judge",
+    "measure_known",
     "measure_parts",
     "providers",
     "read_certificate",
@@ -53,4 +56,5 @@ __all__ = [
     "score_folder",
     "shards",
     "verify",
+    "weigh",
 ]

@@ -22,9 +22,9 @@ from defectflow.errors import DataError, DefectFlowError, NotCalibrated
 from defectflow.image import jpeg, read_image, shrink
 from defectflow.line.inspector import Inspector
 from defectflow.line.journal import RUN, Part, Row, Run, gather_parts, read_run
-from defectflow.line.report_charts import REJECTED, histogram_of, truth_of
+from defectflow.line.report_charts import REJECTED, cost_chart_of, histogram_of, truth_of
 from defectflow.line.shards import read_results
-from defectflow.verdict import Verdict, overlay
+from defectflow.verdict import Costs, Verdict, overlay
 
 PICTURE_SIDE_PX = 360
 ESCAPES = OVERKILLS = 3
@@ -41,9 +41,10 @@ LISTED = 500
 """Rows of a table, at most; the journal has all."""
 
 
-def write_report(results: Path, out: Path | None = None) -> Path:
+def write_report(results: Path, out: Path | None = None, costs: Costs | None = None) -> Path:
     """Read `run.json` and the rows in a folder, of one machine or of Ray; write `report.html` there, or to `out`.
 
+    `costs`: of mistakes; then labelled parts also say which threshold would be the cheapest.
     A last line cut short by a killed run is left out, and the report says so.
     Raises DataError if either file is missing or cannot be understood.
     """
@@ -52,37 +53,47 @@ def write_report(results: Path, out: Path | None = None) -> Path:
     parts = gather_parts(rows)
     galleries = _galleries(parts, run.card)
     drawings = _Drawings(run, [part.worst for gallery in galleries for part in gallery.parts])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     judged = [part for part in parts if part.decision != "error"]
-    html = environment.get_template("report.html.j2").render(
-        run=run,
-        card=run.card,
-        notes=[*_notes(run, rows, truncated), *drawings.notes],
-        guarantee=run.card.guarantee(),
-        pictures=Counter(row.decision for row in rows),
-        parts=Counter(part.decision for part in parts),
-        picture_count=len(rows),
-        part_count=len(judged),
-        histogram=histogram_of(rows, run.card),
-        truth=truth_of(rows, parts, run.card),
-        galleries=galleries,
-        drawings=drawings.shown,
-        not_ok=sorted((part for part in judged if part.decision != "ok"), key=lambda part: part.rank, reverse=True),
-        failed=[row for row in rows if row.decision == "error"],
-        listed=LISTED,
-        latency_ms=_latency(rows),
-        recipe=yaml.safe_dump(run.card.recipe, sort_keys=False, allow_unicode=True),
+    html = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            card=run.card,
+            notes=[*_notes(run, rows, truncated), *drawings.notes],
+            guarantee=run.card.guarantee(),
+            pictures=Counter(row.decision for row in rows),
+            parts=Counter(part.decision for part in parts),
+            picture_count=len(rows),
+            part_count=len(judged),
+            histogram=histogram_of(rows, run.card),
+            truth=truth_of(rows, parts, run.card),
+            cost=None if costs is None else cost_chart_of(rows, costs, run.card),
+            costs_asked=costs is not None,
+            galleries=galleries,
+            drawings=drawings.shown,
+            not_ok=sorted((part for part in judged if part.decision != "ok"), key=lambda part: part.rank, reverse=True),
+            failed=[row for row in rows if row.decision == "error"],
+            listed=LISTED,
+            latency_ms=_latency(rows),
+            recipe=yaml.safe_dump(run.card.recipe, sort_keys=False, allow_unicode=True),
+        )
     )
     out = results / "report.html" if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(html, encoding="utf-8")
     return out
+
+
+def environment(*folders: Path) -> jinja2.Environment:
+    """For self-contained pages in the report's style: templates of these folders, and `report_style.css.j2`."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _notes(run: Run, rows: Sequence[Row], truncated: bool) -> Iterator[str]:

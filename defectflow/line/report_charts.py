@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.bundle import Card
+from defectflow.line.cost import Weighed, weigh_rows
 from defectflow.line.journal import Part, Row
-from defectflow.verdict import auroc
+from defectflow.verdict import Costs, auroc
 
 BINS = 48
 REJECTED = ("defect", "invalid")
@@ -184,3 +185,32 @@ def roc_corners(good: NDArray[np.float64], defective: NDArray[np.float64]) -> tu
         if not (before[0] == here[0] == after[0] or before[1] == here[1] == after[1])
     ]
     return (corners[0], *kept, corners[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class CostChart:
+    """The cost of a part over thresholds without grey band, in shares of the chart's width and height."""
+
+    weighed: Weighed
+    curve: tuple[tuple[float, float], ...]
+    """(across, up), each 0 to 1."""
+    dearest: float
+    """The cost at the top."""
+    ticks: tuple[float, ...]
+    low: float
+    high: float
+
+    def across(self, threshold: float) -> float:
+        return min(1.0, max(0.0, (threshold - self.low) / (self.high - self.low)))
+
+
+def cost_chart_of(rows: Sequence[Row], costs: Costs, card: Card) -> CostChart | None:
+    """None where labels do not tell both good and defective parts."""
+    weighed = weigh_rows(rows, costs, card)
+    if weighed is None:
+        return None
+    course = weighed.curve()
+    low, high = course[0][0], course[-1][0]
+    dearest = max(cost for _, cost in course) or 1.0
+    curve = tuple(((cut - low) / (high - low), cost / dearest) for cut, cost in course)
+    return CostChart(weighed, curve, dearest, tuple(_ticks(low, high)), low, high)

@@ -53,9 +53,10 @@ class Service:
             self._opened = opened.pop_all()
 
     def check(self) -> str:
-        """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError."""
+        """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError, NotReleased."""
         self.store.head()
         card = self.models.inspector(None).card
+        self.store.masters.require_release(card, self.store.settings.golden)
         return f"{card.name} (bundle {card.bundle_id}, calibration {card.calibration_id})"
 
     def close(self) -> None:

@@ -242,6 +242,7 @@ class Work:
         if not jobs:
             return
         inspector = self._inspector(jobs[0].model)
+        self._store.masters.require_release(inspector.card, self._store.settings.golden)
         items = inspector.inspect(picture.path for job in jobs for picture in job.pictures)
         for job in jobs:
             job.items = [next(items) for _ in job.pictures]

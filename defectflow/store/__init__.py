@@ -13,6 +13,8 @@ The path of a row:
     users       who may do what
     requests    what was recorded under which key of a client, so that repeating it adds nothing
     outbox      rows -> what the plant's systems have not been told yet
+    agreement   parts that people judge blind, twice -> who answered what
+    masters     master parts and their checks -> may a model judge?
     recalibration   answers -> new thresholds (preview, apply, roll back), and parts to train on
     drift       scores -> has production moved?
 
@@ -20,12 +22,14 @@ Beneath them: schema (tables), chain (each row is bound to the one before), data
 at a time), retention. Beside `defectflow.line`; never torch.
 """
 
+from defectflow.store.agreement import AgreementAnswer, AgreementPart, AgreementStudy, Asked
 from defectflow.store.database import is_sqlite
 from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
+from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
 from defectflow.store.rows import Answer, Inspection, PartInspection, Review, Seen
-from defectflow.store.settings import StoreSettings
+from defectflow.store.settings import GoldenSettings, StoreSettings
 from defectflow.store.standing import Answered
 from defectflow.store.store import Store
 from defectflow.store.users import Role, User
@@ -35,15 +39,25 @@ __all__ = [
     "LONGEST_COMMENT",
     "LONGEST_KIND",
     "Activation",
+    "AgreementAnswer",
+    "AgreementPart",
+    "AgreementStudy",
     "Answer",
     "Answered",
+    "Asked",
     "CalibrationVersion",
     "Entry",
     "Every",
+    "GoldenSettings",
     "Inspection",
+    "JudgedMaster",
     "KindCount",
+    "MasterPart",
+    "MasterRun",
+    "MasterSet",
     "PartInspection",
     "Query",
+    "Release",
     "RequestKey",
     "Review",
     "Reviews",

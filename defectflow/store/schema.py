@@ -155,6 +155,64 @@ looked_into = Table(
 )
 """Drift alarms of a model that somebody has seen to: all until then."""
 
+master_sets = Table(
+    "master_sets",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("master_sets_bundle", "bundle_id"),
+)
+"""Sets of master parts; a model's last one holds."""
+
+master_runs = Table(
+    "master_runs",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("calibration_id", Text, nullable=False),
+    Column("set_id", _number, nullable=False),
+    Column("passed", SmallInteger, nullable=False),
+    Column("in_control", SmallInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("master_runs_bundle", "bundle_id"),
+)
+"""What a model made of its master parts, at the start of a shift."""
+
+agreement_studies = Table(
+    "agreement_studies",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("agreement_studies_bundle", "bundle_id"),
+)
+"""Parts that people judge blind and more than once."""
+
+agreement_answers = Table(
+    "agreement_answers",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("study_id", _number, nullable=False),
+    Column("trial", _number, nullable=False),
+    Index("agreement_answers_study", "study_id"),
+)
+"""Apart from `reviews`: an answer of a study calibrates nothing, and stands for no part."""
+
 secrets = Table(
     "secrets",
     metadata,
@@ -194,6 +252,9 @@ channels = Table(
 )
 """Not chained: how far each of the plant's systems has been told what was inspected."""
 
-CHAINED = (inspections, reviews, calibrations, activations, users, settings, removals, looked_into)
+CHAINED = (
+    *(inspections, reviews, calibrations, activations, users, settings, removals, looked_into),
+    *(master_sets, master_runs, agreement_studies, agreement_answers),
+)
 REMOVABLE = (inspections, reviews)
 """What retention may remove: the lines in `chain` stay."""

@@ -28,6 +28,15 @@ class DriftSettings(Settings):
     """When production began: parts first seen before, while the line was set up, are no reference; null: all count."""
 
 
+class GoldenSettings(Settings):
+    """When a model is released: only after its master parts were judged as they should be."""
+
+    hours: float | None = Field(None, gt=0)
+    """How long a check of the master parts holds; null: models judge without one."""
+    in_control: bool = False
+    """Whether a signal of the control chart holds the line up, too."""
+
+
 class StoreSettings(Settings):
     """Everything that shapes a store. Every change is a row of it."""
 
@@ -41,3 +50,4 @@ class StoreSettings(Settings):
     """What was inspected and answered longer ago than this is removed by `retain`; null: never."""
     review: ReviewSettings = ReviewSettings()
     drift: DriftSettings = DriftSettings()
+    golden: GoldenSettings = GoldenSettings()

@@ -20,10 +20,12 @@ from defectflow.bundle import Card, file_digest
 from defectflow.errors import ImageError
 from defectflow.image import pixel_digest, read_raw
 from defectflow.store import chain, schema
+from defectflow.store.agreement import Agreement
 from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
 from defectflow.store.history import History
+from defectflow.store.masters import Masters
 from defectflow.store.outbox import Outbox
 from defectflow.store.requests import Entry, Requests, write_entries
 from defectflow.store.retention import retain
@@ -46,7 +48,9 @@ class Store:
         self.users = Users(database)
         self.requests = Requests(database)
         self.outbox = Outbox(database)
+        self.masters = Masters(database)
         self._audit = AuditDraw(database)
+        self.agreement = Agreement(database, self._audit)
         self._copies = Copies(database)
 
     @classmethod

@@ -14,7 +14,7 @@ from defectflow.verdict.calibration import (
 )
 from defectflow.verdict.intervals import CONFIDENCE, Share, beta_cdf
 from defectflow.verdict.overlay import FULL_HEAT, heat, outlines, overlay
-from defectflow.verdict.tradeoff import Cheapest, Costs, Point, Tradeoff
+from defectflow.verdict.tradeoff import Cheapest, Costs, Point, Tradeoff, Uncertainty
 from defectflow.verdict.verdict import (
     FLOOR,
     Decision,
@@ -50,6 +50,7 @@ __all__ = [
     "Share",
     "Threshold",
     "Tradeoff",
+    "Uncertainty",
     "Verdict",
     "Word",
     "advised_rate",

@@ -59,11 +59,15 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The exact 95% interval of the rate; (0, 1) where nothing was seen.
+        """The exact 95% interval of the rate; (0, 1) where nothing was seen."""
+        return self.interval_at(CONFIDENCE)
+
+    def interval_at(self, confidence: float) -> tuple[float, float]:
+        """The exact interval of the rate.
 
         Source: Clopper, Pearson 1934, doi:10.1093/biomet/26.4.404.
         """
-        tail = (1 - CONFIDENCE) / 2
+        tail = (1 - confidence) / 2
         low = beta_quantile(tail, self.of, self.of - self.count + 1) if self.count else 0.0
         high = beta_quantile(1 - tail, self.of, self.of - self.count) if self.count < self.of else 1.0
         return low, high

@@ -40,7 +40,8 @@ PACKAGES = (
         "bundle",
         "line",
     ),  # the data path
-    *("fitting", "export", "convert", "evaluation", "store", "serve", "samples", "pretraining", "scale", "common"),
+    *("gauge", "fitting", "export", "convert", "evaluation", "store", "serve", "samples"),
+    *("pretraining", "scale", "common"),
 )
 """The data path, then what stands beside it."""
 FORBIDDEN = re.compile(r"\[([^\]]+)\]\((\.\./[^)]+)\)")

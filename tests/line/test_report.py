@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from defectflow.errors import BundleError, DataError, ImageError
 from defectflow.line import report, report_charts
 from defectflow.line.journal import read_journal
 from defectflow.line.report import write_report
+from defectflow.verdict import Costs, Tradeoff
 from defectflow.verdict.calibration import Calibration
 from defectflow.verdict.verdict import Decision, Verdict
 
@@ -347,3 +349,22 @@ def test_at_most_24_parts_are_drawn_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(report, "Inspector", Counting)
     write_report(make_run(tmp_path, good=60, defective=40))
     assert 0 < len(seen) == len(set(seen)) <= 24
+
+
+def test_what_mistakes_cost(tmp_path: Path) -> None:
+    results = make_run(tmp_path)
+    rows = [row for row in read_journal(results / "results.jsonl")[0] if row.score is not None]
+    costs = Costs(overkill=1, escape=40, defective_share=0.02, review=0.2)
+    page = Page(write_report(results, costs=costs))
+    assert "What mistakes cost: an estimate" in page.text and "2% of all parts are defective" in page.text
+    good = [row.score for row in rows if row.label == "good"]
+    defective = [math.inf if row.decision == "invalid" else row.score for row in rows if row.label == "defective"]
+    found = Tradeoff(good, defective).cheapest(costs)
+    assert f"{found.cost_per_part:.4g}" in page.text and f"{found.point.threshold:.4f}" in page.text
+    assert "promise nothing about good parts" in page.text and "12 defective parts are few" in page.text
+    assert "What mistakes cost" not in Page(write_report(results)).text
+
+
+def test_costs_without_labels_are_said_to_be_unknown(tmp_path: Path) -> None:
+    page = Page(write_report(make_run(tmp_path, labelled=False), costs=Costs(1, 40, 0.02)))
+    assert "It cannot be weighed here" in page.text

@@ -16,11 +16,14 @@ from serving import Serve, Serving
 
 from defectflow.bundle import open_bundle
 from defectflow.client import Answer
+from defectflow.data import find_pictures
 from defectflow.errors import ServiceError
-from defectflow.line import recalibrate
+from defectflow.gauge import register_masters
+from defectflow.line import Inspector, recalibrate
 from defectflow.serve.run import bind
 from defectflow.serve.settings import ServeSettings
-from defectflow.store import Query
+from defectflow.store import GoldenSettings, Query, StoreSettings
+from defectflow.verdict import Verdict
 
 
 def sent(serving: Serving, path: Path, key: str | None = None) -> Answer | ServiceError:
@@ -261,3 +264,27 @@ def test_answers_are_not_held_back() -> None:
     """asyncio switches Nagle's algorithm off only where a socket says that it is TCP; else an answer waits 40 ms."""
     with bind(ServeSettings(without_keys=True, port=0)) as bound:
         assert bound.proto == socket.IPPROTO_TCP
+
+
+def test_a_line_whose_master_parts_were_not_checked_stands(serve: Serve, pictures: list[Path]) -> None:
+    """503 while the store asks for a check and there is no good one; and again once its hours are over."""
+    serving = serve()
+    with serving.http() as http, serving.store() as store:
+        content = pictures[0].read_bytes()
+        assert http.post("/v1/inspect", content=content).status_code == 200
+        store.configure(StoreSettings(golden=GoldenSettings(hours=8)), by="anna")
+        refused, before = http.post("/v1/inspect", content=content), store.history.count()
+        assert refused.status_code == 503 and "swatch is not released" in refused.json()["detail"]
+        assert "Retry-After" in refused.headers and http.get("/readyz").status_code == 503
+        inspector = Inspector(serving.folder / "models" / "bracket", threads=1)
+        masters = find_pictures(pictures[1])
+        (judged,) = inspector.inspect([pictures[1]])
+        assert isinstance(judged, Verdict)
+        register_masters(store, inspector, masters, by="anna", expect={pictures[1].stem: judged.decision.word})
+        assert http.post("/v1/inspect", content=content).status_code == 200
+        assert http.get("/readyz").status_code == 200
+        other = http.post("/v1/inspect", content=content, params={"model": "strict"})
+        assert other.status_code == 503, "each set of thresholds is checked by itself"
+        store.configure(StoreSettings(golden=GoldenSettings(hours=1e-6)), by="anna")
+        assert "older than" in http.post("/v1/inspect", content=content).json()["detail"]
+        assert store.history.count() == before + 1, "what is refused is not recorded"

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages.calibrate_view import axis, histogram
 from playwright.sync_api import expect
 from running import Running, Watch, listening
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.data import find_pictures
+from defectflow.gauge import PartScores
 from defectflow.line import Inspector
 from defectflow.store import Answer, Seen, Store
 from defectflow.verdict.tradeoff import Costs, Tradeoff

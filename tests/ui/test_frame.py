@@ -11,13 +11,13 @@ import defectflow_ui
 import pytest
 import yaml
 from defectflow_ui.markup.render import TEMPLATES
-from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages import PAGES, calibrate_view, history_chart, models_view, train_outcome
 from defectflow_ui.settings import Limits
 from inspecting import wait_for
 from running import PASSWORD, Running, Watch, Watched, call
 
 import defectflow
+from defectflow.gauge import PartScores
 from defectflow.store.drift import Drift
 
 UI = Path(defectflow_ui.__file__).parent
@@ -104,6 +104,8 @@ FILLED = {
     "Calibrate": "#calibrate-versions",
     "Train": "#train-state",
     "Models": "#bundles",
+    "Masters": "#masters-standing",
+    "Agreement": "#agreement-part",
 }
 """What has words in it once a page has opened."""
 HAS_WORDS = "place => document.querySelector(`${place} .html-container`)?.innerText.trim()"

@@ -20,7 +20,6 @@ import gradio as gr
 import numpy as np
 import pytest
 from defectflow_ui.inspecting.inspection import Inspection
-from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages import calibrate, inspect_tab, train_view
 from defectflow_ui.settings import Limits
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
@@ -45,6 +44,7 @@ from support import save, swatch, swatches
 from defectflow.bundle.bundle import file_digest, open_bundle
 from defectflow.common.clock import utc_now
 from defectflow.errors import CalibrationError
+from defectflow.gauge import PartScores
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate

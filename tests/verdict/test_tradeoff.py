@@ -83,3 +83,69 @@ def test_bad_input_is_refused_in_words() -> None:
         _ = Tradeoff([math.inf]).span
     with pytest.raises(CalibrationError, match="not numbers"):
         Tradeoff([math.nan])
+
+
+def expected_cost(good: np.ndarray, defective: np.ndarray, costs: Costs, cut: float, band: float) -> float:
+    """Of one inspected part, part by part."""
+
+    def paid(score: float, bad: bool) -> float:
+        if score > cut:
+            return 0.0 if bad else costs.overkill
+        if score > band:
+            return costs.review or 0.0
+        return costs.escape if bad else 0.0
+
+    share = costs.defective_share
+    good_cost = np.mean([paid(score, False) for score in good])
+    return float((1 - share) * good_cost + share * np.mean([paid(score, True) for score in defective]))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_cheapest_grey_band_is_that_of_brute_force(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    good = random.normal(0, 1, random.integers(3, 15)).round(1)
+    defective = random.normal(1.5, 1.5, random.integers(1, 15)).round(1)
+    costs = Costs(random.uniform(0, 5), random.uniform(0, 100), random.uniform(0, 0.3), review=random.uniform(0, 2))
+    found = Tradeoff(good.tolist(), defective.tolist()).cheapest(costs)
+    cuts = np.arange(-4.05, 7, 0.1)
+    tried = [expected_cost(good, defective, costs, cut, band) for cut in cuts for band in cuts if band <= cut]
+    assert found.cost_per_part == pytest.approx(min(tried))
+    point = found.point
+    assert expected_cost(good, defective, costs, point.threshold, point.review) == pytest.approx(min(tried))
+    assert point.review <= point.threshold
+    low, high = costs.interval(point)
+    assert low <= found.cost_per_part <= high
+
+
+def test_a_dear_review_leaves_no_grey_band() -> None:
+    random = np.random.default_rng(0)
+    tradeoff = Tradeoff(random.normal(0, 1, 50).tolist(), random.normal(2, 1, 50).tolist())
+    dear, none = tradeoff.cheapest(Costs(1, 5, 0.2, review=100)), tradeoff.cheapest(Costs(1, 5, 0.2))
+    assert dear.point == none.point and dear.cost_per_part == pytest.approx(none.cost_per_part)
+    assert tradeoff.uncertainty(Costs(1, 5, 0.2, review=100)).review is None
+
+
+def test_the_truly_cheapest_threshold_is_among_those_left_undecided() -> None:
+    """Good parts N(0, 1), defective ones N(2, 1): the cost's minimum is where the weighted densities meet."""
+    random, costs = np.random.default_rng(2), Costs(1, 20, 0.1)
+    truth = 1 + math.log(0.9 * 1 / (0.1 * 20)) / 2
+    inside, width = 0, []
+    for parts in [(60, 30)] * 60 + [(600, 300)] * 10:
+        tradeoff = Tradeoff(random.normal(0, 1, parts[0]).tolist(), random.normal(2, 1, parts[1]).tolist())
+        found = tradeoff.uncertainty(costs, draws=200)
+        low, high = found.threshold
+        inside += low <= truth <= high
+        assert low <= tradeoff.cheapest(costs).point.threshold <= high
+        width.append(high - low)
+    assert inside >= 66 - 2, "95% of 70, less what chance may take"
+    assert np.mean(width[60:]) < np.mean(width[:60]), "more parts tell more"
+
+
+def test_the_interval_of_the_cost() -> None:
+    """With one mistake that costs anything it is the exact interval of that share."""
+    point = Tradeoff([0.0] * 19 + [5.0], [3.0]).at(1.0)
+    exact = stats.binomtest(1, 20).proportion_ci(0.95, method="exact")
+    assert Costs(2, 0, 0.5).interval(point) == pytest.approx((exact.low, exact.high))
+    wider = stats.binomtest(1, 20).proportion_ci(0.975, method="exact")
+    missed = stats.binomtest(0, 1).proportion_ci(0.975, method="exact")
+    assert Costs(2, 8, 0.5).interval(point)[1] == pytest.approx(wider.high + 4 * missed.high)

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
+from defectflow.gauge import TEMPLATES as CHARTS
 from defectflow_ui.words.verdicts import VERDICTS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -42,7 +43,10 @@ def element(name: str, *values: Any, **options: Any) -> Markup:
 def _environment() -> Environment:
     """Templates are part of the program, so whatever one lacks is an error, also a value that was not given."""
     made = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, extensions=[LineBreaks]
+        loader=ChoiceLoader([FileSystemLoader(TEMPLATES), PrefixLoader({"gauge": FileSystemLoader(CHARTS)})]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=[LineBreaks],
     )
     made.filters.update(px=_px, utc=_utc)
     made.globals.update(icons=ICONS, verdicts=VERDICTS)

@@ -8,10 +8,10 @@ import gradio as gr
 
 from defectflow.bundle import Card
 from defectflow.errors import CalibrationError, DataError
+from defectflow.gauge import PartScores
 from defectflow.store import Role
 from defectflow.verdict import Costs
 from defectflow_ui.markup.elements import block, clicks, notice, problem
-from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.calibrate_workbench import Asked, Workbench
 from defectflow_ui.pages.page import QUIET, Page, Updates, wanting

@@ -10,10 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from defectflow.bundle import Card
+from defectflow.gauge import PartScores
 from defectflow.verdict import Point
 from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
-from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.words import calibrate as words
 
 WIDTH, HALF, FOOT = 640, 130, 22

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from defectflow.bundle import Bundle, Card
+from defectflow.gauge import PartScores
 from defectflow.verdict import Cheapest, Costs, Guarantee, Point
-from defectflow_ui.models.part_scores import PartScores
 from defectflow_ui.words import calibrate as words
 
 STEPS = 7

@@ -1,4 +1,4 @@
-"""A bundle and the store -> the scores that a threshold is weighed with. No Gradio here."""
+"""A bundle and the store -> the scores that a threshold is weighed with."""
 
 from __future__ import annotations
 

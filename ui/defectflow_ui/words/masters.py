@@ -1,0 +1,51 @@
+"""Words of the page Masters."""
+
+from __future__ import annotations
+
+tab = "Masters"
+no_model = "No model to check"
+nothing = "No master parts yet"
+nothing_do = (
+    "Master parts are parts that are kept to check the inspection with: some good, some defective. Picture them, put "
+    "the pictures into folders called good and defective, and register them: defectflow golden BUNDLE "
+    "PICTURES --register --store STORE"
+)
+released = "Released"
+not_released = "Not released"
+asked = "A check holds for {hours:g} hours; without one the service refuses pictures."
+not_asked = (
+    "No check is asked for: the service judges without one. To ask for one: defectflow log settings --store STORE "
+    "--set golden.hours=8"
+)
+drop = "Drop new pictures of the master parts here, or"
+drop_choose = "choose them"
+drop_note = "Each file is called like its master part: {names}. Pictures of an earlier check are refused."
+last = "The last check"
+columns = (
+    ("master part", ""),
+    ("should be", ""),
+    ("was judged", ""),
+    ("score", "How unlike the good parts it is; it has no unit, and higher is worse."),
+    ("control chart", "Whether the score stands out among those of earlier checks."),
+)
+not_pictured = "not pictured"
+quiet = "nothing stands out"
+chart_tip = (
+    "The score at each check. Dashed: limits, three standard deviations to each side of the mean of the first checks "
+    "(open circles), or as stated. Ringed: outside the limits, or the ninth in a row on one side of the mean."
+)
+keys = (("O", "choose pictures"),)
+nothing_dropped = "Not all pictures arrived, so nothing was checked; drop them once more."
+
+
+def learning(checks: int, baseline: int) -> str:
+    return f"{checks} checks so far; limits follow from the first {baseline}."
+
+
+def arriving(here: int, files: int) -> str:
+    return f"{here} of {files} pictures have arrived."
+
+
+def checked(passed: bool, signals: int) -> str:
+    said = "Every master part was judged as expected." if passed else "Not every master part was judged as expected."
+    return said + (f" {signals} stand out in the control charts." if signals else "")
