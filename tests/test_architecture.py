@@ -91,6 +91,8 @@ def test_the_blocker_blocks() -> None:
         ("defectflow.gauge", (*HEAVY, "typer", "gradio", "onnx")),
         ("defectflow.store", (*HEAVY, "typer", "gradio", "onnxruntime")),
         ("defectflow.serve", (*HEAVY, "typer", "gradio", "onnx", "defectflow.cli")),
+        ("defectflow.scale.score_on_ray", (*HEAVY, "typer", "sqlalchemy", "ray", "fsspec", "pandas")),
+        ("defectflow.scale.fit_many", (*HEAVY, "typer", "sqlalchemy", "ray", "fsspec", "pandas")),
         ("defectflow.client", (*HEAVY, "numpy", "cv2", "onnxruntime", "sqlalchemy", "fastapi")),
         ("defectflow.samples", (*HEAVY, "onnxruntime")),
         ("defectflow.convert", (*HEAVY, "openvino")),

@@ -143,7 +143,8 @@ def usable(all_nodes: list[Node], needs: Needs) -> list[Node]:
 def look_at_each(fitting: list[Node], look: Callable[..., dict[str, str]], *given: Any, mine: dict[str, str]) -> None:
     """Run `look` on every node, and compare the versions that it returns with this process's.
 
-    Raises ClusterError naming the node that differs, has no DefectFlow, or does not answer; and what `look` raises.
+    A node that is lost meanwhile is left out, as it would be later. Raises ClusterError naming the node that differs,
+    has no DefectFlow, or does not answer, or where all are lost; and what `look` raises.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -153,6 +154,7 @@ def look_at_each(fitting: list[Node], look: Callable[..., dict[str, str]], *give
         (node, remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(*given))
         for node in fitting
     ]
+    seen = 0
     for node, answer in asked:
         try:
             theirs = ray.get(answer, timeout=LOOK_S)
@@ -161,7 +163,12 @@ def look_at_each(fitting: list[Node], look: Callable[..., dict[str, str]], *give
         except ray.exceptions.RayTaskError as error:
             raise told(error, node) from error
         except ray.exceptions.RayError as error:
-            raise ClusterError(f"{node}: was lost while it was looked at ({_first(error)}); try again") from error
+            if node.id in {one.id for one in nodes()}:
+                raise ClusterError(
+                    f"{node}: cannot run Python for a look ({_first(error)}); see `ray status`"
+                ) from error
+            continue
+        seen += 1
         differing = [f"{name} {theirs.get(name, 'none')} there and {mine[name]} here" for name in mine]
         differing = [said for said, name in zip(differing, mine, strict=True) if theirs.get(name) != mine[name]]
         if differing:
@@ -169,6 +176,10 @@ def look_at_each(fitting: list[Node], look: Callable[..., dict[str, str]], *give
                 f"{node}: has {', '.join(differing)}, so its rows could differ from the others'; install the same "
                 "versions on all nodes"
             )
+    if not seen:
+        raise ClusterError(
+            f"all {len(fitting)} nodes were lost while they were looked at; see `ray status`, and try again"
+        )
 
 
 def told(error: Any, place: object) -> DefectFlowError:
