@@ -12,7 +12,8 @@ from support import Cli, save, swatch
 
 from defectflow.bundle import file_digest, open_bundle
 from defectflow.errors import DataError, StoreError
-from defectflow.gauge.agreement import Rate, analyse, choose_parts, known_by_answers
+from defectflow.gauge import analyse, choose_parts, known_by_answers
+from defectflow.gauge.agreement import Rate
 from defectflow.gauge.kappa import cohen, fleiss
 from defectflow.store import AgreementPart, AgreementStudy, Answer, Seen, Store
 
