@@ -9,8 +9,8 @@
 On the line, without torch: `Inspector("models/bracket").inspect(paths)`.
 
 What `__all__` names is the public interface; docs/api.md says what may change in it. Packages named after the data path
-hold the rest: recipe, data, image, embedding, flows, density, score, verdict, bundle, line, and beside them fitting,
-export, convert, evaluation, store, serve, samples, pretraining, scale, cli. `errors` draws the tree of what is raised.
+hold the rest: recipe, data, image, embedding, flows, density, score, verdict, bundle, line, and beside them gauge,
+fitting, export, convert, evaluation, store, serve, samples, pretraining, scale and cli. `errors` draws all errors.
 """
 
 import os

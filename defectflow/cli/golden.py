@@ -70,8 +70,7 @@ def golden(
     """
     from defectflow.bundle import open_bundle
     from defectflow.data import look_through
-    from defectflow.gauge import check_masters, register_masters, standing
-    from defectflow.gauge.master_report import write_master_report
+    from defectflow.gauge import check_masters, register_masters, standing, write_master_report
     from defectflow.line import Inspector
     from defectflow.store import Store
 

@@ -29,9 +29,7 @@ from defectflow.cli.store_options import By, StoreUrl, me
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.data import Picture
-    from defectflow.gauge.agreement import AgreementResult
-    from defectflow.gauge.detectability import Detectability, Group
-    from defectflow.gauge.kappa import Kappa
+    from defectflow.gauge import AgreementResult, Detectability, Group, Kappa
 
 study_app = typer.Typer(
     name="study",
@@ -76,9 +74,7 @@ def detectability(
     A logistic curve over size, with bounds, for each kind and contrast, and for each region (after MIL-HDBK-1823A).
     """
     from defectflow.data import look_through, test_pictures
-    from defectflow.gauge.detectability import Plan, study_detectability
-    from defectflow.gauge.detectability_report import to_json, write_detectability
-    from defectflow.gauge.regions import Regions
+    from defectflow.gauge import Plan, Regions, detectability_json, study_detectability, write_detectability
     from defectflow.line import Inspector
 
     plan = Plan(_pair(sizes), _numbers("--contrasts", contrasts), flaws, rejected_only=rejected_only, seed=seed)
@@ -100,7 +96,7 @@ def detectability(
         )
     show_failures(list(study.unreadable))
     page = write_detectability(to, study)
-    if not print_json(json, to_json(study)):
+    if not print_json(json, detectability_json(study)):
         out.print(_curves(study))
         for sentence in study.sentences():
             out.print(sentence, markup=False, highlight=False)
@@ -146,8 +142,7 @@ def agreement(
     """
     from defectflow.bundle import open_bundle
     from defectflow.data import look_through
-    from defectflow.gauge.agreement import analyse, choose_parts, known_by_answers
-    from defectflow.gauge.agreement_report import write_agreement
+    from defectflow.gauge import analyse, choose_parts, known_by_answers, write_agreement
     from defectflow.store import Store
 
     card = open_bundle(bundle).card

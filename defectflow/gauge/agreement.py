@@ -7,24 +7,16 @@ section C): within appraisers, between appraisers, each appraiser and the system
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
-import numpy as np
-
-from defectflow.errors import DataError, StoreError
-from defectflow.gauge.kappa import Kappa, cohen, fleiss
+from defectflow.gauge.kappa import Kappa
 from defectflow.store import (
-    AgreementAnswer,
     AgreementPart,
     AgreementStudy,
-    Answer,
-    PartInspection,
-    Store,
 )
-from defectflow.verdict import Share, Word
+from defectflow.verdict import Share
 
 USUAL_PARTS = 50
 """Parts of a study: with 50 parts judged alike, at least 93% would be, with 95% confidence."""
@@ -246,164 +238,3 @@ def _against_json(found: AgainstReference | None) -> dict[str, Any] | None:
         "kappa": _kappa_json(found.kappa),
         "rating": found.rating,
     }
-
-
-def choose_parts(
-    store: Store,
-    bundle_id: str,
-    *,
-    parts: int,
-    known: Mapping[str, bool],
-    only_known: bool,
-    threshold: float,
-    seed: int = 0,
-) -> list[AgreementPart]:
-    """Parts that the store has seen and still has all pictures of: a third nearest the threshold, the others half from
-    those called ok and half from the rest, at random.
-
-    `known`: part -> whether it is defective, as far as somebody knows; with `only_known`, no other part is chosen.
-    Raises DataError where there are too few.
-    """
-    found = [
-        part
-        for part in store.reviews.parts(bundle_id)
-        if part.judged and all(store.picture(picture) is not None for picture in part.judged)
-    ]
-    if only_known:
-        found = [part for part in found if part.part in known]
-    if len(found) < 2:
-        raise DataError(
-            f"the store has {len(found)} parts{' whose state is known' if only_known else ''} with pictures that can "
-            "be shown; inspect more with --store, or let it keep pictures (defectflow log settings --set pictures=copy)"
-        )
-    random = np.random.default_rng(seed)
-    near = sorted(found, key=lambda part: abs(_finite(part) - threshold))[: parts // 3]
-    chosen = {part.part: part for part in near}
-    for passed in (True, False):
-        rest = [part for part in found if (part.decision == "ok") is passed and part.part not in chosen]
-        wanted = (parts - len(near)) // 2 if passed else parts - len(near) - (parts - len(near)) // 2
-        for place in random.permutation(len(rest))[:wanted].tolist():
-            chosen[rest[place].part] = rest[place]
-    others = [part for part in found if part.part not in chosen]
-    for place in random.permutation(len(others))[: max(0, parts - len(chosen))].tolist():
-        chosen[others[place].part] = others[place]  # of one side there were too few
-    return [_asked_about(part, known) for part in chosen.values()]
-
-
-def _finite(part: PartInspection) -> float:
-    return part.score if part.score is not None and math.isfinite(part.score) else 1e30
-
-
-def _asked_about(part: PartInspection, known: Mapping[str, bool]) -> AgreementPart:
-    """Each different picture once, in the order of their first inspection."""
-    pictures = {picture.sha256 or picture.file: picture.id for picture in reversed(part.judged)}
-    score = part.score if part.score is not None and math.isfinite(part.score) else None
-    numbers = tuple(sorted(pictures.values()))
-    return AgreementPart(part.part, numbers, part.decision, score, known.get(part.part))
-
-
-def known_by_answers(store: Store, bundle_id: str) -> dict[str, bool]:
-    """Part -> whether it is defective, by the answer that stands in the store."""
-    states = {Answer.GOOD: False, Answer.DEFECTIVE: True}
-    return {part.part: states[part.answer] for part in store.reviews.parts(bundle_id) if part.answer in states}
-
-
-def analyse(store: Store, study: AgreementStudy, *, rejected_only: bool = False) -> AgreementResult:
-    """Raises StoreError where nobody has judged everything yet."""
-    by_person: dict[str, list[AgreementAnswer]] = {}
-    for answer in store.agreement.answers(study):
-        by_person.setdefault(answer.by, []).append(answer)
-    wanted = study.trials * len(study.parts)
-    finished = {name: _table(study, given) for name, given in sorted(by_person.items()) if len(given) == wanted}
-    unfinished = tuple((name, len(given)) for name, given in sorted(by_person.items()) if len(given) < wanted)
-    if not finished:
-        began = ", ".join(f"{name}: {count} of {wanted}" for name, count in unfinished) or "nobody has begun"
-        raise StoreError(
-            f"study {study.name!r}: nobody has judged all parts yet ({began}); go on, on the page Agreement"
-        )
-    system = np.array([_called_defective(part.decision, rejected_only) for part in study.parts])
-    appraisers = tuple(_appraiser(name, said, study, system) for name, said in finished.items())
-    everybody = np.stack(list(finished.values()))  # (people, trials, parts)
-    several = len(finished) > 1
-    flat = everybody.reshape(-1, len(study.parts))
-    same = np.asarray((flat == flat[0]).all(axis=0))
-    truth, known = _truth(study)
-    return AgreementResult(
-        study=study,
-        appraisers=appraisers,
-        unfinished=unfinished,
-        pairs=tuple(
-            Pair(a, b, _share(finished[a][0] == finished[b][0]), cohen(finished[a][0], finished[b][0]))
-            for a, b in combinations(finished, 2)
-        ),
-        all_agree=_share(same) if several else None,
-        all_right=_share((same & (flat[0] == truth))[known]) if several and known.any() else None,
-        kappa=fleiss(everybody[:, 0].T) if several else None,
-        system=_against(system[None], truth, known) if known.any() else None,
-        disputed=tuple(_disputed(study, flat)),
-        rejected_only=rejected_only,
-    )
-
-
-def _called_defective(decision: Word, rejected_only: bool) -> bool:
-    return decision in ("defect", "invalid") if rejected_only else decision != "ok"
-
-
-def _table(study: AgreementStudy, given: Sequence[AgreementAnswer]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """(trials, parts): whether the part was called defective."""
-    places = {part.part: place for place, part in enumerate(study.parts)}
-    table = np.zeros((study.trials, len(study.parts)), bool)
-    for answer in given:
-        table[answer.trial, places[answer.part]] = answer.answer is Answer.DEFECTIVE
-    return table
-
-
-def _truth(study: AgreementStudy) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], np.ndarray[Any, np.dtype[np.bool_]]]:
-    """(parts,), (parts,): whether it is defective, and whether that is known."""
-    states = [part.defective for part in study.parts]
-    return np.array([state is True for state in states]), np.array([state is not None for state in states])
-
-
-def _appraiser(
-    name: str,
-    said: np.ndarray[Any, np.dtype[np.bool_]],
-    study: AgreementStudy,
-    system: np.ndarray[Any, np.dtype[np.bool_]],
-) -> Appraiser:
-    truth, known = _truth(study)
-    return Appraiser(
-        name=name,
-        within=_share((said == said[0]).all(axis=0)),
-        kappa=cohen(said[0], said[1]),
-        reference=_against(said, truth, known) if known.any() else None,
-        system=cohen(said[0], system),
-    )
-
-
-def _against(
-    said: np.ndarray[Any, np.dtype[np.bool_]],
-    truth: np.ndarray[Any, np.dtype[np.bool_]],
-    known: np.ndarray[Any, np.dtype[np.bool_]],
-) -> AgainstReference:
-    """`said` (trials, parts)."""
-    right = said == truth
-    bad, fine = known & truth, known & ~truth
-    return AgainstReference(
-        effective=_share(right.all(axis=0)[known]),
-        missed=Rate(int((~said[:, bad]).sum()), int(said[:, bad].size), int(bad.sum())),
-        false_alarm=Rate(int(said[:, fine].sum()), int(said[:, fine].size), int(fine.sum())),
-        kappa=cohen(said[0, known], truth[known]),
-    )
-
-
-def _share(flags: np.ndarray[Any, np.dtype[np.bool_]]) -> Share:
-    return Share(int(flags.sum()), len(flags))
-
-
-def _disputed(study: AgreementStudy, flat: np.ndarray[Any, np.dtype[np.bool_]]) -> list[Disputed]:
-    """`flat`: (answers, parts)."""
-    found = [
-        Disputed(part, int((~flat[:, place]).sum()), int(flat[:, place].sum()))
-        for place, part in enumerate(study.parts)
-    ]
-    return sorted((one for one in found if one.wrong), key=lambda one: (-one.wrong, one.part.part))

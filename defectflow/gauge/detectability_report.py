@@ -28,7 +28,7 @@ def write_detectability(out: Path, study: Detectability) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / CURVES, as_csv([_curve_row(group, study.mm_per_px) for group in study.groups]))
     write_whole(out / TRIALS, as_csv([_trial_row(trial) for trial in (*study.trials, *study.real)]))
-    write_whole(out / ALL, json.dumps(to_json(study), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(out / ALL, json.dumps(detectability_json(study), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     contrasts = [trial.contrast for trial in study.real if math.isfinite(trial.contrast)]
     real = study.groups_by("real")
     return write_page(
@@ -56,7 +56,7 @@ def _strongest(study: Detectability) -> list[Group]:
     return [group for group in study.groups_by("kind") if group.contrast == middle]
 
 
-def to_json(study: Detectability) -> dict[str, Any]:
+def detectability_json(study: Detectability) -> dict[str, Any]:
     """Plain values; the keys are part of the product's interface."""
     return {
         "model": study.model,

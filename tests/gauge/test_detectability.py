@@ -13,10 +13,8 @@ from support import Cli
 
 from defectflow.data import find_pictures
 from defectflow.errors import DataError, SettingsError
-from defectflow.gauge.detectability import Detectability, Plan, study_detectability
-from defectflow.gauge.detectability_report import write_detectability
+from defectflow.gauge import Detectability, Plan, Regions, study_detectability, write_detectability
 from defectflow.gauge.logistic import fit_logistic
-from defectflow.gauge.regions import Regions
 from defectflow.line import Inspector
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 import pytest
 from desk import Desk
 
-from defectflow.gauge.agreement import analyse, choose_parts
+from defectflow.gauge import analyse, choose_parts
 from defectflow.store import Answer, Seen
 
 TOKEN = re.compile(r'data-answer="(?:good|defective) (\S+)"')
