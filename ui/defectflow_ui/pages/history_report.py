@@ -39,7 +39,7 @@ def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | No
     rejected = history.search(replace(wanted, decisions=("defect", "invalid"), limit=LOOKED_THROUGH))
     latest = history.search(replace(wanted, limit=1))
     return render(
-        "history/report.html",
+        "history_report/page.html",
         words=words,
         style=stylesheet(),
         title=words.title(latest[0].model if latest else None),
