@@ -18,6 +18,7 @@ from defectflow.gauge import TEMPLATES as CHARTS
 from defectflow_ui.words.verdicts import VERDICTS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
+STYLES = Path(__file__).parents[1] / "assets" / "station.css"
 ICONS = {"ok": "✓", "review": "?", "defect": "✕", "invalid": "⊘", "error": "!"}
 BREAK = re.compile(r"(?<=[>}])[ ]*\n\s*|[ ]*\n\s*(?=[<{])")
 
@@ -33,6 +34,11 @@ class LineBreaks(Extension):
 def render(template: str, **values: Any) -> Markup:
     """A template of the folder `templates`, which is given `values` and every name that `_environment` lists."""
     return Markup(ENVIRONMENT.get_template(template).render(values))
+
+
+def stylesheet() -> Markup:
+    """The station's own styles, for a file that holds all it shows."""
+    return Markup(STYLES.read_text(encoding="utf-8"))
 
 
 def element(name: str, *values: Any, **options: Any) -> Markup:

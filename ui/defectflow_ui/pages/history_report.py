@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from markupsafe import Markup
-
 from defectflow.errors import DefectFlowError
 from defectflow.image import jpeg, read_image, shrink
 from defectflow.store import Inspection, Query, YieldCount
 from defectflow.verdict import Reason, Verdict, overlay
-from defectflow_ui.markup.render import render
-from defectflow_ui.markup.theme import ASSETS
+from defectflow_ui.markup.render import render, stylesheet
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.history_search import counts_over_time
@@ -42,9 +39,9 @@ def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | No
     rejected = history.search(replace(wanted, decisions=("defect", "invalid"), limit=LOOKED_THROUGH))
     latest = history.search(replace(wanted, limit=1))
     return render(
-        "history/report.html",
+        "history_report/page.html",
         words=words,
-        style=Markup((ASSETS / "station.css").read_text(encoding="utf-8")),
+        style=stylesheet(),
         title=words.title(latest[0].model if latest else None),
         made=now or datetime.now(UTC),
         by="" if by == LOCAL_USER else f", {by}",

@@ -95,4 +95,4 @@ def _small(file: Path) -> bytes:
 def _drawing(address: str, text: str) -> Markup:
     found = read_changes(text).get(ROI, "").strip("[] ")
     rectangle = [float(one) for one in found.split(",")] if found else None
-    return render("train/region.html", words=words, address=address, rectangle=rectangle)
+    return render("train_settings/region.html", words=words, address=address, rectangle=rectangle)
