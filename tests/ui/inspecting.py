@@ -19,8 +19,8 @@ def activate(running: Running) -> None:
 
 def keep(page: Any) -> None:
     """What is judged on the page Inspect from now on is kept: the model is no longer on trial."""
-    page.wait_for_selector("#inspect-trial input", state="attached")
-    if page.locator("#inspect-trial input").is_checked():
+    if "On trial" in (page.locator("#drop-zone").text_content() or ""):
+        page.wait_for_function("document.querySelector('#inspect-trial input')?.checked")
         page.locator("#inspect-trial input").uncheck()
         page.wait_for_function("!document.querySelector('#drop-zone').textContent.includes('On trial')")
 
