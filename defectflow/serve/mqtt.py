@@ -51,7 +51,7 @@ class Mqtt:
         client.will_set(f"{self._root}/state", _state(online=False), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.reconnect_delay_set(1, 30)
+        client.reconnect_delay_set(1, 5)
         client.connect_async(settings.host, settings.port, KEEP_ALIVE_S)
         client.loop_start()
         self._client = client
