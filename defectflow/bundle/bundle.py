@@ -62,7 +62,10 @@ class Bundle:
 
         from defectflow.bundle.verdict_nodes import has_core
 
-        return has_core(onnx.load(self.model))
+        try:
+            return has_core(onnx.load(self.model))
+        except Exception:  # protobuf raises its own types; whoever runs it says what is wrong
+            return False
 
     def check_whole(self) -> None:
         """Raises BundleError if the graph alone cannot give a picture's verdict, since it judges tiles."""

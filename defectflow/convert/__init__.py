@@ -1,3 +1,3 @@
 """A bundle -> other precisions, and other engines' forms. Never torch."""
 
-__all__ = ["openvino", "precision", "quantising", "triton"]
+__all__ = ["core", "openvino", "precision", "quantising", "triton"]

@@ -17,8 +17,7 @@ from typing import Protocol
 
 from defectflow.errors import DefectFlowError, StoreError
 from defectflow.serve.work import SOURCE
-from defectflow.store import Inspection
-from defectflow.store.outbox import Outbox
+from defectflow.store import Inspection, Outbox
 
 log = logging.getLogger(__name__)
 HELD_S = 60.0

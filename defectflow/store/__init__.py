@@ -26,6 +26,7 @@ from defectflow.store.agreement import AgreementAnswer, AgreementPart, Agreement
 from defectflow.store.database import is_sqlite
 from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
 from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
+from defectflow.store.outbox import Outbox
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
 from defectflow.store.rows import Answer, Inspection, PartInspection, Review, Seen
@@ -55,6 +56,7 @@ __all__ = [
     "MasterPart",
     "MasterRun",
     "MasterSet",
+    "Outbox",
     "PartInspection",
     "Query",
     "Release",

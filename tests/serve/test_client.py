@@ -57,7 +57,10 @@ def test_the_documented_curl_lines(shared: Serving, here: Path) -> None:
 
 
 def test_the_documented_settings(here: Path) -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    block, folders, channels = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (here / "plant.yaml").write_text(block + folders + channels)
+    plant = load_settings(here / "plant.yaml", [])
+    assert len(plant.folders) == len(plant.webhooks) == 2 and plant.mqtt is not None
     (here / "serve.yaml").write_text(block)
     (here / "tls.yaml").write_text(block.replace("# tls", "tls"))
     shown = load_settings(here / "serve.yaml", [])

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+from defectflow_ui.visits import visitors
 from inspecting import activate, decisions, drop, slide, wait_for
 from PIL import Image
 from running import PASSWORD, Running, Watch, Watched, free_port, listening
@@ -158,7 +160,11 @@ def folders(running: Running) -> set[Path]:
     return {folder for folder in all_of_them if folder.exists()}
 
 
-def test_pictures_are_removed_with_the_tab(watch: Watch, local: Running, pictures: list[Path]) -> None:
+def test_pictures_are_removed_with_the_tab(
+    watch: Watch, local: Running, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a moment: a page that is only loaded anew takes them over."""
+    monkeypatch.setattr(visitors, "LEFT_S", 1.0)
     activate(local)
     before = folders(local)
     watched = watch(local)
@@ -179,6 +185,7 @@ def test_the_command_serves(browser: Any, bundles: Callable[[], Path], pictures:
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
         context = browser.new_context(base_url=f"http://127.0.0.1:{port}")
         page = context.new_page()
+        page.on("dialog", lambda dialog: dialog.accept())
         for attempt in range(60):
             try:
                 page.goto("/")
