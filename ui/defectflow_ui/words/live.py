@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from defectflow_ui.words.common import counted
-
 tab = "Live"
 stretch = "Counted over"
 stretches = {"1": "the last hour", "8": "the last 8 hours", "24": "the last 24 hours"}
@@ -32,7 +30,3 @@ def milliseconds(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
-
-
-def parts(count: int) -> str:
-    return counted(count, "part")
