@@ -243,10 +243,10 @@ def test_models_are_reported_compared_and_verified(watched: Watched, local: Runn
     page = watched.page
     watched.visit("Models")
     page.locator("[data-bundle=swatch]").click()
-    page.wait_for_function("document.querySelector('#card h3')?.textContent == 'swatch'")
+    page.wait_for_function("document.querySelector('#card h3')?.firstChild.textContent.trim() == 'swatch'")
     assert "Uncalibrated" in page.locator("#card").inner_text()
     page.locator("[data-bundle=ring]").click()
-    page.wait_for_function("document.querySelector('#card h3')?.textContent == 'ring'")
+    page.wait_for_function("document.querySelector('#card h3')?.firstChild.textContent.trim() == 'ring'")
     card = local.station.bundles.find("ring").card
     for sentence in card.guarantee():
         assert sentence in page.locator("#card").inner_text()
