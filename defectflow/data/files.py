@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,18 @@ class Files:
 def walk(folder: Path) -> Files:
     """Every file below a folder, through links, too; a folder that several links lead to is searched once."""
     pictures, skipped, locked = list[Path](), list[Path](), list[Path]()
+    for here, hidden, files in walk_once(folder, locked):
+        skipped += [here / one for one in hidden]
+        for one in files:
+            (pictures if is_to_be_looked_at(here / one) else skipped).append(here / one)
+    return Files(_sorted([*pictures, *locked], folder), _sorted(skipped, folder))
+
+
+def walk_once(folder: Path, locked: list[Path]) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Every folder below one, with the names of its hidden folders, which are left out, and of its files.
+
+    Through links, too; a folder that several links lead to comes once. `locked`: gets those that cannot be opened.
+    """
     seen: set[tuple[int, int]] = set()
 
     def could_not_open(error: OSError) -> None:
@@ -35,11 +48,9 @@ def walk(folder: Path) -> Files:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        skipped += [here / one for one in folders if one.startswith(".")]
+        hidden = [one for one in folders if one.startswith(".")]
         folders[:] = sorted(one for one in folders if not one.startswith("."))
-        for one in files:
-            (pictures if is_to_be_looked_at(here / one) else skipped).append(here / one)
-    return Files(_sorted([*pictures, *locked], folder), _sorted(skipped, folder))
+        yield here, hidden, files
 
 
 def is_to_be_looked_at(file: Path) -> bool:

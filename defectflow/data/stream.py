@@ -6,7 +6,6 @@ names of one folder at a time, and all names only of a labelled tree.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from defectflow.data.files import is_to_be_looked_at
+from defectflow.data.files import is_to_be_looked_at, walk_once
 from defectflow.data.find import MANIFEST
 from defectflow.data.layouts import recognise_streamed
 from defectflow.data.manifest import SUFFIXES as MANIFEST_SUFFIXES
@@ -79,18 +78,8 @@ class Archive:
 
     def _local(self) -> Iterator[Listed]:
         """As `files.walk`, without its sorted whole."""
-        base, seen = Path(self.address), set[tuple[int, int]]()
-        locked = list[Path]()
-        for name, folders, files in os.walk(
-            base, followlinks=True, onerror=lambda error: locked.append(Path(error.filename))
-        ):
-            here = Path(name)
-            status = here.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                folders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            folders[:] = sorted(one for one in folders if not one.startswith("."))
+        base, locked = Path(self.address), list[Path]()
+        for here, _, files in walk_once(base, locked):
             for one in sorted(files):
                 if is_to_be_looked_at(here / one):
                     yield Listed(PurePosixPath((here / one).relative_to(base).as_posix()))
