@@ -83,8 +83,8 @@ class WatchedFolder:
         self._client = f"folder {folder.name}"
         self._seen: dict[str, tuple[State, float]] = {}
         """Each picture's state, and since when (by `time.monotonic`, which no change of the clock moves)."""
-        self._done: dict[str, str] = {}
-        """Of pictures that stay: by name, the key under which they were inspected."""
+        self._done: dict[str, State] = {}
+        """Of pictures that stay: by name, the state in which they were inspected."""
         self._table = Table(folder / DONE / TABLE)
         self._over = Event()
         self._thread = Thread(target=self._watch_on, name=f"watch {folder}", daemon=True)
@@ -145,10 +145,10 @@ class WatchedFolder:
 
     def _wanted(self, file: Settled) -> bool:
         """Whether it is new, and whole as far as can be told."""
-        if self._done.get(file.path.name) == file.key:
+        if self._done.get(file.path.name) == file.state:
             return False
         if self._settings.pictures == "stay" and self._settings.verdicts == "json" and self._said(file):
-            self._done[file.path.name] = file.key
+            self._done[file.path.name] = file.state
             return False
         if file.for_s < UNREADABLE * self._settings.settled_s:
             try:
@@ -197,7 +197,7 @@ class WatchedFolder:
             said = json.dumps(answer | {"key": file.key}, indent=1, ensure_ascii=False)
             write_whole(target.with_name(f"{target.name}.json"), f"{said}\n")
         if stays:
-            self._done[file.path.name] = file.key
+            self._done[file.path.name] = file.state
         else:
             file.path.replace(target)
 

@@ -21,8 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from defectflow.common import utc_now
 from defectflow.errors import SettingsError
 from defectflow.serve.settings import MqttSettings
-from defectflow.serve.tell import Untold
-from defectflow.serve.webhook import event
+from defectflow.serve.tell import Untold, event
 from defectflow.store import Inspection
 
 CONFIRMED_S = 10.0

@@ -6,6 +6,7 @@ came, bears the same number. Whatever is away, the line goes on, and the store k
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
@@ -16,6 +17,7 @@ from threading import Event, Thread
 from typing import Protocol
 
 from defectflow.errors import DefectFlowError, StoreError
+from defectflow.serve.answers import InspectionAnswer
 from defectflow.serve.work import SOURCE
 from defectflow.store import Inspection, Outbox
 
@@ -133,3 +135,15 @@ class Teller:
         if self.error is None:
             log.error("%s: %s; it is tried again until it works", self.channel.name, error)
         self.error = str(error)
+
+
+def event_id(inspection: Inspection) -> str:
+    """The same however often an inspection is told: by it, receivers know what they have had."""
+    return f"inspection-{inspection.id}"
+
+
+def event(inspection: Inspection) -> bytes:
+    """What every receiver is told, as JSON."""
+    data = InspectionAnswer.of(inspection).model_dump(mode="json", exclude={"images"})
+    said = {"type": "inspection", "id": event_id(inspection), "timestamp": data["at"], "data": data}
+    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()

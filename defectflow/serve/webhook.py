@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import os
 import secrets
 import time
@@ -18,9 +17,8 @@ from pathlib import Path
 import httpx
 
 from defectflow.errors import SettingsError
-from defectflow.serve.answers import InspectionAnswer
 from defectflow.serve.settings import WebhookSettings
-from defectflow.serve.tell import Untold
+from defectflow.serve.tell import Untold, event, event_id
 from defectflow.store import Inspection
 
 SECRET_BYTES = 32
@@ -55,18 +53,6 @@ class Webhook:
 
     def close(self) -> None:
         self._http.close()
-
-
-def event_id(inspection: Inspection) -> str:
-    """The same however often an inspection is told: by it, receivers know what they have had."""
-    return f"inspection-{inspection.id}"
-
-
-def event(inspection: Inspection) -> bytes:
-    """What every receiver is told, as JSON."""
-    data = InspectionAnswer.of(inspection).model_dump(mode="json", exclude={"images"})
-    said = {"type": "inspection", "id": event_id(inspection), "timestamp": data["at"], "data": data}
-    return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def signed(secret: bytes, number: str, body: bytes) -> dict[str, str]:

@@ -75,10 +75,9 @@ class LivePage(Page):
         wanted = {(item.id, SMALL_PX if place else LARGE_PX): item for place, item in enumerate(shown)}
         made = dict[tuple[int, int], str]()
         for key, item in wanted.items():
-            file = self.station.store.picture(item)
             if key in known:
                 made[key] = known[key]
-            elif file is not None:
+            elif (file := self.station.store.picture(item)) is not None:
                 made[key] = visitor.served.put(partial(_shrunk, file, key[1]), "image/jpeg")
         for key, address in known.items():
             if key not in made:
