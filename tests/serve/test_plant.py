@@ -239,16 +239,19 @@ def test_settings_that_cannot_work(
 
 @contextmanager
 def broker(folder: Path, port: int) -> Iterator[None]:
-    """Mosquitto, which keeps nothing over its end."""
+    """Mosquitto, which keeps its clients' sessions over its end: a listener that is slower to return misses nothing."""
     folder.mkdir(exist_ok=True)
-    (folder / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n")
+    (folder / "mosquitto.conf").write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n"
+        f"persistence true\npersistence_location {folder}/\n"
+    )
     process = subprocess.Popen(
         [str(MOSQUITTO), "-c", str(folder / "mosquitto.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         yield
     finally:
-        process.kill()
+        process.terminate()
         process.wait()
 
 
@@ -274,7 +277,7 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
             last[message.topic] = said["id"]
 
     def listener() -> paho.Client:
-        client = paho.Client(CallbackAPIVersion.VERSION2)
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
         client.on_message = on_message
         client.on_connect = lambda client, *_: client.subscribe("defectflow/line1/#", qos=1)
         client.reconnect_delay_set(1, 1)
