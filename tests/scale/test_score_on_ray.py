@@ -160,26 +160,29 @@ def test_a_node_is_killed_and_nothing_is_lost_or_doubled(
     cluster: Any, postgres: str, swatch_bundle: Path, tmp_path: Path
 ) -> None:
     """Its shards go to the others; each picture has one row in the results, and one in the store."""
-    swatches(tmp_path / "pictures", 160, 2000)
+    count = 600  # enough that every worker, the one of the node that dies included, is given more than one shard
+    swatches(tmp_path / "pictures", count, 2000)
     store = new_schema(postgres)
     with another_node(cluster) as node:
         killed = list[int]()
 
         def watch(step: Progress) -> None:
-            if step.stage == "score" and not killed:
+            all_are_open = f"{len(cluster.list_all_nodes())} workers" in step.note
+            if step.stage == "score" and all_are_open and not killed:
                 killed.append(step.done)
                 cluster.remove_node(node, allow_graceful=False)
 
         out = tmp_path / "ray"
         scored = on_ray(cluster, swatch_bundle, tmp_path / "pictures", out, store=store, by="anna", watch=watch)
-    assert killed[0] < 160
+    assert killed, "all workers were open before the work was done"
+    assert killed[0] < count
     here(swatch_bundle, tmp_path / "pictures", tmp_path / "one")
     assert_equal_rows(tmp_path / "ray" / "results", tmp_path / "one" / "results.parquet", swatch_bundle)
-    assert sum(scored.pictures.values()) == sum(scored.parts.values()) == 160
+    assert sum(scored.pictures.values()) == sum(scored.parts.values()) == count
     assert scored.lost_workers >= 1
     with Store.open(store) as opened:
         recorded = opened.history.search(Query(limit=1000))
-        assert sorted(one.file for one in recorded) == [f"{number:03}.png" for number in range(160)]
+        assert sorted(one.file for one in recorded) == [f"{number:03}.png" for number in range(count)]
         assert opened.verify().passed
 
 
