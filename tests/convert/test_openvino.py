@@ -10,7 +10,7 @@ import numpy as np
 import openvino
 import pytest
 from PIL import Image
-from support import DEFECTFLOW, Pixels, marked, run
+from support import DEFECTFLOW, Cli, Pixels, marked, run
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import VERDICT_OUTPUTS
@@ -111,9 +111,9 @@ def test_without_the_other_filter_it_is_refused(
     assert not (tmp_path / "ir").exists()
 
 
-def test_what_is_there_is_kept(ir: Path, bundle_path: Path, uncalibrated_path: Path, tmp_path: Path) -> None:
-    refused = run(DEFECTFLOW, "export", bundle_path, ir.parent, "--target", "openvino")
-    assert refused.returncode == 2
-    assert f"{ir}: exists already" in refused.stderr
+def test_what_is_there_is_kept(ir: Path, bundle_path: Path, uncalibrated_path: Path, tmp_path: Path, cli: Cli) -> None:
+    refused = cli("export", bundle_path, ir.parent, "--target", "openvino")
+    assert refused.code == 2
+    assert f"{ir}: exists already" in refused.err
     with pytest.raises(NotCalibrated):
         write_ir(open_bundle(uncalibrated_path), tmp_path / "ir")

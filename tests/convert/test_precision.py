@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from support import DEFECTFLOW, digests, fit_swatches, marked, run, swatches
+from support import Cli, digests, fit_swatches, marked, swatches
 
 from defectflow.bundle import fitted_digests, open_bundle
 from defectflow.convert.precision import Exported, export_precision
@@ -151,16 +151,16 @@ def test_what_is_refused(exported: dict[str, Exported], bundle_path: Path, sampl
     assert digests(bundle_path) == before
 
 
-def test_the_command_says_what_it_has_made(bundle_path: Path, sample: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_it_has_made(bundle_path: Path, sample: Path, tmp_path: Path, cli: Cli) -> None:
     out = tmp_path / "half"
-    done = run(DEFECTFLOW, "export", bundle_path, out, "--precision", "fp16", "--data", sample)
-    assert done.returncode == 0, done.stderr
-    assert "standard deviations of good scores" in done.stdout
-    assert "On average at most 5.00% of good parts" in done.stdout
+    done = cli("export", bundle_path, out, "--precision", "fp16", "--data", sample)
+    assert done.code == 0, done.err
+    assert "standard deviations of good scores" in done.out
+    assert "On average at most 5.00% of good parts" in done.out
     assert open_bundle(out).card.precision == "fp16"
-    again = run(DEFECTFLOW, "export", bundle_path, out, "--precision", "fp16", "--data", sample)
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
+    again = cli("export", bundle_path, out, "--precision", "fp16", "--data", sample)
+    assert again.code == 2
+    assert "exists already" in again.err
 
 
 def test_one_tune_part_has_no_spread(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from google.protobuf import text_format
-from support import DEFECTFLOW, digests, run
+from support import DEFECTFLOW, Cli, digests, run
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
@@ -115,11 +115,11 @@ def test_a_running_server_is_described(model: Path, bundle_path: Path) -> None:
     assert (group.count, group.kind) == (1, schema().ModelInstanceGroup.KIND_CPU)
 
 
-def test_a_model_that_is_there_is_kept(model: Path, bundle_path: Path) -> None:
+def test_a_model_that_is_there_is_kept(model: Path, bundle_path: Path, cli: Cli) -> None:
     before = digests(model)
-    refused = run(DEFECTFLOW, "export", bundle_path, model.parent, "--target", "triton", "--instances", "2")
-    assert refused.returncode == 2
-    assert f"{model}: exists already" in refused.stderr
+    refused = cli("export", bundle_path, model.parent, "--target", "triton", "--instances", "2")
+    assert refused.code == 2
+    assert f"{model}: exists already" in refused.err
     assert digests(model) == before
 
 
@@ -136,8 +136,10 @@ def test_without_thresholds_there_is_nothing_to_serve(uncalibrated_path: Path, t
         (("--target", "triton", "--precision", "fp16"), "first export the precision"),
     ],
 )
-def test_an_export_says_what_it_lacks(bundle_path: Path, tmp_path: Path, words: tuple[str, ...], reason: str) -> None:
-    refused = run(DEFECTFLOW, "export", bundle_path, tmp_path / "out", *words)
-    assert refused.returncode == 2
-    assert reason in refused.stderr
+def test_an_export_says_what_it_lacks(
+    bundle_path: Path, tmp_path: Path, words: tuple[str, ...], reason: str, cli: Cli
+) -> None:
+    refused = cli("export", bundle_path, tmp_path / "out", *words)
+    assert refused.code == 2
+    assert reason in refused.err
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.torch
 import torch
 from scipy import stats
-from support import DEFECTFLOW, run
+from support import Cli
 
 from defectflow.bundle.bundle import FLOW, file_digest, open_bundle, save_bundle
 from defectflow.density.draw import draw_embeddings, write_embeddings
@@ -60,7 +60,7 @@ class TestHeads:
             # The same density on a sample of the same parts: training measured it on 32,768 vectors.
             assert nats == pytest.approx(bundle.card.training[name]["tune_nats_per_dim"], abs=0.02)
 
-    def test_a_bundle_that_does_not_know_its_vectors_parts_is_read(self, bundle_copy: Path) -> None:
+    def test_a_bundle_that_does_not_know_its_vectors_parts_is_read(self, bundle_copy: Path, cli: Cli) -> None:
         """As earlier versions wrote it."""
         with safetensors.safe_open(bundle_copy / SAMPLE, "pt") as file:
             metadata = file.metadata()
@@ -69,10 +69,10 @@ class TestHeads:
         card = open_bundle(bundle_copy).card
         digests = card.checksums | {SAMPLE: file_digest(bundle_copy / SAMPLE)}
         save_bundle(bundle_copy, card.model_copy(update={"checksums": digests}))
-        drawn = run(DEFECTFLOW, "draw", bundle_copy, "--count", "200")
-        assert drawn.returncode == 0, drawn.stderr
-        assert "no separation: the bundle does not say which part" in drawn.stdout
-        plain = json.loads(run(DEFECTFLOW, "draw", bundle_copy, "--count", "200", "--json").stdout)
+        drawn = cli("draw", bundle_copy, "--count", "200")
+        assert drawn.code == 0, drawn.err
+        assert "no separation: the bundle does not say which part" in drawn.out
+        plain = json.loads(cli("draw", bundle_copy, "--count", "200", "--json").out)
         assert [level["separation"] for level in plain["levels"]] == [None, None]
 
     def test_a_bundle_of_version_0_1_0_is_read(self, bundle_copy: Path) -> None:
@@ -244,21 +244,21 @@ class TestDraw:
 
 
 class TestCommands:
-    def test_a_good_bundle_may_be_shipped_and_drawn_from(self, bundle_path: Path, tmp_path: Path) -> None:
-        examined = run(DEFECTFLOW, "doctor", bundle_path)
-        assert examined.returncode == 0, examined.stdout
-        assert "Nothing speaks against shipping" in examined.stdout
-        told = json.loads(run(DEFECTFLOW, "doctor", bundle_path, "--json").stdout)
+    def test_a_good_bundle_may_be_shipped_and_drawn_from(self, bundle_path: Path, tmp_path: Path, cli: Cli) -> None:
+        examined = cli("doctor", bundle_path)
+        assert examined.code == 0, examined.out
+        assert "Nothing speaks against shipping" in examined.out
+        told = json.loads(cli("doctor", bundle_path, "--json").out)
         assert told["fit_to_ship"] is True and told["notes"] == []
         assert told["bundle"] == open_bundle(bundle_path).card.bundle_id
         assert {check["level"] for check in told["checks"]} == {1, 2}
         assert {check["finding"] for check in told["checks"]} <= {"ok", "watch"}
-        drawn = run(DEFECTFLOW, "draw", bundle_path, "--count", "300", "--out", tmp_path / "drawn.npz")
-        assert drawn.returncode == 0, drawn.stderr
+        drawn = cli("draw", bundle_path, "--count", "300", "--out", tmp_path / "drawn.npz")
+        assert drawn.code == 0, drawn.err
         arrays = np.load(tmp_path / "drawn.npz")
         assert arrays["level_1"].shape == (300, 64) and arrays["level_2"].shape == (300, 128)
 
-    def test_a_broken_one_may_not(self, bundle_copy: Path) -> None:
+    def test_a_broken_one_may_not(self, bundle_copy: Path, cli: Cli) -> None:
         """Its flow was altered, and the card resealed, as a faulty tool of one's own might do."""
         bundle = open_bundle(bundle_copy)
         weights = safetensors.torch.load_file(bundle_copy / FLOW)
@@ -267,10 +267,10 @@ class TestCommands:
         safetensors.torch.save_file(weights, bundle_copy / FLOW)
         digests = bundle.card.checksums | {FLOW: file_digest(bundle_copy / FLOW)}
         save_bundle(bundle_copy, bundle.card.model_copy(update={"checksums": digests}))
-        examined = run(DEFECTFLOW, "doctor", bundle_copy)
-        assert examined.returncode == 1
-        assert "unfit" in examined.stdout and "Do not ship" in examined.stderr
-        examined = run(DEFECTFLOW, "doctor", bundle_copy, "--json")
-        told = json.loads(examined.stdout)
-        assert examined.returncode == 1 and told["fit_to_ship"] is False
+        examined = cli("doctor", bundle_copy)
+        assert examined.code == 1
+        assert "unfit" in examined.out and "Do not ship" in examined.err
+        examined = cli("doctor", bundle_copy, "--json")
+        told = json.loads(examined.out)
+        assert examined.code == 1 and told["fit_to_ship"] is False
         assert any(check["value"] is None and check["finding"] == "unfit" for check in told["checks"])

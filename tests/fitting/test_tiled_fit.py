@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from support import DEFECTFLOW, Pixels, fit_swatches, once, run, save, swatch, swatch_recipe
+from support import Cli, Pixels, fit_swatches, once, save, swatch, swatch_recipe
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.convert.precision import export_precision
@@ -168,13 +168,13 @@ def test_the_score_is_the_largest_of_the_lone_files_tile_scores(tiled_path: Path
         session.run(["decision"], {"image": picture[None]})
 
 
-def test_the_lone_file_says_that_it_judges_tiles(tiled_path: Path) -> None:
+def test_the_lone_file_says_that_it_judges_tiles(tiled_path: Path, cli: Cli) -> None:
     model = onnx.load(tiled_path / "model.onnx")
     said = {each.key: each.value for each in model.metadata_props}
     assert json.loads(said["defectflow.tiling"]) == {"rows": 32, "columns": 40, "side": 16, "overlap": 4}
     assert model.doc_string.startswith("Judges one tile of a picture")
-    described = run(DEFECTFLOW, "describe", tiled_path)
-    assert "9 tiles of 80 px" in described.stdout
+    described = cli("describe", tiled_path)
+    assert "9 tiles of 80 px" in described.out
 
 
 def test_calibration_counts_pictures_not_tiles(tiled_path: Path, sheets: Path, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_other_precisions(tiled_path: Path, sheets: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("target", ["triton", "openvino"])
-def test_what_cannot_make_verdicts_of_tiles_refuses(target: str, tiled_path: Path, tmp_path: Path) -> None:
-    refused = run(DEFECTFLOW, "export", tiled_path, tmp_path / "out", "--target", target)
-    assert refused.returncode == 2 and "judges tiles" in refused.stderr
+def test_what_cannot_make_verdicts_of_tiles_refuses(target: str, tiled_path: Path, tmp_path: Path, cli: Cli) -> None:
+    refused = cli("export", tiled_path, tmp_path / "out", "--target", target)
+    assert refused.code == 2 and "judges tiles" in refused.err
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from support import DEFECTFLOW, run, swatches
+from support import Cli, swatches
 
 from defectflow.common.progress import Progress
 from defectflow.embedding.backbone import build_backbone
@@ -160,12 +160,12 @@ class TestRefuses:
             pretrain(tiny("objective.temperature=1e-42"), photos, tmp_path / "mine.safetensors")
 
 
-def test_the_command_says_what_it_made(photos: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_it_made(photos: Path, tmp_path: Path, cli: Cli) -> None:
     settings = [word for override in (*TINY, "training.steps=4") for word in ("--set", override)]
-    done = run(DEFECTFLOW, "pretrain", tmp_path / "mine.safetensors", "--photos", photos, *settings)
-    assert done.returncode == 0, done.stderr
-    assert hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest() in done.stdout
-    assert "pictures per second" in done.stdout
-    refused = run(DEFECTFLOW, "pretrain", tmp_path / "mine.safetensors", "--set", "pictures.drawn_shar=1")
-    assert refused.returncode == 2
-    assert "pictures.drawn_shar: no such setting; did you mean 'drawn_share'?" in refused.stderr
+    done = cli("pretrain", tmp_path / "mine.safetensors", "--photos", photos, *settings)
+    assert done.code == 0, done.err
+    assert hashlib.sha256((tmp_path / "mine.safetensors").read_bytes()).hexdigest() in done.out
+    assert "pictures per second" in done.out
+    refused = cli("pretrain", tmp_path / "mine.safetensors", "--set", "pictures.drawn_shar=1")
+    assert refused.code == 2
+    assert "pictures.drawn_shar: no such setting; did you mean 'drawn_share'?" in refused.err

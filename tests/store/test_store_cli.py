@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from store_support import record_parts
-from support import DEFECTFLOW, run, swatches
+from support import DEFECTFLOW, Cli, run, swatches
 from typer.testing import CliRunner
 
 from defectflow.bundle import file_digest, fitted_parts, open_bundle
@@ -94,32 +94,32 @@ def test_a_killed_score_continues_and_misses_nothing(bundle: Path, tmp_path: Pat
         assert store.verify().passed
 
 
-def test_a_picture_judged_again_is_no_second_part(bundle: Path, tmp_path: Path) -> None:
+def test_a_picture_judged_again_is_no_second_part(bundle: Path, tmp_path: Path, cli: Cli) -> None:
     """Cut short, then whole: one part. Touched only: not judged again. Another picture of that name: another part."""
     url, pictures = str(tmp_path / "s.db"), swatches(tmp_path / "in", 3, first_seed=100)
     whole = (pictures / "001.png").read_bytes()
     (pictures / "001.png").write_bytes(whole[:1000])
-    assert run(*score(bundle, pictures, tmp_path / "out", url)).returncode == 3
-    assert run(*score(bundle, pictures, tmp_path / "out", url, "--resume")).returncode == 3
+    assert cli(*score(bundle, pictures, tmp_path / "out", url)[1:]).code == 3
+    assert cli(*score(bundle, pictures, tmp_path / "out", url, "--resume")[1:]).code == 3
     with Store.open(url) as store:
         assert store.history.count() == 3, "the same error is not told twice"
     (pictures / "001.png").write_bytes(whole)
     os.utime(pictures / "000.png")
-    resumed = run(*score(bundle, pictures, tmp_path / "out", url, "--resume"))
-    assert resumed.returncode == 0, resumed.stderr
-    assert "1 picture was judged again" in resumed.stderr
+    resumed = cli(*score(bundle, pictures, tmp_path / "out", url, "--resume")[1:])
+    assert resumed.code == 0, resumed.err
+    assert "1 picture was judged again" in resumed.err
     with Store.open(url) as store:
         (count,) = store.history.counts(every="month")
         assert (count.judged, count.error) == (3, 0)
         assert store.history.count() == 4, "the log keeps what it was told"
     shutil.copy(swatches(tmp_path / "other", 1, first_seed=300) / "000.png", pictures / "002.png")
-    assert run(*score(bundle, pictures, tmp_path / "out", url, "--resume")).returncode == 0
+    assert cli(*score(bundle, pictures, tmp_path / "out", url, "--resume")[1:]).code == 0
     with Store.open(url) as store:
         (count,) = store.history.counts(every="month")
         assert count.judged == 4
-    refused = run(DEFECTFLOW, "score", bundle, pictures, "--out", tmp_path / "out", "--resume")
-    assert refused.returncode == 2
-    assert "another choice of --store" in refused.stderr
+    refused = cli("score", bundle, pictures, "--out", tmp_path / "out", "--resume")
+    assert refused.code == 2
+    assert "another choice of --store" in refused.err
 
 
 def test_scores_alone_are_not_kept(bundle: Path, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_scores_alone_are_not_kept(bundle: Path, tmp_path: Path) -> None:
     assert "a store keeps verdicts" in refused.stderr
 
 
-def test_log_commands(bundle: Path, tmp_path: Path) -> None:
+def test_log_commands(bundle: Path, tmp_path: Path, cli: Cli) -> None:
     url, pictures = str(tmp_path / "s.db"), swatches(tmp_path / "in", 4, first_seed=100)
     command(*score(bundle, pictures, tmp_path / "out", url)[1:])
     head = command("log", "verify", "--store", url).split("head ")[1].split()[0]
@@ -145,9 +145,9 @@ def test_log_commands(bundle: Path, tmp_path: Path) -> None:
         file.execute("DROP TRIGGER inspections_unchanged")
         file.execute("UPDATE inspections SET file = '001.pnG' WHERE file = '001.png'")
         file.commit()
-    told = run(DEFECTFLOW, "log", "verify", "--store", url)
-    assert told.returncode == 1
-    assert "inspections, row 3: was altered" in told.stderr
+    told = cli("log", "verify", "--store", url)
+    assert told.code == 1
+    assert "inspections, row 3: was altered" in told.err
 
 
 def test_drift_ends_with_a_code_of_its_own(bundle: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_drift_ends_with_a_code_of_its_own(bundle: Path, tmp_path: Path) -> None
     assert "(a new lamp)" in command("log", "drift", bundle, "--store", url)
 
 
-def test_users_commands(tmp_path: Path) -> None:
+def test_users_commands(tmp_path: Path, cli: Cli) -> None:
     url = str(tmp_path / "s.db")
     command("users", "add", "anna", "--role", "engineer", "--by", "root", "--store", url, typed="a long password\n")
     with pytest.raises(StoreError, match="too short"):
@@ -180,10 +180,10 @@ def test_users_commands(tmp_path: Path) -> None:
     with Store.open(url) as store:
         assert store.users.authenticate("anna", "another password").name == "anna"
     command("users", "remove", "anna", "--store", url)
-    gone = run(DEFECTFLOW, "users", "remove", "anna", "--store", url)
-    assert gone.returncode == 2
-    assert "does not exist" in gone.stderr
-    assert "Traceback" not in gone.stderr
+    gone = cli("users", "remove", "anna", "--store", url)
+    assert gone.code == 2
+    assert "does not exist" in gone.err
+    assert "Traceback" not in gone.err
     assert "no users yet" in command("users", "list", "--store", url)
 
 
