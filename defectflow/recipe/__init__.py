@@ -4,6 +4,7 @@ from defectflow.recipe.flow_settings import FlowSettings
 from defectflow.recipe.settings import (
     CONFIGS,
     PRETRAIN,
+    Area,
     EmbeddingSettings,
     ImageSettings,
     LearningSettings,
@@ -19,6 +20,7 @@ from defectflow.recipe.tree import Fraction, Settings, load, override, validated
 __all__ = [
     "CONFIGS",
     "PRETRAIN",
+    "Area",
     "EmbeddingSettings",
     "FlowSettings",
     "Fraction",

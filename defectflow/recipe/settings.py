@@ -22,13 +22,46 @@ PRETRAIN = "pretrain"
 """The recipe that makes a backbone, not a detector."""
 
 
+class Area(Settings):
+    """An area drawn on a picture: a filled outline, or a line as a brush leaves it."""
+
+    points: tuple[tuple[Fraction, Fraction], ...] = Field(min_length=1)
+    """Corners or the line's course: x and y as fractions of the picture's width and height."""
+    width: float | None = Field(None, gt=0, le=1)
+    """Of a line, as a fraction of the picture's width; null: the points are corners of an outline, which is filled."""
+
+    @model_validator(mode="after")
+    def _has_corners(self) -> Area:
+        if self.width is None and len(self.points) < 3:
+            raise ValueError(f"an outline of {len(self.points)} points; give at least 3, or the width of a line")
+        return self
+
+
 class RegionOfInterest(Settings):
-    """Where on the picture the part is: a rectangle (cut out), a mask file (scored inside), or both."""
+    """Where on the picture the part is: a rectangle (cut out); drawn areas or a mask file, scored inside."""
 
     rectangle: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
     """Left, top, width, height as fractions of the picture."""
     mask: Path | None = None
     """Grey picture of the (cut-out) part: white is scored, black is ignored."""
+    outlines: tuple[Area, ...] = ()
+    """Areas of the whole picture that are scored; none: everywhere."""
+    ignored: tuple[Area, ...] = ()
+    """Areas of the whole picture that are not scored, also inside the outlines."""
+    picture: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] | None = None
+    """Width and height in pixels of the picture that `outlines` and `ignored` were drawn on. Of other pictures they
+    are the same fractions."""
+
+    @model_validator(mode="after")
+    def _was_drawn_on_a_picture(self) -> RegionOfInterest:
+        if self.is_drawn and self.picture is None:
+            raise ValueError("picture: is missing; give [width, height] of the picture that the areas were drawn on")
+        return self
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether areas were drawn."""
+        return bool(self.outlines or self.ignored)
 
     @model_validator(mode="after")
     def _inside(self) -> RegionOfInterest:
@@ -86,8 +119,9 @@ class ImageSettings(Settings):
                 f"aspect: {self.aspect} is for pictures that are looked at whole; with tiling.tile use stretch, which "
                 "leaves tiles as they are, and roi.rectangle to cut the picture"
             )
-        if self.tiling.tile is not None and self.roi.mask is not None:
-            raise ValueError(f"roi.mask: {self.roi.mask} cannot be combined with tiling.tile; use roi.rectangle")
+        for name in ("mask", "outlines", "ignored"):
+            if self.tiling.tile is not None and getattr(self.roi, name):
+                raise ValueError(f"roi.{name}: cannot be combined with tiling.tile; use roi.rectangle")
         return self
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from defectflow.density import WHOLE, LevelDensity
-from defectflow.embedding import Embedding, Weights, build_embedding, geometry_of, tiling_of
+from defectflow.embedding import Embedding, Weights, build_embedding, tiling_of
 from defectflow.errors import SettingsError
-from defectflow.image import Tiling, read_image
-from defectflow.recipe import ImageSettings, Recipe
+from defectflow.image import Tiling
+from defectflow.recipe import Recipe
 from defectflow.score.gate import Gate
+from defectflow.score.region import places_inside
 from defectflow.score.score import Score
 
 
@@ -107,7 +107,7 @@ def build_detector(recipe: Recipe) -> tuple[Detector, Weights]:
         grids=[(height, width) for height, width, _ in embedding.shapes],
         smoothing_places=recipe.score.smoothing_px * height / recipe.image.size,
         top_fraction=recipe.score.top_fraction,
-        inside=_inside(recipe.image, height, width),
+        inside=places_inside(recipe.image, height, width),
         kind=recipe.score.kind,
         compression=recipe.score.compression,
         by_place=recipe.score.by_place,
@@ -115,16 +115,8 @@ def build_detector(recipe: Recipe) -> tuple[Detector, Weights]:
     for height, width, _ in embedding.shapes:
         if not score.inside_at(height, width).any():
             raise SettingsError(
-                f"image.roi.mask: {recipe.image.roi.mask} leaves nothing to score at {width}x{height} places; white "
-                "(above 127) is scored, black is ignored. Widen it, raise image.size, or use finer embedding.levels"
+                f"image.roi: {recipe.image.roi.mask or 'what was drawn'} leaves nothing to score at {width}x{height} "
+                "places; of a mask, white (above 127) is scored, black is ignored. Widen it, raise image.size, or use "
+                "finer embedding.levels"
             )
     return Detector(embedding, densities, score, tiling).eval(), weights
-
-
-def _inside(image: ImageSettings, height: int, width: int) -> Tensor:
-    """The region of interest's mask on the map's grid, (h, w), True where scored."""
-    if image.roi.mask is None:
-        return torch.ones(height, width, dtype=torch.bool)
-    grey = read_image(image.roi.mask)[..., 0]
-    share = geometry_of(image).to_square((grey > 127).astype(np.float32), height, width)
-    return torch.from_numpy(share >= 0.5)

@@ -411,8 +411,34 @@ def test_a_mask_file_of_any_size_becomes_the_region(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mask", "grid"), [(np.zeros((64, 64), bool), "16x16"), (np.eye(64, dtype=bool), "16x16")])
 def test_a_mask_that_leaves_nothing_is_refused(mask: np.ndarray, grid: str, tmp_path: Path) -> None:
     recipe = load_recipe("free", [*EVERY_PLACE, "embedding.levels=[1, 2]", mask_file(tmp_path, mask)])
-    with pytest.raises(SettingsError, match=rf"image\.roi\.mask: .*mask\.png leaves nothing to score at {grid} places"):
+    with pytest.raises(SettingsError, match=rf"image\.roi: .*mask\.png leaves nothing to score at {grid} places"):
         build_detector(recipe)
+
+
+def test_drawn_areas_become_the_region(tmp_path: Path) -> None:
+    """An outline is scored, less what is ignored in it; on a picture twice as wide as high, cut and letterboxed."""
+    roi = [
+        "image.roi.picture=[200, 100]",
+        "image.roi.outlines=[{points: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]},{points: [[0.75, 0.5], [1, 0.5], [1, 1]]}]",
+        "image.roi.ignored=[{points: [[0, 0.25], [0.25, 0.25]], width: 0.125}]",
+    ]
+    levels = "embedding.levels=[1]"
+    inside = build_detector(load_recipe("free", [*EVERY_PLACE, levels, *roi]))[0].score.inside.numpy()
+    assert inside.shape == (16, 16)
+    assert inside[:, 7].all() and not inside[:, 9].any() and not inside[:8, 8:].any()
+    assert inside[9, 15] and not inside[15, 13], "the second outline is a triangle"
+    assert not inside[4, :3].any() and inside[0, :3].all() and inside[9, :3].all(), "the line is 25 of 100 px high"
+    boxed = [*EVERY_PLACE, levels, *roi, "image.aspect=letterbox", "image.roi.rectangle=[0, 0, 0.5, 0.5]"]
+    inside = build_detector(load_recipe("free", boxed))[0].score.inside.numpy()
+    assert not inside[:4].any() and not inside[12:].any(), "padded"
+    assert inside[4:6].all() and inside[10:12].all(), "of a quarter of the picture, all of it in the outline"
+    assert not inside[6:10, :8].any(), "the line, twice as large there"
+
+
+def test_what_was_drawn_and_leaves_nothing_is_refused() -> None:
+    drawn = ["image.roi.picture=[64, 64]", "image.roi.ignored=[{points: [[0, 0], [1, 0], [1, 1], [0, 1]]}]"]
+    with pytest.raises(SettingsError, match="what was drawn leaves nothing to score"):
+        build_detector(load_recipe("free", [*EVERY_PLACE, *drawn]))
 
 
 def test_a_mask_too_thin_for_a_coarse_level_is_refused(tmp_path: Path) -> None:

@@ -207,7 +207,10 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
             ["flow.hiden: no such setting", "did you mean 'hidden'?", "shrinkage, block, base, hidden, clamp, family"],
         ),
         ("flow.realnvp=3", ["flow.realnvp: no such setting", "base, hidden, clamp, family"]),
-        ("image.roi.rectangel=null", ["image.roi.rectangel: no such", "did you mean 'rectangle'?", "rectangle, mask"]),
+        (
+            "image.roi.rectangel=null",
+            ["image.roi.rectangel: no such", "did you mean 'rectangle'?", "rectangle, mask, outlines"],
+        ),
         ("nothing.like.it=1", ["nothing: no such setting", "Allowed are image, embedding"]),
         # bad values: path, value, limit
         ("image.size=100", ["image.size: 100", "use 96 or 128"]),
@@ -220,6 +223,9 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         ("embedding.neighbourhood=4", ["embedding.neighbourhood: 4", "use 3 or 5"]),
         ("image.roi.rectangle=[0.5, 0, 0.6, 1]", ["image.roi", "is partly outside the picture", "left + width"]),
         ("image.roi.rectangle=[0.5, 0, 0, 1]", ["image.roi", "or empty"]),
+        ("image.roi.ignored=[{points: [[0, 0]], width: 0.1}]", ["image.roi", "picture: is missing", "[width, height]"]),
+        ("image.roi.outlines=[{points: [[0, 0], [1, 1]]}]", ["image.roi.outlines", "2 points", "at least 3"]),
+        ("image.roi.outlines=[{points: [[0, 2]], width: 1}]", ["image.roi.outlines", "less than or equal to 1"]),
         ("verdict.rate=0.2", ["verdict", "review_rate 0.1 must not be below rate 0.2"]),
         ("verdict.rate=1.5", ["verdict.rate: 1.5", "less than 1"]),
         ("training.learning_rate=.nan", ["training.learning_rate: nan"]),

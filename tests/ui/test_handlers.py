@@ -579,16 +579,39 @@ def test_the_recipe_is_changed_on_train_and_the_region_drawn(desk: Desk, picture
     source = f"{UPLOADED}{upload.name}"
     text = desk.call("train-size", "input", "embedding.levels=[1, 2]", "448")
     assert text == "embedding.levels=[1, 2]\nimage.size=448"
-    shown = desk.call("train-roi-show", "click", source, text)
+    with pytest.raises(gr.Error, match="choose the pictures first"):
+        desk.call("train-region", "drawn", text, said={"tool": "rectangle", "points": "0 0 1 1"})
+    shown = desk.call("train-region-show", "click", source, text)
     (address,) = re.findall(r'src="/served/([^"]+)"', shown)
     item = desk.session.served.take(address)
     assert item is not None and read_image(item.make()).ndim == 3
-    drawn = desk.call("train-roi", "drawn", text, said={"roi": "0.25 0.1 0.5 0.8"})
-    assert drawn["train-settings"].endswith("image.roi.rectangle=[0.2500, 0.1000, 0.5000, 0.8000]")
-    assert "left: 25.0%" in drawn["train-roi"]
-    for bad in ("0.1 0.1 0.001 0.5", "a b c d", "1 2 3"):
+    drawn = desk.call("train-region", "drawn", text, said={"tool": "rectangle", "points": "0.25 0.1 0.75 0.9"})
+    assert drawn["train-settings"].endswith("image.roi.rectangle=[0.25, 0.1, 0.5, 0.8]")
+    side = read_image(pictures[0]).shape[1]
+    assert f'<rect class="rectangle" x="{side / 4}"' in drawn["train-region"], "in the picture's own pixels"
+    for tool, points in (
+        ("outline", "0.2 0.2 0.8 0.2 0.8 0.8"),
+        ("ignore", "0.3 0.3 0.5 0.3 0.5 0.5 0.3 0.5"),
+        ("brush", "0.6 0.6 0.65 0.65 0.7 0.7"),
+    ):
+        said = {"tool": tool, "points": points, "width": 0.03}
+        drawn = desk.call("train-region", "drawn", drawn["train-settings"], said=said)
+        assert f'data-tool="{tool}" aria-checked="true"' in drawn["train-region"], "the tool stays in hand"
+    assert drawn["train-region"].count('<polygon class="ignored"') == 1
+    assert drawn["train-region"].count('<polyline class="ignored line"') == 1
+    for tool, bad in (
+        ("rectangle", "0.1 0.1 0.101 0.5"),
+        ("rectangle", "a b c d"),
+        ("outline", "1 2 3"),
+        ("outline", "0.1 0.1 0.9 0.1 0.5 0.101"),
+        ("brush", ""),
+        ("pencil", "0 0"),
+    ):
         with pytest.raises(gr.Error):
-            desk.call("train-roi", "drawn", text, said={"roi": bad})
+            desk.call("train-region", "drawn", text, said={"tool": tool, "points": bad, "width": 0.03})
+    with pytest.raises(gr.Error, match="no list of areas"):
+        said = {"tool": "ignore", "points": "0 0 1 0 1 1"}
+        desk.call("train-region", "drawn", "image.roi.ignored=everything", said=said)
     fields = [source, "", "fast", 20]
     for wrong, why in (
         ("image.roi.mask=/etc/passwd", "cannot be changed on this page"),
@@ -601,5 +624,10 @@ def test_the_recipe_is_changed_on_train_and_the_region_drawn(desk: Desk, picture
     options = Training(desk.station.bundles, None, desk.station.store)._recipe(wish)
     recipe = load_recipe("fast", [one for one in options if "=" in one])
     assert recipe.image.size == 448
-    assert recipe.image.roi.rectangle == (0.25, 0.1, 0.5, 0.8)
-    assert desk.call("train-roi", "drawn", drawn["train-settings"], said={"roi": ""})["train-settings"] == text
+    roi = recipe.image.roi
+    assert roi.rectangle == (0.25, 0.1, 0.5, 0.8)
+    assert roi.picture == (side, side)
+    assert [area.points for area in roi.outlines] == [((0.2, 0.2), (0.8, 0.2), (0.8, 0.8))]
+    assert [area.width for area in roi.ignored] == [None, 0.03]
+    assert roi.ignored[1].points == ((0.6, 0.6), (0.7, 0.7)), "points on a straight line say nothing"
+    assert desk.call("train-region", "drawn", drawn["train-settings"], said={"tool": "clear"})["train-settings"] == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -399,3 +400,59 @@ def test_what_a_killed_station_left_is_swept(tmp_path: Path, monkeypatch: pytest
     sweep(exists)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"{prefix('drop')}mine", "other", f"defectflow-drop-{dead.pid}-young"}
+
+
+def test_where_to_look_is_drawn_with_the_mouse(watch: Watch, station: Running) -> None:
+    """A rectangle, an outline and the brush, in the browser; the check is told of them."""
+    watched = watch(station)
+    page = watched.page
+    watched.visit("Train")
+    page.locator("#train-source input").click()
+    page.get_by_role("option", name="swatches", exact=True).click()
+    page.locator("#train-settings-more").get_by_role("button").first.click()
+    page.locator("#train-region-show").click()
+    image = page.locator(".region img")
+    expect(image).to_be_visible()
+    image.scroll_into_view_if_needed()
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        box = image.bounding_box()
+        assert box is not None
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def drag(*points: tuple[float, float]) -> None:
+        page.mouse.move(*at(*points[0]))
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*at(*point), steps=4)
+        page.mouse.up()
+
+    typed = page.locator("#train-settings textarea")
+    drag((0.9, 0.8), (0.1, 0.2))
+    expect(page.locator(".region .rectangle")).to_be_attached()
+    left, top, width, height = json.loads(typed.input_value().partition("=")[2])
+    assert (left, top, width, height) == pytest.approx((0.1, 0.2, 0.8, 0.6), abs=0.02)
+
+    page.locator("[data-tool=outline]").click()
+    for corner in ((0.2, 0.3), (0.8, 0.3), (0.8, 0.7)):
+        page.mouse.click(*at(*corner))
+    page.keyboard.press("Enter")
+    expect(page.locator(".region polygon.outline")).to_be_attached()
+    page.locator("[data-tool=brush]").click()
+    drag((0.4, 0.4), (0.5, 0.4), (0.5, 0.5))
+    expect(page.locator(".region polyline.ignored")).to_be_attached()
+    expect(page.locator(".region polygon.outline")).to_be_attached()
+    expect(page.locator("[data-tool=brush]")).to_have_attribute("aria-checked", "true")
+    page.locator("[data-tool=ignore]").click()
+    page.mouse.click(*at(0.3, 0.3))
+    page.keyboard.press("Escape")  # given up
+    drawn = dict(line.split("=", 1) for line in typed.input_value().splitlines())
+    assert set(drawn) == {f"image.roi.{name}" for name in ("rectangle", "outlines", "ignored", "picture")}
+    page.locator("#train-check").click()
+    expect(page.locator(".task[data-state=done]")).to_be_visible(timeout=TRAINING_MS)
+    expect(page.locator("#train-basis")).to_contain_text("image.roi.ignored=")
+
+    page.locator("[data-clear]").click()
+    expect(typed).to_have_value("")
+    expect(page.locator(".region .rectangle")).not_to_be_attached()
+    assert not watched.complaints

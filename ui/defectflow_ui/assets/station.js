@@ -476,33 +476,68 @@
     const tab = document.querySelector('[data-tab]')?.dataset.tab;
     try { if (tab) sessionStorage.setItem(KEPT, tab); } catch { /* private window */ }
   }).observe(document.documentElement, {childList: true, subtree: true, attributeFilter: ['data-tab']});
-  // A rectangle that is dragged on a picture becomes the event `name`: left, top, width and height in shares of it.
+  // What is drawn on a picture becomes the event `name`: the tool, and its points as shares of width and height.
+  // Rectangle and brush are dragged; an outline's corners are clicked, and a double click or Enter ends it.
   const region = (element, trigger, name) => {
-    let from = null;
-    const share = (event) => {
+    let points = null, dragging = false;
+    const tool = () => element.querySelector('[data-tool][aria-checked="true"]')?.dataset.tool;
+    const isOutline = () => ['outline', 'ignore'].includes(tool());
+    const brush = () => Number(element.querySelector('[data-brush]').value);
+    const place = (event) => {
       const box = element.querySelector('.region img').getBoundingClientRect();
       const within = (value) => Math.min(1, Math.max(0, value));
       return [within((event.clientX - box.left) / box.width), within((event.clientY - box.top) / box.height)];
     };
-    const between = ([x, y]) => [Math.min(x, from[0]), Math.min(y, from[1]), Math.abs(x - from[0]), Math.abs(y - from[1])];
+    const show = (shown) => {
+      const drawing = element.querySelector('.drawing');
+      if (!drawing) return;
+      const {width, height} = drawing.ownerSVGElement.viewBox.baseVal;
+      drawing.setAttribute('points', shown.map(([x, y]) => `${x * width},${y * height}`).join(' '));
+      drawing.style.strokeWidth = tool() === 'brush' ? `${brush() * drawing.ownerSVGElement.clientWidth}px` : '';
+    };
+    const corners = ([[a, b], [c, d]]) => [[Math.min(a, c), Math.min(b, d)], [Math.max(a, c), Math.max(b, d)]];
+    const around = (pair) => { const [[a, b], [c, d]] = corners(pair); return [[a, b], [c, b], [c, d], [a, d], [a, b]]; };
+    const end = () => {
+      const drawn = points ?? [];
+      points = null;
+      dragging = false;
+      show([]);
+      if (drawn.length < (isOutline() ? 3 : 1)) return;
+      const sent = tool() === 'rectangle' ? corners([drawn[0], drawn.at(-1)]) : drawn;
+      trigger(name, {tool: tool(), width: brush(), points: sent.flat().map((one) => one.toFixed(4)).join(' ')});
+    };
     element.addEventListener('pointerdown', (event) => {
-      if (!event.target.closest('.region')) return;
-      from = share(event);
+      if (!event.target.closest('.region') || event.button) return;
       event.preventDefault();
+      if (isOutline()) {
+        const at = place(event), last = points?.at(-1);
+        if (last && Math.hypot(at[0] - last[0], at[1] - last[1]) < 0.005) return end();
+        points = [...(points ?? []), at];
+      } else {
+        points = [place(event)];
+        dragging = true;
+      }
     });
     document.addEventListener('pointermove', (event) => {
-      if (!from) return;
-      const drawn = element.querySelector('.drawn'), box = between(share(event));
-      drawn.hidden = false;
-      ['left', 'top', 'width', 'height'].forEach((side, place) => { drawn.style[side] = `${100 * box[place]}%`; });
+      if (!points) return;
+      if (dragging) points.push(place(event));
+      show(tool() === 'rectangle' ? around([points[0], points.at(-1)]) : dragging ? points : [...points, place(event)]);
     });
-    document.addEventListener('pointerup', (event) => {
-      if (!from) return;
-      const box = between(share(event));
-      from = null;
-      trigger(name, {roi: box.map((one) => one.toFixed(4)).join(' ')});
+    document.addEventListener('pointerup', () => { if (dragging) end(); });
+    document.addEventListener('keydown', (event) => {
+      if (!points) return;
+      if (event.key === 'Enter') { event.preventDefault(); end(); }
+      if (event.key === 'Escape') { points = null; dragging = false; show([]); }
     });
-    element.addEventListener('click', (event) => { if (event.target.closest('[data-whole]')) trigger(name, {roi: ''}); });
+    element.addEventListener('click', (event) => {
+      const chosen = event.target.closest('[data-tool]');
+      if (chosen) {
+        points = null;
+        show([]);
+        element.querySelectorAll('[data-tool]').forEach((one) => one.setAttribute('aria-checked', String(one === chosen)));
+      }
+      if (event.target.closest('[data-clear]')) trigger(name, {tool: 'clear'});
+    });
   };
   window.station = {region, reloaded, dropZone, clicks, answers, dates, nameOf};
 })();

@@ -5,12 +5,17 @@ from __future__ import annotations
 from defectflow.errors import SettingsError
 from defectflow_ui.words import train_settings as words
 
-ROI = "image.roi.rectangle"
+RECTANGLE, OUTLINES, IGNORED, DRAWN_ON = (
+    f"image.roi.{name}" for name in ("rectangle", "outlines", "ignored", "picture")
+)
 ALLOWED = (
     "image.size",
     "image.aspect",
     "image.full_scale",
-    ROI,
+    RECTANGLE,
+    OUTLINES,
+    IGNORED,
+    DRAWN_ON,
     "image.tiling.tile",
     "image.tiling.overlap",
     "embedding.levels",
@@ -18,7 +23,7 @@ ALLOWED = (
     "score.top_fraction",
     "verdict.guarantee",
 )
-MOST = 2000
+MOST = 50_000
 """Characters of all lines."""
 
 

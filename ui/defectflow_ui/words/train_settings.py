@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-title = "Settings of the recipe, and the region of interest"
+title = "Settings of the recipe, and where to look"
 text = "Changes to the recipe, one a line"
 text_info = "As image.size=384 or embedding.levels=[1, 2]. What is chosen or drawn below is written here."
 usual = "as the recipe says"
@@ -20,13 +20,30 @@ scales = (
     ("16383 (14 bits)", "16383"),
     ("65535 (16 bits)", "65535"),
 )
-show = "Draw the region of interest on a picture"
-draw_it = "Drag a rectangle around what is to be looked at; what lies outside is cut off. Kept in the recipe."
-whole = "Whole picture"
+show = "Draw where to look on a picture"
+tools = "What to draw"
+each_tool = (
+    ("rectangle", "Cut to a rectangle"),
+    ("outline", "Outline to be inspected"),
+    ("ignore", "Outline to be ignored"),
+    ("brush", "Brush over what is to be ignored"),
+)
+brush_width = "Brush"
+brush_widths = ("thin", "medium", "thick")
+draw_it = (
+    "Drag a rectangle or the brush. For an outline click its corners, and end it by a double click or the Enter key; "
+    "Escape gives it up. What is drawn is kept in the recipe, as fractions of the picture."
+)
+whole = "Clear: the whole picture"
 picture = "one of the pictures"
 no_source = "choose the pictures first; one of them is shown to draw on"
-no_rectangle = "this is no rectangle; draw it again"
-too_small = "this rectangle is smaller than a fiftieth of the picture; draw a larger one"
+not_drawn = "this cannot be read as something drawn; draw it again"
+too_small = "this is narrower than a fiftieth of the picture; draw a larger one"
+
+
+def no_areas(said: str) -> str:
+    written = "[{points: [[0.1, 0.1], [0.4, 0.1], [0.4, 0.5]]}]"
+    return f"{said[:60]!r} is no list of areas; write it as {written}, or clear it"
 
 
 def too_long(length: int, most: int) -> str:
