@@ -4,6 +4,7 @@ from defectflow.data.duplicates import Distinct, Pairs, distinct, near_duplicate
 from defectflow.data.find import MANIFEST, Found, find_pictures, look_through
 from defectflow.data.layouts import is_test_folder
 from defectflow.data.manifest import SUFFIXES, manifest_rows
+from defectflow.data.manifest_pictures import write_manifest
 from defectflow.data.pictures import (
     Picture,
     meant_for_fitting,
@@ -60,4 +61,5 @@ __all__ = [
     "split_parts",
     "stem_of",
     "test_pictures",
+    "write_manifest",
 ]

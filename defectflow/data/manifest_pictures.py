@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from defectflow.common import atomic_write
 from defectflow.data.files import is_to_be_looked_at
 from defectflow.data.layouts import DEFECTIVE, GOOD, Label, Split
 from defectflow.data.manifest import COLUMNS, manifest_rows
@@ -54,6 +56,14 @@ def read_manifest(manifest: Path, label: Label | None, parts: PartNames) -> list
     if not pictures:
         raise DataError(f"{manifest}: lists no pictures; add one row per picture")
     return sorted(pictures, key=lambda picture: picture.path.as_posix())
+
+
+def write_manifest(pictures: Iterable[Picture], manifest: Path, columns: Sequence[str]) -> None:
+    """These of COLUMNS of pictures, to a CSV file that appears whole or not at all. Raises OSError."""
+    with atomic_write(manifest) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(columns)
+        table.writerows([getattr(picture, column) for column in columns] for picture in pictures)
 
 
 def _same_part(picture: Picture, called: str, at: str) -> str:

@@ -6,15 +6,14 @@ people were asked about them because of their scores. Parts of the audit sample 
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from defectflow.bundle import Bundle, Card, fitted_parts
-from defectflow.common import atomic_write
 from defectflow.data.find import find_pictures
 from defectflow.data.layouts import Split
+from defectflow.data.manifest_pictures import write_manifest
 from defectflow.data.pictures import Picture, meant_for_fitting, part_of
 from defectflow.errors import DataError
 from defectflow.store import PartInspection, Store
@@ -48,10 +47,7 @@ class Refit:
         columns = ["path", "name", "part", "split"]
         if self.part_regex is not None or not self.parts_known:
             columns.remove("part")
-        with atomic_write(manifest) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-            table = csv.writer(stream)
-            table.writerow(columns)
-            table.writerows([getattr(picture, column) for column in columns] for picture in self.pictures)
+        write_manifest(self.pictures, manifest, columns)
 
 
 def plan_refit(bundle: Bundle, good: Path, store: Store) -> Refit:

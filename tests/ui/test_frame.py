@@ -106,6 +106,7 @@ FILLED = {
     "Models": "#bundles",
     "Masters": "#masters-standing",
     "Agreement": "#agreement-part",
+    "Users": "#users",
 }
 """What has words in it once a page has opened."""
 HAS_WORDS = "place => document.querySelector(`${place} .html-container`)?.innerText.trim()"

@@ -619,7 +619,7 @@ def test_the_recipe_is_changed_on_train_and_the_region_drawn(desk: Desk, picture
         ("faster", "no setting"),
     ):
         with pytest.raises(gr.Error, match=why):
-            desk.call("train-check", "click", *fields, wrong)
+            desk.call("train-check", "click", *fields, wrong, "", "")
     wish = Wish(source, "fast", "", 0.2, drawn["train-settings"])
     options = Training(desk.station.bundles, None, desk.station.store)._recipe(wish)
     recipe = load_recipe("fast", [one for one in options if "=" in one])

@@ -21,6 +21,7 @@ from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.processes import exists
+from defectflow_ui.tasks.selection import select, toggled, write_selection
 from defectflow_ui.tasks.sources import AGAIN, FOLDER, UPLOADED
 from defectflow_ui.tasks.training import CHECK, Training, Wish, result
 from defectflow_ui.temporary_folders import prefix, sweep
@@ -30,6 +31,7 @@ from running import Running, Watch, call, listening
 from support import save, swatch, swatches
 
 from defectflow.bundle import fitted_parts, open_bundle
+from defectflow.data import find_pictures
 from defectflow.errors import DataError
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
@@ -83,6 +85,18 @@ def test_from_a_folder_to_activation(watch: Watch, station: Running) -> None:
     assert str(station.station.settings.data) not in findings.inner_text(), "a folder of the server is shown"
 
     expect(page.locator("#train-basis")).to_contain_text("As checked: swatches, recipe tiny.yaml, at most 20% rejected")
+    page.locator("#train-left-out-more").get_by_role("button").first.click()
+    findings.locator(".shot [data-out]").first.click()
+    expect(page.locator("#train-left-out textarea")).to_have_value("train/good/spoilt.png")
+    findings.locator(".shot [data-bad]").first.click()
+    expect(findings.locator(".shot [data-bad]").first).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#train-left-out textarea")).to_have_value("")
+    expect(page.locator("#train-defective textarea")).to_have_value("train/good/spoilt.png")
+    expect(page.locator("#train-fit")).to_be_disabled()
+    page.locator("#train-check").click()
+    expect(page.locator("#train-basis")).to_contain_text("1 picture called defective", timeout=TRAINING_MS)
+    expect(page.locator("#train-fit")).to_be_enabled()
+    expect(findings).to_contain_text("All 24 pictures can be read")
     page.locator("#train-rate input").fill("5")
     expect(page.locator("#train-fit")).to_be_disabled()
     expect(page.locator("#train-basis")).to_contain_text("This is not what was checked last: swatches")
@@ -113,6 +127,8 @@ def test_from_a_folder_to_activation(watch: Watch, station: Running) -> None:
     active = station.station.store.versions.active()
     assert active is not None
     assert active.bundle_id == bundle.card.bundle_id
+    assert not any("spoilt" in part for part in fitted_parts(bundle))
+    assert "called defective" in page.locator("#trained").inner_text(), "it was among the test pictures"
     assert not watched.complaints
     assert not watched.outside(station)
 
@@ -172,8 +188,8 @@ def test_engineers_only_on_the_server(bundle_path: Path, data: Path, tmp_path: P
         for user, _ in users:
             client = running.client(user)
             for elem_id, event, values in (
-                ("train-check", "click", [None, "", "tiny.yaml", 20, ""]),
-                ("train-fit", "click", ["mine", None, "", "tiny.yaml", 20, ""]),
+                ("train-check", "click", [None, "", "tiny.yaml", 20, "", "", ""]),
+                ("train-fit", "click", ["mine", None, "", "tiny.yaml", 20, "", "", ""]),
                 ("train-resume", "click", []),
                 ("train-stop-upload", "click", []),
                 ("train-stop", "click", []),
@@ -456,3 +472,28 @@ def test_where_to_look_is_drawn_with_the_mouse(watch: Watch, station: Running) -
     expect(typed).to_have_value("")
     expect(page.locator(".region .rectangle")).not_to_be_attached()
     assert not watched.complaints
+
+
+def test_pictures_are_put_aside_by_name(tmp_path: Path) -> None:
+    """A part with one picture called defective is not good in its other ones."""
+    folder = swatches(tmp_path / "good", 6)
+    for number in range(6):
+        (folder / f"{number:03}.png").rename(folder / f"p{number // 2} {'ab'[number % 2]}.png")
+    found = find_pictures(folder, label="good", part_regex=r"(p\d)")
+    kept = select(found, "p0 a.png\n", "p2 b.png")
+    assert [(one.name, one.label, one.split) for one in kept] == [
+        ("p0 b.png", "good", None),
+        ("p1 a.png", "good", None),
+        ("p1 b.png", "good", None),
+        ("p2 a.png", "defective", "test"),
+        ("p2 b.png", "defective", "test"),
+    ]
+    for with_parts in (True, False):
+        write_selection(kept, tmp_path / "pictures.csv", with_parts=with_parts)
+        again = find_pictures(tmp_path / "pictures.csv", part_regex=None if with_parts else r"(p\d)")
+        assert [(one.path, one.part, one.label, one.split) for one in again] == [
+            (one.path, one.part, one.label, one.split) for one in kept
+        ]
+    with pytest.raises(DataError, match=r"p9\.png \(and 1 more\): none of the good pictures is called so"):
+        select(found, "p9.png", "q.png")
+    assert toggled(toggled("a\nb", "c"), "a") == "b\nc"

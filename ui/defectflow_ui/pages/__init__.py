@@ -12,8 +12,9 @@ from defectflow_ui.pages.models import ModelsPage
 from defectflow_ui.pages.page import Page
 from defectflow_ui.pages.review import ReviewPage
 from defectflow_ui.pages.train import TrainPage
+from defectflow_ui.pages.users import UsersPage
 
 PAGES: tuple[type[Page], ...] = (
     *(InspectPage, LivePage, ReviewPage, HistoryPage, TrainPage, CalibratePage, ModelsPage),
-    *(MastersPage, AgreementPage),
+    *(MastersPage, AgreementPage, UsersPage),
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
@@ -17,6 +18,7 @@ from defectflow_ui.pages.train_settings import TrainSettings
 from defectflow_ui.pages.train_upload import FORM, LOOK_EVERY_S, TrainUpload
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.background import Task
+from defectflow_ui.tasks.selection import names, toggled
 from defectflow_ui.tasks.training import CHECK, EVALUATION, Training, Wish, follow, result
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words
@@ -60,6 +62,14 @@ class TrainPage(Page):
                 5.0, label=words.rate, info=words.rate_info, minimum=0.01, maximum=50, elem_id="train-rate"
             )
         self.settings = TrainSettings(self.station, self.training, self.source)
+        with gr.Accordion(words.left_out_title, open=False, elem_id="train-left-out-more"):
+            self.left_out, self.defective = (
+                gr.Textbox("", label=label, info=info, lines=2, max_lines=6, elem_id=elem_id)
+                for label, info, elem_id in (
+                    (words.left_out, words.left_out_info, "train-left-out"),
+                    (words.defective, words.defective_info, "train-defective"),
+                )
+            )
         self.check = gr.Button(words.check, variant="primary", elem_id="train-check", elem_classes="key-c")
         self.name = gr.Textbox(label=words.name, info=words.name_info, elem_id="train-name")
         self.fit = gr.Button(
@@ -75,10 +85,11 @@ class TrainPage(Page):
             self.log = block(elem_id="train-log")
         self.activate = gr.Button(words.activate, variant="primary", visible=False, elem_id="train-activate")
         self.said = block(elem_id="train-said")
-        self.findings = block(elem_id="train-findings", events=clicks("siblings"))
+        self.findings = block(elem_id="train-findings", events=clicks("siblings", "out", "bad"))
 
     def connect(self) -> None:
-        fields: list[Any] = [self.source, self.part_regex, self.recipe, self.rate, self.settings.text]
+        aside = [self.left_out, self.defective]
+        fields: list[Any] = [self.source, self.part_regex, self.recipe, self.rate, self.settings.text, *aside]
         task = [self.state, self.log, self.logging, self.stop, self.resume, self.activate, self.said, self.findings]
         shown, above = [*task, self.fit, self.basis, self.timer], self.station.shown_above
         self.station.on_open(self.open_page, outputs=[*shown, *fields, self.form])
@@ -93,6 +104,9 @@ class TrainPage(Page):
         self.stop.click(self.cancel, outputs=shown, **QUIET)
         above(self.resume.click(self.take_up, outputs=shown, **QUIET))
         self.findings.siblings(self.use_siblings, outputs=self.part_regex, **QUIET)
+        marks: list[Any] = [*aside, self.findings]
+        self.findings.out(self.leave_out, inputs=aside, outputs=marks, trigger_mode="multiple", **QUIET)
+        self.findings.bad(self.call_defective, inputs=aside, outputs=marks, trigger_mode="multiple", **QUIET)
         above(self.activate.click(self.put_to_work, outputs=self.said, **QUIET))
 
     # ---- how the task stands ------------------------------------------------------------------------------------
@@ -129,8 +143,12 @@ class TrainPage(Page):
         return updates | (self._trained(visitor, task) if trained else self._checked(visitor, task))
 
     def _checked(self, visitor: Visitor, task: Task) -> Updates:
-        found = result(task, CHECK)
-        return {self.findings: made.check_found(found, self.training.names_in(task), visitor.served)}
+        wish = visitor.tab.get(FORM) or Wish(**task.notes["wish"])
+        return {self.findings: self._findings(visitor, task, wish.left_out, wish.defective)}
+
+    def _findings(self, visitor: Visitor, task: Task, left_out: str, defective: str) -> Markup:
+        aside = {**dict.fromkeys(names(left_out), "out"), **dict.fromkeys(names(defective), "bad")}
+        return made.check_found(result(task, CHECK), self.training.names_in(task), visitor.served, aside)
 
     def _trained(self, visitor: Visitor, task: Task) -> Updates:
         name = str(task.notes["name"])
@@ -174,6 +192,7 @@ class TrainPage(Page):
         how = wish.recipe if wish.recipe in recipes else "default"
         visitor.tab[FORM] = replace(wish, source=chosen or "", recipe=how)
         typed = {self.part_regex: wish.part_regex, self.rate: 100 * wish.rate, self.settings.text: wish.settings}
+        typed |= {self.left_out: wish.left_out, self.defective: wish.defective}
         typed = typed if before is None else {}
         choices = {self.source: gr.Dropdown(offered, value=chosen), self.recipe: gr.Dropdown(recipes, value=how)}
         return self._look(visitor) | self._may_train(visitor) | choices | typed
@@ -199,6 +218,27 @@ class TrainPage(Page):
         if found is None or found["siblings"] is None:
             raise DataError(words.check_first)
         return str(found["siblings"]["part_regex"])
+
+    @handler(Role.ENGINEER)
+    def leave_out(self, visitor: Visitor, left_out: str, defective: str) -> Updates:
+        """A picture that the check shows, taken out of the fit, or put back."""
+        return self._put_aside(visitor, toggled(left_out, str(visitor.event["out"])), defective, "out")
+
+    @handler(Role.ENGINEER)
+    def call_defective(self, visitor: Visitor, left_out: str, defective: str) -> Updates:
+        """A picture that the check shows, called defective, or good again."""
+        return self._put_aside(visitor, left_out, toggled(defective, str(visitor.event["bad"])), "bad")
+
+    def _put_aside(self, visitor: Visitor, left_out: str, defective: str, how: str) -> Updates:
+        """A picture is either left out or called defective: the later word counts."""
+        name = str(visitor.event[how])
+        if how == "out" and name in names(defective):
+            defective = toggled(defective, name)
+        elif how == "bad" and name in names(left_out):
+            left_out = toggled(left_out, name)
+        task = self._on_show(visitor, self.training.latest("check"))
+        shown = self._findings(visitor, task, left_out, defective)
+        return {self.left_out: left_out, self.defective: defective, self.findings: shown}
 
     # ---- tasks --------------------------------------------------------------------------------------------------
 
@@ -243,9 +283,10 @@ class TrainPage(Page):
         return view.activated(name)
 
 
-def _wish(source: str | None, part_regex: str, recipe: str, percent: float, settings: str) -> Wish:
-    """The form's values."""
-    return Wish(source or "", recipe, part_regex.strip(), round(float(percent or 0) / 100, 6), settings.strip())
+def _wish(source: str | None, part_regex: str, recipe: str, percent: float, *lines: str) -> Wish:
+    """The form's values. `lines`: the settings, and the pictures put aside."""
+    rate = round(float(percent or 0) / 100, 6)
+    return Wish(source or "", recipe, part_regex.strip(), rate, *(text.strip() for text in lines))
 
 
 def _show_above_all_pages(station: Station, task: Task, who: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.visits.served import Served
 from defectflow_ui.words import train as words
 
-SUSPECTS, UNSURE = 12, 8
+SUSPECTS, UNSURE = 24, 8
 MARKS = {"fine": ("ok", "✓"), "note": ("error", "i"), "look": ("review", "?"), "stop": ("defect", "✕")}
 NameOf = Callable[[str], str]
 Tile = dict[str, Any]
@@ -26,8 +26,11 @@ SETTING = re.compile(r"\(verdict\.rate=[^)]*\)")
 """How the command tells a rate that fewer parts support; here it is a field of the form."""
 
 
-def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served) -> Markup:
-    """Verdicts with their remedies, and the pictures to look at first; None: the check was cut short."""
+def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served, aside: Mapping[str, str]) -> Markup:
+    """Verdicts with their remedies, and the pictures to look at first; None: the check was cut short.
+
+    `aside`: what was put aside by name, as "out" or "bad".
+    """
     if found is None:
         return problem(words.no_result)
     names = {path: name_of(path) for path in _paths(found)}
@@ -41,6 +44,7 @@ def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served) -
         findings=[_finding(one, names) for one in found["findings"]],
         siblings=found["siblings"],
         suspects=suspects,
+        aside=aside,
     )
 
 

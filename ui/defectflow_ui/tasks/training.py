@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from time import sleep
@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from defectflow.bundle import CARD
 from defectflow.data import find_pictures, test_pictures
+from defectflow.data.refit_manifest import Refit
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.recipe import builtin_recipes, load_recipe
 from defectflow.store import Store
@@ -27,13 +28,14 @@ from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.tasks.recipe_changes import overrides
-from defectflow_ui.tasks.sources import Sources
+from defectflow_ui.tasks.selection import select, write_selection
+from defectflow_ui.tasks.sources import AGAIN, Sources
 from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.words import train as words
 
 Kind = Literal["check", "train"]
 HOME, TASKS, PICTURES = ".training", "tasks", "pictures"
-CHECK, EVALUATION, REFIT = "check.json", "evaluation.json", "refit.csv"
+CHECK, EVALUATION, LISTED = "check.json", "evaluation.json", "pictures.csv"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?<!\.)")
 
 
@@ -48,6 +50,10 @@ class Wish:
     rate: float
     settings: str = ""
     """Changes to the recipe, one a line: see recipe_changes.py."""
+    left_out: str = ""
+    """Names of pictures that are not to be learned from, one a line."""
+    defective: str = ""
+    """Names of pictures whose parts are defective, one a line."""
 
 
 class Training:
@@ -79,11 +85,12 @@ class Training:
             refit = self.sources.refit(wish.source)
             if refit is not None and not refit.joined:
                 raise DataError(words.nothing_joins)
+            part_regex = wish.part_regex if refit is None else refit.part_regex or ""
+            write, path = _listing(wish, origin, refit, part_regex), origin
             folder = new_folder(self._home / TASKS)
-            path, part_regex = origin, wish.part_regex
-            if refit is not None:
-                path, part_regex = folder / REFIT, refit.part_regex or ""
-                refit.write(path)
+            if write is not None:
+                path = folder / LISTED
+                write(path)
             arguments = ["check-data", str(path), *recipe, *_option(part_regex), "--json", str(folder / CHECK)]
             notes = {
                 "kind": "check",
@@ -131,8 +138,9 @@ class Training:
             made, option = folder / WORK / name, _option(check.notes["part_regex"])
             fit = ["fit", str(path), "--out", str(made), *recipe, *option]
             steps = [Step("fit", tuple(fit), (name, str(target)), checkpoints=f"{name}.training")]
-            if _has_test_pictures(origin):
-                evaluate = ["evaluate", str(target), "--data", str(origin), "--json", str(folder / EVALUATION)]
+            tested = origin if wish.source.startswith(AGAIN) else path
+            if _has_test_pictures(tested):
+                evaluate = ["evaluate", str(target), "--data", str(tested), "--json", str(folder / EVALUATION)]
                 steps.append(Step("evaluate", (*evaluate, *option), may_exit=(0, 2)))
             notes = {**check.notes, "kind": "train", "who": who, "name": name, "check": check.name, "path": str(path)}
             return start(folder, words.training(name), steps, notes)
@@ -220,8 +228,25 @@ def _runs(task: Task) -> bool:
     return task.status().state == "running"
 
 
+def _listing(wish: Wish, source: Path, refit: Refit | None, part_regex: str) -> Callable[[Path], None] | None:
+    """What writes the manifest of the pictures to be looked at; None where the source is taken as it is.
+
+    Raises DataError, SettingsError.
+    """
+    if refit is not None:
+        still = select(refit.pictures, wish.left_out, wish.defective)
+        return replace(refit, pictures=tuple(one for one in still if one.label == "good")).write
+    if not wish.left_out and not wish.defective:
+        return None
+    found = find_pictures(source, label="good", part_regex=part_regex or None)
+    good = select([picture for picture in found if picture.label == "good"], wish.left_out, wish.defective)
+    chosen = [*good, *(picture for picture in found if picture.label != "good")]
+    known = not part_regex and all(picture.part_known for picture in chosen)
+    return lambda manifest: write_selection(chosen, manifest, with_parts=known)
+
+
 def _has_test_pictures(source: Path) -> bool:
-    return any(picture.split == "test" for picture in test_pictures(find_pictures(source)))
+    return any(picture.label == "good" and picture.split == "test" for picture in test_pictures(find_pictures(source)))
 
 
 def _option(part_regex: str) -> list[str]:

@@ -125,6 +125,20 @@ no_such_source = "choose pictures first: a folder from the list, or drop some"
 no_such_recipe = "this recipe is not on offer; choose one from the list"
 
 
+left_out_title = "Pictures that are left out, or called defective"
+left_out = "Left out of the fit, one picture a line"
+left_out_info = "Neither good nor defective: blurred, another product, taken twice."
+defective = "Called defective, one picture a line"
+defective_info = "Their parts are kept for testing; the model is not fitted to them."
+leave_out = "Leave out"
+call_defective = "Defective"
+
+
+def no_such_picture(name: str, count: int) -> str:
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{name}{more}: none of the good pictures is called so; write its name as the check shows it, or take it out"
+
+
 def uploaded(pictures: int) -> str:
     return f"uploaded: {counted(pictures, 'picture')}"
 
@@ -162,6 +176,10 @@ confident = "a promise with 95% confidence"
 def _asked(wish: Any, who: str) -> str:
     parts = f", parts by {wish.part_regex}" if wish.part_regex else ""
     own = f" with {', '.join(wish.settings.splitlines())}" if wish.settings else ""
+    if out := len(wish.left_out.splitlines()):
+        parts += f", {counted(out, 'picture')} left out"
+    if bad := len(wish.defective.splitlines()):
+        parts += f", {counted(bad, 'picture')} called defective"
     return f"{called(wish.source)}, recipe {wish.recipe}{own}, at most {100 * wish.rate:g}% rejected{parts} (by {who})"
 
 
