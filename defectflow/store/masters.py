@@ -17,7 +17,7 @@ from defectflow.bundle import Card
 from defectflow.errors import NotReleased
 from defectflow.store import chain, schema
 from defectflow.store.database import Database
-from defectflow.store.rows import stamped_now
+from defectflow.store.rows import stamp, stamped_now
 from defectflow.store.settings import GoldenSettings
 from defectflow.store.versions import digests_of
 from defectflow.verdict import Word
@@ -146,6 +146,18 @@ class Masters:
     def runs(self, masters: MasterSet) -> list[MasterRun]:
         """All checks of a set, oldest first."""
         wanted = select(_runs).where(_runs.c.set_id == masters.id).order_by(_runs.c.id)
+        with self._database.reading() as connection:
+            return [_read_run(row) for row in connection.execute(wanted).mappings()]
+
+    def between(self, since: datetime | None, until: datetime | None, bundle_id: str | None = None) -> list[MasterRun]:
+        """All checks of a time [since, until), of one model or of all, newest first."""
+        wanted = select(_runs).order_by(_runs.c.id.desc())
+        if since is not None:
+            wanted = wanted.where(_runs.c.at >= stamp(since))
+        if until is not None:
+            wanted = wanted.where(_runs.c.at < stamp(until))
+        if bundle_id is not None:
+            wanted = wanted.where(_runs.c.bundle_id == bundle_id)
         with self._database.reading() as connection:
             return [_read_run(row) for row in connection.execute(wanted).mappings()]
 

@@ -43,8 +43,9 @@ from support import save, swatch, swatches
 
 from defectflow.bundle.bundle import file_digest, open_bundle
 from defectflow.common.clock import utc_now
+from defectflow.data import find_pictures
 from defectflow.errors import CalibrationError
-from defectflow.gauge import PartScores
+from defectflow.gauge import PartScores, register_masters
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
@@ -558,6 +559,9 @@ def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: li
     list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:4], *pictures[14:17])))
     rejected = [one for one in store.history.search() if one.decision in ("defect", "invalid")]
     store.reviews.answer(rejected[0].id, Answer.DEFECTIVE, by="ben", kind="pen <b>mark")
+    inspector = desk.station.bundles.inspector()
+    judged = next(one.decision for one in store.history.search() if one.file == pictures[0].name)
+    register_masters(store, inspector, find_pictures(pictures[0]), by="anna", expect={pictures[0].stem: judged})
     link = desk.call("history-report", "click", "all", "", "", "", "", "")
     (address,) = re.findall(r'href="/served/([^"]+)"', link)
     item = desk.session.served.take(address)
@@ -570,6 +574,7 @@ def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: li
     assert text.count("data:image/jpeg;base64,") == len({one.part for one in rejected})
     assert not re.search(r"(src|href)=\"(?!data:|#)", text), "it loads nothing"
     assert "rejects at most 5% of good parts on average" in text
+    assert "Checks with master parts" in text and "<td>1 of 1</td><td>nothing</td>" in text
     assert "No sign of drift" in text
 
 

@@ -51,6 +51,7 @@ def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | No
         kinds=view.kinds(history.kinds(wanted, every=every), every),
         worst=_worst(station, rejected),
         versions=_in_force(station, wanted),
+        masters=station.store.masters.between(wanted.since, wanted.until, wanted.bundle_id),
         drift=_drift(station, wanted),
         promise=_promise(station),
     ).encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from defectflow.store import Query
+from defectflow.store import MasterRun, Query
 from defectflow_ui.words import history
 from defectflow_ui.words.verdicts import VERDICTS
 
@@ -26,6 +26,10 @@ none_rejected = "Nothing was rejected."
 not_kept = "The picture is not kept."
 thresholds = "Thresholds in force"
 thresholds_head = ("model", "version", "threshold", "what it promises")
+masters = "Checks with master parts"
+masters_head = ("when", "by", "model", "judged as expected", "what was not, and what the charts say")
+no_masters = "No check with master parts falls into this time."
+all_right = "nothing"
 drift = "Has production moved?"
 no_drift = "Nobody has looked yet, or no model is active."
 promised = "What the active model promises"
@@ -42,6 +46,15 @@ def share(count: int, of: int) -> str:
 
 def promise(rate: float, parts: int) -> str:
     return f"rejects at most {100 * rate:.3g}% of good parts on average, from {parts} parts"
+
+
+def right(run: MasterRun) -> str:
+    return f"{sum(one.right for one in run.judged)} of {len(run.judged)}"
+
+
+def findings(run: MasterRun) -> str:
+    said = [*run.wrong, *(f"{one.name}: {one.signal}" for one in run.signals)]
+    return "; ".join(said) or all_right
 
 
 def alarm(where: str) -> str:
