@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from defectflow_ui.inspecting import exports
 from inspecting import FILES, activate, decisions, drop, slide, wait_for
+from playwright.sync_api import expect
 from running import Running, Watch, Watched, listening
 
 from defectflow.errors import StoreError
@@ -90,6 +91,19 @@ def test_blend_and_zoom_stay_in_step_with_what_is_shown(judged: Watched) -> None
     choose(page, "pen1.png")
     assert style(page, "#part .over", "opacity") == "0.4"
     assert page.locator("[data-blend]").input_value() == "40"
+
+
+def test_the_good_part_is_drawn_over_the_picture_up_to_a_slider(judged: Watched) -> None:
+    page = judged.page
+    page.locator(".tile[title='pen0.png']").click()
+    page.wait_for_selector(".viewer .good", state="attached")
+    page.locator("[data-split]").fill("40")
+    clipped = "getComputedStyle(document.querySelector('.viewer .good')).clipPath"
+    assert page.evaluate(clipped) == "inset(0px 60% 0px 0px)"
+    expect(page.locator("[data-do=good]")).to_have_attribute("aria-pressed", "true")
+    page.locator("[data-do=good]").click()
+    assert page.evaluate("getComputedStyle(document.querySelector('.viewer .good')).opacity") == "0"
+    expect(page.locator("[data-split]")).to_have_value("0")
 
 
 def test_nothing_is_drawn_again_without_need(judged: Watched) -> None:

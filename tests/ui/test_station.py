@@ -17,6 +17,7 @@ import pytest
 from defectflow_ui.visits import visitors
 from inspecting import activate, decisions, drop, slide, wait_for
 from PIL import Image
+from playwright.sync_api import expect
 from running import PASSWORD, Running, Watch, Watched, free_port, listening
 from support import DEFECTFLOW
 
@@ -143,6 +144,44 @@ def test_a_zip_and_the_camera(watched: Watched, local: Running, pictures: list[P
     page.locator(".camera button").click()
     wait_for(lambda: "camera-001.png" in decisions(page), "the camera's picture joins the others")
     assert decisions(page)["camera-001.png"] == "invalid", "the camera's test pattern is no ring"
+    expect(page.locator(".camera-result")).to_have_text("NG")
+    page.locator(".camera select").select_option("1")
+    wait_for(lambda: "camera-003.png" in decisions(page), "a picture every second")
+    page.locator("[data-camera]").click()
+    expect(page.locator(".camera video")).not_to_be_attached()
+
+
+def test_a_camera_that_waits_for_something_to_move(watched: Watched, local: Running) -> None:
+    """Its stream is a drawing: what has moved and lies still is taken once, and what moves on is not."""
+    activate(local)
+    page = watched.page
+    watched.visit()
+    page.evaluate(
+        """() => {
+            const canvas = Object.assign(document.createElement('canvas'), {width: 320, height: 240});
+            const context = canvas.getContext('2d');
+            window.part = 0;
+            setInterval(() => {
+                context.fillStyle = '#222';
+                context.fillRect(0, 0, 320, 240);
+                context.fillStyle = '#ddd';
+                context.fillRect(window.part === 'moves' ? (performance.now() / 2) % 320 : window.part, 40, 150, 150);
+            }, 40);
+            navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(25);
+        }"""
+    )
+    page.locator("[data-camera]").click()
+    page.wait_for_function("document.querySelector('.camera video')?.videoWidth > 0")
+    page.locator(".camera select").select_option("motion")
+    page.wait_for_timeout(1500)
+    assert not decisions(page), "nothing has moved"
+    page.evaluate("window.part = 'moves'")
+    page.wait_for_timeout(1500)
+    assert not decisions(page), "it moves all the time"
+    page.evaluate("window.part = 120")
+    expect(page.locator(".camera-result")).to_have_text(re.compile("OK|NG|LOOK"))
+    page.wait_for_timeout(1500)
+    assert len(decisions(page)) == 1
 
 
 def test_nothing_leaves_this_machine_and_nothing_goes_wrong(judged: Watched, local: Running) -> None:

@@ -191,16 +191,17 @@
     document.querySelectorAll('[data-do=heat]').forEach((button) => button.setAttribute('aria-pressed', String(blend > 0)));
   };
   document.addEventListener('input', (event) => {
-    if (!event.target.matches?.('[data-blend]')) return;
-    blend = Number(event.target.value);
-    showBlend();
+    if (event.target.matches?.('[data-blend]')) { blend = Number(event.target.value); showBlend(); }
+    if (event.target.matches?.('[data-split]')) compare(true, Number(event.target.value));
   });
   const showZoom = () => {
     page.setProperty('--zoom', `translate(${zoom.x}px, ${zoom.y}px) scale(${zoom.scale})`);
     page.setProperty('--scale', zoom.scale);
   };
-  const compare = (on) => {
+  const compare = (on, percent = 100) => {  // the good part lies over the picture, from the left edge to there
     page.setProperty('--good', on ? 1 : 0);
+    page.setProperty('--split', `${percent}%`);
+    document.querySelectorAll('[data-split]').forEach((slider) => { slider.value = on ? percent : 0; });
     document.querySelectorAll('[data-do=good]').forEach((button) => button.setAttribute('aria-pressed', String(on)));
   };
   const pressPlace = (chosen) => document.querySelectorAll('.place')
@@ -390,29 +391,72 @@
       if (event.target.closest('[data-camera]')) camera(element, take, problem);
     });
   };
+  // The camera takes pictures by hand, at intervals, or when something has moved and lies still again; never faster than
+  // they are judged. The verdict of the latest one stands beside it, large.
   let shots = 0;
+  const LOOK_MS = 150, STILL_MS = 600, GIVE_UP_MS = 20000, MOVED = 6;  // MOVED: mean difference of grey values, 0 to 255
+  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+  const small = (video, canvas) => {  // 48 x 36 grey values
+    const context = canvas.getContext('2d', {willReadFrequently: true});
+    context.drawImage(video, 0, 0, canvas.width, canvas.height);
+    const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
+    return Float32Array.from({length: data.length / 4}, (_, pixel) => (data[4 * pixel] + data[4 * pixel + 1] + data[4 * pixel + 2]) / 3);
+  };
+  const apart = (one, other) => one.reduce((sum, value, pixel) => sum + Math.abs(value - other[pixel]), 0) / one.length;
   const camera = async (element, take, problem) => {
     const box = element.querySelector('.camera');
-    const stop = () => { box.srcObjectOf?.getTracks().forEach((track) => track.stop()); box.replaceChildren(); box.srcObjectOf = null; };
-    if (box.srcObjectOf) return stop();
+    if (box.stop) return box.stop();
     const said = JSON.parse(box.dataset.problems);
     if (!window.isSecureContext || !navigator.mediaDevices) return problem(said.insecure);
     let stream;
     try {
       stream = await navigator.mediaDevices.getUserMedia({video: {width: {ideal: 4096}, height: {ideal: 4096}, facingMode: 'environment'}});
     } catch (error) { return problem(said[error.name] || `${said.other} (${error.message}).`); }
-    box.srcObjectOf = stream;
-    const video = Object.assign(document.createElement('video'), {srcObject: stream, autoplay: true, playsInline: true, muted: true});
-    const shoot = Object.assign(document.createElement('button'), {type: 'button', textContent: box.dataset.shoot});
-    shoot.dataset.key = 'space';
-    shoot.addEventListener('click', () => {
+    const video = make('video', {srcObject: stream, autoplay: true, playsInline: true, muted: true});
+    const shoot = make('button', {type: 'button', textContent: box.dataset.shoot});
+    const when = make('select', {}), label = make('label', {textContent: box.dataset.when});
+    for (const [value, called] of JSON.parse(box.dataset.triggers)) when.add(new Option(called, value));
+    label.append(when);
+    const result = make('output', {className: 'camera-result'}), results = JSON.parse(box.dataset.results);
+    const tiny = make('canvas', {width: 48, height: 36});
+    let awaited = null, at = 0, before = null, moved = false, stillSince = 0;
+    const picture = () => {
       if (!video.videoWidth) return;  // it has not begun
-      const canvas = Object.assign(document.createElement('canvas'), {width: video.videoWidth, height: video.videoHeight});
+      const canvas = make('canvas', {width: video.videoWidth, height: video.videoHeight});
       canvas.getContext('2d').drawImage(video, 0, 0);
       shots += 1;
-      canvas.toBlob((blob) => take([new File([blob], `camera-${String(shots).padStart(3, '0')}.png`)]), 'image/png');
-    });
-    box.replaceChildren(video, shoot);
+      awaited = `camera-${String(shots).padStart(3, '0')}.png`;
+      at = performance.now();
+      result.textContent = '…';
+      result.dataset.decided = '';
+      const name = awaited;
+      canvas.toBlob((blob) => take([new File([blob], name)]), 'image/png');
+    };
+    const look = () => {
+      const latest = document.querySelector('[data-latest]');
+      if (awaited && latest?.dataset.latest === awaited) {
+        awaited = null;
+        result.dataset.decided = latest.dataset.decided;
+        result.textContent = results[latest.dataset.decided];
+      }
+      const now = performance.now();
+      if (when.value === 'hand' || !video.videoWidth || (awaited && now - at < GIVE_UP_MS)) return;
+      if (when.value !== 'motion') { if (now - at >= 1000 * Number(when.value)) picture(); return; }
+      const seen = small(video, tiny);
+      if (before && apart(before, seen) > MOVED) { moved = true; stillSince = now; }
+      before = seen;
+      if (moved && now - stillSince >= STILL_MS) { moved = false; picture(); }
+    };
+    const timer = setInterval(look, LOOK_MS);
+    box.stop = () => {
+      clearInterval(timer);
+      stream.getTracks().forEach((track) => track.stop());
+      box.replaceChildren();
+      box.stop = null;
+    };
+    shoot.dataset.key = 'space';
+    shoot.addEventListener('click', picture);
+    box.replaceChildren(video, result, shoot, label);
   };
   // A click on something with data-<name> inside a gr.HTML becomes the event `name` with that value.
   const clicks = (element, trigger, ...names) => element.addEventListener('click', (event) => {

@@ -29,6 +29,7 @@ def counts(inspection: Inspection) -> Markup:
         found=[(one, found[one]) for one in DECISIONS if found[one] or inspection.only == one],
         flips=None if inspection.what_if is None else len(inspection.flips()),
         pressed=inspection.only,
+        latest=inspection.rows[-1] if inspection.rows else None,
         clear_question=words.clear_trial_ask if tried else words.clear_ask,
     )
 

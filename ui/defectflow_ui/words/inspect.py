@@ -27,6 +27,15 @@ no_bundle = "Nothing to inspect with yet"
 to_train = "Train a model"
 to_models = "Choose a model"
 to_calibrate = "Calibrate a model"
+camera_when = "Take a picture"
+camera_triggers = (
+    ("hand", "when the button is pressed"),
+    ("1", "every second"),
+    ("3", "every 3 seconds"),
+    ("10", "every 10 seconds"),
+    ("motion", "when something has moved, and lies still again"),
+)
+camera_results = {"ok": "OK", "review": "LOOK", "defect": "NG", "invalid": "NG", "error": "?"}
 camera_problems = {
     "insecure": "The browser gives no camera to a page without encryption. Open the station with https:// (it has to "
     "be started with --tls-cert and --tls-key), or in a browser on its own machine; or choose pictures instead.",
@@ -73,6 +82,7 @@ the_picture = "the picture"
 heat = "Heat"
 heat_strength = "strength of the heat"
 compare = "Good part"
+split = "Draw the good part over the picture, from the left to where the slider stands"
 compare_title = "Show the most similar good part in its place, and back: what differs flickers"
 look_there = "Zoom there; once more: the whole picture"
 previous = "previous picture"
