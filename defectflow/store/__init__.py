@@ -13,6 +13,7 @@ The path of a row:
     users       who may do what
     requests    what was recorded under which key of a client, so that repeating it adds nothing
     outbox      rows -> what the plant's systems have not been told yet
+    model_changes   notes about models, new names, deletions
     agreement   parts that people judge blind, twice -> who answered what
     masters     master parts and their checks -> may a model judge?
     recalibration   answers -> new thresholds (preview, apply, roll back), and parts to train on
@@ -26,6 +27,7 @@ from defectflow.store.agreement import AgreementAnswer, AgreementPart, Agreement
 from defectflow.store.database import is_sqlite
 from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
 from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
+from defectflow.store.model_changes import ModelChange, ModelChanges
 from defectflow.store.outbox import Outbox
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
@@ -56,6 +58,8 @@ __all__ = [
     "MasterPart",
     "MasterRun",
     "MasterSet",
+    "ModelChange",
+    "ModelChanges",
     "Outbox",
     "PartInspection",
     "Query",

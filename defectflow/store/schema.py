@@ -155,6 +155,19 @@ looked_into = Table(
 )
 """Drift alarms of a model that somebody has seen to: all until then."""
 
+model_changes = Table(
+    "model_changes",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("bundle_id", Text, nullable=False),
+    Column("change", Text, nullable=False),  # note, renamed, deleted
+    Column("said", Text, nullable=False),
+    Index("model_changes_bundle", "bundle_id"),
+)
+
 master_sets = Table(
     "master_sets",
     metadata,
@@ -254,7 +267,7 @@ channels = Table(
 
 CHAINED = (
     *(inspections, reviews, calibrations, activations, users, settings, removals, looked_into),
-    *(master_sets, master_runs, agreement_studies, agreement_answers),
+    *(master_sets, master_runs, agreement_studies, agreement_answers, model_changes),
 )
 REMOVABLE = (inspections, reviews)
 """What retention may remove: the lines in `chain` stay."""

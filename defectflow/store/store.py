@@ -26,6 +26,7 @@ from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
 from defectflow.store.history import History
 from defectflow.store.masters import Masters
+from defectflow.store.model_changes import ModelChanges
 from defectflow.store.outbox import Outbox
 from defectflow.store.requests import Entry, Requests, write_entries
 from defectflow.store.retention import retain
@@ -49,6 +50,7 @@ class Store:
         self.requests = Requests(database)
         self.outbox = Outbox(database)
         self.masters = Masters(database)
+        self.model_changes = ModelChanges(database)
         self._audit = AuditDraw(database)
         self.agreement = Agreement(database, self._audit)
         self._copies = Copies(database)

@@ -20,6 +20,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.models.bundles import evaluation_file
 from defectflow_ui.pages import calibrate, inspect_tab, train_view
 from defectflow_ui.settings import Limits
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
@@ -636,3 +637,54 @@ def test_the_recipe_is_changed_on_train_and_the_region_drawn(desk: Desk, picture
     assert [area.width for area in roi.ignored] == [None, 0.03]
     assert roi.ignored[1].points == ((0.6, 0.6), (0.7, 0.7)), "points on a straight line say nothing"
     assert desk.call("train-region", "drawn", drawn["train-settings"], said={"tool": "clear"})["train-settings"] == text
+
+
+def test_models_are_noted_renamed_and_deleted(desk: Desk) -> None:
+    """The log keeps it all; the active one is renamed and stays active, and is not deleted."""
+    station, choose = desk.station, lambda name: desk.call("bundles", "bundle", None, said={"bundle": name})
+    station.bundles.activate("ring", by="test", reason="test")
+    choose("ring")
+    shown = desk.call("models-keep-note", "click", None, "ring light <2>")
+    assert "ring light &lt;2&gt;" in shown["card"] and shown["models-note"] == "ring light <2>"
+    with pytest.raises(gr.Error, match="ring is active and judges"):
+        desk.call("models-delete", "click", None, "old")
+    for wrong in ("../ring", "swatch", ""):
+        with pytest.raises(gr.Error):
+            desk.call("models-rename", "click", None, wrong)
+    before = station.bundles.active().card
+    shown = desk.call("models-rename", "click", None, "ring-2")
+    assert "ring is called ring-2 from now on" in shown["models-said"]
+    after = station.bundles.active().card
+    assert (after.name, after.bundle_id, after.calibration_id) == ("ring-2", before.bundle_id, before.calibration_id)
+    assert station.bundles.inspector().card.name == "ring-2"
+    choose("swatch")
+    assert "models-why" in desk.call("models-delete", "click", None, " "), "a reason is wanted"
+    swatch_id = station.bundles.find("swatch").card.bundle_id
+    shown = desk.call("models-delete", "click", None, "made by mistake")
+    assert "swatch is deleted" in shown["models-said"] and "swatch" not in shown["bundles"]
+    assert not (station.bundles.folder / "swatch").exists()
+    (deleted,) = station.store.model_changes.all(swatch_id)
+    assert (deleted.change, deleted.said, deleted.by) == ("deleted", "made by mistake", "local")
+    changes = station.store.model_changes.all(after.bundle_id)
+    assert [(one.change, one.said, one.model) for one in changes] == [
+        ("renamed", "ring-2", "ring"),
+        ("note", "ring light <2>", "ring"),
+    ]
+    assert station.store.verify().passed
+
+
+def test_a_model_tells_how_it_did(desk: Desk, pictures: list[Path]) -> None:
+    """On test pictures, while its thresholds are those of then; and at the line, by what was answered."""
+    station = desk.station
+    bundle = station.bundles.find("ring")
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:4], *pictures[14:17])))
+    rejected = [one for one in station.store.history.search() if one.decision in ("defect", "invalid")]
+    station.store.reviews.answer(rejected[0].id, Answer.GOOD, by="ben")
+    station.store.reviews.answer(rejected[1].id, Answer.DEFECTIVE, by="ben")
+    found = {"bundle_id": bundle.card.bundle_id, "calibration_id": bundle.card.calibration_id, "part_auroc": 0.987}
+    found |= {name: {"count": count, "of": of} for name, count, of in (("overkill", 1, 20), ("escape", 3, 18))}
+    for calibration_id, there in ((bundle.card.calibration_id, True), ("0" * 12, False)):
+        evaluation_file(bundle.path).write_text(json.dumps(found | {"calibration_id": calibration_id}))
+        card = desk.call("bundles", "bundle", None, said={"bundle": "ring"})["card"]
+        assert ("0.987" in card and "3 of 18 (16.7%)" in card) is there
+        assert "1 of 2 (50.0%)" in card, "rejected, and answered good"

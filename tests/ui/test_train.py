@@ -214,8 +214,9 @@ def trainings(tmp_path: Path) -> Iterator[Callable[[Path | None], Training]]:
     folder = tmp_path / "models"
     folder.mkdir()
     with Store.open(str(tmp_path / "log.db")) as store:
-        made = [Training(Bundles(folder, store.versions), None, store)]
-        yield lambda data: made.append(Training(Bundles(folder, store.versions), data, store)) or made[-1]
+        bundles = Bundles(folder, store.versions, store.model_changes)
+        made = [Training(bundles, None, store)]
+        yield lambda data: made.append(Training(bundles, data, store)) or made[-1]
         if (left := made[0].running()) is not None:
             left.cancel()
             ended(left)

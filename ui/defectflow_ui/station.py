@@ -45,7 +45,9 @@ class Station:
     """Gradio's events after which the frame is shown again, since the active model may be another one."""
 
     def __post_init__(self) -> None:
-        self.bundles = Bundles(self.settings.bundles, self.store.versions, self.settings.provider, self.settings.core)
+        store, settings = self.store, self.settings
+        changes = store.model_changes
+        self.bundles = Bundles(settings.bundles, store.versions, changes, settings.provider, settings.core)
         self.sessions = Sessions(self.settings.port)
         self.drift = DriftWatch(self.store, self.bundles)
 

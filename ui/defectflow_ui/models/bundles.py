@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from defectflow.bundle import CARD, Bundle, files_state, open_bundle, save_bundle
-from defectflow.errors import BundleError
-from defectflow.line import Inspector
-from defectflow.store import Versions
+from defectflow.errors import BundleError, DataError
+from defectflow.line import Inspector, certificate_file
+from defectflow.store import ModelChanges, Versions
 from defectflow_ui.words import models as words
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?<!\.)")
+"""What a model may be called: it is the name of its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +35,11 @@ class Found:
 class Bundles:
     """The bundles of a folder. A name from the browser only ever selects among those that were found. Thread-safe."""
 
-    def __init__(self, folder: Path, versions: Versions, provider: str = "cpu", core: bool = False) -> None:
+    def __init__(
+        self, folder: Path, versions: Versions, changes: ModelChanges, provider: str = "cpu", core: bool = False
+    ) -> None:
         self.folder = folder
-        self._versions = versions
+        self._versions, self._changes = versions, changes
         self._provider, self._core = provider, core
         self._lock = Lock()
         self._changing = Lock()
@@ -82,6 +92,51 @@ class Bundles:
         self._versions.activate(saved, by=by, reason=reason)
         return saved
 
+    def note(self, name: str, text: str, *, by: str) -> None:
+        """Write what is to be known about a model. Raises BundleError, StoreError."""
+        self._changes.write(self.find(name).card, "note", text.strip(), by=by)
+
+    def rename(self, name: str, called: str, *, by: str) -> Bundle:
+        """Give a model another name; the active one stays active. Raises BundleError, DataError, StoreError."""
+        bundle, target = self.find(name), self.free(called)
+        active = name == self.active_name
+        with self._changing:
+            self._changes.write(bundle.card, "renamed", called, by=by)
+            beside = [certificate_file(bundle), evaluation_file(bundle.path)]
+            bundle.path.rename(target)
+            saved = save_bundle(target, bundle.card.model_copy(update={"name": called}))
+            for old, new in zip(beside, (certificate_file(saved), evaluation_file(target)), strict=True):
+                with suppress(FileNotFoundError):
+                    old.replace(new)
+        if active:
+            self._versions.activate(saved, by=by, reason=words.renamed(name, called))
+        return saved
+
+    def delete(self, name: str, why: str, *, by: str) -> None:
+        """Remove a model that is not at work; what it judged stays. Raises BundleError, StoreError."""
+        bundle = self.find(name)
+        if name == self.active_name:
+            raise BundleError(words.active_stays(name))
+        if bundle.path.resolve() == self.folder.resolve():
+            raise BundleError(words.only_one(self.folder))
+        with self._changing:
+            self._changes.write(bundle.card, "deleted", why.strip(), by=by)
+            for beside in (certificate_file(bundle), evaluation_file(bundle.path)):
+                beside.unlink(missing_ok=True)
+            (bundle.path / CARD).unlink()  # from here on it is no model any more, whatever happens
+            shutil.rmtree(bundle.path)
+
+    def free(self, name: str) -> Path:
+        """Where a model of this name would lie. Raises DataError for a bad or taken name, BundleError."""
+        if not NAME.fullmatch(name):
+            raise DataError(words.bad_name(name))
+        if (self.folder / CARD).is_file():
+            raise BundleError(words.one_bundle_only(self.folder))
+        target = self.folder / name
+        if target.exists():
+            raise DataError(words.name_taken(name))
+        return target
+
     def active(self) -> Bundle:
         """Raises BundleError if there is none, with what to do."""
         name = self.active_name
@@ -111,3 +166,19 @@ class Bundles:
         with self._lock:
             self._opened[path] = (state, found)  # as it was before: what has changed meanwhile is looked at again
         return found
+
+
+def evaluation_file(bundle: Path) -> Path:
+    """Where a model's evaluation lies: beside its folder, as its certificate does."""
+    folder = bundle.resolve()
+    return folder.with_name(f"{folder.name}.evaluation.json")
+
+
+def evaluation_of(bundle: Bundle) -> dict[str, Any] | None:
+    """What `evaluate --json` has found of this model with these thresholds; None where there is nothing of them."""
+    with suppress(OSError, ValueError):
+        found = dict(json.loads(evaluation_file(bundle.path).read_text(encoding="utf-8")))
+        card = bundle.card
+        if (found["bundle_id"], found["calibration_id"]) == (card.bundle_id, card.calibration_id):
+            return found
+    return None

@@ -14,7 +14,7 @@ from defectflow.line import verify as run_verify
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block, clicks, notice
 from defectflow_ui.pages import models_view as view
-from defectflow_ui.pages.page import QUIET, Page, Updates
+from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.visits.visitors import Visitor
@@ -48,16 +48,32 @@ class ModelsPage(Page):
                     )
                 self.said = block(elem_id="models-said")
                 self.card = block(elem_id="card")
+                with gr.Accordion(words.manage, open=False, visible=False, elem_id="models-manage") as self.manage:
+                    self._lay_out_management()
+
+    def _lay_out_management(self) -> None:
+        self.note = gr.Textbox(label=words.note, info=words.note_info, lines=2, elem_id="models-note")
+        self.keep_note = gr.Button(words.keep_note, size="sm", elem_id="models-keep-note")
+        with gr.Row():
+            self.name = gr.Textbox(label=words.name, elem_id="models-name")
+            self.why = gr.Textbox(label=words.why, elem_id="models-why")
+        with gr.Row():
+            self.rename = gr.Button(words.rename, size="sm", elem_id="models-rename")
+            self.delete = gr.Button(words.delete, size="sm", variant="stop", elem_id="models-delete")
 
     def connect(self) -> None:
         other, above = self.compare, self.station.shown_above
-        everything = [self.listed, self.card, self.compare, self.activate, self.verify]
+        managed = [self.manage, self.note, self.name, self.why]
+        everything = [self.listed, self.card, self.compare, self.activate, self.verify, *managed]
         shown = [*everything, self.said]
         self.station.on_open(self.refresh, inputs=other, outputs=everything)
         # "multiple": a key that is pressed again before the answer counts as well.
         self.listed.bundle(self.choose, inputs=other, outputs=shown, trigger_mode="multiple", **QUIET)
         self.compare.input(self.refresh, inputs=other, outputs=everything, **QUIET)
         above(self.activate.click(self.make_active, inputs=other, outputs=shown, **QUIET))
+        self.keep_note.click(self.write_note, inputs=[other, self.note], outputs=shown, **QUIET)
+        above(self.rename.click(self.call, inputs=[other, self.name], outputs=shown, **QUIET))
+        self.delete.click(self.remove, inputs=[other, self.why], outputs=shown, **QUIET)
         begun = self.verify.click(self.begin_check, outputs=self.said, **QUIET)
         above(begun)
         begun.success(self.follow_check, inputs=other, outputs=shown, **QUIET)
@@ -76,6 +92,16 @@ class ModelsPage(Page):
             self.compare: gr.Dropdown(others, value=other),
             self.activate: gr.Button(interactive=bundle is not None and visitor.may(Role.ENGINEER)),
             self.verify: gr.Button(interactive=bundle is not None and visitor.may(Role.OPERATOR)),
+            **self._management(visitor, chosen, bundle),
+        }
+
+    def _management(self, visitor: Visitor, chosen: str | None, bundle: Bundle | None) -> Updates:
+        note = None if bundle is None else self.station.store.model_changes.note(bundle.card.bundle_id)
+        return {
+            self.manage: gr.Accordion(visible=bundle is not None and visitor.may(Role.ENGINEER)),
+            self.note: "" if note is None else note.said,
+            self.name: gr.Textbox(chosen or "", info=None),
+            self.why: gr.Textbox("", info=None),
         }
 
     @handler(Role.VIEWER)
@@ -92,6 +118,29 @@ class ModelsPage(Page):
         name = str(visitor.tab.get(CHOSEN))
         self.station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
         return self._shown(visitor, other) | {self.said: notice(words.activated(name))}
+
+    @handler(Role.ENGINEER)
+    def write_note(self, visitor: Visitor, other: str | None, text: str) -> Updates:
+        self.station.bundles.note(str(visitor.tab.get(CHOSEN)), text, by=visitor.user)
+        return self._shown(visitor, other) | {self.said: notice(words.noted)}
+
+    @handler(Role.ENGINEER)
+    def call(self, visitor: Visitor, other: str | None, called: str) -> Updates:
+        """Give the chosen model another name."""
+        name, called = str(visitor.tab.get(CHOSEN)), called.strip()
+        self.station.bundles.rename(name, called, by=visitor.user)
+        visitor.tab[CHOSEN] = called
+        return self._shown(visitor, other) | {self.said: notice(f"{words.renamed(name, called)}.")}
+
+    @handler(Role.ENGINEER)
+    def remove(self, visitor: Visitor, other: str | None, why: str) -> Updates:
+        """Delete the chosen model."""
+        if missing := wanting({self.why: why}):
+            return missing
+        name = str(visitor.tab.get(CHOSEN))
+        self.station.bundles.delete(name, why, by=visitor.user)
+        visitor.tab.pop(CHOSEN)
+        return self._shown(visitor, other) | {self.said: notice(words.deleted(name))}
 
     @handler(Role.OPERATOR)
     def begin_check(self, visitor: Visitor) -> str:

@@ -9,12 +9,16 @@ from markupsafe import Markup
 from defectflow.bundle import Bundle, Card
 from defectflow.errors import DefectFlowError
 from defectflow.line import certificate_file, read_certificate
+from defectflow.store import Answered, Query
+from defectflow.verdict import Word
 from defectflow_ui.markup.elements import empty, problem
 from defectflow_ui.markup.render import element, render
-from defectflow_ui.models.bundles import Found
+from defectflow_ui.models.bundles import Found, evaluation_of
 from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import models as words
+
+ANSWERS: tuple[Answered, Answered] = ("good", "defective")
 
 
 def bundles(station: Station, chosen: str | None) -> Markup:
@@ -53,11 +57,13 @@ def cards(station: Station, visitor: Visitor, chosen: str | None, other: str | N
         found = [(name, station.bundles.find(name)) for name in names]
     except DefectFlowError as error:
         return problem(str(error))
-    facts = [_facts(bundle.card) for _, bundle in found]
+    facts = [_facts(bundle.card) | _measured(station, bundle) for _, bundle in found]
+    notes = [station.store.model_changes.note(bundle.card.bundle_id) for _, bundle in found]
     return render(
         "models/cards.html",
         words=words,
         models=[(name, one.card, _address(visitor, name, one), _certificate(name, one)) for name, one in found],
+        notes=notes,
         rows=[(label, explained, [one[key] for one in facts]) for key, label, explained in words.rows],
     )
 
@@ -79,6 +85,24 @@ def _facts(card: Card) -> dict[str, str]:
         "flow": str(card.recipe.get("flow", {}).get("family", "–")),
         "versions": f"DefectFlow {card.versions.get('defectflow', '?')}",
     }
+
+
+def _measured(station: Station, bundle: Bundle) -> dict[str, str]:
+    """How it did: on test pictures, and by what people have answered at the line."""
+    found = evaluation_of(bundle) or {}
+    told = {"auroc": f"{found['part_auroc']:.3f}" if found.get("part_auroc") is not None else words.not_evaluated}
+    for name in ("overkill", "escape"):
+        share = found.get(name)
+        told[name] = words.share(share["count"], share["of"]) if share else words.not_evaluated
+    good, bad = (_count(station, bundle, ("defect", "invalid"), answer) for answer in ANSWERS)
+    told["false_alarms"] = words.share(good, good + bad)
+    good, bad = (_count(station, bundle, ("ok", "review"), answer) for answer in ANSWERS)
+    told["misses"] = words.share(bad, good + bad)
+    return told
+
+
+def _count(station: Station, bundle: Bundle, decisions: tuple[Word, ...], answered: Answered) -> int:
+    return station.store.history.count(Query(bundle_id=bundle.card.bundle_id, decisions=decisions, answered=answered))
 
 
 def _address(visitor: Visitor, name: str, bundle: Bundle) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block, clicks, problem
+from defectflow_ui.models.bundles import evaluation_of
 from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
@@ -19,7 +20,7 @@ from defectflow_ui.pages.train_upload import FORM, LOOK_EVERY_S, TrainUpload
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.selection import names, toggled
-from defectflow_ui.tasks.training import CHECK, EVALUATION, Training, Wish, follow, result
+from defectflow_ui.tasks.training import CHECK, Training, Wish, follow, result
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words
 
@@ -153,14 +154,15 @@ class TrainPage(Page):
     def _trained(self, visitor: Visitor, task: Task) -> Updates:
         name = str(task.notes["name"])
         try:
-            card = self.station.bundles.find(name).card
+            bundle = self.station.bundles.find(name)
         except BundleError as error:
             return {self.said: view.gone(name, str(error))}
+        card = bundle.card
         pictures, names = self.training.pictures_of(task), self.training.names_in(task)
         unsure = made.least_sure(card, pictures, names, visitor.served)
         tested = any(step.name == "evaluate" for step in task.steps)
         return {
-            self.findings: made.trained(card, result(task, EVALUATION), tested=tested, unsure=unsure),
+            self.findings: made.trained(card, evaluation_of(bundle), tested=tested, unsure=unsure),
             self.activate: gr.Button(visible=True, interactive=card.calibration is not None),
         }
 

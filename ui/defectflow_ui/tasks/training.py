@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -18,13 +17,12 @@ from threading import Lock
 from time import sleep
 from typing import Any, Literal
 
-from defectflow.bundle import CARD
 from defectflow.data import find_pictures, test_pictures
 from defectflow.data.refit_manifest import Refit
-from defectflow.errors import BundleError, DataError, DefectFlowError
+from defectflow.errors import DataError, DefectFlowError
 from defectflow.recipe import builtin_recipes, load_recipe
 from defectflow.store import Store
-from defectflow_ui.models.bundles import Bundles
+from defectflow_ui.models.bundles import Bundles, evaluation_file
 from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.tasks.recipe_changes import overrides
@@ -35,8 +33,7 @@ from defectflow_ui.words import train as words
 
 Kind = Literal["check", "train"]
 HOME, TASKS, PICTURES = ".training", "tasks", "pictures"
-CHECK, EVALUATION, LISTED = "check.json", "evaluation.json", "pictures.csv"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?<!\.)")
+CHECK, LISTED = "check.json", "pictures.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,8 @@ class Training:
 
     def __init__(self, bundles: Bundles, data: Path | None, store: Store) -> None:
         """`data`: the folder below which pictures on this machine may be chosen; None: only uploads."""
-        self._bundles = bundles.folder.resolve()  # a task may be taken up from another working folder
-        self._home = self._bundles / HOME
+        self._models = bundles
+        self._home = bundles.folder.resolve() / HOME  # a task may be taken up from another working folder
         self._beginning = Lock()
         self.sources = Sources(self._home / PICTURES, data, bundles, store)
 
@@ -120,13 +117,7 @@ class Training:
                 raise DataError(words.changed_since(checked[0], checked[1]))
             if not checked[2]:
                 raise DataError(words.fit_would_fail)
-            if not NAME.fullmatch(name):
-                raise DataError(words.bad_name(name))
-            if (self._bundles / CARD).is_file():
-                raise BundleError(words.one_bundle_only(self._bundles))
-            target = self._bundles / name
-            if target.exists():
-                raise DataError(words.name_taken(name))
+            target = self._models.free(name).resolve()
             recipe, path, origin = self._recipe(wish), Path(check.notes["path"]), Path(check.notes["origin"])
             if not path.exists():
                 raise DataError(words.no_such_source)
@@ -140,7 +131,7 @@ class Training:
             steps = [Step("fit", tuple(fit), (name, str(target)), checkpoints=f"{name}.training")]
             tested = origin if wish.source.startswith(AGAIN) else path
             if _has_test_pictures(tested):
-                evaluate = ["evaluate", str(target), "--data", str(tested), "--json", str(folder / EVALUATION)]
+                evaluate = ["evaluate", str(target), "--data", str(tested), "--json", str(evaluation_file(target))]
                 steps.append(Step("evaluate", (*evaluate, *option), may_exit=(0, 2)))
             notes = {**check.notes, "kind": "train", "who": who, "name": name, "check": check.name, "path": str(path)}
             return start(folder, words.training(name), steps, notes)

@@ -44,6 +44,19 @@ rows = (
     ("review", "review from", "Between this and the threshold lies the grey band: a person should look."),
     ("rate", "good parts rejected on average, at most", "The promise, over many calibrations like this one."),
     ("confident", "with 95% confidence, at most", "The promise, kept in 19 of 20 calibrations like this one."),
+    ("auroc", "separation on test pictures", "Area under the ROC curve by part: 1 is perfect, 0.5 is chance."),
+    ("overkill", "good test parts rejected", "Overkill, when it was last evaluated with these thresholds."),
+    ("escape", "defective test parts passed", "Escapes, when it was last evaluated with these thresholds."),
+    (
+        "false_alarms",
+        "rejected at the line, and answered good",
+        "Of the pictures that it rejected and that somebody has answered about.",
+    ),
+    (
+        "misses",
+        "passed at the line, and answered defective",
+        "Of the pictures that it passed and that somebody has answered about.",
+    ),
     (
         "size",
         "input size (px)",
@@ -64,6 +77,19 @@ keys = (
     ("D", "download the ONNX file"),
 )
 
+manage = "Name, note, delete"
+name = "Name"
+rename = "Rename"
+note = "Note"
+note_info = "What others should know about it: camera, light, what was changed. Kept with who wrote it and when."
+keep_note = "Keep the note"
+why = "Why it is deleted"
+delete = "Delete this model"
+delete_ask = "Delete this model's files for good? What it judged stays in the history."
+noted = "The note is kept."
+noted_by = "noted by"
+not_evaluated = "not evaluated"
+nobody_answered = "nobody has answered yet"
 activated_here = "activated on the page Models"
 
 
@@ -112,3 +138,37 @@ def empty(folder: Path) -> str:
         f"{folder} holds no models yet: train one on the page Train from pictures of good parts, or with: "
         f"defectflow fit GOOD --out {folder}/NAME"
     )
+
+
+def renamed(name: str, called: str) -> str:
+    return f"{name} is called {called} from now on"
+
+
+def deleted(name: str) -> str:
+    return f"{name} is deleted. What it judged stays in the history."
+
+
+def active_stays(name: str) -> str:
+    return f"{name} is active and judges; activate another model first, then delete this one"
+
+
+def only_one(folder: Path) -> str:
+    return f"the station was started with the single bundle {folder}, which it cannot do without"
+
+
+def share(count: int, of: int) -> str:
+    return f"{count} of {of} ({100 * count / of:.1f}%)" if of else nobody_answered
+
+
+def bad_name(name: str) -> str:
+    return (
+        f"{name!r} cannot be a model's name; use up to 64 letters, digits, dots, dashes or underscores, as in bracket-2"
+    )
+
+
+def name_taken(name: str) -> str:
+    return f"there is a model {name} already, and it is not replaced; choose another name"
+
+
+def one_bundle_only(folder: Path) -> str:
+    return f"the station was started with the single bundle {folder}; start it with the folder that holds your bundles"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from defectflow_ui.words.common import counted
@@ -232,20 +231,6 @@ def upload_abandoned(pictures: int, files: int) -> str:
 
 def training(name: str) -> str:
     return f"Train {name}"
-
-
-def bad_name(name: str) -> str:
-    return (
-        f"{name!r} cannot be a model's name; use up to 64 letters, digits, dots, dashes or underscores, as in bracket-2"
-    )
-
-
-def name_taken(name: str) -> str:
-    return f"there is a model {name} already, and it is not replaced; choose another name"
-
-
-def one_bundle_only(folder: Path) -> str:
-    return f"the station was started with the single bundle {folder}; start it with the folder that holds your bundles"
 
 
 def one_at_a_time(title: str) -> str:
