@@ -340,8 +340,8 @@ def test_sixteen_bits_are_shown_small_everywhere(desk: Desk, tmp_path: Path) -> 
     (number,) = desk.station.store.record(card, [seen], by="test", source="test")
     story = desk.call("history-list", "inspection", said={"inspection": str(number)})["history-story"]
     queue = desk.call("page-review", "select", False)["review-queue"]
-    for shown in (story, queue):
-        (address,) = re.findall(r'src="/served/([^"]+)"', shown)
+    large, small = re.findall(r'src="/served/([^"]+)"', story)
+    for address in (large, small, *re.findall(r'src="/served/([^"]+)"', queue)):
         item = desk.session.served.take(address)
         assert item is not None
         small = read_image(item.make())

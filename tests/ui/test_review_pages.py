@@ -311,6 +311,10 @@ def test_history_in_the_browser(page: tuple[Watched, Running]) -> None:
     browser.get_by_role("button", name=first.worst.file).click()
     browser.locator("#history-story").get_by_text("only dust").wait_for()
     assert "anna" in browser.inner_text("#history-story")
+    browser.locator("#history-story .viewer img").first.wait_for()
+    browser.locator("#history-story [data-do=heat]").click()
+    browser.locator("#history-story [data-shot]").click()
+    browser.locator("#history-story [data-shot][aria-pressed=true]").wait_for()
     browser.click("#history-csv")
     with browser.expect_download() as downloading:
         browser.click("#history-download a")

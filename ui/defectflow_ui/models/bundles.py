@@ -144,6 +144,13 @@ class Bundles:
             raise BundleError(words.none_active if self.all() else words.empty(self.folder))
         return self.find(name)
 
+    def active_or_none(self) -> Bundle | None:
+        """As `active`, for whoever can do without."""
+        try:
+            return self.active()
+        except BundleError:
+            return None
+
     def inspector(self) -> Inspector:
         """The active bundle, ready to judge: loaded once, and again where its files have changed."""
         bundle = self.active()

@@ -70,7 +70,7 @@ class HistoryPage(Page):
                 self.listed = block(elem_id="history-list", events=clicks("inspection", "turn"))
             with gr.Column(scale=4, min_width=320):
                 nothing = empty(words.nothing_chosen, words.nothing_chosen_do)
-                self.told = block(nothing, elem_id="history-story", events=clicks("thresholds"))
+                self.told = block(nothing, elem_id="history-story", events=clicks("thresholds", "shot"))
                 self.answers = answering.answer_block("history-answers")
                 self.drift = HistoryDrift(self.station)
 
@@ -105,6 +105,7 @@ class HistoryPage(Page):
         story = [self.told, self.answers]
         self.listed.turn(self.turn, inputs=asked, outputs=self.listed, trigger_mode="multiple", **QUIET)
         self.listed.inspection(self.tell, outputs=story, trigger_mode="multiple", **QUIET)
+        self.told.shot(self.enlarge, outputs=story, trigger_mode="multiple", **QUIET)
         self.answers.answer(self.answer, outputs=story, trigger_mode="multiple", **QUIET)
         self.told.thresholds(self.choose_thresholds, inputs=asked, outputs=[*shown, self.model], **QUIET)
         self.as_report.click(self.report, inputs=asked, outputs=self.csv_link, **QUIET)
@@ -190,13 +191,21 @@ class HistoryPage(Page):
         """All about the part as the model of this inspection saw it, and the answer about that."""
         told = self.station.store.history.story(item.part, bundle_id=item.bundle_id)
         return {
-            self.told: view.story(self.station, visitor, told),
+            self.told: view.story(self.station, visitor, told, item),
             self.answers: answering.bar(self.station, visitor, item, page="history", note=note),
         }
 
     @handler(Role.VIEWER)
     def tell(self, visitor: Visitor) -> Updates:
-        item = answering.find(self.station, visitor.number("inspection"))
+        return self._tell(visitor, visitor.number("inspection"))
+
+    @handler(Role.VIEWER)
+    def enlarge(self, visitor: Visitor) -> Updates:
+        """Another picture of the story, large."""
+        return self._tell(visitor, visitor.number("shot"))
+
+    def _tell(self, visitor: Visitor, number: int | None) -> Updates:
+        item = answering.find(self.station, number)
         if item is None:
             raise StoreError(words.nothing)
         visitor.tab[TOLD] = item.id

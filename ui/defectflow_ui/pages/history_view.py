@@ -15,6 +15,7 @@ from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages.answering import said
 from defectflow_ui.pages.history_chart import stretches
+from defectflow_ui.pages.kept_picture import enlarged
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor
@@ -81,8 +82,8 @@ def kinds(counts: Sequence[KindCount], every: Every) -> Markup:
     )
 
 
-def story(station: Station, visitor: Visitor, told: Story) -> Markup:
-    """All that happened to a part, in order, with its pictures as far as they are kept."""
+def story(station: Station, visitor: Visitor, told: Story, shown: Inspection) -> Markup:
+    """All that happened to a part, in order, with its pictures as far as they are kept; one of them large."""
     names = {version.calibration_id: version.name for version in told.calibrations}
     unnamed = bool(told.inspections) and not told.inspections[0].part_known
     return render(
@@ -95,6 +96,8 @@ def story(station: Station, visitor: Visitor, told: Story) -> Markup:
             for item in told.inspections
         ],
         said=said(told.reviews),
+        shown=shown.id,
+        large=enlarged(station, visitor, shown, marked=True),
     )
 
 

@@ -116,7 +116,7 @@ class ReviewPage(Page):
 
     def _listed(self, visitor: Visitor) -> Updates:
         """What an answer does not change."""
-        bundle = view.active(self.station)
+        bundle = self.station.bundles.active_or_none()
         may = visitor.may(Role.ENGINEER)
         table = ""
         if bundle is not None:
@@ -130,7 +130,7 @@ class ReviewPage(Page):
 
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor, also_skipped: bool) -> Updates:
-        bundle = view.active(self.station)
+        bundle = self.station.bundles.active_or_none()
         percent = None if bundle is None else 100 * bundle.card.rule[0]
         return self._shown(visitor, also_skipped) | self._listed(visitor) | {self.rate: percent}
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 from markupsafe import Markup
 
 from defectflow.bundle import Bundle
-from defectflow.errors import DefectFlowError
-from defectflow.image import read_image
 from defectflow.store import Answer, Inspection, PartInspection
 from defectflow.store.recalibration import Proposal, tally_audit
-from defectflow.verdict import Verdict, heat
 from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages.answering import said
-from defectflow_ui.pages.viewer import Marks, viewer
-from defectflow_ui.pictures import Pixels, file_thumbnail, jpeg, large
+from defectflow_ui.pages.kept_picture import enlarged
+from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import review as words
@@ -90,44 +85,13 @@ def part(
         part=part,
         picture=picture,
         unseen=blind(part),
-        viewer=_large(station, visitor, picture, marked=not blind(part)),
+        viewer=enlarged(station, visitor, picture, marked=not blind(part)),
         shots=small,
         previous=found[place - 1].id,
         following=found[(place + 1) % len(found)].id,
         unread=words.unread.format(names=", ".join(part.unread)),
         said=said(station.store.reviews.of_part(part.bundle_id, part.part)),
     )
-
-
-def _large(station: Station, visitor: Visitor, picture: Inspection, *, marked: bool) -> Markup | None:
-    """The picture; where it may be marked and its model is the active one, with outlines and heat as well.
-
-    None where it was not kept.
-    """
-    file = station.store.picture(picture)
-    if file is None:
-        return None
-    bundle = active(station)
-    full_scale = None if bundle is None else bundle.card.image.full_scale
-    plain = visitor.served.put(lambda: jpeg(_original(file, full_scale)), "image/jpeg")
-    size = picture.width_px or 1, picture.height_px or 1
-    verdict = None
-    if marked and bundle is not None and bundle.card.bundle_id == picture.bundle_id:
-        (item,) = station.bundles.inspector().inspect([file])
-        verdict = item if isinstance(item, Verdict) else None
-    if verdict is None:
-        return viewer(plain, None, *size)
-    warm = visitor.served.put(partial(_warm, file, full_scale, verdict), "image/jpeg")
-    return viewer(plain, warm, *size, Marks.of(verdict, verdict.regions()))
-
-
-def _original(file: Path, full_scale: int | None) -> Pixels:
-    return large(read_image(file, full_scale=full_scale))
-
-
-def _warm(file: Path, full_scale: int | None, verdict: Verdict) -> bytes:
-    """Under its heat, as a JPEG."""
-    return jpeg(heat(_original(file, full_scale), verdict))
 
 
 def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> Markup:
@@ -151,13 +115,6 @@ def drawn(parts: Sequence[PartInspection], bundle: Bundle, allowed: float) -> Ma
         reasons=sample.reasons(),
         words=words,
     )
-
-
-def active(station: Station) -> Bundle | None:
-    try:
-        return station.bundles.active()
-    except DefectFlowError:
-        return None
 
 
 def proposal(station: Station, visitor: Visitor, made: Proposal) -> Markup:

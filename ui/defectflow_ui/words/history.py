@@ -40,6 +40,7 @@ nothing_do = "Nothing was inspected yet, or nothing fits. Inspect pictures, or w
 head = ("when", "verdict", "file", "part", "score", "threshold", "model", "by")
 nothing_chosen = "Choose an inspection"
 nothing_chosen_do = "Click a row to read the part's full story."
+enlarge = "Show this picture large"
 story = "Story of part"
 link = "link to it"
 inspected = "inspected with"
