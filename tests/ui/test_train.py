@@ -345,10 +345,10 @@ def test_a_training_that_was_stopped_continues(data: Path, tmp_path: Path, train
     task.cancel()
     assert ended(task).status().state == "cancelled", "it was too fast for this test"
     assert training.shown() == task
-    assert "Resume" in view.task_state(task, task.status())
+    assert "Resume" in view.task_state(task, task.status(), None)
     assert ended(training.resume()).status().state == "done", task.log()
     assert open_bundle(tmp_path / "models" / "mine").card.calibration is not None
-    assert "Resume" not in view.task_state(task, task.status())
+    assert "Resume" not in view.task_state(task, task.status(), None)
 
 
 def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(

@@ -122,7 +122,12 @@ class TrainPage(Page):
         if visitor.tab.get(SEEN) == seen:
             return {self.state: gr.skip()}
         before, visitor.tab[SEEN] = visitor.tab.get(SEEN), seen
-        updates: Updates = {self.state: view.task_state(task, status), self.log: view.log(task)}
+        updates: Updates = {
+            self.state: view.task_state(
+                task, status, self.training.seconds_left(task) if status.state == "running" else None
+            ),
+            self.log: view.log(task),
+        }
         if before is not None and before[0] == task.name and before[1] == status:
             return updates  # only its bars have moved
         return updates | self._outcome(visitor, task, status.state) | self._may_train(visitor)

@@ -35,15 +35,23 @@ def gone(name: str, why: str) -> Markup:
     return empty(name, why)
 
 
-def task_state(task: Task, status: Status) -> Markup:
-    """Title, one bar per stage, what it said."""
+def task_state(task: Task, status: Status, seconds_left: float | None) -> Markup:
+    """Title, one bar per stage, what it said; how long it will still take, where that can be told."""
     state = status.state
     said = words.leave if state == "running" else words.stopped if state == "cancelled" else status.message
     if task.resumable:
         said = f"{'' if state == 'cancelled' else said} {words.kept}".strip()
     stages = [(step, _purpose(step.stage)) for step in task.progress()]
-    title, colour = task.title, COLOURS[state]
-    return render("train/task.html", words=words, state=state, title=title, colour=colour, stages=stages, said=said)
+    return render(
+        "train/task.html",
+        words=words,
+        state=state,
+        title=task.title,
+        colour=COLOURS[state],
+        stages=stages,
+        said=said,
+        left="" if seconds_left is None else words.time_left(seconds_left),
+    )
 
 
 def _purpose(stage: str) -> str:

@@ -118,13 +118,18 @@ class Task:
 
     def progress(self) -> list[Progress]:
         """The latest of each stage, in the order in which they began."""
-        latest: dict[str, Progress] = {}
+        return [step for step, _ in self.progress_with_times()]
+
+    def progress_with_times(self) -> list[tuple[Progress, float]]:
+        """The same, each with when it was: UTC, in seconds since 1970."""
+        latest: dict[str, tuple[Progress, float]] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines():
                 with contextlib.suppress(ValueError, KeyError):  # the last line may be half-written
                     step = json.loads(line)
                     counts = (step["stage"], step["done"], step["total"])
-                    latest[step["stage"]] = Progress(*counts, step.get("note", ""), step.get("detail", ""))
+                    progress = Progress(*counts, step.get("note", ""), step.get("detail", ""))
+                    latest[step["stage"]] = progress, float(step["at"])
         return list(latest.values())
 
     def log(self, last: int = 20_000, *, since: int = 0) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
-from time import sleep
+from time import sleep, time
 from typing import Any, Literal
 
 from defectflow.data import find_pictures, test_pictures
@@ -28,6 +28,7 @@ from defectflow_ui.tasks.jobs import Job
 from defectflow_ui.tasks.recipe_changes import overrides
 from defectflow_ui.tasks.selection import select, write_selection
 from defectflow_ui.tasks.sources import AGAIN, Sources
+from defectflow_ui.tasks.time_left import seconds_left
 from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.words import train as words
 
@@ -147,6 +148,11 @@ class Training:
     def shown(self) -> Task | None:
         """The task that runs, else the one that has ended last."""
         return max(self._tasks(), key=lambda task: (_runs(task), task.status().changed, task.name), default=None)
+
+    def seconds_left(self, task: Task) -> float | None:
+        """Until a running task has made its result, by the last one like it; None where there was none."""
+        others = [one for one in self._tasks() if one.name != task.name]
+        return seconds_left(task, others, time())
 
     def latest(self, kind: Kind) -> Task | None:
         return next((task for task in self._tasks() if task.notes["kind"] == kind), None)

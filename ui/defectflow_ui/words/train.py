@@ -229,6 +229,13 @@ def upload_abandoned(pictures: int, files: int) -> str:
     )
 
 
+def time_left(seconds: float) -> str:
+    """In steps that do not pretend to more than is known."""
+    if seconds < 60:
+        return "Less than a minute left, as the last time."
+    return f"About {round(seconds / 60)} min left, as the last time."
+
+
 def training(name: str) -> str:
     return f"Train {name}"
 
