@@ -14,7 +14,7 @@ from defectflow.image import shrink
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block
 from defectflow_ui.markup.render import render
-from defectflow_ui.pages.page import QUIET, Updates
+from defectflow_ui.pages.page import QUIET, Updates, choices
 from defectflow_ui.pictures import file_picture
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.recipe_changes import ROI, changed, read_changes
@@ -34,9 +34,11 @@ class TrainSettings:
         with gr.Accordion(words.title, open=False, elem_id="train-settings-more"):
             self.text = gr.Textbox("", label=words.text, info=words.text_info, lines=2, elem_id="train-settings")
             with gr.Row():
-                self.size = gr.Dropdown(list(words.sizes), value="", label=words.size, elem_id="train-size")
-                self.promise = gr.Dropdown(list(words.promises), value="", label=words.promise, elem_id="train-promise")
-                self.scale = gr.Dropdown(list(words.scales), value="", label=words.scale, elem_id="train-scale")
+                self.size = gr.Dropdown(choices(words.sizes), value="", label=words.size, elem_id="train-size")
+                self.promise = gr.Dropdown(
+                    choices(words.promises), value="", label=words.promise, elem_id="train-promise"
+                )
+                self.scale = gr.Dropdown(choices(words.scales), value="", label=words.scale, elem_id="train-scale")
             self.show = gr.Button(words.show, size="sm", elem_id="train-roi-show")
             self.region = block(elem_id="train-roi", events="station.region(element, trigger, 'drawn')")
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from defectflow_ui.language import Kept, keep, say
+from defectflow_ui.words.heard import heard
+
 tab = "Models"
 none_active = "No model is active; choose one on the page Models and press Activate."
 active = "active"
@@ -31,32 +34,29 @@ comparison_head = (
     ("95% within (ms)", "Of 20 pictures, 19 took no longer."),
 )
 warnings = "What may weaken the promise"
-rows = (
-    ("made", "made", ""),
-    ("bundle_id", "model number", "Changes with every training: two models with the same number are the same."),
-    ("calibration_id", "thresholds number", "Changes whenever the thresholds are set again."),
-    (
-        "parts",
+rows = {
+    "made": ("made", ""),
+    "bundle_id": ("model number", "Changes with every training: two models with the same number are the same."),
+    "calibration_id": ("thresholds number", "Changes whenever the thresholds are set again."),
+    "parts": (
         "good parts: train / tune / calibration",
         "What it has learned from, what ended the learning, what its thresholds come from. No part does two of them.",
     ),
-    ("threshold", "threshold", "Parts that score above it are called defective."),
-    ("review", "review from", "Between this and the threshold lies the grey band: a person should look."),
-    ("rate", "good parts rejected on average, at most", "The promise, over many calibrations like this one."),
-    ("confident", "with 95% confidence, at most", "The promise, kept in 19 of 20 calibrations like this one."),
-    (
-        "size",
+    "threshold": ("threshold", "Parts that score above it are called defective."),
+    "review": ("review from", "Between this and the threshold lies the grey band: a person should look."),
+    "rate": ("good parts rejected on average, at most", "The promise, over many calibrations like this one."),
+    "confident": ("with 95% confidence, at most", "The promise, kept in 19 of 20 calibrations like this one."),
+    "size": (
         "input size (px)",
         "Pictures are brought to this size first: what is smaller than a pixel then is not seen.",
     ),
-    (
-        "backbone",
+    "backbone": (
         "backbone",
         "The ready-made network that turns places of a picture into numbers. It is not trained here.",
     ),
-    ("flow", "density", "The kind of model that has learned how likely these numbers are on good parts."),
-    ("versions", "made with", ""),
-)
+    "flow": ("density", "The kind of model that has learned how likely these numbers are on good parts."),
+    "versions": ("made with", ""),
+}
 keys = (
     ("← →", "previous, next model"),
     ("V", "verify it"),
@@ -64,51 +64,55 @@ keys = (
     ("D", "download the ONNX file"),
 )
 
-activated_here = "activated on the page Models"
+activated_here = Kept("activated on the page Models")
 
 
-def scale(mm_per_px: float | None) -> str:
-    return "no scale any more" if mm_per_px is None else f"a pixel shows {mm_per_px:g} mm"
+def scale(mm_per_px: float | None) -> Kept:
+    return keep("no scale any more") if mm_per_px is None else keep("a pixel shows {mm:g} mm", mm=mm_per_px)
 
 
-def part_rule(expression: str) -> str:
-    return f"its parts are told by the expression {expression} from now on (page Inspect)"
+def part_rule(expression: str) -> Kept:
+    return keep("its parts are told by the expression {expression} from now on (page Inspect)", expression=expression)
 
 
 def activate_ask(name: str) -> str:
-    return f"Let {name} judge from now on, for everybody at this station? The model of before can be activated again."
+    return say(
+        "Let {name} judge from now on, for everybody at this station? The model of before can be activated again.",
+        name=name,
+    )
 
 
 def activated(name: str) -> str:
-    return f"{name} is active: from now on it judges."
+    return say("{name} is active: from now on it judges.", name=name)
 
 
 def verifying(stage: str, done: int, total: int) -> str:
-    return f"Verifying: {stage}, {done} of {total}"
+    return say("Verifying: {stage}, {done} of {total}", stage=heard(stage), done=done, total=total)
 
 
 def still_verifying(title: str) -> str:
-    return f"'{title}' is still running; wait for it, or stop it above"
+    return say("'{title}' is still running; wait for it, or stop it above", title=title)
 
 
 def certified(machine: str) -> str:
-    return f"Verified on {machine}: intact, and it gives the recorded verdicts there."
+    return say("Verified on {machine}: intact, and it gives the recorded verdicts there.", machine=machine)
 
 
 def refused(machine: str) -> str:
-    return f"Do not use this model on {machine}: its verification failed."
+    return say("Do not use this model on {machine}: its verification failed.", machine=machine)
 
 
 def by_hand(name: str) -> str:
-    return f"{name}: nobody has verified it on this machine yet; press Verify."
+    return say("{name}: nobody has verified it on this machine yet; press Verify.", name=name)
 
 
 def gone(name: str) -> str:
-    return f"{name}: there is no such model in the station's folder any more; reload the page"
+    return say("{name}: there is no such model in the station's folder any more; reload the page", name=name)
 
 
 def empty(folder: Path) -> str:
-    return (
-        f"{folder} holds no models yet: train one on the page Train from pictures of good parts, or with: "
-        f"defectflow fit GOOD --out {folder}/NAME"
+    return say(
+        "{folder} holds no models yet: train one on the page Train from pictures of good parts, "
+        "or with: defectflow fit GOOD --out {folder}/NAME",
+        folder=folder,
     )
