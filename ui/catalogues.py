@@ -19,7 +19,7 @@ from babel.messages import Catalog
 from babel.messages.pofile import read_po, write_po
 from defectflow_ui.language import CATALOGUES, Kept, is_text
 
-SAYING = {"say": 1, "keep": 1, "count": 2}
+SAYING = {"say": 1, "count": 2}
 """Functions that say a text, and how many of their arguments are one."""
 
 

@@ -52,13 +52,13 @@ class Spoken(gr.Blocks):
 
     @property
     def config(self) -> Any:
+        source = self._laid_out.get(SOURCE)
+        if source is None or spoken() == SOURCE:
+            return source
         with self._laying_out:
-            source = self._laid_out.get(SOURCE)
-            if source is None or spoken() == SOURCE:
-                return source
             if spoken() not in self._laid_out:
                 self._laid_out[spoken()] = self._again(source)
-            return source | self._laid_out[spoken()]
+        return source | self._laid_out[spoken()]
 
     @config.setter
     def config(self, made: Any) -> None:
@@ -86,8 +86,6 @@ class Frame:
 
     def __init__(self, station: Station) -> None:
         self.station = station
-        station.opening.clear()
-        station.changing.clear()
         self.blocks = Spoken(station, title=words.title, analytics_enabled=False, fill_width=True)
         with self.blocks:
             self.header = block(elem_id="station-header", events=clicks("hush"))
@@ -96,6 +94,8 @@ class Frame:
                 self._lay_out_pages()
             self.timer = gr.Timer(IDLE_EVERY_S)
             self._connect()
+        station.opening.clear()  # for the next frame, in another language
+        station.changing.clear()
 
     def _lay_out_pages(self) -> None:
         opening = self.station.opening

@@ -34,9 +34,6 @@ FILE_DATA = "gradio.FileData"
 """What Gradio would take for its own file, whose path it would open."""
 ENGLISH = re.compile(rb'lang="en"')
 """What Gradio says of its page, whatever the language."""
-AGAIN = render("again.html", title=words.title)
-"""For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
-session. Asked for from this page, it comes along."""
 
 
 class Gate:
@@ -66,7 +63,7 @@ class Gate:
             if request.method != "GET" or path != "/":
                 answer = _refuse(401, words.sign_in_again)
             elif request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-                answer = HTMLResponse(AGAIN)
+                answer = _again()
             elif self._station.store.users.any():
                 answer = RedirectResponse("/sign-in", 303)
             else:
@@ -177,6 +174,12 @@ def _give_cookie(scope: Scope, name: str, session: Session) -> None:
 def _set_length(scope: Scope | Message, length: int) -> None:
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
     scope["headers"] = [*kept, (b"content-length", str(length).encode())]
+
+
+def _again() -> Response:
+    """For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
+    session. Asked for from this page, it comes along."""
+    return HTMLResponse(render("again.html", title=words.title))
 
 
 def _refuse(status: int, reason: str) -> Response:

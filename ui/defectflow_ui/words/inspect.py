@@ -166,7 +166,7 @@ def peak(value: float, limit: float) -> str:
 
 
 def place_size(width_px: int, height_px: int, mm_per_px: float | None) -> str:
-    size = f"{width_px} × {height_px} px"
+    size = say("{width} × {height} px", width=width_px, height=height_px)
     if mm_per_px is None:
         return size
     return size + say(" ({width:.3g} × {height:.3g} mm)", width=width_px * mm_per_px, height=height_px * mm_per_px)
