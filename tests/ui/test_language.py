@@ -380,8 +380,7 @@ def test_a_german_and_an_english_browser_at_the_same_station(
     expect(german.page.locator(".toast-body").first).to_contain_text("die Suche endet, bevor sie beginnt")
     expect(german.page.get_by_text("Fehler", exact=True).first).to_be_visible()
     german.page.locator("#station-language").select_option("es")
-    expect(german.page.get_by_role("tab", name="Historial", exact=True)).to_be_visible()
-    assert german.page.get_by_role("tab", name="Historial", exact=True).get_attribute("aria-selected") == "true"
+    expect(german.page.get_by_role("tab", name="Historial", exact=True)).to_have_attribute("aria-selected", "true")
     german.page.reload()
     expect(german.page.locator("#history-list")).to_contain_text("Nada encontrado")
     english.page.get_by_role("tab", name="History", exact=True).click()
