@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test fast fuzz docs coverage chromium postgresql mosquitto screenshots lint clean
+.PHONY: demo test fast fuzz docs coverage chromium postgresql mosquitto screenshots words lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -25,6 +25,10 @@ chromium:
 
 screenshots: chromium $(VENV)/.test
 	$(BIN)/python ui/screenshots.py
+
+# New texts of the station into its catalogues; says how many wait for a translation.
+words: $(VENV)/.test
+	$(BIN)/python ui/catalogues.py
 
 test: lint chromium postgresql mosquitto
 	$(BIN)/python -m pytest -n auto

@@ -69,8 +69,8 @@ def watch(browser: Any) -> Iterator[Watch]:
     """Opens pages of stations, and closes them however the test ends."""
     opened = list[Watched]()
 
-    def open_page(running: Running, viewport: tuple[int, int] = (1280, 800)) -> Watched:
-        opened.append(Watched(browser, running, viewport))
+    def open_page(running: Running, viewport: tuple[int, int] = (1280, 800), language: str = "en-US") -> Watched:
+        opened.append(Watched(browser, running, viewport, language))
         return opened[-1]
 
     yield open_page

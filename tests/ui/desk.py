@@ -22,6 +22,13 @@ class Desk:
         self.station = open_station(Settings(folder, data=data))
         self.blocks = build_frame(self.station)
         self.session = self.station.sessions.begin(LOCAL_USER)
+        self.headers: dict[str, str] = {}
+        """Of each request."""
+
+    def request(self, tab: str = "tab") -> Any:
+        """What Gradio says of who asks, from a tab of this browser."""
+        cookies = {self.station.sessions.cookie: self.session.token}
+        return SimpleNamespace(cookies=cookies, headers=self.headers, session_hash=tab)
 
     def call(self, elem_id: str, event: str, *values: Any, said: dict[str, Any] | None = None, tab: str = "tab") -> Any:
         """What the handler of this event gives; a dictionary's keys are the names of what it changes."""
@@ -33,7 +40,7 @@ class Desk:
             and len(one.inputs) == len(values)
         ]
         assert functions, f"{elem_id} has no {event} with {len(values)} inputs"
-        request = SimpleNamespace(cookies={self.station.sessions.cookie: self.session.token}, session_hash=tab)
+        request = self.request(tab)
         given = [function(request, gr.EventData(None, said), *values) for function in functions if function is not None]
         if not all(isinstance(each, dict) for each in given):
             (single,) = given

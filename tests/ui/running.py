@@ -96,9 +96,14 @@ def listening(
 class Watched:
     """A page of the browser, with everything that it asked for and complained about."""
 
-    def __init__(self, browser: Any, running: Running, viewport: tuple[int, int] = (1280, 800)) -> None:
+    def __init__(
+        self, browser: Any, running: Running, viewport: tuple[int, int] = (1280, 800), language: str = "en-US"
+    ) -> None:
         self.context = browser.new_context(
-            viewport={"width": viewport[0], "height": viewport[1]}, base_url=running.url, permissions=["camera"]
+            viewport={"width": viewport[0], "height": viewport[1]},
+            base_url=running.url,
+            permissions=["camera"],
+            locale=language,
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier, Event
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -105,8 +104,7 @@ def test_a_tab_that_is_left_is_forgotten(desk: Desk, monkeypatch: pytest.MonkeyP
     tab, drop = desk.session.tab("left"), Drop(desk.station.settings.limits)
     tab["drop"] = drop
     (leave,) = [one.fn for one in desk.blocks.fns.values() if one.name == "leave"]
-    request = SimpleNamespace(cookies={desk.station.sessions.cookie: desk.session.token}, session_hash="left")
-    leave(request, gr.EventData(None, None))  # type: ignore[misc]
+    leave(desk.request("left"), gr.EventData(None, None))  # type: ignore[misc]
     assert "left" not in desk.session.tabs
     wait_for(lambda: not drop.folder.exists(), "what was dropped goes a moment later")
     assert not desk.session.left

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -46,7 +45,7 @@ def test_nothing_is_sent_while_nothing_is_written(bundles: Callable[[], Path], p
     """And pictures that are shown no more are served no more."""
     desk = Desk(bundles())
     page = next(one for one in desk.station.opening if isinstance(getattr(one["fn"], "__self__", None), LivePage))["fn"]
-    request = SimpleNamespace(cookies={desk.station.sessions.cookie: desk.session.token}, session_hash="tab")
+    request = desk.request()
 
     def look(hours: str = "8") -> Any:
         return page.__self__.look(request, gr.EventData(None, None), hours)

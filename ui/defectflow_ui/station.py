@@ -14,12 +14,14 @@ import gradio as gr
 
 from defectflow.errors import DefectFlowError
 from defectflow.store import Role, Store
+from defectflow_ui.language import of_visitor, speaking
 from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.models.drift_watch import DriftWatch
 from defectflow_ui.settings import Settings
 from defectflow_ui.tasks.jobs import Jobs
 from defectflow_ui.visits.visitors import Session, Sessions, Visitor
 from defectflow_ui.words import common as words
+from defectflow_ui.words.heard import heard
 
 MESSAGE_S = 20.0
 """How long a refusal stays on the page."""
@@ -105,12 +107,19 @@ def handler(least: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         if inspect.isgeneratorfunction(method):
 
             def checked(at: AtStation, request: gr.Request, event: gr.EventData, *values: Any) -> Any:
-                with _messages():
-                    yield from method(at, at.station.visitor(request, event, least), *values)
+                with _answering(request):
+                    steps = method(at, at.station.visitor(request, event, least), *values)
+                while True:  # Gradio makes each step in a context of its own
+                    with _answering(request):
+                        try:
+                            step = next(steps)
+                        except StopIteration:
+                            return
+                    yield step
         else:
 
             def checked(at: AtStation, request: gr.Request, event: gr.EventData, *values: Any) -> Any:
-                with _messages():
+                with _answering(request):
                     return method(at, at.station.visitor(request, event, least), *values)
 
         checked.__name__ = method.__name__
@@ -122,13 +131,16 @@ def handler(least: Role) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 @contextmanager
-def _messages() -> Iterator[None]:
-    try:
-        yield
-    except DefectFlowError as error:
-        raise _message(str(error)) from error
+def _answering(request: gr.Request) -> Iterator[None]:
+    """In the visitor's language; a DefectFlowError becomes a message."""
+    with speaking(of_visitor(request.cookies, request.headers)):
+        try:
+            yield
+        except DefectFlowError as error:
+            raise _message(heard(str(error))) from error
 
 
 def _message(text: str) -> gr.Error:
     """A refusal, which Gradio shows as HTML: what it quotes is escaped."""
-    return gr.Error(html.escape(text, quote=False), duration=MESSAGE_S, print_exception=False)
+    said = html.escape(text, quote=False)
+    return gr.Error(said, title=words.problem, duration=MESSAGE_S, print_exception=False)

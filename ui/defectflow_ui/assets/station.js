@@ -18,7 +18,7 @@
     } catch { /* private window */ }
   };
   const begun = () => {  // tabs come a moment after the header
-    if (!document.querySelector('#station-tabs [role=tab]')) { setTimeout(begun, 50); return; }
+    if (!document.querySelector('#station-tabs [role=tab]') || !bar().pages) { setTimeout(begun, 50); return; }
     follow();
   };
   // Gradio sets its own choice once it has started, so ours comes after it.
@@ -109,12 +109,24 @@
     if (question && !window.confirm(question)) { event.preventDefault(); event.stopImmediatePropagation(); }
   }, true);
 
+  // ---- the language: chosen once, and kept; the page comes anew in it -------------------------------------------------
+  document.addEventListener('change', (event) => {
+    if (event.target.id !== 'station-language') return;
+    document.cookie = `defectflow_language=${event.target.value}; Path=/; Max-Age=31536000; SameSite=Strict`;
+    location.reload();
+  });
+
   // ---- addresses: the page that is open, and what is shown there, as #history/17 or #models/ring -----------------------
   const ROOMS = {history: ['#history-list', 'inspection'], models: ['#bundles', 'bundle']};
+  const bar = () => document.querySelector('.station-bar')?.dataset || {};
+  const labels = () => JSON.parse(bar().pages || '{}');  // name of a page in addresses -> what its tab says
   const say = (address) => history.replaceState(null, '', `#${address}`);
   document.addEventListener('click', (event) => {
     const tab = event.target.closest?.('#station-tabs button'), at = event.target.closest?.('[data-inspection], [data-bundle]');
-    if (tab && (tab.role === 'tab' || tab.closest('.overflow-menu'))) say(tab.textContent.trim().toLowerCase());
+    if (tab && (tab.role === 'tab' || tab.closest('.overflow-menu'))) {
+      const label = tab.textContent.trim(), found = Object.entries(labels()).find(([, one]) => one === label);
+      if (found) say(found[0]);
+    }
     if (at?.dataset.inspection) say(`history/${at.dataset.inspection}`);
     if (at?.dataset.bundle) say(`models/${encodeURIComponent(at.dataset.bundle)}`);
   });
@@ -130,10 +142,9 @@
   };
   const follow = () => {
     const [page, wanted] = location.hash.slice(1).split('/').map(decodeURIComponent);
-    const names = [...document.querySelectorAll('#station-tabs button')].map((tab) => tab.textContent.trim());
-    const name = names.find((one) => one.toLowerCase() === page);
-    if (!name) return;
-    openPage(name);
+    const label = labels()[page];
+    if (!label) return;
+    openPage(label);
     if (wanted && ROOMS[page]) goTo(page, wanted);
   };
   window.addEventListener('hashchange', follow);
@@ -169,9 +180,10 @@
   const two = (number) => String(number).padStart(2, '0');
   const localTime = (time) => {
     const at = new Date(time.dateTime), seconds = time.dataset.form === 'seconds';
-    const year = seconds && at.getFullYear() === new Date().getFullYear() ? '' : `${at.getFullYear()}-`;
-    time.textContent = `${year}${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`
-      + (seconds ? `:${two(at.getSeconds())}` : '');
+    const short = seconds && at.getFullYear() === new Date().getFullYear();
+    const parts = {'%Y': short ? '' : at.getFullYear(), '%m': two(at.getMonth() + 1), '%d': two(at.getDate())};
+    const day = (document.documentElement.dataset.date || '%Y-%m-%d').replace(/%[Ymd]/g, (part) => parts[part]).replace(/^-|\/$/, '');
+    time.textContent = `${day} ${two(at.getHours())}:${two(at.getMinutes())}` + (seconds ? `:${two(at.getSeconds())}` : '');
     time.dataset.local = time.dateTime;
   };
   const localTimes = () => {

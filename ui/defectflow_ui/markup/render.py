@@ -15,6 +15,8 @@ from jinja2.ext import Extension
 from markupsafe import Markup
 
 from defectflow.gauge import TEMPLATES as CHARTS
+from defectflow_ui.language import date, number, spoken
+from defectflow_ui.words.heard import heard
 from defectflow_ui.words.verdicts import VERDICTS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -54,8 +56,8 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         extensions=[LineBreaks],
     )
-    made.filters.update(px=_px, utc=_utc)
-    made.globals.update(icons=ICONS, verdicts=VERDICTS)
+    made.filters.update(px=_px, utc=_utc, format=_format, plain=_plain, heard=_heard)
+    made.globals.update(icons=ICONS, verdicts=VERDICTS, language=spoken)
     # The pieces that all pages share stand in every template.
     for name in ("asks", "badge", "tip", "moment", "keys_help", "thumbnail"):
         made.globals[name] = getattr(made.get_template("elements.html").module, name)
@@ -68,7 +70,24 @@ def _px(value: float) -> str:
 
 
 def _utc(at: datetime, form: str) -> str:
-    return at.astimezone(UTC).strftime(form)
+    """A time in UTC; as the language writes days, unless the form is ISO 8601 (with a T), which programs read."""
+    at = at.astimezone(UTC)
+    return at.strftime(form) if "T%H" in form else date(at, form)
+
+
+def _format(form: str, *values: Any) -> str:
+    """Numbers for people: `"%.3f"|format(score)`."""
+    return number(form % values)
+
+
+def _plain(value: float, form: str) -> str:
+    """A number for the browser, the same in every language: `share|plain("%.4f")`."""
+    return form % value
+
+
+def _heard(said: object) -> str:
+    """What the rest of DefectFlow says, in the language of the page. Markup stays as it is."""
+    return said if isinstance(said, Markup) else heard(str(said))
 
 
 ENVIRONMENT = _environment()

@@ -14,7 +14,7 @@ from defectflow.verdict import Costs
 from defectflow_ui.markup.elements import block, clicks, notice, problem
 from defectflow_ui.pages import calibrate_view as view
 from defectflow_ui.pages.calibrate_workbench import Asked, Workbench
-from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
+from defectflow_ui.pages.page import QUIET, Page, Updates, choices, wanting
 from defectflow_ui.pages.versions_view import pressed
 from defectflow_ui.pages.versions_view import versions as listed
 from defectflow_ui.station import handler
@@ -57,7 +57,7 @@ class CalibratePage(Page):
                 10.0, label=words.review_rate, minimum=0.01, maximum=99, elem_id="calibrate-review-rate"
             )
             self.guarantee = gr.Radio(
-                list(words.guarantees),
+                choices(words.guarantees),
                 value="expected",
                 label=words.guarantee,
                 info=words.guarantee_info,

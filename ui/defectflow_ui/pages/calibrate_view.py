@@ -86,7 +86,7 @@ def _bars(scores: PartScores, edges: np.ndarray) -> list[Bar]:
         foot = HALF - counts["good"] / tallest * TALLEST if name == "other" else np.full(len(count), float(HALF))
         for index in np.flatnonzero(count):
             top = foot[index] if name == "defective" else foot[index] - heights[index]
-            told = f"{count[index]}: {edges[index]:.2f} to {edges[index + 1]:.2f}"
+            told = words.bar(int(count[index]), float(edges[index]), float(edges[index + 1]))
             bars.append(Bar(name, index * width + 0.5, top, width - 1, heights[index], told))
     return bars
 

@@ -11,6 +11,7 @@ from defectflow.errors import DefectFlowError
 from defectflow.image import jpeg, read_image, shrink
 from defectflow.store import Inspection, Query, YieldCount
 from defectflow.verdict import Reason, Verdict, overlay
+from defectflow_ui.language import number
 from defectflow_ui.markup.render import render, stylesheet
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
@@ -65,14 +66,14 @@ def _figures(
     reasons = [item.reason for item in rejected]
     history = station.store.history
     return [
-        (words.judged, f"{judged:,}"),
+        (words.judged, number(f"{judged:,}")),
         (words.passed, words.share(passed, judged)),
-        (words.review, f"{sum(count.review for count in counts):,}"),
-        (words.defect, f"{sum(count.defect for count in counts):,}"),
-        (words.gross, f"{reasons.count(Reason.GROSS_DEFECT):,}"),
-        (words.wrong, f"{reasons.count(Reason.WRONG_PICTURE):,}"),
-        (words.unread, f"{sum(count.error for count in counts):,}"),
-        (words.differently, f"{history.count(replace(wanted, answered='differently')):,}"),
+        (words.review, number(f"{sum(count.review for count in counts):,}")),
+        (words.defect, number(f"{sum(count.defect for count in counts):,}")),
+        (words.gross, number(f"{reasons.count(Reason.GROSS_DEFECT):,}")),
+        (words.wrong, number(f"{reasons.count(Reason.WRONG_PICTURE):,}")),
+        (words.unread, number(f"{sum(count.error for count in counts):,}")),
+        (words.differently, number(f"{history.count(replace(wanted, answered='differently')):,}")),
     ]
 
 
@@ -111,7 +112,7 @@ def _in_force(station: Station, wanted: Query) -> list[tuple[str, str, str, str]
             if wanted.calibration_id in (None, version.calibration_id) and station.store.history.count(here):
                 card = version.calibration
                 promised = words.estimate if card.guarantee == "estimate" else words.promise(card.rate, version.parts)
-                found.append((model, version.name, f"{card.threshold.value:.4f}", promised))
+                found.append((model, version.name, number(f"{card.threshold.value:.4f}"), promised))
     return found
 
 

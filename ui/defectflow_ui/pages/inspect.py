@@ -20,7 +20,7 @@ from defectflow_ui.pages.inspect_exports import InspectExports
 from defectflow_ui.pages.inspect_parts import InspectParts
 from defectflow_ui.pages.inspect_scale import InspectScale
 from defectflow_ui.pages.inspect_tab import PREFIX, TRIAL, begin, current, forget, found, on_trial
-from defectflow_ui.pages.page import QUIET, Page, Updates
+from defectflow_ui.pages.page import QUIET, Page, Updates, choices
 from defectflow_ui.station import handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
@@ -58,7 +58,7 @@ class InspectPage(Page):
         self.flips = block(elem_id="flips", events=clicks("reset"))
         with gr.Row():
             self.order = gr.Dropdown(
-                list(words.orders),
+                choices(words.orders),
                 value="worst",
                 show_label=False,
                 container=False,

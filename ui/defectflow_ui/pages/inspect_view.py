@@ -49,7 +49,11 @@ def drop_zone(station: Station, tab: str, *, trial: bool) -> Markup:
     """Where to drop pictures, and what is kept of them. `tab`: by which the browser finds this tab's pictures again."""
     kept = words.keeps_copies if station.store.kept_as(temporary=True) == "copy" else words.keeps_verdicts
     kept = words.keeps_nothing if trial else kept
-    camera = {"problems": words.camera_problems, "triggers": words.camera_triggers, "results": words.camera_results}
+    camera = {
+        "problems": words.camera_problems,
+        "triggers": list(words.camera_triggers.items()),
+        "results": words.camera_results,
+    }
     return render(
         "inspect/drop_zone.html",
         words=words,

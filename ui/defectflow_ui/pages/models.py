@@ -44,7 +44,11 @@ class ModelsPage(Page):
                     )
                     self.verify = gr.Button(words.verify, interactive=False, elem_id="verify", elem_classes="key-v")
                     self.compare = gr.Dropdown(
-                        [words.compare_nothing], label=words.compare, interactive=True, elem_id="compare"
+                        [(words.compare_nothing, "")],
+                        value="",
+                        label=words.compare,
+                        interactive=True,
+                        elem_id="compare",
                     )
                 self.said = block(elem_id="models-said")
                 self.card = block(elem_id="card")
@@ -82,14 +86,13 @@ class ModelsPage(Page):
         names = [found.name for found in self.station.bundles.all()]
         first = self.station.bundles.active_name or (names[0] if names else None)
         chosen = visitor.tab.setdefault(CHOSEN, first)
-        others = [words.compare_nothing, *(name for name in names if name != chosen)]
-        other = other if other in others else words.compare_nothing
-        compared = None if other == words.compare_nothing else other
+        others = [(words.compare_nothing, ""), *((name, name) for name in names if name != chosen)]
+        compared = other if other in names and other != chosen else None
         bundle = _usable(self.station, chosen)
         return {
             self.listed: view.bundles(self.station, chosen),
             self.card: view.cards(self.station, visitor, chosen, compared),
-            self.compare: gr.Dropdown(others, value=other),
+            self.compare: gr.Dropdown(others, value=compared or ""),
             self.activate: gr.Button(interactive=bundle is not None and visitor.may(Role.ENGINEER)),
             self.verify: gr.Button(interactive=bundle is not None and visitor.may(Role.OPERATOR)),
             **self._management(visitor, chosen, bundle),

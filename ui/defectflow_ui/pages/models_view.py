@@ -11,6 +11,7 @@ from defectflow.errors import DefectFlowError
 from defectflow.line import certificate_file, read_certificate
 from defectflow.store import Answered, Query
 from defectflow.verdict import Word
+from defectflow_ui.language import number
 from defectflow_ui.markup.elements import empty, problem
 from defectflow_ui.markup.render import element, render
 from defectflow_ui.models.bundles import Found, evaluation_of
@@ -45,7 +46,7 @@ def _state(found: Found) -> tuple[str, bool]:
         return words.uncalibrated, True
     if card.promised is None:
         return words.estimate, False
-    return f"{100 * card.promised.expected_rate:.3g}%", False
+    return number(f"{100 * card.promised.expected_rate:.3g}%"), False
 
 
 def cards(station: Station, visitor: Visitor, chosen: str | None, other: str | None) -> Markup:
@@ -64,7 +65,7 @@ def cards(station: Station, visitor: Visitor, chosen: str | None, other: str | N
         words=words,
         models=[(name, one.card, _address(visitor, name, one), _certificate(name, one)) for name, one in found],
         notes=notes,
-        rows=[(label, explained, [one[key] for one in facts]) for key, label, explained in words.rows],
+        rows=[(label, explained, [one[key] for one in facts]) for key, (label, explained) in words.rows.items()],
     )
 
 
@@ -76,10 +77,10 @@ def _facts(card: Card) -> dict[str, str]:
         "bundle_id": card.bundle_id,
         "calibration_id": card.calibration_id or words.uncalibrated,
         "parts": f"{card.parts.train} / {card.parts.tune} / {len(card.calibration_parts)}",
-        "threshold": f"{calibration.threshold.value:.4f}" if calibration else "–",
-        "review": f"{calibration.review.value:.4f}" if calibration else "–",
-        "rate": f"{promised.expected_rate:.2%}" if promised else "–",
-        "confident": f"{promised.confident_rate:.2%}" if promised else "–",
+        "threshold": number(f"{calibration.threshold.value:.4f}") if calibration else "–",
+        "review": number(f"{calibration.review.value:.4f}") if calibration else "–",
+        "rate": number(f"{promised.expected_rate:.2%}") if promised else "–",
+        "confident": number(f"{promised.confident_rate:.2%}") if promised else "–",
         "size": str(card.image.size_px),
         "backbone": str(card.recipe.get("embedding", {}).get("backbone", "–")),
         "flow": str(card.recipe.get("flow", {}).get("family", "–")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import gradio as gr
@@ -37,6 +38,11 @@ class Page(ABC):
     @abstractmethod
     def connect(self) -> None:
         """Say which event calls which handler."""
+
+
+def choices(said: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Values with what they are called -> what a Dropdown or Radio takes; the value is the same in every language."""
+    return [(text, value) for value, text in said.items()]
 
 
 def wanting(values: dict[gr.Textbox, str]) -> Updates:

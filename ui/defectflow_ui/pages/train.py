@@ -34,7 +34,8 @@ class TrainPage(Page):
 
     def __init__(self, station: Station) -> None:
         self.training = Training(station.bundles, station.settings.data, station.store)
-        if (running := self.training.running()) is not None:  # from before the station was started
+        shown = any(job.outlives for job in station.jobs.running())
+        if (running := self.training.running()) is not None and not shown:  # from before the station was started
             _show_above_all_pages(station, running, str(running.notes["who"]))
         super().__init__(station)
 

@@ -95,5 +95,5 @@ def _score(part: CalibrationPart, card: Card) -> str:
     if part.score is None:
         return words.refused
     if card.calibration is None:
-        return words.score_only.format(score=part.score)
-    return words.score_of.format(score=part.score, threshold=card.calibration.threshold.value)
+        return words.score_only(part.score)
+    return words.score_of(part.score, card.calibration.threshold.value)

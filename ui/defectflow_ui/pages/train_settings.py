@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from defectflow.store import Role
-from defectflow_ui.pages.page import QUIET
+from defectflow_ui.pages.page import QUIET, choices
 from defectflow_ui.pages.train_region import TrainRegion
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.recipe_changes import changed
@@ -25,9 +25,11 @@ class TrainSettings:
                 "", label=words.text, info=words.text_info, lines=3, max_lines=3, elem_id="train-settings"
             )
             with gr.Row():
-                self.size = gr.Dropdown(list(words.sizes), value="", label=words.size, elem_id="train-size")
-                self.promise = gr.Dropdown(list(words.promises), value="", label=words.promise, elem_id="train-promise")
-                self.scale = gr.Dropdown(list(words.scales), value="", label=words.scale, elem_id="train-scale")
+                self.size = gr.Dropdown(choices(words.sizes), value="", label=words.size, elem_id="train-size")
+                self.promise = gr.Dropdown(
+                    choices(words.promises), value="", label=words.promise, elem_id="train-promise"
+                )
+                self.scale = gr.Dropdown(choices(words.scales), value="", label=words.scale, elem_id="train-scale")
             self.region = TrainRegion(station, training, source, self.text)
 
     def connect(self) -> None:

@@ -9,10 +9,11 @@ from defectflow.errors import AccessError, StoreError
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block, clicks, empty, notice
 from defectflow_ui.markup.render import render
-from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
+from defectflow_ui.pages.page import QUIET, Page, Updates, choices, wanting
 from defectflow_ui.station import handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import users as words
+from defectflow_ui.words.common import role_name
 
 
 class UsersPage(Page):
@@ -27,7 +28,7 @@ class UsersPage(Page):
             with gr.Column(scale=5, min_width=340, visible=False) as self.form:
                 self.name = gr.Textbox(label=words.name, info=words.name_info, elem_id="users-name")
                 self.role = gr.Dropdown(
-                    list(words.roles), value=Role.OPERATOR.value, label=words.role, elem_id="users-role"
+                    choices(words.roles), value=Role.OPERATOR.value, label=words.role, elem_id="users-role"
                 )
                 self.password = gr.Textbox(
                     label=words.password, info=words.password_info, type="password", elem_id="users-password"
@@ -47,7 +48,11 @@ class UsersPage(Page):
 
     def _shown(self, said: Markup) -> Updates:
         users = self.station.store.users.all()
-        listed = render("users/list.html", words=words, users=users) if users else empty(words.nobody, words.nobody_do)
+        listed = (
+            render("users/list.html", words=words, users=users, role_name=role_name)
+            if users
+            else empty(words.nobody, words.nobody_do)
+        )
         return {
             self.listed: listed,
             self.form: gr.Column(visible=True),

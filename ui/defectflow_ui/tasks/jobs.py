@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event, Lock, Thread
@@ -72,7 +73,7 @@ class Jobs:
         job = Job(title, who, outlives)
         with self._lock:
             self._jobs.appendleft(job)
-        Thread(target=_run, args=(job, work), name=f"job {title}", daemon=True).start()
+        Thread(target=copy_context().run, args=(_run, job, work), name=f"job {title}", daemon=True).start()
         return job
 
     def running(self) -> list[Job]:

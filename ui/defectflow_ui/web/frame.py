@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 import gradio as gr
+from gradio.context import Context
 from markupsafe import Markup
 
 from defectflow.errors import AccessError, DefectFlowError
 from defectflow.store import Role
+from defectflow_ui.language import LANGUAGES, SOURCE, say, spoken
 from defectflow_ui.markup.elements import block, clicks
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages import PAGES
@@ -18,16 +21,64 @@ from defectflow_ui.pages.page import QUIET
 from defectflow_ui.station import LOCAL_USER, Station, handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import common as words
-from defectflow_ui.words.history import tab as history
+from defectflow_ui.words import history
 
 BUSY_EVERY_S, IDLE_EVERY_S = 2.0, 10.0
 """How often the header is looked at again: while jobs run or drift is looked at, and otherwise."""
 BUSY = "frame.busy"
+ATTEMPTS = 3
+"""To lay the pages out in another language: a handler that makes a component meanwhile disturbs the numbers."""
 
 
 def build_frame(station: Station) -> gr.Blocks:
-    """All pages in one Gradio app."""
+    """All pages in one Gradio app, which comes to each visitor in their language."""
     return Frame(station).blocks
+
+
+class Spoken(gr.Blocks):
+    """One app for all languages: what it is made of is laid out once in each, and handlers are those of the first.
+
+    So state, queue and events exist once, and a language costs nothing until somebody speaks it. What Gradio sends at
+    the start of a page, its `config`, is the one of the language of the request. `gr.I18n` would translate labels, but
+    not what templates write, and by the browser's language alone.
+    """
+
+    def __init__(self, station: Station, **options: Any) -> None:
+        self._station = station
+        self._first_id = Context.id
+        self._laid_out: dict[str, Any] = {}
+        self._laying_out = Lock()
+        super().__init__(**options)
+
+    @property
+    def config(self) -> Any:
+        source = self._laid_out.get(SOURCE)
+        if source is None or spoken() == SOURCE:
+            return source
+        with self._laying_out:
+            if spoken() not in self._laid_out:
+                self._laid_out[spoken()] = self._again(source)
+        return source | self._laid_out[spoken()]
+
+    @config.setter
+    def config(self, made: Any) -> None:
+        self._laid_out[SOURCE] = made
+
+    def _again(self, source: Any) -> dict[str, Any]:
+        """The same pages in the language of this call: every component has the number that it has in the first one."""
+        for _ in range(ATTEMPTS):
+            here, Context.id = Context.id, self._first_id
+            try:
+                made = Frame(self._station).blocks.get_config_file()
+            finally:
+                Context.id = max(here, Context.id)
+            if _numbers(made) == _numbers(source):
+                return {"components": made["components"], "title": made["title"]}
+        raise RuntimeError("the pages are laid out differently in another language; a page depends on what words say")
+
+
+def _numbers(config: Any) -> list[tuple[int, str]]:
+    return [(one["id"], one["type"]) for one in config["components"]]
 
 
 class Frame:
@@ -35,7 +86,7 @@ class Frame:
 
     def __init__(self, station: Station) -> None:
         self.station = station
-        self.blocks = gr.Blocks(title=words.title, analytics_enabled=False, fill_width=True)
+        self.blocks = Spoken(station, title=words.title, analytics_enabled=False, fill_width=True)
         with self.blocks:
             self.header = block(elem_id="station-header", events=clicks("hush"))
             self.jobs = block(elem_id="station-jobs", events=clicks("stop"))
@@ -43,12 +94,14 @@ class Frame:
                 self._lay_out_pages()
             self.timer = gr.Timer(IDLE_EVERY_S)
             self._connect()
+        station.opening.clear()  # for the next frame, in another language
+        station.changing.clear()
 
     def _lay_out_pages(self) -> None:
         opening = self.station.opening
         for page in PAGES:
             before = len(opening)
-            with gr.Tab(page.tab, id=page.tab, elem_id=f"page-{page.tab.lower()}") as tab:
+            with gr.Tab(say(page.tab), id=page.tab, elem_id=f"page-{page.tab.lower()}") as tab:
                 page(self.station)
             for one in opening[before:]:
                 tab.select(**one, **QUIET)
@@ -109,7 +162,9 @@ def header_html(station: Station, visitor: Visitor) -> Markup:
     return render(
         "frame/header.html",
         words=words,
-        history=history,
+        history=history.tab,
+        pages={page.tab.lower(): say(page.tab) for page in PAGES},
+        languages=LANGUAGES,
         name=name,
         promise=promise,
         obstacle=obstacle,

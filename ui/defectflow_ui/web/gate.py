@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from defectflow_ui.language import LANGUAGES, of_visitor, speaking, spoken
 from defectflow_ui.markup.render import render
 from defectflow_ui.station import LOCAL_USER, Station
 from defectflow_ui.visits.visitors import LASTS_S, Session
@@ -31,9 +32,8 @@ them: no path or address that a browser sends is ever opened."""
 OURS = re.compile(r"/(alive|unjudged|served/[\w-]+|drop(/[\w-]+(/(lost|end))?)?|sign-out)")
 FILE_DATA = "gradio.FileData"
 """What Gradio would take for its own file, whose path it would open."""
-AGAIN = render("again.html", title=words.title)
-"""For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
-session. Asked for from this page, it comes along."""
+ENGLISH = re.compile(rb'lang="en"')
+"""What Gradio says of its page, whatever the language."""
 
 
 class Gate:
@@ -51,6 +51,10 @@ class Gate:
         if scope["type"] != "http":  # no websockets here
             return
         request = Request(scope)
+        with speaking(of_visitor(request.cookies, request.headers)):
+            await self._answer(scope, request, receive, send)
+
+    async def _answer(self, scope: Scope, request: Request, receive: Receive, send: Send) -> None:
         session = self._session(request)
         path = str(scope["path"])  # what is routed; a URL made of it and of the Host header may say something else
         answer = self._refusal(request, path)
@@ -59,7 +63,7 @@ class Gate:
             if request.method != "GET" or path != "/":
                 answer = _refuse(401, words.sign_in_again)
             elif request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-                answer = HTMLResponse(AGAIN)
+                answer = _again()
             elif self._station.store.users.any():
                 answer = RedirectResponse("/sign-in", 303)
             else:
@@ -132,7 +136,7 @@ class Gate:
 
 
 def _naming_scripts(send: Send) -> Send:
-    """Holds Gradio's page back until it is known which scripts are in it, for its policy."""
+    """Holds Gradio's page back until its scripts are known, for its policy, and writes its language there."""
     start: Message = {}
     body = b""
 
@@ -143,6 +147,9 @@ def _naming_scripts(send: Send) -> Send:
             return
         body += message.get("body", b"")
         if not message.get("more_body", False):
+            said = f'lang="{spoken()}" data-date="{LANGUAGES[spoken()].date}"'
+            body = ENGLISH.sub(said.encode(), body, count=1)
+            _set_length(start, len(body))
             MutableHeaders(scope=start)["Content-Security-Policy"] = policy(body)
             await send(start)
             await send({"type": "http.response.body", "body": body})
@@ -164,9 +171,15 @@ def _give_cookie(scope: Scope, name: str, session: Session) -> None:
     scope["headers"] = [*kept, (b"cookie", f"{others}; {name}={session.token}".encode("latin-1"))]
 
 
-def _set_length(scope: Scope, length: int) -> None:
+def _set_length(scope: Scope | Message, length: int) -> None:
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-length", b"transfer-encoding")]
     scope["headers"] = [*kept, (b"content-length", str(length).encode())]
+
+
+def _again() -> Response:
+    """For who follows a link from elsewhere: browsers keep the cookie back then, and a new one would end the open tab's
+    session. Asked for from this page, it comes along."""
+    return HTMLResponse(render("again.html", title=words.title))
 
 
 def _refuse(status: int, reason: str) -> Response:

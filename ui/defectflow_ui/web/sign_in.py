@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from defectflow.errors import AccessError, StoreError
+from defectflow_ui.language import COOKIE, LANGUAGES
 from defectflow_ui.markup.render import render
 from defectflow_ui.station import Station
 from defectflow_ui.web.gate import cookie
@@ -20,6 +21,8 @@ from defectflow_ui.words import sign_in as words
 
 log = logging.getLogger(__name__)
 FORM_BYTES = 4096
+REMEMBERED_S = 365 * 24 * 3600
+"""So long a browser keeps the language that was chosen."""
 MOST_ATTEMPTS = 20
 WINDOW_S = 300.0
 MOST_ADDRESSES = 10_000
@@ -65,7 +68,14 @@ class SignIn:
         self._attempts = attempts or Attempts()
 
     async def show(self, request: Request) -> Response:
-        return _page() if self._station.store.users.any() else RedirectResponse("/", 303)
+        if not self._station.store.users.any():
+            return RedirectResponse("/", 303)
+        chosen = request.query_params.get("language")
+        if chosen not in LANGUAGES:
+            return _page()
+        answer = RedirectResponse("/sign-in", 303)
+        answer.set_cookie(COOKIE, chosen, max_age=REMEMBERED_S, samesite="strict")
+        return answer
 
     async def enter(self, request: Request) -> Response:
         if int(request.headers.get("content-length") or FORM_BYTES + 1) > FORM_BYTES:
@@ -110,4 +120,4 @@ def network(address: str) -> str:
 
 
 def _page(message: str = "", status: int = 200) -> Response:
-    return HTMLResponse(render("sign-in.html", **words.page(), message=message), status)
+    return HTMLResponse(render("sign-in.html", **words.page(), languages=LANGUAGES, message=message), status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
+
 tab = "Agreement"
 no_model = "No model to judge for"
 nothing = "No double reviews are asked for"
@@ -24,4 +26,11 @@ keys = (("G", "it is good"), ("D", "it is defective"), ("+ −", "zoom"))
 
 
 def progress(name: str, done: int, of: int, round_: int, rounds: int) -> str:
-    return f"Study {name}: {done} of {of} judged, round {round_} of {rounds}"
+    return say(
+        "Study {name}: {done} of {of} judged, round {round_} of {rounds}",
+        name=name,
+        done=done,
+        of=of,
+        round_=round_,
+        rounds=rounds,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
+
 buttons = {"good": "Good", "defective": "Defective", "not this part": "Not this part", "skip": "Skip"}
 answers = {"good": "good", "defective": "defective", "not this part": "not this part", "skip": "skipped"}
 nobody = "Is the verdict right? Nobody has answered yet."
@@ -39,12 +41,11 @@ queue_keys = (("S", "skip it for now"), ("U", "take my last answer back"))
 
 
 def part(name: str) -> str:
-    return f"Part {name}"
+    return say("Part {name}", name=name)
 
 
 def standing(answer: str, kind: str | None, by: str) -> str:
-    what = f"{answer} ({kind})" if kind else answer
-    return f"{what}, said {by}"
+    return say("{answer}, said {by}", answer=f"{answer} ({kind})" if kind else answer, by=by)
 
 
 def answered(file: str, answer: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import Kept, say
+
 tab = "Calibrate"
 
 bundle = "Model"
@@ -37,7 +39,7 @@ guarantee_info = (
     "'On average' over many calibrations like this one; 'with 95% confidence' also for an unlucky one, "
     "and asks for more parts."
 )
-guarantees = (("on average", "expected"), ("with 95% confidence", "confident"))
+guarantees = {"expected": "on average", "confident": "with 95% confidence"}
 
 estimate = "Counted on past parts: estimates, which promise nothing"
 estimate_note = (
@@ -82,7 +84,7 @@ reason = "Reason"
 use = "Use it, and this model, from now on"
 save_button = "Save"
 versions = "Versions"
-reason_again = "put back on the page Calibrate"
+reason_again = Kept("put back on the page Calibrate")
 nothing_drafted = "type a rate or move a threshold first; there is nothing new to save"
 changed_meanwhile = "somebody has changed this model's thresholds meanwhile; reload the page, and look again"
 uncalibrated = "This model is uncalibrated: it gives scores, but no verdicts, until a version is saved."
@@ -90,26 +92,45 @@ uncalibrated = "This model is uncalibrated: it gives scores, but no verdicts, un
 
 def share(count: int, of: int, interval: tuple[float, float]) -> str:
     if not of:
-        return none_seen
-    return f"{count} of {of} = {count / of:.1%} ({interval[0]:.1%} to {interval[1]:.1%})"
+        return say(none_seen)
+    low, high = interval
+    return say(
+        "{count} of {of} = {share:.1%} ({low:.1%} to {high:.1%})",
+        count=count,
+        of=of,
+        share=count / of,
+        low=low,
+        high=high,
+    )
+
+
+def bar(parts: int, low: float, high: float) -> str:
+    return say("{parts}: {low:.2f} to {high:.2f}", parts=parts, low=low, high=high)
 
 
 def beyond(high: float, good: int, defective: int) -> str:
     """Scores that the axis does not reach; empty if there are none."""
-    said = [f"{count} {name}" for count, name in ((good, "good"), (defective, "defective")) if count]
-    return f"Beyond {high:.2f}, drawn in the last bar: {' and '.join(said)}." if said else ""
+    said = [f"{count} {name}" for count, name in ((good, say("good")), (defective, say("defective"))) if count]
+    return say("Beyond {high:.2f}, drawn in the last bar: {scores}.", high=high, scores=", ".join(said)) if said else ""
 
 
 def cheapest(cost: float, threshold: float, band: float) -> str:
-    said = f"Cheapest on these parts: threshold {threshold:.3f}, {cost:.4g} per inspected part on average"
+    said = say(
+        "Cheapest on these parts: threshold {threshold:.3f}, {cost:.4g} per inspected part on average, looking at the "
+        "grey band not counted.",
+        threshold=threshold,
+        cost=cost,
+    )
     if band < threshold:
-        return f"{said}, looking at the grey band not counted. The grey band still begins at {band:.3f}."
-    return f"{said}. There is no grey band now: set one below it if parts near it should be looked at."
+        return f"{said} {say('The grey band still begins at {band:.3f}.', band=band)}"
+    return f"{said} {say('There is no grey band now: set one below it if parts near it should be looked at.')}"
 
 
 def saved(name: str, used: bool) -> str:
-    return f"Saved as {name!r}" + (", and in use from now on." if used else "; not in use.")
+    if used:
+        return say("Saved as {name!r}, and in use from now on.", name=name)
+    return say("Saved as {name!r}; not in use.", name=name)
 
 
 def put_back(name: str) -> str:
-    return f"{name!r} is in use from now on."
+    return say("{name!r} is in use from now on.", name=name)

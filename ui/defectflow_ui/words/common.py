@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from defectflow.common import remedy
+from defectflow_ui.language import count, say
+from defectflow_ui.words.heard import heard
 
 title = "DefectFlow"
 subtitle = "Inspection station"
@@ -35,29 +37,45 @@ connection = {
 }
 """What a page says whose station is gone, or was gone."""
 stop = "Stop"
+roles = {"viewer": "viewer", "operator": "operator", "engineer": "engineer"}
+language = "Language"
+problem = "Error"
 to_be_typed = "Please fill this in."
 
 
 def counted(number: int, what: str) -> str:
     """1 picture, 2 pictures."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return count(f"{{number}} {what}", f"{{number}} {what}s", number)
 
 
 def not_allowed(role: str, needed: str) -> str:
-    return f"This needs the role '{needed}', and yours is '{role}'. Ask whoever manages users at your site."
+    return say(
+        "This needs the role '{needed}', and yours is '{role}'. Ask whoever manages users at your site.",
+        needed=role_name(needed),
+        role=role_name(role),
+    )
 
 
 def not_written(what: str, error: OSError) -> str:
-    return f"{what} cannot be written ({error.strerror or error}); {remedy(error)} on the station's disk, and try again"
+    return say(
+        "{what} cannot be written ({error}); {remedy} on the station's disk, and try again",
+        what=what,
+        error=error.strerror or error,
+        remedy=heard(remedy(error)),
+    )
 
 
 def not_your_job(who: str) -> str:
-    return f"{who} started this; it can be stopped by {who}, or by somebody with the role 'engineer'."
+    return say("{who} started this; only {who} can stop it, or somebody with the role 'engineer'.", who=who)
 
 
 def signed_in(user: str, role: str) -> str:
-    return "on this machine" if user == "local" else f"{user} ({role})"
+    return say("on this machine") if user == "local" else f"{user} ({role_name(role)})"
+
+
+def role_name(role: str) -> str:
+    return say(roles[role]) if role in roles else role
 
 
 def promise(rate: float) -> str:
-    return f"rejects at most {100 * rate:.3g}% of good parts on average"
+    return say("rejects at most {rate:.3g}% of good parts on average", rate=100 * rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
 from defectflow_ui.words.common import counted
 
 tab = "History"
@@ -80,27 +81,33 @@ no_kind = "(no kind said)"
 
 
 def kinds_share(parts: int, share: float) -> str:
-    return f"{parts} ({share:.0%})"
+    return say("{parts} ({share:.0%})", parts=parts, share=share)
 
 
 def kind_trend(kind: str, every: str, told: list[tuple[str, int]]) -> str:
-    return f"{kind}, parts per {stretch[every]}: " + ", ".join(f"{start}: {parts}" for start, parts in told)
+    course = ", ".join(f"{start}: {parts}" for start, parts in told)
+    return say("{kind}, parts per {stretch}: {course}", kind=kind, stretch=say(stretch[every]), course=course)
 
 
 def found(first: int, last: int, total: int) -> str:
-    return f"{first} to {last} of {counted(total, 'inspection')}"
+    return say("{first} to {last} of {inspections}", first=first, last=last, inspections=counted(total, "inspection"))
 
 
 def tally(parts: int, share: float | None) -> str:
-    return f"{counted(parts, 'part')} judged" + ("" if share is None else f", {share:.1%} of them passed")
+    judged = counted(parts, "part")
+    if share is None:
+        return say("{parts} judged", parts=judged)
+    return say("{parts} judged, {share:.1%} of them passed", parts=judged, share=share)
 
 
 def tally_of(parts: int, verdict: str) -> str:
-    return f"{counted(parts, 'part')} whose worst picture is: {verdict}"
+    return say("{parts} whose worst picture is: {verdict}", parts=counted(parts, "part"), verdict=verdict)
 
 
 def chart(every: str, *, passed: bool) -> str:
-    return f"Parts per {stretch[every]}, UTC, by verdict" + (", and the share that passed" if passed else "")
+    if passed:
+        return say("Parts per {stretch}, UTC, by verdict, and the share that passed", stretch=say(stretch[every]))
+    return say("Parts per {stretch}, UTC, by verdict", stretch=say(stretch[every]))
 
 
 def bar(start: str, parts: list[tuple[str, int]]) -> str:
@@ -108,11 +115,11 @@ def bar(start: str, parts: list[tuple[str, int]]) -> str:
 
 
 def bar_passed(share: float) -> str:
-    return f"; {share:.1%} passed"
+    return say("; {share:.1%} passed", share=share)
 
 
 def part_number(number: int) -> str:
-    return f"part {number:,}"
+    return say("part {number:,}", number=number)
 
 
 def thresholds(model: str, version: str) -> str:

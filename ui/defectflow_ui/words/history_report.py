@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from defectflow.store import MasterRun, Query
+from defectflow_ui.language import date, say
 from defectflow_ui.words import history
 from defectflow_ui.words.verdicts import VERDICTS
 
@@ -29,7 +30,6 @@ thresholds_head = ("model", "version", "threshold", "what it promises")
 masters = "Checks with master parts"
 masters_head = ("when", "by", "model", "judged as expected", "what was not, and what the charts say")
 no_masters = "No check with master parts falls into this time."
-all_right = "nothing"
 drift = "Has production moved?"
 no_drift = "Nobody has looked yet, or no model is active."
 promised = "What the active model promises"
@@ -37,41 +37,41 @@ estimate = "an estimate, chosen after looking: nothing is promised"
 
 
 def title(model: str | None) -> str:
-    return f"{model}: inspection report" if model else "Inspection report"
+    return say("{model}: inspection report", model=model) if model else say("Inspection report")
 
 
 def share(count: int, of: int) -> str:
-    return f"{count:,} ({count / of:.1%})" if of else "–"
+    return say("{count:,} ({share:.1%})", count=count, share=count / of) if of else "–"
 
 
 def promise(rate: float, parts: int) -> str:
-    return f"rejects at most {100 * rate:.3g}% of good parts on average, from {parts} parts"
+    return say("rejects at most {rate:.3g}% of good parts on average, from {parts} parts", rate=100 * rate, parts=parts)
 
 
 def right(run: MasterRun) -> str:
-    return f"{sum(one.right for one in run.judged)} of {len(run.judged)}"
+    return say("{count} of {of}", count=sum(one.right for one in run.judged), of=len(run.judged))
 
 
 def findings(run: MasterRun) -> str:
-    said = [*run.wrong, *(f"{one.name}: {one.signal}" for one in run.signals)]
-    return "; ".join(said) or all_right
+    told = [*run.wrong, *(f"{one.name}: {one.signal}" for one in run.signals)]
+    return "; ".join(told) or say("nothing")
 
 
 def alarm(where: str) -> str:
-    return f"Alarm at {where}."
+    return say("Alarm at {where}.", where=where)
 
 
 def asked(query: Query) -> str:
     """The search in words."""
-    told = [f"from {_day(query.since)}"] if query.since else []
-    told += [f"until {_day(query.until)}"] if query.until else []
-    told += [f"verdict {VERDICTS[one][0]}" for one in query.decisions]
-    told += [f"answered {history.answered[query.answered]}"] if query.answered else []
-    told += [f"file name contains “{query.file}”"] if query.file else []
-    told += [f"part {query.part}"] if query.part else []
-    told += [f"model {query.bundle_id}"] if query.bundle_id else []
-    return ", ".join(told) or "everything that was inspected"
+    told = [say("from {since}", since=_day(query.since))] if query.since else []
+    told += [say("until {until}", until=_day(query.until))] if query.until else []
+    told += [say("verdict {verdict}", verdict=VERDICTS[one][0]) for one in query.decisions]
+    told += [say("answered {answered}", answered=say(history.answered[query.answered]))] if query.answered else []
+    told += [say("file name contains “{file}”", file=query.file)] if query.file else []
+    told += [say("part {part}", part=query.part)] if query.part else []
+    told += [say("model {bundle_id}", bundle_id=query.bundle_id)] if query.bundle_id else []
+    return ", ".join(told) or say("everything that was inspected")
 
 
 def _day(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+    return date(at, "%Y-%m-%d %H:%M UTC")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from defectflow.verdict import Reason
+from defectflow_ui.language import count, say
 from defectflow_ui.words.common import counted
+from defectflow_ui.words.heard import heard
 from defectflow_ui.words.verdicts import VERDICTS
 
 tab = "Inspect"
@@ -28,13 +30,13 @@ to_train = "Train a model"
 to_models = "Choose a model"
 to_calibrate = "Calibrate a model"
 camera_when = "Take a picture"
-camera_triggers = (
-    ("hand", "when the button is pressed"),
-    ("1", "every second"),
-    ("3", "every 3 seconds"),
-    ("10", "every 10 seconds"),
-    ("motion", "when something has moved, and lies still again"),
-)
+camera_triggers = {
+    "hand": "when the button is pressed",
+    "1": "every second",
+    "3": "every 3 seconds",
+    "10": "every 10 seconds",
+    "motion": "when something has moved, and lies still again",
+}
 camera_results = {"ok": "OK", "review": "LOOK", "defect": "NG", "invalid": "NG", "error": "?"}
 camera_problems = {
     "insecure": "The browser gives no camera to a page without encryption. Open the station with https:// (it has to "
@@ -61,12 +63,7 @@ answered = {
     "not this part": "said not this part",
     "skip": "skipped",
 }
-orders = (
-    ("worst first", "worst"),
-    ("best first", "best"),
-    ("as dropped", "arrival"),
-    ("name", "name"),
-)
+orders = {"worst": "worst first", "best": "best first", "arrival": "as dropped", "name": "name"}
 stop = "Stop"
 clear = "Clear"
 clear_ask = "Take all pictures off this page? What is kept in the history stays there; an export of them is then over."
@@ -134,94 +131,118 @@ keys = (
 def p_value(p: float, good_parts: int, finest: bool) -> str:
     """The p-value in words. `finest`: no calibration part looks this unusual."""
     if finest:
-        none = f"none of the {good_parts} calibration parts does"
-        return f"Fewer than 1 good part in {good_parts} looks this unusual ({none})."
+        return say(
+            "Fewer than 1 good part in {parts} looks this unusual (none of the {parts} calibration parts does).",
+            parts=good_parts,
+        )
     if p >= 0.5:
-        return ordinary
-    return f"About 1 good part in {round(1 / p)} looks this unusual."
+        return say(ordinary)
+    return say("About 1 good part in {parts} looks this unusual.", parts=round(1 / p))
 
 
 def judging(done: int, expected: int) -> str:
-    return f"Judging: {done} of {max(done, expected)}" if expected > 1 else f"Judging: {done}"
+    if expected > 1:
+        return say("Judging: {done} of {expected}", done=done, expected=max(done, expected))
+    return say("Judging: {done}", done=done)
 
 
 def done(pictures: int, parts: int) -> str:
     same = counted(pictures, "picture")
-    return f"{same} of {counted(parts, 'part')} judged" if parts != pictures else f"{same} judged"
+    if parts == pictures:
+        return say("{pictures} judged", pictures=same)
+    return say("{pictures} of {parts} judged", pictures=same, parts=counted(parts, "part"))
 
 
 def tried(pictures: int) -> str:
-    return f"{counted(pictures, 'picture')} judged on trial: not in the history."
+    return say("{pictures} judged on trial: not in the history.", pictures=counted(pictures, "picture"))
 
 
 def stopped(pictures: int) -> str:
-    return f"Stopped after {counted(pictures, 'picture')}; what was judged is kept"
+    return say("Stopped after {pictures}; what was judged is kept", pictures=counted(pictures, "picture"))
 
 
 def drawing(done: int, total: int) -> str:
-    return f"Drawing picture {done} of {total}"
+    return say("Drawing picture {done} of {total}", done=done, total=total)
 
 
 def more(next_few: int, shown: int, all_pictures: int) -> str:
-    return f"Show {next_few} more ({shown} of {all_pictures})"
+    return say(
+        "Show {next_few} more ({shown} of {all_pictures})", next_few=next_few, shown=shown, all_pictures=all_pictures
+    )
 
 
 def peak(value: float, limit: float) -> str:
-    return f"{value / limit:.1f} × the limit" if limit > 0 else f"peak {value:.2f}"
+    return say("{value:.1f} × the limit", value=value / limit) if limit > 0 else say("peak {value:.2f}", value=value)
 
 
 def place_size(width_px: int, height_px: int, mm_per_px: float | None) -> str:
-    size = f"{width_px} × {height_px} px"
-    return size if mm_per_px is None else f"{size} ({width_px * mm_per_px:.3g} × {height_px * mm_per_px:.3g} mm)"
+    size = say("{width} × {height} px", width=width_px, height=height_px)
+    if mm_per_px is None:
+        return size
+    return size + say(" ({width:.3g} × {height:.3g} mm)", width=width_px * mm_per_px, height=height_px * mm_per_px)
 
 
 def place_at(left_px: int, top_px: int, area_px: int, mm_per_px: float | None) -> str:
-    area = f"{area_px:,} px²" if mm_per_px is None else f"{area_px * mm_per_px**2:.3g} mm²"
-    return f"at {left_px}, {top_px}; {area}"
+    area = (
+        say("{area:,} px²", area=area_px) if mm_per_px is None else say("{area:.3g} mm²", area=area_px * mm_per_px**2)
+    )
+    return say("at {left}, {top}; {area}", left=left_px, top=top_px, area=area)
 
 
 def more_regions(left_out: int) -> str:
-    others = "others have" if left_out != 1 else "other has"
-    return f"The {left_out} {others} lower peaks; all are outlined in the picture."
+    return count(
+        "The {number} other has lower peaks; all are outlined in the picture.",
+        "The {number} others have lower peaks; all are outlined in the picture.",
+        left_out,
+    )
 
 
 def left_out(pictures: int) -> str:
-    verb = "is" if pictures == 1 else "are"
-    return (
-        f"{counted(pictures, 'picture')} {verb} not in it, because the station cannot read them any more: left-out.txt "
-        "in the ZIP names each."
+    return count(
+        "{number} picture is not in it, because the station cannot read it any more: left-out.txt in the ZIP names it.",
+        "{number} pictures are not in it, because the station cannot read them any more: left-out.txt in the ZIP names "
+        "each.",
+        pictures,
     )
 
 
 def failed(reason: str) -> str:
-    return f"Ended early: {reason}. What is shown was recorded; drop the other pictures again."
+    return say(
+        "Ended early: {reason}. What is shown was recorded; drop the other pictures again.", reason=heard(reason)
+    )
 
 
 def abandoned(arrived: int, expected: int) -> str:
-    return (
-        f"The browser has sent nothing more: of {counted(expected, 'file')} that it announced, "
-        f"{counted(arrived, 'picture')} arrived. Drop the others again."
+    return say(
+        "The browser has sent nothing more: of {files} that it announced, {pictures} arrived. Drop the others again.",
+        files=counted(expected, "file"),
+        pictures=counted(arrived, "picture"),
     )
 
 
 def other_calibration(cleared: int) -> str:
-    pictures, verb = counted(cleared, "picture"), "was" if cleared == 1 else "were"
-    return (
-        f"Another model or threshold is active since the last drop, so {pictures} of before {verb} cleared here: "
-        "verdicts of two kinds do not belong in one table. They stay in the history."
+    return count(
+        "Another model or threshold is active since the last drop, so {number} picture of before was cleared here: "
+        "verdicts of two kinds do not belong in one table. It stays in the history.",
+        "Another model or threshold is active since the last drop, so {number} pictures of before were cleared here: "
+        "verdicts of two kinds do not belong in one table. They stay in the history.",
+        cleared,
     )
 
 
 def flipped(count: int, rate: float) -> str:
-    return (
-        f"{counted(count, 'picture')} would change. At this threshold about {100 * rate:.2g}% of good parts would be "
-        "rejected: an estimate from the calibration parts, not a guarantee."
+    return say(
+        "{pictures} would change. At this threshold about {rate:.2g}% of good parts would be "
+        "rejected: an estimate from the calibration parts, not a guarantee.",
+        pictures=counted(count, "picture"),
+        rate=100 * rate,
     )
 
 
 def clear_first(limit: int) -> str:
-    return (
-        f"This tab holds {counted(limit, 'picture')} already; export what you need, press Clear, and drop these again."
+    return say(
+        "This tab holds {pictures} already; export what you need, press Clear, and drop these again.",
+        pictures=counted(limit, "picture"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
 from defectflow_ui.words.common import counted
 
 title = "How names tell parts"
@@ -26,13 +27,16 @@ ask_an_engineer = (
 
 
 def no_expression(name: str) -> str:
-    return f"Without an expression each picture counts as a part. A name to find it in: {name}"
+    return say("Without an expression each picture counts as a part. A name to find it in: {name}", name=name)
 
 
 def counted_parts(found: int, parts: int, missed: int) -> str:
-    said = f"{counted(found, 'picture')} of {counted(parts, 'part')}"
-    return f"{said}; in {counted(missed, 'name')} it finds nothing" if missed else said
+    said = say("{pictures} of {parts}", pictures=counted(found, "picture"), parts=counted(parts, "part"))
+    return say("{found}; in {names} it finds nothing", found=said, names=counted(missed, "name")) if missed else said
 
 
 def kept(model: str) -> str:
-    return f"Kept with {model}. What is inspected from now on counts by part; earlier inspections stay as they are."
+    return say(
+        "Kept with {model}. What is inspected from now on counts by part; earlier inspections stay as they are.",
+        model=model,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
+
 title = "How large a pixel is"
 label = "Millimetres per pixel"
 about = (
@@ -12,10 +14,14 @@ keep = "Keep with the model"
 
 
 def no_scale(given: float, most: float) -> str:
-    return f"{given:g} mm per pixel cannot be: give a number above 0 and up to {most:g}, or leave it empty"
+    return say(
+        "{given:g} mm per pixel cannot be: give a number above 0 and up to {most:g}, or leave it empty",
+        given=given,
+        most=most,
+    )
 
 
 def kept(model: str, mm_per_px: float | None) -> str:
     if mm_per_px is None:
-        return f"{model} has no scale any more."
-    return f"Kept with {model}: a pixel shows {mm_per_px:g} mm."
+        return say("{model} has no scale any more.", model=model)
+    return say("Kept with {model}: a pixel shows {mm_per_px:g} mm.", model=model, mm_per_px=mm_per_px)

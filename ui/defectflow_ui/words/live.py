@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
+
 tab = "Live"
 stretch = "Counted over"
 stretches = {"1": "the last hour", "8": "the last 8 hours", "24": "the last 24 hours"}
@@ -21,12 +23,12 @@ marked = "Marked places"
 
 
 def seconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f} s"
+    return "–" if value is None else say("{value:.1f} s", value=value)
 
 
 def milliseconds(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0f} ms"
+    return "–" if value is None else say("{value:.0f} ms", value=value)
 
 
 def share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+    return "–" if value is None else say("{value:.1%}", value=value)

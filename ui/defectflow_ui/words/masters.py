@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import count, say
+
 tab = "Masters"
 no_model = "No model to check"
 nothing = "No master parts yet"
@@ -39,13 +41,20 @@ nothing_dropped = "Not all pictures arrived, so nothing was checked; drop them o
 
 
 def learning(checks: int, baseline: int) -> str:
-    return f"{checks} checks so far; limits follow from the first {baseline}."
+    return say("{checks} checks so far; limits follow from the first {baseline}.", checks=checks, baseline=baseline)
 
 
 def arriving(here: int, files: int) -> str:
-    return f"{here} of {files} pictures have arrived."
+    return say("{here} of {files} pictures have arrived.", here=here, files=files)
 
 
 def checked(passed: bool, signals: int) -> str:
-    said = "Every master part was judged as expected." if passed else "Not every master part was judged as expected."
-    return said + (f" {signals} stand out in the control charts." if signals else "")
+    said = say("Every master part was judged as expected.")
+    if not passed:
+        said = say("Not every master part was judged as expected.")
+    if not signals:
+        return said
+    stand_out = count(
+        "{number} stands out in the control charts.", "{number} stand out in the control charts.", signals
+    )
+    return f"{said} {stand_out}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from defectflow_ui.language import Kept, keep, say
+from defectflow_ui.words.heard import heard
+
 tab = "Models"
 none_active = "No model is active; choose one on the page Models and press Activate."
 active = "active"
@@ -31,45 +34,40 @@ comparison_head = (
     ("95% within (ms)", "Of 20 pictures, 19 took no longer."),
 )
 warnings = "What may weaken the promise"
-rows = (
-    ("made", "made", ""),
-    ("bundle_id", "model number", "Changes with every training: two models with the same number are the same."),
-    ("calibration_id", "thresholds number", "Changes whenever the thresholds are set again."),
-    (
-        "parts",
+rows = {
+    "made": ("made", ""),
+    "bundle_id": ("model number", "Changes with every training: two models with the same number are the same."),
+    "calibration_id": ("thresholds number", "Changes whenever the thresholds are set again."),
+    "parts": (
         "good parts: train / tune / calibration",
         "What it has learned from, what ended the learning, what its thresholds come from. No part does two of them.",
     ),
-    ("threshold", "threshold", "Parts that score above it are called defective."),
-    ("review", "review from", "Between this and the threshold lies the grey band: a person should look."),
-    ("rate", "good parts rejected on average, at most", "The promise, over many calibrations like this one."),
-    ("confident", "with 95% confidence, at most", "The promise, kept in 19 of 20 calibrations like this one."),
-    ("auroc", "separation on test pictures", "Area under the ROC curve by part: 1 is perfect, 0.5 is chance."),
-    ("overkill", "good test parts rejected", "Overkill, when it was last evaluated with these thresholds."),
-    ("escape", "defective test parts passed", "Escapes, when it was last evaluated with these thresholds."),
-    (
-        "false_alarms",
+    "threshold": ("threshold", "Parts that score above it are called defective."),
+    "review": ("review from", "Between this and the threshold lies the grey band: a person should look."),
+    "rate": ("good parts rejected on average, at most", "The promise, over many calibrations like this one."),
+    "confident": ("with 95% confidence, at most", "The promise, kept in 19 of 20 calibrations like this one."),
+    "auroc": ("separation on test pictures", "Area under the ROC curve by part: 1 is perfect, 0.5 is chance."),
+    "overkill": ("good test parts rejected", "Overkill, when it was last evaluated with these thresholds."),
+    "escape": ("defective test parts passed", "Escapes, when it was last evaluated with these thresholds."),
+    "false_alarms": (
         "rejected at the line, and answered good",
         "Of the pictures that it rejected and that somebody has answered about.",
     ),
-    (
-        "misses",
+    "misses": (
         "passed at the line, and answered defective",
         "Of the pictures that it passed and that somebody has answered about.",
     ),
-    (
-        "size",
+    "size": (
         "input size (px)",
         "Pictures are brought to this size first: what is smaller than a pixel then is not seen.",
     ),
-    (
-        "backbone",
+    "backbone": (
         "backbone",
         "The ready-made network that turns places of a picture into numbers. It is not trained here.",
     ),
-    ("flow", "density", "The kind of model that has learned how likely these numbers are on good parts."),
-    ("versions", "made with", ""),
-)
+    "flow": ("density", "The kind of model that has learned how likely these numbers are on good parts."),
+    "versions": ("made with", ""),
+}
 keys = (
     ("← →", "previous, next model"),
     ("V", "verify it"),
@@ -89,86 +87,95 @@ delete_ask = "Delete this model's files for good? What it judged stays in the hi
 noted = "The note is kept."
 noted_by = "noted by"
 not_evaluated = "not evaluated"
-nobody_answered = "nobody has answered yet"
-activated_here = "activated on the page Models"
+activated_here = Kept("activated on the page Models")
 
 
-def scale(mm_per_px: float | None) -> str:
-    return "no scale any more" if mm_per_px is None else f"a pixel shows {mm_per_px:g} mm"
+def scale(mm_per_px: float | None) -> Kept:
+    return keep("no scale any more") if mm_per_px is None else keep("a pixel shows {mm:g} mm", mm=mm_per_px)
 
 
-def part_rule(expression: str) -> str:
-    return f"its parts are told by the expression {expression} from now on (page Inspect)"
+def part_rule(expression: str) -> Kept:
+    return keep("its parts are told by the expression {expression} from now on (page Inspect)", expression=expression)
 
 
 def activate_ask(name: str) -> str:
-    return f"Let {name} judge from now on, for everybody at this station? The model of before can be activated again."
-
-
-def activated(name: str) -> str:
-    return f"{name} is active: from now on it judges."
-
-
-def verifying(stage: str, done: int, total: int) -> str:
-    return f"Verifying: {stage}, {done} of {total}"
-
-
-def still_verifying(title: str) -> str:
-    return f"'{title}' is still running; wait for it, or stop it above"
-
-
-def certified(machine: str) -> str:
-    return f"Verified on {machine}: intact, and it gives the recorded verdicts there."
-
-
-def refused(machine: str) -> str:
-    return f"Do not use this model on {machine}: its verification failed."
-
-
-def by_hand(name: str) -> str:
-    return f"{name}: nobody has verified it on this machine yet; press Verify."
-
-
-def gone(name: str) -> str:
-    return f"{name}: there is no such model in the station's folder any more; reload the page"
-
-
-def empty(folder: Path) -> str:
-    return (
-        f"{folder} holds no models yet: train one on the page Train from pictures of good parts, or with: "
-        f"defectflow fit GOOD --out {folder}/NAME"
+    return say(
+        "Let {name} judge from now on, for everybody at this station? The model of before can be activated again.",
+        name=name,
     )
 
 
-def renamed(name: str, called: str) -> str:
-    return f"{name} is called {called} from now on"
+def activated(name: str) -> str:
+    return say("{name} is active: from now on it judges.", name=name)
+
+
+def verifying(stage: str, done: int, total: int) -> str:
+    return say("Verifying: {stage}, {done} of {total}", stage=heard(stage), done=done, total=total)
+
+
+def still_verifying(title: str) -> str:
+    return say("'{title}' is still running; wait for it, or stop it above", title=title)
+
+
+def certified(machine: str) -> str:
+    return say("Verified on {machine}: intact, and it gives the recorded verdicts there.", machine=machine)
+
+
+def refused(machine: str) -> str:
+    return say("Do not use this model on {machine}: its verification failed.", machine=machine)
+
+
+def by_hand(name: str) -> str:
+    return say("{name}: nobody has verified it on this machine yet; press Verify.", name=name)
+
+
+def gone(name: str) -> str:
+    return say("{name}: there is no such model in the station's folder any more; reload the page", name=name)
+
+
+def empty(folder: Path) -> str:
+    return say(
+        "{folder} holds no models yet: train one on the page Train from pictures of good parts, "
+        "or with: defectflow fit GOOD --out {folder}/NAME",
+        folder=folder,
+    )
+
+
+def renamed(name: str, called: str) -> Kept:
+    return keep("{name} is called {called} from now on", name=name, called=called)
 
 
 def deleted(name: str) -> str:
-    return f"{name} is deleted. What it judged stays in the history."
+    return say("{name} is deleted. What it judged stays in the history.", name=name)
 
 
 def active_stays(name: str) -> str:
-    return f"{name} is active and judges; activate another model first, then delete this one"
+    return say("{name} is active and judges; activate another model first, then delete this one", name=name)
 
 
 def only_one(folder: Path) -> str:
-    return f"the station was started with the single bundle {folder}, which it cannot do without"
+    return say("the station was started with the single bundle {folder}, which it cannot do without", folder=folder)
 
 
 def share(count: int, of: int) -> str:
-    return f"{count} of {of} ({100 * count / of:.1f}%)" if of else nobody_answered
+    if not of:
+        return say("nobody has answered yet")
+    return say("{count} of {of} ({share:.1f}%)", count=count, of=of, share=100 * count / of)
 
 
 def bad_name(name: str) -> str:
-    return (
-        f"{name!r} cannot be a model's name; use up to 64 letters, digits, dots, dashes or underscores, as in bracket-2"
+    return say(
+        "{name!r} cannot be a model's name; use up to 64 letters, digits, dots, dashes or underscores, as in bracket-2",
+        name=name,
     )
 
 
 def name_taken(name: str) -> str:
-    return f"there is a model {name} already, and it is not replaced; choose another name"
+    return say("there is a model {name} already, and it is not replaced; choose another name", name=name)
 
 
 def one_bundle_only(folder: Path) -> str:
-    return f"the station was started with the single bundle {folder}; start it with the folder that holds your bundles"
+    return say(
+        "the station was started with the single bundle {folder}; start it with the folder that holds your bundles",
+        folder=folder,
+    )

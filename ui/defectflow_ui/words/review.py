@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from defectflow.store.recalibration import AuditTally
+from defectflow_ui.language import Kept, count, keep, say
 from defectflow_ui.words.common import counted
 
 tab = "Review"
@@ -54,58 +55,79 @@ versions = "Versions"
 
 
 def score(value: float, threshold: float | None) -> str:
-    return f"score {value:.3f}" + ("" if threshold is None else f", threshold {threshold:.3f}")
+    if threshold is None:
+        return say("score {score:.3f}", score=value)
+    return say("score {score:.3f}, threshold {threshold:.3f}", score=value, threshold=threshold)
 
 
 def waiting(audit: int, grey: int) -> str:
-    return f"{audit + grey} waiting: {audit} randomly sampled, {grey} in the grey band"
+    both = audit + grey
+    return say("{both} waiting: {audit} randomly sampled, {grey} in the grey band", both=both, audit=audit, grey=grey)
 
 
 not_counted = "Answered good, but not counted:"
 
 
 def drawn(sample: AuditTally, allowed: float, needed: int, added: int) -> str:
-    more = "that is enough" if added else "that is few enough, but none of those answered good can be counted yet"
-    if needed:
-        more = f"{needed} more {'answer is' if needed == 1 else 'answers are'} needed"
-    good = ""
+    more = count("{number} more answer is needed", "{number} more answers are needed", needed)
+    if not needed:
+        more = say("that is enough")
+        if not added:
+            more = say("that is few enough, but none of those answered good can be counted yet")
+    told = [
+        say("{number} unanswered", number=sample.unanswered),
+        say("{number} skipped", number=sample.skipped),
+    ]
     if sample.unreadable:
-        good = f", {sample.unreadable} answered good with an unreadable picture"
+        told.append(say("{number} answered good with an unreadable picture", number=sample.unreadable))
     if sample.uncounted:
-        good += f", {sample.uncounted} answered good that cannot be counted"
-    return (
-        f"{counted(sample.parts, 'part')} randomly sampled: {sample.unanswered} unanswered, {sample.skipped} skipped"
-        f"{good}. At most {allowed:.0%} may lack an answer: {more}."
+        told.append(say("{number} answered good that cannot be counted", number=sample.uncounted))
+    return say(
+        "{parts} randomly sampled: {told}. At most {allowed:.0%} may lack an answer: {more}.",
+        parts=counted(sample.parts, "part"),
+        told=", ".join(told),
+        allowed=allowed,
+        more=more,
     )
 
 
 def bad_day(text: str) -> str:
-    return f"{text!r} is no day; write it like 2026-05-31, or leave it empty"
+    return say("{day!r} is no day; write it like 2026-05-31, or leave it empty", day=text)
 
 
 def tally(good: int, defective: int, foreign: int, missing: int, parts: int) -> str:
-    return (
-        f"{counted(parts, 'part')} randomly sampled: {good} good, {defective} defective, {foreign} not this part, "
-        f"{missing} without an answer."
+    return say(
+        "{parts} randomly sampled: {good} good, {defective} defective, {foreign} not this part, "
+        "{missing} without an answer.",
+        parts=counted(parts, "part"),
+        good=good,
+        defective=defective,
+        foreign=foreign,
+        missing=missing,
     )
 
 
 def threshold(before: float, after: float, added: int) -> str:
-    joins = "part joins" if added == 1 else "parts join"
-    return f"{added} {joins}; the threshold goes from {before:.3f} to {after:.3f}."
+    return count(
+        "{number} part joins; the threshold goes from {before:.3f} to {after:.3f}.",
+        "{number} parts join; the threshold goes from {before:.3f} to {after:.3f}.",
+        added,
+        before=before,
+        after=after,
+    )
 
 
 def applied(name: str) -> str:
-    return f"{name} holds from now on."
+    return say("{name} holds from now on.", name=name)
 
 
 def rolled_back(name: str) -> str:
-    return f"{name} holds again."
+    return say("{name} holds again.", name=name)
 
 
-def rolled_back_here(name: str) -> str:
-    return f"rolled back to {name} on the page Review"
+def rolled_back_here(name: str) -> Kept:
+    return keep("rolled back to {name} on the page Review", name=name)
 
 
 def more(count: int) -> str:
-    return f"and {count} more"
+    return say("and {count} more", count=count)

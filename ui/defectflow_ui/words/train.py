@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from defectflow_ui.language import Kept, count, say
 from defectflow_ui.words.common import counted
 
 tab = "Train"
@@ -85,10 +86,8 @@ unsure_note = (
     "Calibration parts with the highest scores, each with the threshold. One that is really defective spoils it: take "
     "it out, and train again."
 )
-score_of = "{score:.2f} of {threshold:.2f}"
-score_only = "score {score:.2f}"
 refused = "refused as not this part"
-activated_here = "activated on the page Train"
+activated_here = Kept("activated on the page Train")
 overkill = "good parts rejected"
 escape = "defective parts passed"
 auroc = "separation of good and defective parts (AUROC)"
@@ -106,7 +105,6 @@ not_predicted = (
 nothing_uploaded = (
     "none of these files is a picture that can be used; drop PNG, JPEG, BMP, TIFF or WebP pictures, or a ZIP of them"
 )
-seen_in_fit = "{count} of these pictures were used to train or calibrate the model, so the figures are too optimistic."
 this_upload = "this upload"
 another_meanwhile = (
     "something else was started here in the meantime; leave this page and come back to see it, then decide"
@@ -133,22 +131,27 @@ leave_out = "Leave out"
 call_defective = "Defective"
 
 
-def no_such_picture(name: str, count: int) -> str:
-    more = f" (and {count - 1} more)" if count > 1 else ""
-    return f"{name}{more}: none of the good pictures is called so; write its name as the check shows it, or take it out"
+def no_such_picture(name: str, number: int) -> str:
+    return count(
+        "{name}: none of the good pictures is called so; write its name as the check shows it, or take it out",
+        "{name} and {more} more: none of the good pictures is called so; write names as the check shows them",
+        number,
+        name=name,
+        more=number - 1,
+    )
 
 
 def uploaded(pictures: int) -> str:
-    return f"uploaded: {counted(pictures, 'picture')}"
+    return say("uploaded: {pictures}", pictures=counted(pictures, "picture"))
 
 
 def folder(path: str) -> str:
     """A folder or manifest by its path in the data folder."""
-    return whole_folder if path == "." else path
+    return say(whole_folder) if path == "." else path
 
 
 def again(model: str) -> str:
-    return f"the pictures of {model}, and the answers given since"
+    return say("the pictures of {model}, and the answers given since", model=model)
 
 
 def called(source: str) -> str:
@@ -156,7 +159,7 @@ def called(source: str) -> str:
     kind, _, name = source.partition(":")
     match kind:
         case "uploaded":
-            return "uploaded pictures"
+            return say("uploaded pictures")
         case "folder":
             return folder(name)
         case "again":
@@ -165,7 +168,7 @@ def called(source: str) -> str:
 
 
 def checking(source: str) -> str:
-    return f"Check {called(source)}"
+    return say("Check {source}", source=called(source))
 
 
 in_the_form = f"(type it under “{rate}”)"
@@ -173,80 +176,122 @@ confident = "a promise with 95% confidence"
 
 
 def _asked(wish: Any, who: str) -> str:
-    parts = f", parts by {wish.part_regex}" if wish.part_regex else ""
-    own = f" with {', '.join(wish.settings.splitlines())}" if wish.settings else ""
+    told = [
+        called(wish.source),
+        say("recipe {recipe}", recipe=wish.recipe),
+        *wish.settings.splitlines(),
+        say("at most {rate:g}% rejected", rate=100 * wish.rate),
+    ]
+    if wish.part_regex:
+        told.append(say("parts by {expression}", expression=wish.part_regex))
     if out := len(wish.left_out.splitlines()):
-        parts += f", {counted(out, 'picture')} left out"
+        told.append(say("{pictures} left out", pictures=counted(out, "picture")))
     if bad := len(wish.defective.splitlines()):
-        parts += f", {counted(bad, 'picture')} called defective"
-    return f"{called(wish.source)}, recipe {wish.recipe}{own}, at most {100 * wish.rate:g}% rejected{parts} (by {who})"
+        told.append(say("{pictures} called defective", pictures=counted(bad, "picture")))
+    return f"{', '.join(told)} ({who})"
 
 
 def as_checked(wish: Any, who: str) -> str:
-    return f"As checked: {_asked(wish, who)}."
+    return say("As checked: {wish}.", wish=_asked(wish, who))
 
 
 def changed_since(wish: Any, who: str) -> str:
-    return f"this is not what was checked last: {_asked(wish, who)}; check again, then train"
+    return say("this is not what was checked last: {wish}; check again, then train", wish=_asked(wish, who))
 
 
 def joins(model: str, parts: int, joined: int, missing: int, first: str, unnamed: int) -> str:
-    count = {0: "No part", 1: "1 part"}.get(joined, f"{joined} parts")
-    said = (
-        f"{count} answered good {'joins' if joined < 2 else 'join'} the training, beside the "
-        f"{counted(parts, 'part')} that {model} was made from. None of the audit sample is among them, and none that "
-        "calibrates: every part of the first fit stays on its side."
-    )
+    said = [
+        count(
+            "{number} part answered good joins the training, beside the {parts} that {model} was made from.",
+            "{number} parts answered good join the training, beside the {parts} that {model} was made from.",
+            joined,
+            parts=counted(parts, "part"),
+            model=model,
+        ),
+        say(
+            "None of the audit sample is among them, and none that calibrates: every part of the first fit stays on "
+            "its side."
+        ),
+    ]
     if unnamed:
-        said += (
-            f" Answered good, but left out: {unnamed}. The expression for parts' names does not find "
-            f"{'that part' if unnamed == 1 else 'those parts'} in the names of the pictures."
+        said.append(
+            say(
+                "Answered good, but left out: {number}. The expression for parts' names finds nothing in the names of "
+                "their pictures.",
+                number=unnamed,
+            )
         )
-    gone = f"{missing} parts of the first fit are gone, the first is" if missing > 1 else "1 part of it is gone:"
-    return f"{said} {gone} {first}." if missing else said
+    if missing:
+        said.append(
+            count(
+                "{number} part of the first fit is gone: {first}.",
+                "{number} parts of the first fit are gone, the first is {first}.",
+                missing,
+                first=first,
+            )
+        )
+    return " ".join(said)
 
 
 def originals_gone(model: str, parts: int, folders: bool) -> str:
-    where = "put them back into the data folder" if folders else "start the station with --data DIR, where they lie"
-    return (
-        f"the pictures of the {parts} parts that {model} was made from are not on offer here any more (of uploads, "
-        f"only the last three are kept); {where}, or drop them again under the same names"
+    where = say("put them back into the data folder")
+    if not folders:
+        where = say("start the station with --data DIR, where they lie")
+    return say(
+        "the pictures of the {parts} parts that {model} was made from are not on offer here any more (of uploads, only "
+        "the last three are kept); {where}, or drop them again under the same names",
+        parts=parts,
+        model=model,
+        where=where,
     )
 
 
 def arriving(pictures: int, files: int, megabytes: float) -> str:
-    return f"Uploading: {counted(pictures, 'picture')} so far, {megabytes:.0f} MB, of {counted(files, 'file')}"
+    return say(
+        "Uploading: {pictures} so far, {megabytes:.0f} MB, of {files}",
+        pictures=counted(pictures, "picture"),
+        megabytes=megabytes,
+        files=counted(files, "file"),
+    )
 
 
 def more_refused(files: int) -> str:
-    return f"and {counted(files, 'more file')}: not taken either"
+    return say("and {more_files}: not taken either", more_files=counted(files, "more file"))
 
 
 def upload_abandoned(pictures: int, files: int) -> str:
-    return (
-        f"the browser has sent nothing more: of {counted(files, 'file')} that it announced, "
-        f"{counted(pictures, 'picture')} arrived. Nothing of it is kept; drop them again"
+    return say(
+        "the browser has sent nothing more: of {files} that it announced, {pictures} arrived. "
+        "Nothing of it is kept; drop them again",
+        files=counted(files, "file"),
+        pictures=counted(pictures, "picture"),
     )
 
 
 def time_left(seconds: float) -> str:
     """In steps that do not pretend to more than is known."""
     if seconds < 60:
-        return "Less than a minute left, as the last time."
-    return f"About {round(seconds / 60)} min left, as the last time."
+        return say("Less than a minute left, as the last time.")
+    return say("About {minutes} min left, as the last time.", minutes=round(seconds / 60))
 
 
 def training(name: str) -> str:
-    return f"Train {name}"
+    return say("Train {name}", name=name)
 
 
 def one_at_a_time(title: str) -> str:
-    return f"'{title}' is still running; wait for it, or stop it first"
+    return say("'{title}' is still running; wait for it, or stop it first", title=title)
 
 
 def share(figures: dict[str, Any]) -> str:
     low, high = figures["interval"]
-    return f"{figures['count']} of {figures['of']} (95% interval {100 * low:.1f}% to {100 * high:.1f}%)"
+    return say(
+        "{count} of {of} (95% interval {low:.1%} to {high:.1%})",
+        count=figures["count"],
+        of=figures["of"],
+        low=low,
+        high=high,
+    )
 
 
 engineers_only = "For engineers"
@@ -254,4 +299,20 @@ engineers_only_do = "Training changes what the station judges by, so it needs th
 
 
 def activated(name: str) -> str:
-    return f"{name} is active: from now on it judges."
+    return say("{name} is active: from now on it judges.", name=name)
+
+
+def score_of(score: float, threshold: float) -> str:
+    return say("{score:.2f} of {threshold:.2f}", score=score, threshold=threshold)
+
+
+def score_only(score: float) -> str:
+    return say("score {score:.2f}", score=score)
+
+
+def seen_in_fit(pictures: int) -> str:
+    return count(
+        "{number} of these pictures was used to train or calibrate the model, so the figures are too optimistic.",
+        "{number} of these pictures were used to train or calibrate the model, so the figures are too optimistic.",
+        pictures,
+    )

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from defectflow_ui.language import say
+
 title = "Settings of the recipe, and where to look"
 text = "Changes to the recipe, one a line"
 text_info = "As image.size=384 or embedding.levels=[1, 2]. What is chosen or drawn below is written here."
 usual = "as the recipe says"
 size = "Size the model sees"
-sizes = ((usual, ""), ("256 px: faster", "256"), ("320 px", "320"), ("448 px", "448"), ("640 px: finer, slower", "640"))
+sizes = {"": usual, "256": "256 px: faster", "320": "320 px", "448": "448 px", "640": "640 px: finer, slower"}
 promise = "The promise holds"
-promises = ((usual, ""), ("on average", "expected"), ("with 95% confidence", "confident"))
+promises = {"": usual, "expected": "on average", "confident": "with 95% confidence"}
 scale = "16-bit pictures: white is"
-scales = (
-    ("found from the pictures", ""),
-    ("1023 (10 bits)", "1023"),
-    ("4095 (12 bits)", "4095"),
-    ("16383 (14 bits)", "16383"),
-    ("65535 (16 bits)", "65535"),
-)
+scales = {
+    "": "found from the pictures",
+    "1023": "1023 (10 bits)",
+    "4095": "4095 (12 bits)",
+    "16383": "16383 (14 bits)",
+    "65535": "65535 (16 bits)",
+}
 show = "Draw where to look on a picture"
 tools = "What to draw"
-each_tool = (
-    ("rectangle", "Cut to a rectangle"),
-    ("outline", "Outline to be inspected"),
-    ("ignore", "Outline to be ignored"),
-    ("brush", "Brush over what is to be ignored"),
-)
+each_tool = {
+    "rectangle": "Cut to a rectangle",
+    "outline": "Outline to be inspected",
+    "ignore": "Outline to be ignored",
+    "brush": "Brush over what is to be ignored",
+}
 brush_width = "Brush"
 brush_widths = ("thin", "medium", "thick")
 draw_it = (
@@ -42,17 +44,28 @@ too_small = "this is narrower than a fiftieth of the picture; draw a larger one"
 
 
 def no_areas(said: str) -> str:
-    written = "[{points: [[0.1, 0.1], [0.4, 0.1], [0.4, 0.5]]}]"
-    return f"{said[:60]!r} is no list of areas; write it as {written}, or clear it"
+    return say(
+        "{said!r} is no list of areas; write it as {example}, or clear it",
+        said=said[:60],
+        example="[{points: [[0.1, 0.1], [0.4, 0.1], [0.4, 0.5]]}]",
+    )
 
 
 def too_long(length: int, most: int) -> str:
-    return f"the changes to the recipe have {length} characters; at most {most} are taken: write a recipe's file"
+    return say(
+        "the changes to the recipe have {length} characters; at most {most} are taken: write a recipe's file",
+        length=length,
+        most=most,
+    )
 
 
 def no_setting(line: str) -> str:
-    return f"{line!r} is no setting; write one a line, as image.size=384"
+    return say("{line!r} is no setting; write one a line, as image.size=384", line=line)
 
 
 def not_allowed(key: str, allowed: Sequence[str]) -> str:
-    return f"{key}: cannot be changed on this page, only {', '.join(allowed)}; use a recipe's file in the data folder"
+    return say(
+        "{key}: cannot be changed on this page, only {allowed}; use a recipe's file in the data folder",
+        key=key,
+        allowed=", ".join(allowed),
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
+from defectflow_ui.words import common
+
 tab = "Users"
 title = "Who may sign in"
 nobody = "Nobody has to sign in"
@@ -15,11 +18,11 @@ change_tip = "Put this user into the form, to change the role or the password, o
 name = "User"
 name_info = "Add somebody, or change who is there already."
 role = "Role"
-roles = (
-    ("viewer: sees everything, changes nothing", "viewer"),
-    ("operator: inspects and answers, too", "operator"),
-    ("engineer: trains, calibrates, activates and manages users, too", "engineer"),
-)
+roles = {
+    "viewer": "viewer: sees everything, changes nothing",
+    "operator": "operator: inspects and answers, too",
+    "engineer": "engineer: trains, calibrates, activates and manages users, too",
+}
 password = "Password"
 password_info = "At least 10 characters. Left empty, the password of a user who is there stays as it is."
 save = "Save"
@@ -36,16 +39,22 @@ nobody_chosen = "type the name of the user first, or press Change beside it"
 
 
 def added(name: str, role: str) -> str:
-    return f"{name} may sign in as {role}."
+    return say("{name} may sign in as {role}.", name=name, role=common.role_name(role))
 
 
 def first_added(name: str) -> str:
-    return f"{name} may sign in, and from now on everybody has to: reload the page and sign in as {name}."
+    return say(
+        "{name} may sign in, and from now on everybody has to: reload the page, and sign in as {name}.",
+        name=name,
+    )
 
 
 def changed(name: str, role: str, password: bool) -> str:
-    return f"{name} is {role}{', with a new password' if password else ''}."
+    told = common.role_name(role)
+    if password:
+        return say("{name} is {role}, with a new password.", name=name, role=told)
+    return say("{name} is {role}.", name=name, role=told)
 
 
 def removed(name: str) -> str:
-    return f"{name} may not sign in any more."
+    return say("{name} may not sign in any more.", name=name)

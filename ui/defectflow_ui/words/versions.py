@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from defectflow_ui.language import say
+
 head = ("version", "made", "basis", "threshold", "reason", "")
 none = "No version saved yet. The first one is recorded when this model is first used or changed."
 in_use = "in use"
@@ -10,14 +12,15 @@ estimate = "chosen after looking: an estimate"
 
 
 def ask(name: str) -> str:
-    return f"Let {name!r} decide from now on? Another version can be put back in the same way."
+    return say("Let {name!r} decide from now on? Another version can be put back in the same way.", name=name)
 
 
 def promise(rate: float, parts: int) -> str:
-    return f"promise {100 * rate:.4g}%, {parts} parts"
+    return say("promise {rate:.4g}%, {parts} parts", rate=100 * rate, parts=parts)
 
 
 def other_model(name: str) -> str:
-    return (
-        f"these versions are of another model than {name}, which is meant by now; leave this page and come back to it"
+    return say(
+        "these versions are of another model than {name}, which is meant by now; leave this page and come back to it",
+        name=name,
     )
