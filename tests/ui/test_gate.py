@@ -33,14 +33,14 @@ def test_it_says_nothing_about_itself_to_strangers(guarded: Running) -> None:
 def test_a_viewer_is_refused_by_the_server(guarded: Running) -> None:
     viewer, engineer = guarded.client("viewer"), guarded.client("engineer")
     for client in (viewer, engineer):
-        assert call(client, "bundles", "bundle", ["(nothing)"], {"bundle": "ring"})["success"]
-    refused = call(viewer, "activate", "click", ["(nothing)"])
+        assert call(client, "bundles", "bundle", [""], {"bundle": "ring"})["success"]
+    refused = call(viewer, "activate", "click", [""])
     assert not refused["success"]
     assert "needs the role 'engineer', and yours is 'viewer'" in refused["output"]["error"]
     assert guarded.station.store.versions.active() is None
     assert not call(viewer, "verify", "click", [])["success"]
     assert viewer.post("/drop").status_code == 403
-    assert call(engineer, "activate", "click", ["(nothing)"])["success"]
+    assert call(engineer, "activate", "click", [""])["success"]
     activation = guarded.station.store.versions.active()
     assert activation is not None
     assert (activation.model, activation.by) == ("ring", "engineer")
@@ -49,8 +49,8 @@ def test_a_viewer_is_refused_by_the_server(guarded: Running) -> None:
 def test_an_operator_inspects_and_does_not_activate(guarded: Running) -> None:
     operator = guarded.client("operator")
     assert operator.post("/drop").status_code == 200
-    call(operator, "bundles", "bundle", ["(nothing)"], {"bundle": "ring"})
-    assert not call(operator, "activate", "click", ["(nothing)"])["success"]
+    call(operator, "bundles", "bundle", [""], {"bundle": "ring"})
+    assert not call(operator, "activate", "click", [""])["success"]
 
 
 def test_a_changed_role_counts_at_once(guarded: Running) -> None:
@@ -264,8 +264,8 @@ def test_the_browser_is_told_to_stay_here(local: Running) -> None:
 
 def test_a_bundle_is_chosen_among_those_found(local: Running) -> None:
     client = local.client()
-    call(client, "bundles", "bundle", ["(nothing)"], {"bundle": "../../../etc"})
-    assert not call(client, "activate", "click", ["(nothing)"])["success"]
+    call(client, "bundles", "bundle", [""], {"bundle": "../../../etc"})
+    assert not call(client, "activate", "click", [""])["success"]
 
 
 def test_a_damaged_bundle_is_not_loaded(local: Running) -> None:

@@ -150,6 +150,11 @@ sentences = (
     "part {part}: you have judged it in this round already",
     "there are no scores to set a threshold between; calibrate with good parts first",
     "a {rate_name} of {rate} cannot be promised; give one above 0 and below 1, like 0.05",
+    "false-reject rate",
+    "review rate",
+    "a rejected good part",
+    "a missed defect",
+    "a review",
     "a review rate of {review} is below the false-reject rate of {rate}; raise it",
     "the cost of {what} is {cost}; give a number from 0 on",
     # signing in
