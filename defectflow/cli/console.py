@@ -87,7 +87,13 @@ class Command(TyperCommand):
                 expected, otherwise = OPTIONAL[option]
                 if not re.fullmatch(expected, "".join(words[place + 1 : place + 2])):
                     words.insert(place + 1, otherwise)
-        return super().parse_args(ctx, words)
+        try:
+            return super().parse_args(ctx, words)
+        except Exception as error:  # a usage error: typer says it, and does not export its class
+            said = str(getattr(error, "message", ""))
+            if "--ray" in options and "extra argument" in said:
+                raise typer.BadParameter(f"{said}; an address after --ray is HOST:PORT, or auto", ctx) from error
+            raise
 
 
 def command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -79,13 +80,22 @@ def connected(address: str) -> Iterator[list[Node]]:
             ray.init(address=LOCAL, **own, **quiet)
         else:
             ray.init(address=address, **quiet)
+    except ray.exceptions.AuthenticationError as error:
+        raise _no_secret(address, "this machine has none") from error
     except RuntimeError as error:
         raise ClusterError(
             f"--ray {address}: {' '.join(str(error).split())}; install the same versions of Python and Ray here as "
             "on the cluster"
         ) from error
     except (ConnectionError, ValueError, OSError) as error:
+        if _answers(str(error)):  # so something is there, and it turned this machine away
+            raise _no_secret(address, "it does not take this machine's") from error
         raise _no_cluster(address, str(error).splitlines()[0]) from error
+    except Exception as error:  # Ray has no narrower one for what does not start in time
+        raise ClusterError(
+            f"--ray {address}: Ray did not start ({str(error).strip().splitlines()[0]}); this machine may be too busy: "
+            "try again, or leave --ray out"
+        ) from error
     try:
         yield nodes()
     finally:
@@ -125,6 +135,23 @@ def _no_cluster(address: str, why: str) -> ClusterError:
         f"--ray {address}: no cluster there ({why}); start one with `ray start --head --port=6379`, give the address "
         "that it prints, or use --ray alone for a Ray of this run's own on this machine"
     )
+
+
+def _no_secret(address: str, why: str) -> ClusterError:
+    return ClusterError(
+        f"--ray {address}: the cluster asks for a secret, and {why}; copy ~/.ray/auth_token from its head to this "
+        "machine, or set RAY_AUTH_TOKEN_PATH to where it lies, and set RAY_AUTH_MODE=token"
+    )
+
+
+def _answers(said: str) -> bool:
+    """Whether something listens at the address that an error of Ray names."""
+    found = re.search(r"at ([\w.-]+):(\d+)", said)
+    if found is None:
+        return False
+    with suppress(OSError, OverflowError), socket.create_connection((found[1], int(found[2])), timeout=REACH_S):
+        return True
+    return False
 
 
 def usable(all_nodes: list[Node], needs: Needs) -> list[Node]:

@@ -125,6 +125,7 @@ def score_on_ray(
         recorded=wanted.store is not None,
     )
     _check_source(source)
+    _check_out(out, resume)
     with connected(address) as all_nodes:
         fitting = usable(all_nodes, wanted.needs)
         _check_store(wanted.store, len(all_nodes))
@@ -196,9 +197,11 @@ def _score(
             scored.failed += done.named[: NAMED - len(scored.failed)]
             rate = scored.judged / (time.perf_counter() - (pool.since or started))
             lost = f", {pool.lost} workers lost" if pool.lost else ""
-            note = f"{rate:.1f} pictures/s, {pool.open_workers} workers{lost}"
+            note = f"{rate:.1f} pictures/s, {pool.open_workers} of {pool.count} workers{lost}"
             watch(Progress("score", min(seen, total), total, note))
     scored.pictures, scored.parts, scored.reasons = results.counts()
+    if (gone := sum(scored.pictures.values()) - total) > 0:
+        scored.notes.append(f"{gone} judged earlier and not found any more; what was said of them stays in the results")
     scored.unlike, scored.failed_count = (sum(getattr(line, name) for line in results.lines.values()) for name in _SUMS)
     scored.shards, scored.workers, scored.lost_workers = len(results.lines), pool.count, pool.lost
     scored.working_seconds = time.perf_counter() - (pool.since or started)
@@ -281,6 +284,14 @@ def _digest(content: bytes | None, file: Path) -> str:
 def _check_source(source: str) -> None:
     if not is_url(source) and not Path(source).exists():
         raise DataError(f"{source}: no such file or folder")
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    """Before Ray is started, which takes long: nobody works there, and nothing lies there that is not asked for."""
+    if out.exists():
+        with claimed(out, out / LOCK):
+            if not resume:
+                check_empty(out)
 
 
 def _check_store(url: str | None, count: int) -> None:

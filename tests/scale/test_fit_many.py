@@ -14,7 +14,7 @@ from scale_support import another_node
 from support import SWATCH_RECIPE, Cli, save, swatch, swatches
 
 from defectflow.bundle import open_bundle
-from defectflow.errors import ClusterError
+from defectflow.errors import ClusterError, DataError
 from defectflow.scale.cluster import Needs
 from defectflow.scale.fit_many import FitState, fit_many
 from defectflow.scale.fit_plan import planned_fits, read_plan
@@ -75,6 +75,13 @@ def test_one_after_another_and_again(cli: Cli, plan: Path, tmp_path: Path) -> No
     assert "no test pictures" in page
     other = write_plan(plan, recipes=[{"name": "small", "recipe": "free", "set": [*SMALL, "training.steps=20"]}])
     assert "made with other settings" in cli("fit-many", other, "--resume").err
+
+
+def test_test_pictures_are_looked_at_before_the_first_fit(plan: Path, tmp_path: Path) -> None:
+    swatches(tmp_path / "data" / "unlabelled", 3, 400)
+    wrong = write_plan(plan, products=[{"name": "weave", "good": "data/weave", "test": "data/unlabelled"}])
+    with pytest.raises(DataError, match="none of its 3 pictures is labelled good or defective"):
+        planned_fits(read_plan(wrong), wrong)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.dataset
 import pytest
 from postgres import new_schema
 from scale_support import another_node
-from support import DEFECTFLOW, Cli, digests, save, swatch, swatches
+from support import DEFECTFLOW, Cli, digests, run, save, swatch, swatches
 
 from defectflow.bundle import CARD, MODEL, open_bundle
 from defectflow.bundle.bundle import _seal
@@ -26,6 +27,7 @@ from defectflow.data import look_through
 from defectflow.errors import BundleError, ClusterError, NotCalibrated, SettingsError
 from defectflow.line import Inspector, score_folder
 from defectflow.line.report import write_report
+from defectflow.scale.cluster import _answers
 from defectflow.scale.score_on_ray import Scored, Wanted, score_on_ray
 from defectflow.store import Query, Store
 
@@ -167,7 +169,7 @@ def test_a_node_is_killed_and_nothing_is_lost_or_doubled(
         killed = list[int]()
 
         def watch(step: Progress) -> None:
-            all_are_open = f"{len(cluster.list_all_nodes())} workers" in step.note
+            all_are_open = "4 of 4 workers" in step.note
             if step.stage == "score" and all_are_open and not killed:
                 killed.append(step.done)
                 cluster.remove_node(node, allow_graceful=False)
@@ -269,6 +271,30 @@ def test_an_address_without_a_cluster(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_in_use_is_refused_before_ray_is_asked(swatch_bundle: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text("{}")
+    with pytest.raises(SettingsError, match="holds results already; continue with --resume"):
+        on_ray("127.0.0.1:9", swatch_bundle, folder, tmp_path / "out")
+
+
+def test_a_cluster_that_asks_for_a_secret(
+    swatch_bundle: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None on this machine; and something that listens and lets nobody in."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        monkeypatch.setenv("HOME", str(tmp_path))
+        words = [DEFECTFLOW, "score", swatch_bundle, folder, "--out", tmp_path / "out", "--ray", f"127.0.0.1:{port}"]
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")
+        refused = run(*words)
+        assert refused.returncode == 2, refused.stderr
+        assert "this machine has none; copy ~/.ray/auth_token from its head" in " ".join(refused.stderr.split())
+        assert _answers(f"Failed to connect to Ray cluster at 127.0.0.1:{port}")
+    assert not _answers("Failed to connect to Ray cluster at 127.0.0.1:9")
+    assert not _answers("Could not find any running Ray instance.")
+
+
 def test_options_that_do_not_go_together(
     cli: Cli, swatch_bundle: Path, uncalibrated_path: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -281,6 +307,7 @@ def test_options_that_do_not_go_together(
         (("--ray", "--format", "csv"), "with --ray, results are Parquet"),
         (("--workers", "2"), "add --ray"),
         (("--ray", "127.0.0.1:9"), "no cluster there"),
+        (("--ray", "head"), "an address after --ray is HOST:PORT, or auto"),
     ):
         ended = cli(*common, *words)
         assert (ended.code, said in ended.err) == (2, True), ended.err
