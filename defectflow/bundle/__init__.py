@@ -1,25 +1,12 @@
 """A bundle on disk: card, files, checksums, signature, and the verdict's nodes in the graph."""
 
 from defectflow.bundle.bundle import (
-    CARD,
-    CORE,
-    EMBEDDINGS,
-    EXPECTED,
-    FLOW,
-    GOLDEN,
-    GOLDEN_MAPS,
-    INDEX,
-    MODEL,
-    REFERENCE,
-    SIGNATURE,
     Bundle,
-    check_file,
-    checksums,
-    file_digest,
+    bundles_of,
     files_state,
     open_bundle,
+    open_family,
     read_card,
-    read_checked,
     read_core,
     save_bundle,
 )
@@ -31,11 +18,41 @@ from defectflow.bundle.card import (
     PartCounts,
     WeightsCard,
 )
+from defectflow.bundle.family import AUTO, PRODUCTS, Family, check_name, several
+from defectflow.bundle.files import (
+    CARD,
+    CORE,
+    EMBEDDINGS,
+    EXPECTED,
+    FLOW,
+    GOLDEN,
+    GOLDEN_MAPS,
+    INDEX,
+    MODEL,
+    REFERENCE,
+    SIGNATURE,
+    check_file,
+    checksums,
+    file_digest,
+    read_checked,
+)
 from defectflow.bundle.index import fitted_digests, fitted_parts, read_index
 from defectflow.bundle.publish import finish_publishing, partial_of, publish
-from defectflow.bundle.tensors import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS, VERDICT_OUTPUTS
+from defectflow.bundle.tensors import (
+    ANY_PRODUCT,
+    FEATURES,
+    PRODUCT,
+    PRODUCT_INDEX,
+    RECTANGLE,
+    SCORING_OUTPUTS,
+    SQUARE,
+    TILE_OUTPUTS,
+    VERDICT_OUTPUTS,
+)
 
 __all__ = [
+    "ANY_PRODUCT",
+    "AUTO",
     "CARD",
     "CORE",
     "EMBEDDINGS",
@@ -46,6 +63,9 @@ __all__ = [
     "GOLDEN_MAPS",
     "INDEX",
     "MODEL",
+    "PRODUCT",
+    "PRODUCTS",
+    "PRODUCT_INDEX",
     "RECTANGLE",
     "REFERENCE",
     "SCORING_OUTPUTS",
@@ -57,10 +77,13 @@ __all__ = [
     "CalibrationCard",
     "CalibrationPart",
     "Card",
+    "Family",
     "ImageCard",
     "PartCounts",
     "WeightsCard",
+    "bundles_of",
     "check_file",
+    "check_name",
     "checksums",
     "file_digest",
     "files_state",
@@ -68,6 +91,7 @@ __all__ = [
     "fitted_digests",
     "fitted_parts",
     "open_bundle",
+    "open_family",
     "partial_of",
     "publish",
     "read_card",
@@ -75,6 +99,7 @@ __all__ = [
     "read_core",
     "read_index",
     "save_bundle",
+    "several",
     "signature",
     "verdict_nodes",
 ]
