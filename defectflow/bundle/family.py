@@ -65,7 +65,7 @@ class Family:
         """What the graph's input `product` calls it. Raises UnknownProduct with the known names."""
         if product not in self.names:
             raise UnknownProduct(
-                f"product {product!r}: {self.path} has none of this name; it has {_listed(self.names)}"
+                f"product {product!r}: {self.path.name} has none of this name; it has {_listed(self.names)}"
             )
         return self.names.index(product)
 

@@ -35,7 +35,8 @@ def add_product(path: Path, name: str, product: str) -> Family:
     (own / MODEL).unlink()
     known = FamilyCard(name=name, created=utc_now(), products=(), checksums={}) if family is None else family.card
     changed = known.model_copy(update={"products": (*known.products, product)})
-    return _save(path, changed, {product: card})
+    # By this name rows of the store, metrics and messages tell products apart.
+    return _save(path, changed, {product: card.model_copy(update={"name": f"{known.name}/{product}"})})
 
 
 def save_products(path: Path, cards: Mapping[str, Card]) -> Family:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support import Cli, Pixels, digests, once, save, swatch, swatch_recipe
+from support import Cli, Pixels, digests, join_products, once, save, swatch, swatch_recipe
 
 from defectflow.bundle import Family, open_bundle, open_family
 from defectflow.data import look_through
@@ -163,11 +163,8 @@ def test_calibrating_one_leaves_the_other(line: Path, cli: Cli) -> None:
 
 def test_an_uncalibrated_product_gives_no_verdict(made: Path, tmp_path: Path, uncalibrated_path: Path) -> None:
     """In the graph it is always invalid; the other product's verdicts are there."""
-    from defectflow.bundle.products import add_product
-
     line = shutil.copytree(made / "before", tmp_path / "line")
-    shutil.copytree(uncalibrated_path, line / "products" / "new")
-    add_product(line, "line", "new")
+    join_products(line, {"new": uncalibrated_path})
     with pytest.raises(NotCalibrated):
         Inspector(line).inspect([])
     assert all(isinstance(one, Verdict) for one in Inspector(line, product=RED).inspect(pictures(RED)))
