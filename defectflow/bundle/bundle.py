@@ -63,6 +63,15 @@ class Bundle:
         """Its name among several products."""
         return None if self.family is None else self.path.name
 
+    @property
+    def name(self) -> str:
+        """What people call it: its folder's name; of one of several products, line/ring."""
+        return name_of(self.path)
+
+    def name_of(self, product: str) -> str:
+        """What another product of the same bundle is called."""
+        return f"{self.home.resolve().name}/{product}"
+
     def read_model(self) -> bytes:
         """The graph, checked against the card that states its checksum. Raises BundleError."""
         return read_checked(self.home, MODEL, self.card if self.family is None else self.family.card)
@@ -93,6 +102,12 @@ class Bundle:
                 f"{self.path}: judges tiles, of which only DefectFlow's runtime makes a picture's verdict; use it with "
                 "that, or fit without image.tiling"
             )
+
+
+def name_of(path: Path) -> str:
+    """What people call the bundle in a folder: see `Bundle.name`."""
+    home = home_of(path)
+    return path.resolve().name if home is None else f"{home.resolve().name}/{path.name}"
 
 
 def open_bundle(path: Path | str) -> Bundle:
