@@ -3,7 +3,8 @@
     DEFECTFLOW_DATA=... python benchmarks/products.py                 pill, ballscrew, cookies, dobot and the samples
     python benchmarks/products.py --parts 60 --test 30                fewer pictures of each; samples only without data
 
-Every product is fitted twice on the same parts, alone and in one bundle with the others, each time with an empty cache.
+Every product is fitted twice on the same parts, alone and in one bundle with the others, each time with an empty cache;
+with --join once, and then the bundle is made of the single fits, as `fit` makes it of each product's.
 Scores of the same test pictures are compared: alone, in the bundle under their own product's name, and with `auto`.
 """
 
@@ -11,10 +12,12 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +25,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from defectflow.bundle.products import add_product
 from defectflow.data import Picture, find_pictures
 from defectflow.data import test_pictures as labelled_test_pictures
 from defectflow.embedding import EmbeddingCache
 from defectflow.fitting import fit, fit_products
 from defectflow.line import Inspector
-from defectflow.recipe import load_recipe
+from defectflow.recipe import Recipe, load_recipe
 from defectflow.samples import PRODUCTS, draw_product
 from defectflow.verdict import auroc
 
@@ -54,25 +58,37 @@ class Chosen:
 def main() -> None:
     options = _options()
     recipe = load_recipe(options.recipe, options.set)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() if options.work is None else nullcontext(options.work) as scratch:
         work = Path(scratch)
         chosen = {name: choose(find_pictures(source), options) for name, source in sources(work, options).items()}
-        alone_s = {}
-        for name, own in chosen.items():
-            source = manifest(work / f"{name}.csv", {name: own}, named=False)
-            started = time.perf_counter()
-            fit(recipe, source, work / "alone" / name, cache=EmbeddingCache(work / "cache-alone"))
-            alone_s[name] = time.perf_counter() - started
-            print(f"{name} alone: {alone_s[name]:.0f} s", file=sys.stderr)
-        source = manifest(work / "all.csv", chosen, named=True)
+        took_s = {name: fitted_alone_s(recipe, name, own, work) for name, own in chosen.items()}
         started = time.perf_counter()
-        fit_products(recipe, source, work / "all", cache=EmbeddingCache(work / "cache-all"))
+        if options.join:
+            for name in chosen:
+                shutil.copytree(work / "alone" / name, work / "all" / "products" / name)
+                add_product(work / "all", "all", name)
+        else:
+            source = manifest(work / "all.csv", chosen, named=True)
+            fit_products(recipe, source, work / "all", cache=EmbeddingCache(work / "cache-all"))
         together_s = time.perf_counter() - started
         print(f"all together: {together_s:.0f} s", file=sys.stderr)
-        results = compare(work, chosen) | {"fit_s": {"one each": sum(alone_s.values()), "one for all": together_s}}
+        way = "joining them" if options.join else "one for all"
+        results = compare(work, chosen) | {"fit_s": {"one each": sum(took_s.values()), way: together_s}}
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     show(results)
+
+
+def fitted_alone_s(recipe: Recipe, name: str, own: Chosen, work: Path) -> float:
+    """Seconds of the fit of one product alone; of an earlier run in the same folder, as it noted them."""
+    noted = work / "alone" / f"{name}.seconds"
+    if not noted.exists():
+        source = manifest(work / f"{name}.csv", {name: own}, named=False)
+        started = time.perf_counter()
+        fit(recipe, source, work / "alone" / name, cache=EmbeddingCache(work / "cache-alone"), overwrite=True)
+        noted.write_text(str(time.perf_counter() - started))
+    print(f"{name} alone: {float(noted.read_text()):.0f} s", file=sys.stderr)
+    return float(noted.read_text())
 
 
 def compare(work: Path, chosen: dict[str, Chosen]) -> dict:
@@ -121,7 +137,8 @@ def sources(work: Path, options: argparse.Namespace) -> dict[str, Path]:
         "test_good_parts": min(60, options.test),
         "defective_parts": min(90, options.test),
     }
-    found = {product: draw_product(product, work / "drawn" / product, **counts) for product in PRODUCTS}
+    drawn = {product: work / "drawn" / product for product in PRODUCTS}
+    found = {name: path if path.exists() else draw_product(name, path, **counts) for name, path in drawn.items()}
     folder = os.environ.get("DEFECTFLOW_DATA")
     if not folder:
         print("DEFECTFLOW_DATA is not set: sample products only", file=sys.stderr)
@@ -196,6 +213,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], help="change one setting, e.g. --set image.size=256")
     parser.add_argument("--parts", type=int, default=100_000, help="of each product, at most so many parts are fitted")
     parser.add_argument("--test", type=int, default=100_000, help="of each product, at most so many good and defective")
+    parser.add_argument("--join", action="store_true", help="join the single fits instead of fitting all again")
+    parser.add_argument("--work", type=Path, help="keep everything in this folder, and go on there another time")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

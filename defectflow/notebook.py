@@ -85,6 +85,7 @@ class Model:
 
     def save(self, out: Path | str) -> Path:
         """The bundle, copied to a folder that does not exist yet. Raises SettingsError if it does."""
+        self.inspector.bundle.check_alone("a copy")
         out = Path(out)
         if out.exists():
             raise SettingsError(f"{out}: exists already; choose another folder, or remove it first")

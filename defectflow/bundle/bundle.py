@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from defectflow.bundle.card import FORMAT, Card
-from defectflow.bundle.family import Family, FamilyCard, card_of, home_of, read_family, several
+from defectflow.bundle.family import PRODUCTS, Family, FamilyCard, card_of, home_of, read_family, several
 from defectflow.bundle.files import (
     CARD,
     COPY_AGAIN,
@@ -122,7 +122,7 @@ def open_bundle(path: Path | str) -> Bundle:
 def _open(path: Path) -> Bundle:
     if not path.exists():
         with suppress(OSError):  # only its owner may move it; then nothing is here
-            finish_publishing(path)
+            finish_publishing(path.parent.parent if path.parent.name == PRODUCTS else path)
     home = home_of(path)
     with suppress(OSError):  # whoever is saving it was faster, or only they may: the checksums tell what is there now
         _finish_save(home or path)
