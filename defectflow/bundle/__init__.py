@@ -95,6 +95,8 @@ __all__ = [
     "open_bundle",
     "open_family",
     "partial_of",
+    "product_nodes",
+    "products",
     "publish",
     "read_card",
     "read_checked",
