@@ -67,6 +67,8 @@ class Inspection(_Answer):
     at: datetime
     client: str
     model: str
+    product: str | None = None
+    """By whose limits it was judged, where the model has several products."""
     bundle_id: str
     calibration_id: str
     file: str
@@ -133,6 +135,7 @@ class Client:
         self,
         *pictures: Picture,
         model: str | None = None,
+        product: str | None = None,
         part: str | None = None,
         lot: str | None = None,
         camera: str | None = None,
@@ -141,14 +144,15 @@ class Client:
     ) -> Answer:
         """Inspect pictures of one part. Waits and tries again while the service is busy or cannot be reached.
 
-        `model`: by default the active one. `idempotency_key`: give one that outlives this process, say the trigger's
-        number, to be able to ask again after a restart.
+        `model`: by default the active one. `product`: of a model of several, which one they show; by default each is
+        judged as the one that it resembles most. `idempotency_key`: give one that outlives this process, say the
+        trigger's number, to be able to ask again after a restart.
 
         Raises ServiceError with what the service said; its `status` is None if the service was never reached.
         """
         if not pictures:
             raise ServiceError("no picture was given; give one or more files", status=None)
-        given = {"model": model, "part": part, "lot": lot, "camera": camera}
+        given = {"model": model, "product": product, "part": part, "lot": lot, "camera": camera}
         query: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if images:
             query["images"] = list(images)

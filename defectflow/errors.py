@@ -10,7 +10,8 @@
     │   └── NotCalibrated    a verdict was asked of a bundle without thresholds
     ├── ExportError          the model cannot be exported, or its graph disagrees with it
     ├── BundleError          a bundle is missing, damaged or of another version
-    │   └── UnknownModel     a service has no bundle of this name
+    │   ├── UnknownModel     a service has no bundle of this name
+    │   └── UnknownProduct   a bundle has no product of this name
     ├── ClusterError         a Ray cluster cannot be reached or used
     ├── ServiceError         a service refused a request, or cannot be reached
     └── StoreError           the store of inspections cannot be used, or refuses
@@ -64,6 +65,10 @@ class BundleError(DefectFlowError):
 
 class UnknownModel(BundleError):  # noqa: N818  (the state is the message)
     """A service was asked for a bundle that is not in its folder."""
+
+
+class UnknownProduct(BundleError):  # noqa: N818  (the state is the message)
+    """A bundle was asked for a product that it does not have."""
 
 
 class ClusterError(DefectFlowError):

@@ -62,7 +62,8 @@ class Model:
         (result,) = self.inspector.inspect([picture])
         if isinstance(result, ImageError):
             raise result
-        return result if isinstance(picture, Path | str) else replace(result, picture=picture)
+        pixels = picture[0] if isinstance(picture, tuple) else picture
+        return result if isinstance(pixels, Path | str) else replace(result, picture=pixels)
 
     def inspect_many(self, pictures: Iterable[Source]) -> Iterator[Verdict | ImageError]:
         """One verdict per picture, in order; for one that cannot be used, the error instead. Keeps no pixels."""
@@ -84,6 +85,7 @@ class Model:
 
     def save(self, out: Path | str) -> Path:
         """The bundle, copied to a folder that does not exist yet. Raises SettingsError if it does."""
+        self.inspector.bundle.check_alone("a copy")
         out = Path(out)
         if out.exists():
             raise SettingsError(f"{out}: exists already; choose another folder, or remove it first")

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from defectflow.bundle.products import add_product
 from defectflow.common.progress import Watch, unwatched
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting.fit import Fitted, fit
@@ -101,6 +102,14 @@ def fit_swatches(
     """A fit of a few seconds; its cache lies beside the bundle."""
     cache = EmbeddingCache(out.parent / "cache")
     return fit(swatch_recipe(*overrides), source, out, cache=cache, resume=resume, overwrite=overwrite, watch=watch)
+
+
+def join_products(folder: Path, bundles: dict[str, Path]) -> Path:
+    """A bundle of several products, made of bundles of one product each."""
+    for name, bundle in bundles.items():
+        shutil.copytree(bundle, folder / "products" / name)
+        add_product(folder, folder.name, name)
+    return folder
 
 
 def digests(folder: Path) -> dict[str, str]:

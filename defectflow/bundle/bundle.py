@@ -9,8 +9,6 @@ reference/           thumbnails and pooled embeddings of training parts
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,27 +18,24 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from defectflow.bundle.card import FORMAT, Card
+from defectflow.bundle.family import PRODUCTS, Family, FamilyCard, card_of, home_of, read_family, several
+from defectflow.bundle.files import (
+    CARD,
+    COPY_AGAIN,
+    CORE,
+    MODEL,
+    check_file,
+    file_digest,
+    read_checked,
+    seal,
+)
 from defectflow.bundle.publish import finish_publishing
-from defectflow.bundle.tensors import CARD_IN_MODEL
+from defectflow.bundle.tensors import CARD_IN_MODEL, PRODUCT_NAMES
 from defectflow.errors import BundleError
 
 if TYPE_CHECKING:  # imported where a model is written or taken apart: a fifth of the line's start would go into it
     import onnx
 
-MODEL, CARD, FLOW = "model.onnx", "card.json", "flow.safetensors"
-CORE = "model_core.onnx"
-"""The graph from the resized square on. It lies in bundles of earlier releases; now it is cut out where wanted."""
-SIGNATURE = f"{CARD}.sig"
-"""Beside the card, and without a checksum in it: 64 bytes that are written last of all."""
-GOLDEN, REFERENCE = "golden", "reference"
-EXPECTED, GOLDEN_MAPS, INDEX, EMBEDDINGS = (
-    f"{GOLDEN}/expected.json",
-    f"{GOLDEN}/maps.npy",
-    f"{REFERENCE}/index.json",
-    f"{REFERENCE}/embeddings.npy",
-)
-
-COPY_AGAIN = "copy the bundle again"
 READ_ATTEMPTS = 3
 """Times that a bundle is read before it counts as damaged: another process may be saving it at this very moment."""
 
@@ -51,10 +46,43 @@ class Bundle:
 
     path: Path
     card: Card
+    family: Family | None = None
+    """Where the graph judges several products: what holds it. None: the bundle has its own graph."""
+
+    @property
+    def home(self) -> Path:
+        """The folder in which the graph lies."""
+        return self.path if self.family is None else self.family.path
 
     @property
     def model(self) -> Path:
-        return self.path / MODEL
+        return self.home / MODEL
+
+    @property
+    def product(self) -> str | None:
+        """Its name among several products."""
+        return None if self.family is None else self.path.name
+
+    @property
+    def name(self) -> str:
+        """What people call it: its folder's name; of one of several products, line/ring."""
+        return name_of(self.path)
+
+    def name_of(self, product: str) -> str:
+        """What another product of the same bundle is called."""
+        return f"{self.home.resolve().name}/{product}"
+
+    def read_model(self) -> bytes:
+        """The graph, checked against the card that states its checksum. Raises BundleError."""
+        return read_checked(self.home, MODEL, self.card if self.family is None else self.family.card)
+
+    def check_alone(self, why: str) -> None:
+        """Raises BundleError where other products are in the graph, too."""
+        if self.family is not None:
+            raise BundleError(
+                f"{self.path}: shares its graph with other products, and {why} needs a graph of its own; fit the "
+                "product alone for that"
+            )
 
     def has_core(self) -> bool:
         """Whether the graph can be cut at its resized square; some early releases wrote none that can."""
@@ -76,6 +104,12 @@ class Bundle:
             )
 
 
+def name_of(path: Path) -> str:
+    """What people call the bundle in a folder: see `Bundle.name`."""
+    home = home_of(path)
+    return path.resolve().name if home is None else f"{home.resolve().name}/{path.name}"
+
+
 def open_bundle(path: Path | str) -> Bundle:
     """Read the card and check the model against it. Raises BundleError naming the file and the remedy."""
     path = Path(path)
@@ -88,9 +122,12 @@ def open_bundle(path: Path | str) -> Bundle:
 def _open(path: Path) -> Bundle:
     if not path.exists():
         with suppress(OSError):  # only its owner may move it; then nothing is here
-            finish_publishing(path)
+            finish_publishing(path.parent.parent if path.parent.name == PRODUCTS else path)
+    home = home_of(path)
     with suppress(OSError):  # whoever is saving it was faster, or only they may: the checksums tell what is there now
-        _finish_save(path)
+        _finish_save(home or path)
+    if (family := read_family(path)) is not None:
+        raise several(family)
     card_file = path / CARD
     if not card_file.is_file():
         raise BundleError(f"{path}: no bundle here (it has no {CARD}); if it was copied, copy the whole folder again")
@@ -104,74 +141,68 @@ def _open(path: Path) -> Bundle:
         ) from error
     if card.format != FORMAT:
         raise BundleError(f"{card_file}: has format {card.format}, this DefectFlow reads {FORMAT}; update one of them")
-    if card.checksums.get(CARD) != _seal(text):
+    if card.checksums.get(CARD) != seal(text):
         raise BundleError(f"{card_file}: is damaged or was altered, so nothing in it can be relied on; {COPY_AGAIN}")
+    if home is not None:
+        family = read_family(home)
+        if family is None or path.name not in family.names:
+            raise BundleError(f"{path}: is not among the products of {home}; {COPY_AGAIN}")
+        return _product(family, path.name)
     check_file(path, MODEL, card)
     return Bundle(path, card)
 
 
-def check_file(bundle: Path, name: str, card: Card) -> None:
-    """Raises BundleError if a file is missing or not the one that the card describes."""
-    file = bundle / name
-    if not file.is_file():
-        raise BundleError(f"{file}: is missing; {COPY_AGAIN}")
-    _check_digest(file, name, card, file_digest(file))
+def bundles_of(family: Family) -> list[Bundle]:
+    """Each product's bundle, in the order of their numbers. Raises BundleError."""
+    return [_product(family, name) for name in family.names]
 
 
-def read_checked(bundle: Path, name: str, card: Card) -> bytes:
-    """A file's content, as `check_file` wants it: nobody can change it after the check."""
-    file = bundle / name
+def _product(family: Family, name: str) -> Bundle:
+    """A product as the family's card knows it, whatever was saved since that was read."""
+    text = read_checked(family.path, card_of(name), family.card)
     try:
-        content = file.read_bytes()
-    except FileNotFoundError as error:
-        raise BundleError(f"{file}: is missing; {COPY_AGAIN}") from error
-    _check_digest(file, name, card, hashlib.sha256(content).hexdigest())
-    return content
+        return Bundle(family.folder(name), Card.model_validate_json(text), family)
+    except ValidationError as error:
+        raise BundleError(
+            f"{family.path / card_of(name)}: cannot be read ({str(error).splitlines()[0]}); {COPY_AGAIN}"
+        ) from error
 
 
-def read_core(bundle: Path, card: Card) -> bytes:
+def open_family(path: Path | str) -> Family | None:
+    """As `open_bundle`, of a bundle of several products; None where the folder holds another bundle, or none."""
+    path = Path(path)
+    for _ in range(READ_ATTEMPTS - 1):
+        with suppress(BundleError):
+            return _open_family(path)
+    return _open_family(path)
+
+
+def _open_family(path: Path) -> Family | None:
+    if not path.exists():
+        with suppress(OSError):
+            finish_publishing(path)
+    with suppress(OSError):
+        _finish_save(path)
+    return read_family(path)
+
+
+def read_core(bundle: Bundle) -> bytes:
     """The model from the resized square on, as an ONNX file: for engines that cannot antialias. Raises BundleError."""
     import onnx
 
     from defectflow.bundle.verdict_nodes import core_of
 
     try:
-        return bytes(core_of(onnx.load_from_string(read_checked(bundle, MODEL, card))).SerializeToString())
+        return bytes(core_of(onnx.load_from_string(bundle.read_model())).SerializeToString())
     except BundleError as error:
-        raise BundleError(f"{bundle}: {error}") from error
-
-
-def _check_digest(file: Path, name: str, card: Card, found: str) -> None:
-    if found != card.checksums.get(name):
-        raise BundleError(
-            f"{file}: is damaged or was altered (SHA-256 {found[:12]}..., the card says "
-            f"{card.checksums.get(name, 'nothing')[:12]}...); {COPY_AGAIN}"
-        )
-
-
-def file_digest(file: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        raise BundleError(f"{bundle.path}: {error}") from error
 
 
 def files_state(path: Path) -> object:
     """Changes whenever a bundle's model or card does: their files' time and size, without reading them."""
-    files = [path / CARD, path / MODEL]
+    home = home_of(path)
+    files = [path / CARD, *([path / MODEL] if home is None else [home / CARD, home / MODEL])]
     return path, *((file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file in a bundle's folder, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
-
-
-def _seal(card_text: str) -> str:
-    """SHA-256 of what a card says, its own checksum left out. Of the text's own keys, known here or not."""
-    said = json.loads(card_text)
-    said["checksums"].pop(CARD, None)
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _finish_save(path: Path) -> None:
@@ -182,16 +213,27 @@ def _finish_save(path: Path) -> None:
     waiting = path / f"{CARD}.partial"
     if not waiting.is_file():
         return
-    try:
-        wanted = Card.model_validate_json(waiting.read_bytes()).checksums
-    except ValidationError:  # cut short: then nothing has been moved either
+    wanted = _checksums_in(waiting.read_bytes())
+    made: dict[str, Path] = {}
+    for name in (name for name in wanted if name == MODEL or name.endswith(f"/{CARD}")):
+        ready = [file for file in (path / name, path / f"{name}.partial") if file.is_file()]
+        found = next((file for file in ready if file_digest(file) == wanted[name]), None)
+        if found is None:
+            return
+        made[name] = found
+    if not made:
         return
-    ready = [file for file in (path / MODEL, path / f"{MODEL}.partial") if file.is_file()]
-    made = next((file for file in ready if file_digest(file) == wanted[MODEL]), None)
-    if made is None:
-        return
-    made.replace(path / MODEL)
+    for name, file in made.items():
+        file.replace(path / name)
     waiting.replace(path / CARD)
+
+
+def _checksums_in(card: bytes) -> dict[str, str]:
+    """Of a card of one product or of several; none where it is cut short: then nothing has been moved either."""
+    for kind in (Card, FamilyCard):
+        with suppress(ValidationError):
+            return kind.model_validate_json(card).checksums
+    return {}
 
 
 def save_bundle(path: Path, card: Card) -> Bundle:
@@ -199,6 +241,11 @@ def save_bundle(path: Path, card: Card) -> Bundle:
 
     The other files' checksums stay as the card has them, so damage to them is not covered up.
     """
+    if (home := home_of(path)) is not None:
+        from defectflow.bundle.products import save_products
+
+        save_products(home, {path.name: card})
+        return open_bundle(path)
     import onnx
 
     from defectflow.bundle.verdict_nodes import attach_verdict
@@ -213,7 +260,7 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     digests = {name: digest for name, digest in card.checksums.items() if name != CORE}
     digests[MODEL] = file_digest(path / f"{MODEL}.partial")
     card = card.model_copy(update={"checksums": digests})
-    card = card.model_copy(update={"checksums": {**digests, CARD: _seal(card.to_json())}})
+    card = card.model_copy(update={"checksums": {**digests, CARD: seal(card.to_json())}})
     (path / f"{CARD}.partial").write_text(card.to_json(), encoding="utf-8")
     for name in (MODEL, CARD):  # the card last: until then the old one says what is missing
         with suppress(FileNotFoundError):  # moved by somebody who has opened the bundle meanwhile: see _finish_save
@@ -243,6 +290,8 @@ def read_card(model: Path) -> Card:
         entries = onnx.load(model, load_external_data=False).metadata_props
     except Exception as error:  # protobuf raises its own types
         raise BundleError(f"{model}: is damaged, or not an ONNX file ({error})") from error
+    if any(entry.key == PRODUCT_NAMES for entry in entries):
+        raise BundleError(f"{model}: judges several products, whose cards lie in the bundle; give the bundle's folder")
     text = next((entry.value for entry in entries if entry.key == CARD_IN_MODEL), None)
     if text is None:
         raise BundleError(

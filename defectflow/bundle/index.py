@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectflow.bundle.bundle import INDEX, Bundle, read_checked
+from defectflow.bundle.bundle import Bundle
+from defectflow.bundle.files import INDEX, read_checked
 from defectflow.errors import BundleError
 
 

@@ -13,7 +13,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.bundle.bundle import CARD, SIGNATURE, Bundle
+from defectflow.bundle.bundle import Bundle
+from defectflow.bundle.family import Family
+from defectflow.bundle.files import CARD, SIGNATURE
 from defectflow.errors import BundleError, SettingsError
 
 if TYPE_CHECKING:  # of an extra; the line's install does without unless it checks signatures
@@ -39,28 +41,31 @@ def write_keys(private: Path) -> Path:
     return public
 
 
-def sign(bundle: Bundle, private: Path, passphrase: str | None = None) -> str:
+def sign(bundle: Bundle | Family, private: Path, passphrase: str | None = None) -> str:
     """Write the signature of the bundle's card beside it; returns the key's fingerprint.
+
+    Of several products the one card that holds the checksums of all is signed.
 
     Raises SettingsError for a file that is no such key, or whose passphrase is another.
     """
     key = _private_key(private, passphrase)
-    (bundle.path / SIGNATURE).write_bytes(key.sign((bundle.path / CARD).read_bytes()))
+    home = _home(bundle)
+    (home / SIGNATURE).write_bytes(key.sign((home / CARD).read_bytes()))
     return _fingerprint(key.public_key())
 
 
-def check_signature(bundle: Bundle, public: Path) -> str:
+def check_signature(bundle: Bundle | Family, public: Path) -> str:
     """Returns the fingerprint of the key that signed the bundle. Raises BundleError unless it is `public`."""
     from cryptography.exceptions import InvalidSignature
 
     key = _public_key(public)
-    file = bundle.path / SIGNATURE
+    file = _home(bundle) / SIGNATURE
     if not file.is_file():
         raise BundleError(
-            f"{bundle.path}: is not signed (it has no {SIGNATURE}); ask whoever released it for a signed copy"
+            f"{file.parent}: is not signed (it has no {SIGNATURE}); ask whoever released it for a signed copy"
         )
     try:
-        key.verify(file.read_bytes(), (bundle.path / CARD).read_bytes())
+        key.verify(file.read_bytes(), (file.parent / CARD).read_bytes())
     except InvalidSignature:
         raise BundleError(
             f"{file}: is not the signature of this card by {public}. The bundle was calibrated or altered since it was "
@@ -68,6 +73,10 @@ def check_signature(bundle: Bundle, public: Path) -> str:
             "defectflow sign BUNDLE --key KEY"
         ) from None
     return _fingerprint(key)
+
+
+def _home(bundle: Bundle | Family) -> Path:
+    return bundle.home if isinstance(bundle, Bundle) else bundle.path
 
 
 def is_encrypted(private: Path) -> bool:

@@ -9,7 +9,13 @@ RECTANGLE = "rectangle"
 TILE_OUTPUTS = ("gate_embedding",)
 """For a graph that judges tiles, beside the others: its mean over a picture's tiles gives the picture's distance."""
 THRESHOLDS = ("threshold", "review_threshold", "pixel_threshold")
+PRODUCT, PRODUCT_INDEX = "product", "product_index"
+"""Of a graph of several products. In: each picture's number, or one for all; by default -1, the one that it resembles
+most. Out: by which product's limits each was judged."""
+ANY_PRODUCT = -1
 SQUARE, FEATURES = "square", "features_"
 """Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; each level's features, with its number."""
 CARD_IN_MODEL = "defectflow.card"
 """Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
+PRODUCT_NAMES = "defectflow.products"
+"""Key of the products' names there, one a line, in the order of their numbers."""

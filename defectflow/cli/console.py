@@ -65,6 +65,10 @@ Ray = Annotated[
         help="Work on Ray: alone, on this machine; with HOST:PORT, or auto, on a cluster that this machine belongs to.",
     ),
 ]
+Product = Annotated[
+    str | None,
+    typer.Option(help="Of a bundle or a manifest of several products: this one."),
+]
 STANDARD_OUTPUT = Path("-")
 OPTIONAL = {"--json": (r"-|.*\.json", "-"), "--ray": (r"auto|local|.+://.+|[^/\s]+:\d+", "local")}
 """Options whose value may be left out -> how a value looks, and what stands for one that is not there."""

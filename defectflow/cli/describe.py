@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -11,18 +11,34 @@ from rich.table import Table
 
 from defectflow.cli.console import Json, out, print_json
 
+if TYPE_CHECKING:
+    from defectflow.bundle import Card
+
 
 def describe(
     model: Annotated[Path, typer.Argument(help="A bundle, or a model.onnx taken from one.")],
     json: Json = None,
 ) -> None:
     """Show what a bundle is, what it guarantees and what it was made from. With --json: the whole card."""
-    from defectflow.bundle import open_bundle, read_card
+    from defectflow.bundle import bundles_of, open_bundle, open_family, read_card
 
     lone = model.is_file()
+    family = None if lone else open_family(model)
+    if family is not None:
+        cards = {str(each.product): each.card for each in bundles_of(family)}
+        if not print_json(json, {name: card.model_dump(mode="json") for name, card in cards.items()}):
+            for card in cards.values():
+                _show(card)
+        return
     card = read_card(model) if lone else open_bundle(model).card
     if print_json(json, card.to_json()):
         return
+    _show(card)
+    if lone:
+        out.print("This is what the file says about itself. Only a whole bundle can be checked for damage.")
+
+
+def _show(card: Card) -> None:
     table = Table(title=escape(card.name), show_header=False)
     table.add_row("made", card.created)
     table.add_row("bundle", card.bundle_id)
@@ -49,5 +65,3 @@ def describe(
         out.print(sentence, markup=False, highlight=False)
     for warning in card.warnings:
         out.print(f"note: {warning}", markup=False, highlight=False, soft_wrap=True)
-    if lone:
-        out.print("This is what the file says about itself. Only a whole bundle can be checked for damage.")

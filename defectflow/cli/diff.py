@@ -9,7 +9,18 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import Core, Json, Provider, Threads, err, out, print_json, progress_bars, show_failures
+from defectflow.cli.console import (
+    Core,
+    Json,
+    Product,
+    Provider,
+    Threads,
+    err,
+    out,
+    print_json,
+    progress_bars,
+    show_failures,
+)
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.line import Difference, Judged
@@ -25,6 +36,7 @@ def diff(
         Path, typer.Argument(help="The bundle that may replace it: calibrated again, fitted again or converted.")
     ],
     images: Annotated[Path, typer.Option(help="Pictures to inspect with both.")],
+    product: Product = None,
     max_flips: Annotated[
         int | None, typer.Option(min=0, help="Exit with 1 if more verdicts change. By default any number may.")
     ] = None,
@@ -33,23 +45,36 @@ def diff(
     core: Core = False,
     threads: Threads = 0,
 ) -> None:
-    """List every picture whose verdict changes from one bundle to another.
+    """List every picture whose verdict changes from one bundle to another; of several products, those of both.
 
     Exit codes: 0 done, 1 more changes than --max-flips, 2 wrong use, 3 some pictures were unusable for both.
     """
     from defectflow.data import find_pictures
+    from defectflow.errors import DataError
     from defectflow.line import Inspector, difference
+    from defectflow.line.products import in_both
 
-    before, after = (Inspector(each, providers=[provider], threads=threads, core=core) for each in (old, new))
-    pictures = [picture.path for picture in find_pictures(images)]
-    with progress_bars() as watch:
-        result = difference(before, after, pictures, watch)
-    if not print_json(json, result.to_json()):
-        _show_difference(result, images.resolve())
-    if max_flips is not None and len(result.changes) > max_flips:
-        err.print(f"[red]{len(result.changes)} verdicts change; allowed are {max_flips}.[/red]")
+    before, after = (
+        Inspector(each, product=product, providers=[provider], threads=threads, core=core) for each in (old, new)
+    )
+    pictures = find_pictures(images)
+    results: list[tuple[str | None, Difference]] = []
+    for name, was, now, shown in in_both(before, after, pictures, images):
+        with progress_bars() as watch:
+            results.append((name, difference(was, now, [picture.path for picture in shown], watch)))
+    if not results:
+        raise DataError(f"{images}: shows no product that both bundles judge; give pictures of one")
+    trees = {str(name): result.model_dump(mode="json") for name, result in results}
+    if not print_json(json, results[0][1].to_json() if results[0][0] is None else trees):
+        for name, result in results:
+            if name is not None:
+                out.print(f"Product {name}", style="bold", markup=False, highlight=False)
+            _show_difference(result, images.resolve())
+    flips = sum(len(result.changes) for _, result in results)
+    if max_flips is not None and flips > max_flips:
+        err.print(f"[red]{flips} verdicts change; allowed are {max_flips}.[/red]")
         raise typer.Exit(TOO_MANY_CHANGES)
-    if result.unusable:
+    if any(result.unusable for _, result in results):
         raise typer.Exit(SOME_UNUSABLE)
 
 

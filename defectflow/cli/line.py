@@ -32,7 +32,7 @@ from defectflow.cli.sign import sign_bundle
 from defectflow.cli.store_options import me, recorder
 
 if TYPE_CHECKING:
-    from defectflow.bundle import Bundle
+    from defectflow.bundle import Bundle, Family
     from defectflow.line import Inspector
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
@@ -72,6 +72,13 @@ def score(
     ],
     to: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
     part_regex: PartRegex = None,
+    product: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a bundle of several products: which one all pictures show; by default what a manifest's column "
+            "'product' says, and where it says nothing, auto: the one that a picture resembles most."
+        ),
+    ] = None,
     table: Annotated[
         Literal["csv", "jsonl", "parquet"] | None,
         typer.Option("--format", help="Format of the results table; by default csv, with --ray parquet."),
@@ -109,16 +116,17 @@ def score(
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
-    from defectflow.bundle import open_bundle
+    from defectflow.bundle import Bundle, bundles_of, open_bundle, open_family
     from defectflow.bundle.signature import check_signature
     from defectflow.data import is_url
     from defectflow.errors import SettingsError
     from defectflow.line import Inspector
 
-    opened = open_bundle(bundle)
+    opened = open_family(bundle) or open_bundle(bundle)
     if public_key is not None:
         check_signature(opened, public_key)
-    if not opened.card.parts_known and part_regex is not None:
+    cards = [opened.card] if isinstance(opened, Bundle) else [each.card for each in bundles_of(opened)]
+    if not all(card.parts_known for card in cards) and part_regex is not None:
         err.print(BY_PICTURE, markup=False, highlight=False, soft_wrap=True)
     options: dict[str, Any] = {"overlays": overlays, "masks": masks, "scores_only": scores_only}
     if ray is None:
@@ -128,10 +136,12 @@ def score(
             raise SettingsError(
                 f"{pictures}: object stores are read by workers on Ray; add --ray, or copy the pictures"
             )
-        inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
+        inspector = Inspector(opened, product=product, providers=[provider], threads=threads, core=core)
         source, form = Path(pictures), table or "csv"
         said = _score_here(inspector, source, to, part_regex, store, table=form, resume=resume, **options)
     else:
+        if not isinstance(opened, Bundle) or opened.product is not None:
+            raise SettingsError(f"{bundle}: judges several products, which --ray does not support; leave --ray out")
         if table not in (None, "parquet"):
             raise SettingsError(
                 f"--format {table}: with --ray, results are Parquet; leave --format out, or leave --ray out"
@@ -149,7 +159,7 @@ def score(
         again = "1 picture was" if said.again == 1 else f"{said.again} pictures were"
         err.print(f"{again} judged again: changed since, or not usable before", highlight=False)
     if said.unlike:
-        usual = opened.card.calibration_forms[0].form
+        usual = cards[0].calibration_forms[0].form
         err.print(
             f"note: {said.unlike} of {sum(said.pictures.values())} pictures differ in size, colour or depth from the "
             f"calibration pictures (mostly {usual}); the first is {said.first_unlike}. The guarantee does not cover "
@@ -158,7 +168,7 @@ def score(
             highlight=False,
             soft_wrap=True,
         )
-    guarantee = [] if scores_only else opened.card.guarantee()
+    guarantee = [] if scores_only else _promises(opened, product)
     tree = {
         "results": str(to),
         "pictures": said.pictures,
@@ -182,6 +192,16 @@ def score(
         raise typer.Exit(DEFECTS_FOUND)
 
 
+def _promises(opened: Bundle | Family, product: str | None) -> list[str]:
+    """What each product that may be judged promises, in words."""
+    from defectflow.bundle import AUTO, Bundle, bundles_of
+
+    if isinstance(opened, Bundle):
+        return opened.card.guarantee()
+    wanted = [each for each in bundles_of(opened) if product in (None, AUTO, each.product)]
+    return [f"{each.product}: {sentence}" for each in wanted for sentence in each.card.guarantee()]
+
+
 def _score_here(
     inspector: Inspector,
     pictures: Path,
@@ -193,14 +213,14 @@ def _score_here(
     from defectflow.data import look_through
     from defectflow.line import score_folder
 
-    regex = part_regex or inspector.card.part_regex
+    regex = part_regex or inspector.bundles[0].card.part_regex
     found = look_through(pictures, usual_part_regex=regex)
     show_skipped(found)
     unnamed = [picture for picture in found.pictures if regex and not picture.part_known]
     if unnamed:
         names = f"{len(unnamed)} names do not match the part regex {regex}, the first is {unnamed[0].path}"
         err.print(f"note: {names}; each counts as a separate part", markup=False, highlight=False)
-    with recorder(store, inspector.card) as record, progress_bars() as watch:
+    with recorder(store, inspector) as record, progress_bars() as watch:
         tally = score_folder(inspector, found.pictures, pictures, to, record=record, watch=watch, **options)
     first = tally.unlike[0] if tally.unlike else None
     return Said(
@@ -272,7 +292,7 @@ def report(
 
     With --escape and --defective-share it also says which threshold would be the cheapest, if there are labels.
     """
-    from defectflow.line.report import write_report
+    from defectflow.line.report import write_reports
     from defectflow.verdict import Costs
 
     if (escape is None) != (defective_share is None):
@@ -280,7 +300,8 @@ def report(
     costs = None
     if escape is not None and defective_share is not None:
         costs = Costs(false_reject, escape, defective_share, review)
-    out.print(f"Report: {write_report(results, to, costs)}", markup=False, highlight=False, soft_wrap=True)
+    for page in write_reports(results, to, costs):
+        out.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
 
 
 def calibrate(

@@ -57,7 +57,16 @@ for panel, name, function, examples in (
         train.check_data,
         ["good/", r"good/ --part-regex '(part\d+)' --json check.json"],
     ),
-    ("Model", "fit", train.fit, ["good/ --out models/bracket", "good/ --out models/bracket --set image.size=384"]),
+    (
+        "Model",
+        "fit",
+        train.fit,
+        [
+            "good/ --out models/bracket",
+            "good/ --out models/bracket --set image.size=384",
+            "washer/ --add-to models/line --product washer",
+        ],
+    ),
     ("Model", "fit-many", fit_many.fit_many, ["plan.yaml --out models/", "plan.yaml --ray head:6379 --resume"]),
     ("Model", "evaluate", train.evaluate, ["models/bracket --data testset/"]),
     ("Model", "recipes", first_look.recipes, [""]),

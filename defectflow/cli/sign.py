@@ -10,7 +10,7 @@ import typer
 from defectflow.cli.console import BundlePath, out
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
-    from defectflow.bundle import Bundle
+    from defectflow.bundle import Bundle, Family
 
 
 def sign(
@@ -18,12 +18,12 @@ def sign(
     key: Annotated[Path, typer.Option(help="Private key, an Ed25519 PEM file.")],
 ) -> None:
     """Sign a bundle, so that `verify --public-key` can tell it from a forgery. Sign again after each calibration."""
-    from defectflow.bundle import open_bundle
+    from defectflow.bundle import open_bundle, open_family
 
-    sign_bundle(open_bundle(bundle), key)
+    sign_bundle(open_family(bundle) or open_bundle(bundle), key)
 
 
-def sign_bundle(bundle: Bundle, key: Path) -> None:
+def sign_bundle(bundle: Bundle | Family, key: Path) -> None:
     """Sign, asking for the key's passphrase where it has one."""
     from defectflow.bundle.signature import is_encrypted
     from defectflow.bundle.signature import sign as run_sign

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from defectflow.bundle import Card
     from defectflow.data import Picture
     from defectflow.errors import ImageError
-    from defectflow.line import Record
+    from defectflow.line import Inspector, Record
     from defectflow.verdict import Verdict
 
 StoreUrl = Annotated[str, typer.Option("--store", help="The store: a path, or postgresql://user:password@host/name.")]
@@ -22,19 +21,21 @@ By = Annotated[str | None, typer.Option(help="Who does this, for the log; by def
 
 
 @contextmanager
-def recorder(url: str | None, card: Card) -> Iterator[Record | None]:
+def recorder(url: str | None, inspector: Inspector) -> Iterator[Record | None]:
     """What `score` hands each verdict to; None without a store."""
     if url is None:
         yield None
         return
     from defectflow.store import Seen, Store
+    from defectflow.verdict import Verdict
 
     with Store.open(url) as store:
 
         def record(picture: Picture, name: str, item: Verdict | ImageError, unread_before: bool) -> None:
             part = picture.part if picture.part_known else None
             seen = Seen(name, item, part, picture.path, unread_before=unread_before)
-            store.record(card, [seen], by=me(None), source="score")
+            product = item.product if isinstance(item, Verdict) else picture.product
+            store.record(inspector.card_of(product), [seen], by=me(None), source="score")
 
         yield record
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +12,7 @@ from defectflow.cli.console import (
     BundlePath,
     Json,
     PartRegex,
+    Product,
     ProgressFile,
     SignKey,
     err,
@@ -24,17 +25,29 @@ from defectflow.cli.console import (
 )
 from defectflow.cli.sign import sign_bundle
 
+if TYPE_CHECKING:
+    from defectflow.bundle import Bundle, Family
+    from defectflow.evaluation import Evaluation
+
 
 def fit(
     good: Annotated[
         Path, typer.Argument(help="Folder of good pictures, MVTec-style tree, or manifest (CSV, Parquet).")
     ],
-    to: Annotated[Path, typer.Option("--out", help="Where the bundle goes, e.g. models/bracket.")],
+    to: Annotated[Path | None, typer.Option("--out", help="Where the bundle goes, e.g. models/bracket.")] = None,
     recipe: Annotated[str, typer.Option(help="A built-in recipe's name, or a YAML file.")] = "default",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change one setting, e.g. --set flow.layers=12. Repeatable.")
     ] = None,
     part_regex: PartRegex = None,
+    product: Annotated[
+        str | None,
+        typer.Option(help="Fit this product alone, in a bundle to which others can be added; of a manifest, its rows."),
+    ] = None,
+    add_to: Annotated[
+        Path | None,
+        typer.Option(help="Add products to this bundle of several, with its recipe; the others' verdicts stay."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a training that was stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the bundle at --out.")] = False,
     progress: ProgressFile = None,
@@ -42,37 +55,59 @@ def fit(
     cache_limit: Annotated[float, typer.Option(help="Size limit of the cache, in GB.")] = 20.0,
     key: SignKey = None,
 ) -> None:
-    """Learn from good pictures and write a calibrated bundle with one ONNX file."""
+    """Learn from good pictures and write a calibrated bundle with one ONNX file.
+
+    A manifest with a column `product` gives one bundle of several products, each with its own limits and promise.
+    """
     from defectflow.data import look_through
     from defectflow.recipe import load_recipe
 
+    if (to is None) == (add_to is None):
+        raise typer.BadParameter("give --out for a new bundle, or --add-to for one that is to get more products")
+    if add_to is not None and (recipe != "default" or settings or overwrite):
+        raise typer.BadParameter("--add-to takes the bundle's own recipe; leave --recipe, --set and --overwrite out")
     chosen = load_recipe(recipe, settings)
-    show_found(look_through(good, label="good", part_regex=part_regex))
+    found = look_through(good, label="good", part_regex=part_regex)
+    show_found(found)
     from defectflow.density import choose_device  # what needs torch comes after what can be refused at once
     from defectflow.embedding import EmbeddingCache
+    from defectflow.fitting import add_products, fit_products
     from defectflow.fitting import fit as run_fit
 
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; continue with --resume.")
+    embeddings = EmbeddingCache(cache, cache_limit)
     with watching(progress) as watch:
-        fitted = run_fit(
-            chosen,
-            good,
-            to,
-            cache=EmbeddingCache(cache, cache_limit),
-            part_regex=part_regex,
-            resume=resume,
-            overwrite=overwrite,
-            watch=watch,
-        )
-    show_failures([(str(rejected.path), rejected.reason) for rejected in fitted.rejected])
-    for warning in fitted.bundle.card.warnings:
-        err.print(f"[yellow]note:[/yellow] {escape(warning)}", highlight=False)
-    for sentence in fitted.bundle.card.guarantee():
-        out.print(sentence, markup=False, highlight=False)
+        options: dict[str, Any] = {"cache": embeddings, "part_regex": part_regex, "resume": resume, "watch": watch}
+        if add_to is not None:
+            several = add_products(good, add_to, product=product, **options)
+        elif product is not None or found.products:
+            several = fit_products(chosen, good, _given(to), product=product, overwrite=overwrite, **options)
+        else:
+            fitted = run_fit(chosen, good, _given(to), overwrite=overwrite, **options)
+            several = None
+    made: Bundle | Family
+    bundles: tuple[Bundle, ...]
+    if several is None:
+        bundles, rejected, made = (fitted.bundle,), fitted.rejected, fitted.bundle
+    else:
+        bundles, rejected, made = several.bundles, several.rejected, several.family
+    show_failures([(str(each.path), each.reason) for each in rejected])
+    for bundle in bundles:
+        of = "" if bundle.product is None else f"{bundle.product}: "
+        for warning in bundle.card.warnings:
+            err.print(f"[yellow]note:[/yellow] {escape(of + warning)}", highlight=False)
+        for sentence in bundle.card.guarantee():
+            out.print(f"{of}{sentence}", markup=False, highlight=False)
     if key is not None:
-        sign_bundle(fitted.bundle, key)
-    out.print(f"Bundle: {fitted.bundle.path}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"ONNX file: {fitted.bundle.model}", markup=False, highlight=False, soft_wrap=True)
+        sign_bundle(made, key)
+    out.print(f"Bundle: {made.path}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"ONNX file: {made.model}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _given(to: Path | None) -> Path:
+    if to is None:
+        raise typer.BadParameter("--out is missing: where the bundle goes, e.g. models/bracket")
+    return to
 
 
 def check_data(
@@ -80,6 +115,7 @@ def check_data(
     recipe: Annotated[str, typer.Option(help="The recipe that a fit would use.")] = "default",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change one setting. Repeatable.")] = None,
     part_regex: PartRegex = None,
+    product: Product = None,
     rate: Annotated[
         float | None, typer.Option(help="Share of good parts that may be rejected; by default the recipe's.")
     ] = None,
@@ -105,7 +141,7 @@ def check_data(
 
     embeddings = EmbeddingCache(cache, cache_limit)
     with watching(progress) as watch:
-        check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, watch=watch)
+        check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, product=product, watch=watch)
     if not print_json(json, check.to_json()):
         for table in data_tables(check):
             out.print(table)
@@ -119,22 +155,42 @@ def evaluate(
     bundle: BundlePath,
     data: Annotated[Path, typer.Option(help="MVTec-style tree, its test/ folder, or a manifest with labels.")],
     part_regex: PartRegex = None,
+    product: Product = None,
     json: Json = None,
     progress: ProgressFile = None,
 ) -> None:
-    """Measure a bundle on labelled pictures, at its calibrated thresholds."""
+    """Measure a bundle on labelled pictures, at its calibrated thresholds; one of several products, each by itself."""
     from defectflow.cli.tables import tables
     from defectflow.data import look_through
     from defectflow.evaluation import evaluate as run_evaluate
     from defectflow.evaluation import find_test_pictures
     from defectflow.line import Inspector
+    from defectflow.line.products import by_product
 
-    inspector = Inspector(bundle)
-    found = look_through(data, part_regex=part_regex, usual_part_regex=inspector.card.part_regex)
+    inspector = Inspector(bundle, product=product)
+    found = look_through(data, part_regex=part_regex, usual_part_regex=inspector.bundles[0].card.part_regex)
     show_found(found)
     pictures = find_test_pictures(found, data)
+    evaluations: list[tuple[str | None, Evaluation]] = []
     with watching(progress) as watch:
-        evaluation = run_evaluate(inspector, pictures, watch=watch)
+        for name, own, shown in by_product(inspector, pictures, data):
+            evaluations.append((name, run_evaluate(own, shown, watch=watch)))
+    for _, evaluation in evaluations:
+        _note_seen(evaluation)
+        show_failures([(str(path), reason) for path, reason in evaluation.unreadable])
+    trees = {str(name): evaluation.to_json() for name, evaluation in evaluations}
+    if print_json(json, evaluations[0][1].to_json() if inspector.family is None else trees):
+        return
+    for name, evaluation in evaluations:
+        if name is not None:
+            out.print(f"Product {name}", style="bold", markup=False, highlight=False)
+        for table in tables(evaluation):
+            out.print(table)
+        for sentence in (*evaluation.notes, *evaluation.guarantee):
+            out.print(sentence, markup=False, highlight=False)
+
+
+def _note_seen(evaluation: Evaluation) -> None:
     if evaluation.seen_in_fit:
         err.print(
             f"[yellow]note:[/yellow] {len(evaluation.seen_in_fit)} of these pictures were used in the fit or the "
@@ -142,13 +198,6 @@ def evaluate(
             "pictures that were kept apart",
             highlight=False,
         )
-    show_failures([(str(path), reason) for path, reason in evaluation.unreadable])
-    if print_json(json, evaluation.to_json()):
-        return
-    for table in tables(evaluation):
-        out.print(table)
-    for sentence in (*evaluation.notes, *evaluation.guarantee):
-        out.print(sentence, markup=False, highlight=False)
 
 
 def pretrain(

@@ -9,7 +9,18 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from defectflow.cli.console import BundlePath, Json, PublicKey, Threads, err, out, print_json, progress_bars
+from defectflow.cli.console import (
+    STANDARD_OUTPUT,
+    BundlePath,
+    Json,
+    Product,
+    PublicKey,
+    Threads,
+    err,
+    out,
+    print_json,
+    progress_bars,
+)
 
 if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --help should not wait
     from defectflow.line import Certificate
@@ -46,40 +57,57 @@ def verify(
     certificate: Annotated[
         Path | None, typer.Option(help="The certificate's file; by default BUNDLE.certificate.json.")
     ] = None,
+    product: Product = None,
     public_key: PublicKey = None,
     json: Json = None,
     threads: Threads = 0,
 ) -> None:
-    """Certify that a bundle is intact and gives the recorded verdicts on this machine.
+    """Certify that a bundle is intact and gives the recorded verdicts on this machine; of several products, each.
 
     Exit codes: 0 it does, 1 it does not, 2 wrong use, or a damaged or forged bundle.
     """
     if quick and certificate is not None:
         raise typer.BadParameter("--quick writes no certificate; leave it or --certificate out")
-    from defectflow.bundle import open_bundle
+    from defectflow.bundle import bundles_of, open_bundle, open_family
     from defectflow.bundle.signature import check_signature
-    from defectflow.data import find_pictures
+    from defectflow.data import look_through
     from defectflow.line import certificate_file
     from defectflow.line import verify as run_verify
 
-    opened = open_bundle(bundle)
-    with progress_bars() as watch:
-        result = run_verify(
-            opened,
-            signed_by=None if public_key is None else check_signature(opened, public_key),
-            providers=provider or (),
-            core=core,
-            images=[] if images is None else [picture.path for picture in find_pictures(images)],
-            tolerance=tolerance,
-            threads=threads,
-            quick=quick,
-            watch=watch,
+    family = open_family(bundle)
+    if family is None:
+        opened = [open_bundle(bundle)]
+    else:
+        wanted = range(len(family.names)) if product is None else [family.number(product)]
+        opened = [bundles_of(family)[number] for number in wanted]
+    if certificate is not None and len(opened) > 1:
+        raise typer.BadParameter(
+            "--certificate names one file, and each product has its own; leave it out, or give --product"
         )
-    if not print_json(json, result.to_json()):
-        _show_certificate(result)
-    if not quick:
-        _write_certificate(result, certificate, certificate_file(opened))
-    if not result.passed:
+    signed_by = None if public_key is None else check_signature(family or opened[0], public_key)
+    shown = [] if images is None else look_through(images).pictures
+    results = []
+    for each in opened:
+        with progress_bars() as watch:
+            result = run_verify(
+                each,
+                signed_by=signed_by,
+                providers=provider or (),
+                core=core,
+                images=[one.path for one in shown if each.product is None or one.product in (None, each.product)],
+                tolerance=tolerance,
+                threads=threads,
+                quick=quick,
+                watch=watch,
+            )
+        results.append(result)
+        if json != STANDARD_OUTPUT:
+            _show_certificate(result)
+        if not quick:
+            _write_certificate(result, certificate, certificate_file(each))
+    trees = {str(each.product): result.model_dump(mode="json") for each, result in zip(opened, results, strict=True)}
+    print_json(json, results[0].to_json() if family is None else trees)
+    if not all(result.passed for result in results):
         raise typer.Exit(FAILED)
 
 

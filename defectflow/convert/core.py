@@ -14,10 +14,11 @@ def write_core(bundle: Bundle, folder: Path) -> Path:
 
     Raises BundleError where the graph has no core, SettingsError where the file is there.
     """
+    bundle.check_alone("the core in a file")
     file = folder / CORE
     if file.exists():
         raise SettingsError(f"{file}: exists already; remove it, or choose another folder")
-    content = read_core(bundle.path, bundle.card)
+    content = read_core(bundle)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as partial:
         partial.write_bytes(content)

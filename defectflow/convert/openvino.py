@@ -29,6 +29,7 @@ def write_ir(bundle: Bundle, folder: Path) -> Path:
     that judges tiles, SettingsError where OpenVINO is missing or the file is there, ExportError where OpenVINO gives
     other verdicts than ONNX Runtime.
     """
+    bundle.check_alone("OpenVINO")
     bundle.check_whole()
     bundle.card.require_calibration()
     try:

@@ -87,6 +87,7 @@ def export_precision(
     """
     if out.exists():
         raise SettingsError(f"{out}: exists already; choose another folder")
+    bundle.check_alone("another precision")
     card = bundle.card
     if card.precision != "fp32":
         raise BundleError(f"{bundle.path}: is in {card.precision} already; export from the fp32 bundle that fit wrote")

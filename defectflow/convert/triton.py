@@ -44,6 +44,7 @@ def write_repository(bundle: Bundle, folder: Path, *, max_batch: int = 8, instan
     the same time. Raises NotCalibrated, BundleError for a bundle that judges tiles, and SettingsError where the
     repository holds a model of this name.
     """
+    bundle.check_alone("Triton")
     bundle.check_whole()
     bundle.card.require_calibration()
     name = re.sub(r"[^\w.-]", "_", bundle.card.name, flags=re.ASCII)

@@ -47,6 +47,11 @@ class Found:
     """Names of masks that belong to no picture."""
 
     @property
+    def products(self) -> tuple[str, ...]:
+        """What a manifest's column `product` names, by name; none where it has no such column."""
+        return tuple(sorted({picture.product for picture in self.pictures if picture.product is not None}))
+
+    @property
     def folders_taken_for_good(self) -> int:
         """How many folders are taken to hold good parts without saying so; 0 where it is one, or where they say it."""
         folders = {PurePosixPath(one.name).parent for one in self.pictures if one.label == "good"}

@@ -18,7 +18,7 @@ from typing import Any
 
 from defectflow.errors import DataError
 
-COLUMNS = ("path", "name", "label", "kind", "mask", "part", "split")
+COLUMNS = ("path", "name", "label", "kind", "mask", "part", "split", "product")
 """Columns that mean something; only `path` is required. Paths are relative to the manifest's folder. `name` is what
 people call the picture, where its file is called otherwise."""
 SUFFIXES = (".csv", ".parquet")

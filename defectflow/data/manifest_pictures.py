@@ -107,7 +107,8 @@ def _manifest_picture(
     part, known = (named, True) if named else parts.of(name)
     kind = row.get("kind") or label or ""
     more = tuple((column, value) for column, value in row.items() if column not in COLUMNS)
-    return [], Picture(path, part, label, kind, files["mask"], split, known, name, more)
+    product = row.get("product") or None
+    return [], Picture(path, part, label, kind, files["mask"], split, known, name, more, product)
 
 
 def _on_disk(folder: Path, cell: str) -> Path:

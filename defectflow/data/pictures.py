@@ -37,6 +37,8 @@ class Picture:
     """What people call it, as far as `find_pictures` knows: its path below the source, or a manifest's `name`."""
     more: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """(column, value) of a manifest's other columns, like lot and camera: for the results."""
+    product: str | None = field(default=None, compare=False)
+    """Which product it shows, as a manifest's column says; None where nothing says it."""
 
 
 def part_of(name: str, part_regex: str | None) -> str | None:

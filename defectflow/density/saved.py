@@ -16,7 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from defectflow.bundle import FLOW, MODEL, Bundle, check_file
+from defectflow.bundle import FLOW, Bundle, check_file
+from defectflow.bundle.product_nodes import head_of
 from defectflow.density.condition import WHOLE
 from defectflow.density.level import LevelDensity
 from defectflow.density.place_whitening import unpacked
@@ -74,10 +75,10 @@ def write_sample(
 
 def open_heads(bundle: Bundle) -> list[Head]:
     """Every level's flow with its learned weights. Raises BundleError for a file that is missing or altered."""
-    for name in (MODEL, FLOW, SAMPLE):
+    for name in (FLOW, SAMPLE):
         check_file(bundle.path, name, bundle.card)
     recipe = parse_recipe(bundle.card.recipe, source=str(bundle.path))
-    learned = _factors(bundle.path / MODEL) | safetensors.torch.load_file(bundle.path / FLOW)
+    learned = _factors(bundle) | safetensors.torch.load_file(bundle.path / FLOW)
     with safetensors.safe_open(bundle.path / SAMPLE, "pt") as file:
         shapes = json.loads(file.metadata()["shapes"])
         sample = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
@@ -101,10 +102,13 @@ def open_heads(bundle: Bundle) -> list[Head]:
     return heads
 
 
-def _factors(model: Path) -> dict[str, Tensor]:
+def _factors(bundle: Bundle) -> dict[str, Tensor]:
     """Of whitening by place, the packed factors under their names in flow.safetensors, from the graph."""
     factors = dict[str, Tensor]()
-    for value in onnx.load(model).graph.initializer:
+    graph = onnx.load_from_string(bundle.read_model()).graph
+    if bundle.product is not None and bundle.family is not None:
+        graph = head_of(graph, bundle.family.number(bundle.product))
+    for value in graph.initializer:
         if found := FACTOR.search(value.name):
             triangle = torch.from_numpy(onnx.numpy_helper.to_array(value).copy())
             factors[f"densities.{found[1]}.whitening.factor"] = triangle[:, :-1]  # the last value is the zero below

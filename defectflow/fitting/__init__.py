@@ -4,5 +4,14 @@ from defectflow.fitting.check import check_data
 from defectflow.fitting.embed import embed_pictures
 from defectflow.fitting.findings import DataCheck
 from defectflow.fitting.fit import fit
+from defectflow.fitting.fit_products import FittedProducts, add_products, fit_products
 
-__all__ = ["DataCheck", "check_data", "embed_pictures", "fit"]
+__all__ = [
+    "DataCheck",
+    "FittedProducts",
+    "add_products",
+    "check_data",
+    "embed_pictures",
+    "fit",
+    "fit_products",
+]

@@ -48,9 +48,12 @@ def check_data(
     *,
     cache: EmbeddingCache,
     part_regex: str | None = None,
+    product: str | None = None,
     watch: Watch = unwatched,
 ) -> DataCheck:
     """Look at good pictures as a fit with this recipe would, and say what stands in its way.
+
+    `product`: of a source that names several, the one to look at.
 
     Raises DataError where there is nothing to look at, SettingsError or WeightsError as a fit does.
     """
@@ -59,7 +62,7 @@ def check_data(
     image = recipe.image.model_copy(update={"tiling": TilingSettings()})
     recipe = recipe.model_copy(update={"image": image})
     watch(Progress("check pictures", 0, 1))
-    material = look_at(recipe, source, part_regex)
+    material = look_at(recipe, source, part_regex, product)
     found, checked, geometry = material.found, material.checked, geometry_of(recipe.image)
     good = sorted(material.distinct.pictures, key=lambda picture: (picture.part, picture.path.as_posix()))
     parts = Counter(picture.part for picture in good)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from defectflow.data import (
@@ -58,8 +58,32 @@ class Material:
         return said
 
 
-def look_at(recipe: Recipe, source: Path, part_regex: str | None) -> Material:
-    """Find the good pictures of a source and decode each once. Raises DataError, SettingsError."""
-    found = look_through(source, label="good", part_regex=part_regex)
+def look_at(recipe: Recipe, source: Path, part_regex: str | None, product: str | None = None) -> Material:
+    """Find the good pictures of a source, or of one of its products, and decode each once.
+
+    Raises DataError, also where the source names several products and `product` is None; SettingsError.
+    """
+    found = of_product(look_through(source, label="good", part_regex=part_regex), source, product)
     checked = check_readable(meant_for_fitting(found.pictures), geometry=geometry_of(recipe.image))
     return Material(found, checked, distinct(checked.whole, checked.pixel_digests))
+
+
+def of_product(found: Found, source: Path, product: str | None) -> Found:
+    """Of what was found, the pictures of one product; all, where the source names no products. Raises DataError."""
+    names = found.products
+    if not names:
+        return found
+    unnamed = [picture for picture in meant_for_fitting(found.pictures) if picture.product is None]
+    if unnamed:
+        raise DataError(
+            f"{source}: {len(unnamed)} good pictures have an empty cell in the column 'product', the first is "
+            f"{unnamed[0].path}; fill it in for every picture, or leave the column out"
+        )
+    if product is None:
+        raise DataError(
+            f"{source}: names {len(names)} products ({', '.join(names)}), but this looks at one; choose it with "
+            "--product, fit them all with defectflow fit, or leave the column 'product' out"
+        )
+    if product not in names:
+        raise DataError(f"{source}: has no product {product!r}; the column 'product' has {', '.join(names)}")
+    return replace(found, pictures=tuple(picture for picture in found.pictures if picture.product == product))

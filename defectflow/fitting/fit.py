@@ -71,11 +71,11 @@ def fit(
     Raises DataError, SettingsError, WeightsError, TrainingError or ExportError. Too few parts for the wanted rate
     is no error: the bundle is saved uncalibrated and says what is missing.
     """
-    _check_exported(recipe)
+    check_exported(recipe)
     out.parent.mkdir(parents=True, exist_ok=True)
     with claimed(out, out.with_name(f"{out.name}.lock")):
         finish_publishing(out)
-        _check_place(out, overwrite)
+        check_place(out, overwrite)
         return _fit(recipe, source, out, cache, part_regex, resume, watch)
 
 
@@ -89,11 +89,45 @@ def _fit(
     watch: Watch,
 ) -> Fitted:
     """The story, in a place that nobody else works in."""
+    material = look(recipe, source, part_regex, None, watch)
+    splits = divide(recipe, material, watch)
+    folder = partial_of(out)
+    checkpoints = make_bundle(
+        _fixed(recipe, splits, material.checked),
+        material,
+        splits,
+        folder,
+        out,
+        out.name,
+        cache,
+        part_regex,
+        resume,
+        watch,
+    )
+    publish(out)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return Fitted(open_bundle(out), material.checked.rejected)
+
+
+def make_bundle(
+    recipe: Recipe,
+    material: Material,
+    splits: Splits,
+    folder: Path,
+    out: Path,
+    name: str,
+    cache: EmbeddingCache,
+    part_regex: str | None,
+    resume: bool | None,
+    watch: Watch,
+) -> Path:
+    """From divided pictures to a whole bundle in `folder`, which is emptied first; where its checkpoints may lie still.
+
+    `out`: where the bundle will be, beside which checkpoints are kept.
+    """
     device = choose_device(recipe.training)
     torch.use_deterministic_algorithms(recipe.training.deterministic)
     torch.manual_seed(recipe.training.seed)
-
-    recipe, splits, material = _read_and_split(recipe, source, part_regex, watch)
     checked = material.checked
     detector, weights = build_detector(recipe)
     if detector.tiling is not None:
@@ -104,12 +138,11 @@ def _fit(
     runs, by_place = learn_levels(detector, embedded, splits, recipe, device, checkpoints, resume, watch)
     distance_limit = freeze_score_and_gate(detector, embedded, by_place, recipe.verdict.gate_margin)
 
-    folder = partial_of(out)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     watch(Progress("export", 0, 1))
     bundle, measured = write_scoring_graph(
-        folder, out.name, detector, weights, recipe, splits, runs, distance_limit, part_regex
+        folder, name, detector, weights, recipe, splits, runs, distance_limit, part_regex
     )
     parity = bundle.card.export_parity["score"]
     detail = f"scores differ by at most {parity:.0e} standard deviations of good scores"
@@ -128,19 +161,17 @@ def _fit(
     everything = np.concatenate([embedded.pooled, *(item.embedding[None] for item in unseen)])
     warnings = _warnings(splits, material, everything, detector, weights, recipe.image.full_scale)
     save_bundle(folder, card.model_copy(update={"warnings": tuple(warnings)}))
-    publish(out)
-    shutil.rmtree(checkpoints.parent, ignore_errors=True)
-    return Fitted(open_bundle(out), checked.rejected)
+    return checkpoints.parent
 
 
-def _check_place(out: Path, overwrite: bool) -> None:
+def check_place(out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise SettingsError(f"{out}: exists already; choose another --out, or replace it with --overwrite")
     if out.exists() and not (out / CARD).is_file():
         raise SettingsError(f"{out}: is not a bundle, so --overwrite does not replace it; choose another --out")
 
 
-def _check_exported(recipe: Recipe) -> None:
+def check_exported(recipe: Recipe) -> None:
     if recipe.flow.family == "iaf":
         raise SettingsError(
             "flow.family: iaf scores a vector of D values in D passes through each layer's network, up to hundreds of "
@@ -149,17 +180,18 @@ def _check_exported(recipe: Recipe) -> None:
         )
 
 
-def _read_and_split(
-    recipe: Recipe, source: Path, part_regex: str | None, watch: Watch
-) -> tuple[Recipe, Splits, Material]:
-    """Pictures of good parts, read once and split by part; and the recipe with what it leaves to the training parts."""
+def look(recipe: Recipe, source: Path, part_regex: str | None, product: str | None, watch: Watch) -> Material:
+    """Pictures of good parts, each read once."""
     watch(Progress("check pictures", 0, 1))
-    material = look_at(recipe, source, part_regex)
-    checked = material.checked
+    return look_at(recipe, source, part_regex, product)
+
+
+def divide(recipe: Recipe, material: Material, watch: Watch) -> Splits:
+    """The same, split by part."""
     splits = material.divide(recipe)
     counts = ", ".join(f"{count} parts {side}" for side, count in splits.part_counts.items())
-    watch(Progress("check pictures", 1, 1, f"{counts}; {len(checked.rejected)} pictures unusable"))
-    return _fixed(recipe, splits, checked), splits, material
+    watch(Progress("check pictures", 1, 1, f"{counts}; {len(material.checked.rejected)} pictures unusable"))
+    return splits
 
 
 def _fixed(recipe: Recipe, splits: Splits, checked: Checked) -> Recipe:

@@ -45,6 +45,7 @@ __all__ = [
     "judge",
     "measure_known",
     "measure_parts",
+    "products",
     "providers",
     "read_certificate",
     "read_golden",

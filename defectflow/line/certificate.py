@@ -107,7 +107,9 @@ class Certificate(_Part):
 
 def certificate_file(bundle: Bundle) -> Path:
     """Where `verify` leaves its certificate by default: beside the bundle's folder."""
-    folder = bundle.path.resolve()
+    folder = bundle.home.resolve()
+    if bundle.product is not None:
+        return folder.with_name(f"{folder.name}.{bundle.product}.certificate.json")
     return folder.with_name(f"{folder.name}.certificate.json")
 
 

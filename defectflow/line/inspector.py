@@ -23,7 +23,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from defectflow.bundle import (
-    MODEL,
+    ANY_PRODUCT,
+    AUTO,
+    PRODUCT,
+    PRODUCT_INDEX,
     RECTANGLE,
     SCORING_OUTPUTS,
     SQUARE,
@@ -31,12 +34,16 @@ from defectflow.bundle import (
     VERDICT_OUTPUTS,
     Bundle,
     Card,
+    Family,
+    ImageCard,
+    bundles_of,
     open_bundle,
-    read_checked,
+    open_family,
     read_core,
+    several,
 )
 from defectflow.common import are_limited, usable_cores
-from defectflow.errors import BundleError, ImageError
+from defectflow.errors import BundleError, ImageError, UnknownProduct
 from defectflow.image import Geometry, PictureFile, PictureForm, Tiling, read_image_file, to_square
 from defectflow.line.providers import CPU, PROVIDER_OPTIONS, check_runs_on, find_providers, short_name
 from defectflow.verdict import (
@@ -50,8 +57,10 @@ from defectflow.verdict import (
     resembles_in_places,
 )
 
-Source = Path | str | NDArray[np.uint8]
+Plain = Path | str | NDArray[np.uint8]
 """A picture file, or its pixels (H, W, 3) uint8 RGB."""
+Source = Plain | tuple[Plain, str | None]
+"""A picture, or (picture, the product that it shows); None there: the one that it resembles most."""
 
 BATCH_PICTURES = 8
 BATCH_PIXELS = 8_000_000
@@ -68,20 +77,29 @@ class Inspector:
 
     def __init__(
         self,
-        bundle: Path | str | Bundle,
+        bundle: Path | str | Bundle | Family,
         *,
+        product: str | None = None,
         providers: Sequence[str] = (CPU,),
         threads: int = 0,
         batch: int = BATCH_PICTURES,
         core: bool = False,
     ) -> None:
-        """`providers`: by ONNX Runtime's names or short ones, as "cuda"; a provider that cannot run is refused.
+        """`product`: of a bundle of several, which one all pictures show; "auto", or None: each picture is judged as
+        the product that it resembles most, and is invalid if it resembles none.
+        `providers`: by ONNX Runtime's names or short ones, as "cuda"; a provider that cannot run is refused.
 
         `threads`: of one inference, 0 for all cores that this process may use.
         `batch`: most pictures or tiles in one inference.
         `core`: run the graph from the resized square on, and resize here: for providers that cannot antialias.
         """
-        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        if not isinstance(bundle, Bundle | Family):
+            bundle = open_family(bundle) or open_bundle(bundle)
+        self.family = bundle if isinstance(bundle, Family) else bundle.family
+        """Where the graph judges several products: what holds it."""
+        self._bundles = [bundle] if isinstance(bundle, Bundle) else bundles_of(bundle)
+        """By product, in the order of their numbers in the graph; or the one bundle there is."""
+        self._only = self._chosen(bundle, product)
         wanted = find_providers(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or (usable_cores() if are_limited() else 0)
@@ -89,24 +107,74 @@ class Inspector:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # errors only: the rest is noise on an operator's console
         # What is checked is what runs: calibrated since it was opened, the file would judge by other thresholds.
-        path = self.bundle.path
-        content = read_core(path, self.card) if core else read_checked(path, MODEL, self.card)
+        first = self._bundles[0]
+        content = read_core(first) if core else first.read_model()
         provider_options = [PROVIDER_OPTIONS.get(name, {}) for name in wanted]
         try:
             self._session = onnxruntime.InferenceSession(
                 content, options, providers=wanted, provider_options=provider_options
             )
         except Exception as error:  # ONNX Runtime raises types of its C++ side
-            raise BundleError(f"{self.bundle.model}: ONNX Runtime cannot load it: {error}") from error
+            raise BundleError(f"{first.model}: ONNX Runtime cannot load it: {error}") from error
         check_runs_on(self._session, wanted)
         self._batch = batch
         self._core = core
         self.runs_on = ", ".join([*map(short_name, wanted), *(["core"] if core else [])])
         """Its providers, and whether it runs the core alone, in short: 'CPU', 'CUDA, core'."""
 
+    @staticmethod
+    def _chosen(bundle: Bundle | Family, product: str | None) -> int | None:
+        """The place of the bundle that judges all pictures; None: each picture's own product does."""
+        if isinstance(bundle, Family):
+            return None if product in (None, AUTO) else bundle.number(str(product))
+        if product not in (None, AUTO, bundle.product):
+            knows = "one product only" if bundle.product is None else f"{bundle.product} only"
+            raise UnknownProduct(f"product {product!r}: {bundle.path} judges {knows}; leave the product out")
+        return 0
+
+    @property
+    def bundle(self) -> Bundle:
+        """What judges. Raises BundleError where each picture's own product does: then there are several."""
+        if self._only is not None:
+            return self._bundles[self._only]
+        assert self.family is not None
+        raise several(self.family)
+
     @property
     def card(self) -> Card:
+        """Of `bundle`. Raises BundleError where there are several."""
         return self.bundle.card
+
+    @property
+    def is_open(self) -> bool:
+        """Whether each picture is judged as its own product, and not all as one."""
+        return self._only is None
+
+    @property
+    def path(self) -> Path:
+        """The folder of what judges."""
+        return self.family.path if self._only is None and self.family is not None else self.bundle.path
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """All that may judge a picture: one, or each product's."""
+        return tuple(self._bundles) if self._only is None else (self.bundle,)
+
+    @property
+    def image(self) -> ImageCard:
+        """How pictures are read; the same for all products."""
+        return self._bundles[0].card.image
+
+    def card_of(self, product: str | None) -> Card:
+        """What judges a product's pictures; of a picture that could not be read, the first one's."""
+        return next((each.card for each in self.bundles if each.product == product), self.bundles[0].card)
+
+    def of(self, product: str | None) -> Inspector:
+        """The same session for one of its products, or "auto". Raises UnknownProduct."""
+        other = copy.copy(self)
+        whole = self.family is not None and len(self._bundles) == len(self.family.names)
+        other._only = self._chosen(self.family if whole and self.family is not None else self.bundle, product)
+        return other
 
     def in_batches_of(self, batch: int) -> Inspector:
         """The same session with another batch size."""
@@ -119,8 +187,11 @@ class Inspector:
 
         Raises NotCalibrated before the first picture if the bundle has no thresholds.
         """
-        calibration = self.card.require_calibration()
-        return (self._judge(item, calibration) for item in self._run(sources, VERDICT_OUTPUTS))
+        calibrations = {each.product: each.card.require_calibration() for each in self.bundles}
+        return (
+            item if isinstance(item, ImageError) else self._judge(item, calibrations[item.bundle.product])
+            for item in self._run(sources, VERDICT_OUTPUTS)
+        )
 
     def measure(self, sources: Iterable[Source]) -> Iterator[Measurement | ImageError]:
         """One measurement per picture, in order, as `inspect` but without thresholds."""
@@ -132,7 +203,8 @@ class Inspector:
 
     def look(self, sources: Iterable[Source]) -> Iterator[Measurement | ImageError]:
         """Verdicts where the bundle has thresholds, bare measurements where it has none."""
-        return self.measure(sources) if self.card.calibration is None else self.inspect(sources)
+        uncalibrated = any(each.card.calibration is None for each in self.bundles)
+        return self.measure(sources) if uncalibrated else self.inspect(sources)
 
     def measure_all(self, sources: Iterable[Source]) -> Iterator[Measurement]:
         """As `measure`, where every picture must be usable. Raises the first one's ImageError."""
@@ -141,9 +213,7 @@ class Inspector:
                 raise item
             yield item
 
-    def _judge(self, item: _Output | ImageError, calibration: Calibration) -> Verdict | ImageError:
-        if isinstance(item, ImageError):
-            return item
+    def _judge(self, item: _Output, calibration: Calibration) -> Verdict:
         decision, mask = Decision(int(item.values["decision"])), item.values["mask"]
         if decision == Decision.INVALID:  # the graph marks nothing there
             mask = self._gross_places(item.values["anomaly_map"], calibration)
@@ -165,9 +235,9 @@ class Inspector:
     def _marked(
         self, anomaly_map: NDArray[np.float32], decision: Decision, calibration: Calibration
     ) -> NDArray[np.bool_]:
-        tiling = self.card.image.tiling
+        tiling = self.image.tiling
         looked_at = anomaly_map.size if tiling is None else tiling.side**2
-        top_places = max(1, round(self.card.top_fraction * looked_at))
+        top_places = max(1, round(self._bundles[0].card.top_fraction * looked_at))
         return marked_places(anomaly_map, decision, calibration.pixel_threshold, calibration.peak_share, top_places)
 
     def _measured(self, item: _Output) -> dict[str, Any]:
@@ -175,15 +245,16 @@ class Inspector:
             "score": float(item.values["score"]),
             "anomaly_map": item.values["anomaly_map"],
             "distance": float(item.values["distance"]),
-            "distance_limit": self.card.distance_limit,
+            "distance_limit": item.bundle.card.distance_limit,
             "embedding": item.values["embedding"],
             "height_px": item.picture.pixels.shape[0],
             "width_px": item.picture.pixels.shape[1],
-            "geometry": self.card.image.geometry,
+            "geometry": self.image.geometry,
             "sha256": item.picture.file.sha256 if item.picture.file else None,
             "picture": item.picture.file,
             "form": item.picture.form,
             "milliseconds": item.milliseconds,
+            "product": item.bundle.product,
         }
 
     def _run(self, sources: Iterable[Source], outputs: Sequence[str]) -> Iterator[_Output | ImageError]:
@@ -202,7 +273,7 @@ class Inspector:
         yield from self._infer(batch, outputs)
 
     def _fits(self, batch: list[_Picture], picture: _Picture) -> bool:
-        if self.card.image.tiling is not None:
+        if self.image.tiling is not None:
             return False  # its tiles fill their own batches
         height, width, _ = picture.pixels.shape
         return len(batch) < self._most(height, width) and batch[0].pixels.shape == picture.pixels.shape
@@ -216,10 +287,10 @@ class Inspector:
             return
         started = time.perf_counter()
         try:
-            if self.card.image.tiling is None:
-                values = self._whole([picture.pixels for picture in batch], outputs)
+            if self.image.tiling is None:
+                values = self._whole(batch, outputs)
             else:
-                values = [self._tiled(picture.pixels, self.card.image.tiling, outputs) for picture in batch]
+                values = [self._tiled(picture.pixels, self.image.tiling, outputs) for picture in batch]
         except Exception as error:  # ONNX Runtime raises types of its C++ side, mostly for lack of memory
             if len(batch) > 1:
                 for picture in batch:
@@ -229,17 +300,21 @@ class Inspector:
             return
         milliseconds = 1000 * (time.perf_counter() - started) / len(batch)
         for picture, values_of_it in zip(batch, values, strict=True):
-            yield _Output(picture, values_of_it, milliseconds)
+            judged_by = self._bundles[int(values_of_it[PRODUCT_INDEX])] if len(self._bundles) > 1 else self._bundles[0]
+            yield _Output(picture, values_of_it, milliseconds, judged_by)
 
-    def _whole(self, pictures: list[NDArray[np.uint8]], outputs: Sequence[str]) -> list[dict[str, Any]]:
+    def _whole(self, pictures: list[_Picture], outputs: Sequence[str]) -> list[dict[str, Any]]:
         """Each picture's outputs, of pictures of one size."""
-        given = self._input(pictures, self.card.image.geometry)
+        given = self._input([picture.pixels for picture in pictures], self.image.geometry)
+        if self.family is not None:
+            outputs = (*outputs, PRODUCT_INDEX)
+            given |= {PRODUCT: np.array([picture.number for picture in pictures], np.int64)}
         rows = zip(*self._session.run(list(outputs), given), strict=True)
         return [dict(zip(outputs, row, strict=True)) for row in rows]
 
     def _tiled(self, pixels: NDArray[np.uint8], tiling: Tiling, outputs: Sequence[str]) -> dict[str, Any]:
         """The same of one large picture; its tiles go through the graph a few at a time."""
-        tiles, rectangles = tiling.cut(self.card.image.geometry.part(pixels)), tiling.rectangles
+        tiles, rectangles = tiling.cut(self.image.geometry.part(pixels)), tiling.rectangles
         most = self._most(*tiles[0].shape[:2])
         seen = []
         for start in range(0, len(tiles), most):
@@ -264,7 +339,7 @@ class Inspector:
         """Pictures or tiles of one size, as the graph takes them; `geometry` says where the square lies on each."""
         if not self._core:
             return {"image": np.stack(batch)}  # (N, H, W, 3)
-        return {SQUARE: np.stack([to_square(pixels, geometry, self.card.image.size_px) for pixels in batch])}
+        return {SQUARE: np.stack([to_square(pixels, geometry, self.image.size_px) for pixels in batch])}
 
     def _decode(self, sources: Iterable[Source]) -> Iterator[_Picture | ImageError]:
         ahead = DECODERS
@@ -281,17 +356,29 @@ class Inspector:
             while waiting:
                 yield waiting.popleft().result()
 
+    def _number(self, product: str | None, name: str) -> int:
+        """What the graph is told of a picture's product. Raises ImageError for one that it does not judge."""
+        if self.family is None:
+            return ANY_PRODUCT
+        if product is not None and product not in {each.product for each in self.bundles}:
+            names = ", ".join(str(each.product) for each in self.bundles)
+            raise ImageError(f"{name}: shows product {product!r}, and these are judged here: {names}")
+        chosen = product if self._only is None else self.bundle.product
+        return ANY_PRODUCT if chosen is None else self.family.number(chosen)
+
     def _read(self, source: Source) -> _Picture | ImageError:
+        source, product = source if isinstance(source, tuple) else (source, None)
         try:
+            number = self._number(product, str(source) if isinstance(source, Path | str) else "picture")
             if isinstance(source, Path | str):
-                full_scale = self.card.image.full_scale
+                full_scale = self.image.full_scale
                 pixels, sha256, form = read_image_file(Path(source), full_scale=full_scale)
-                picture = _Picture(str(source), pixels, PictureFile(Path(source), full_scale, sha256), form)
+                picture = _Picture(str(source), pixels, PictureFile(Path(source), full_scale, sha256), form, number)
             else:
                 given = _checked_pixels(source)
-                picture = _Picture("picture", given, None, PictureForm.of(given))
+                picture = _Picture("picture", given, None, PictureForm.of(given), number)
             height, width, _ = picture.pixels.shape
-            self.card.image.check(height, width, picture.name)
+            self.image.check(height, width, picture.name)
             return picture
         except ImageError as error:
             return error
@@ -303,6 +390,8 @@ class _Picture:
     pixels: NDArray[np.uint8]
     file: PictureFile | None
     form: PictureForm
+    number: int
+    """Of its product in the graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +399,8 @@ class _Output:
     picture: _Picture
     values: dict[str, Any]
     milliseconds: float
+    bundle: Bundle
+    """Whose limits judge it."""
 
 
 def _checked_pixels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from defectflow.bundle import Card
+from defectflow.bundle import PRODUCTS, Card
 from defectflow.common import Moment, write_whole
 from defectflow.errors import DataError
 from defectflow.image import PictureForm
@@ -77,6 +77,8 @@ class Row(BaseModel):
     """Of the picture as stored, with the three above."""
     label: Literal["good", "defective"] | None = None
     kind: str | None = None
+    product: str | None = None
+    """What judged it, where a bundle has several; else what a manifest says."""
     more: dict[str, str] = {}
     """The manifest's other columns."""
 
@@ -112,6 +114,9 @@ class Run(BaseModel):
     runs_on: str = "CPU"
     """The execution provider, and whether it ran the graph's core alone."""
     card: Card
+    """Of a run over several products, the first one's."""
+    products: dict[str, Card] = {}
+    """Of a run over several products, each one's."""
     source: str
     started: Moment
     finished: Moment | None = None
@@ -135,6 +140,11 @@ class Run(BaseModel):
     def judged(self) -> bool:
         """Whether there are verdicts, and not only scores."""
         return self.card.calibration is not None and not self.scores_only
+
+    def of(self, product: str) -> Run:
+        """The run as far as it is about one product."""
+        bundle = str(Path(self.bundle) / PRODUCTS / product)
+        return self.model_copy(update={"card": self.products[product], "products": {}, "bundle": bundle})
 
     @property
     def seconds(self) -> float | None:
@@ -209,7 +219,7 @@ def read_run(path: Path) -> Run:
 
 
 def gather_parts(rows: Iterable[Row]) -> list[Part]:
-    by_part: defaultdict[str, list[Row]] = defaultdict(list)
+    by_part: defaultdict[tuple[str | None, str], list[Row]] = defaultdict(list)
     for row in rows:
-        by_part[row.part].append(row)
-    return [Part(name, tuple(of_part)) for name, of_part in by_part.items()]
+        by_part[row.product, row.part].append(row)
+    return [Part(name, tuple(of_part)) for (_, name), of_part in by_part.items()]

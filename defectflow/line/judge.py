@@ -13,7 +13,7 @@ from defectflow.bundle import Card
 from defectflow.data import Picture, printable
 from defectflow.errors import ImageError, SettingsError
 from defectflow.line.drawn import OutputError, draw
-from defectflow.line.inspector import Inspector
+from defectflow.line.inspector import Inspector, Source
 from defectflow.line.journal import Row, Run, Stamp
 from defectflow.line.tables import row_of
 from defectflow.verdict import Measurement, Verdict
@@ -50,12 +50,12 @@ def judge(
     look = inspector.measure if run.scores_only else inspector.inspect
     taken: deque[tuple[str, Picture, Stamp | None]] = deque()
 
-    def paths() -> Iterator[Path]:
+    def shown() -> Iterator[Source]:
         for name, picture in pictures:
             taken.append((name, picture, Stamp.of(picture.path)))  # before it is read: a change in between shows later
-            yield picture.path
+            yield picture.path if inspector.family is None else (picture.path, picture.product)
 
-    for item in look(paths()):
+    for item in look(shown()):
         name, picture, stamp = taken.popleft()
         if address is not None and isinstance(item, ImageError):
             item = ImageError(str(item).replace(str(picture.path), address(picture)))
@@ -64,7 +64,8 @@ def judge(
             earlier = known.get(name)
             if earlier is None or not _is_told(earlier, seen):
                 record(picture, name, seen, earlier is not None and earlier.error is not None)
-        yield row_of(name, picture, seen, inspector.card, stamp, output_error)
+        product = picture.product if isinstance(seen, ImageError) else seen.product
+        yield row_of(name, picture, seen, inspector.card_of(product), stamp, output_error)
 
 
 def _drawn(
@@ -73,7 +74,7 @@ def _drawn(
     """What came of a picture once its overlay and mask are there; and why they are not, where the disk refuses them."""
     if not isinstance(item, Verdict):
         return item, None
-    full_scale = inspector.card.image.full_scale
+    full_scale = inspector.image.full_scale
     try:
         draw(out, name, picture.path, item, full_scale, overlays=run.overlays, masks=run.masks)
     except ImageError as error:  # moved away since it was judged

@@ -50,6 +50,29 @@ def write_report(results: Path, out: Path | None = None, costs: Costs | None = N
     """
     run = read_run(results / RUN)
     rows, truncated = read_results(results)
+    return _write(run, rows, truncated, results / "report.html" if out is None else out, costs)
+
+
+def write_reports(results: Path, out: Path | None = None, costs: Costs | None = None) -> list[Path]:
+    """As `write_report`; of a run over several products one page for each, `report-NAME.html`, with its own promise.
+
+    Pictures that could not be read, and do not say what they show, are on every page.
+    """
+    run = read_run(results / RUN)
+    if not run.products:
+        return [write_report(results, out, costs)]
+    rows, truncated = read_results(results)
+    usual, pages = results / "report.html" if out is None else out, []
+    shown = {row.product for row in rows if row.product is not None} or set(run.products)
+    for product in (name for name in run.products if name in shown):
+        own = [row for row in rows if row.product in (product, None)]
+        about = run.of(product).model_copy(update={"pictures": run.pictures - len(rows) + len(own)})
+        page = usual.with_name(f"{usual.stem}-{product}{usual.suffix}")
+        pages.append(_write(about, own, truncated, page, costs))
+    return pages
+
+
+def _write(run: Run, rows: Sequence[Row], truncated: bool, out: Path, costs: Costs | None) -> Path:
     parts = gather_parts(rows)
     galleries = _galleries(parts, run.card)
     drawings = _Drawings(run, [part.worst for gallery in galleries for part in gallery.parts])
@@ -79,7 +102,6 @@ def write_report(results: Path, out: Path | None = None, costs: Costs | None = N
             recipe=yaml.safe_dump(run.card.recipe, sort_keys=False, allow_unicode=True),
         )
     )
-    out = results / "report.html" if out is None else out
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(html, encoding="utf-8")
     return out

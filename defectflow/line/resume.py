@@ -68,6 +68,7 @@ def _check_alike(out: Path, earlier: Run, run: Run) -> None:
         ("folder", earlier.source, run.source),
         ("bundle", earlier.card.bundle_id, run.card.bundle_id),
         ("calibration", earlier.card.calibration_id, run.card.calibration_id),
+        ("products", _ids(earlier), _ids(run)),
         ("provider", earlier.runs_on, run.runs_on),
         ("choice of --scores-only", earlier.scores_only, run.scores_only),
         ("choice of --overlays", earlier.overlays, run.overlays),
@@ -80,6 +81,10 @@ def _check_alike(out: Path, earlier: Run, run: Run) -> None:
                 f"{out}: holds results of another {what} ({before}, not {now}), and a folder holds one run; choose the "
                 "same again to resume it, or choose another --out"
             )
+
+
+def _ids(run: Run) -> dict[str, tuple[str, str | None]]:
+    return {name: (card.bundle_id, card.calibration_id) for name, card in run.products.items()}
 
 
 def still_holds(row: Row, path: Path) -> Row | None:

@@ -25,6 +25,7 @@ from defectflow.line.drawn import is_drawn
 from defectflow.line.inspector import Inspector
 from defectflow.line.journal import JOURNAL, LOCK, RUN, UNJUDGED, Row, Run, gather_parts, read_journal, write_journal
 from defectflow.line.judge import Record, check_wanted, judge
+from defectflow.line.products import check_products
 from defectflow.line.resume import begin, go_on
 from defectflow.line.tables import Format, check_parquet, write_tables
 
@@ -67,15 +68,18 @@ def score_folder(
     Raises NotCalibrated, SettingsError where `out` holds other results or another run is at work there, DataError
     where results cannot be written.
     """
-    check_wanted(inspector.card, scores_only=scores_only, drawn=overlays or masks, recorded=record is not None)
+    for each in inspector.bundles:
+        check_wanted(each.card, scores_only=scores_only, drawn=overlays or masks, recorded=record is not None)
+    check_products(inspector, pictures, source)
     if table == "parquet":
         check_parquet()
     # Where results lie in the scored folder, the overlays of an earlier run are not pictures to judge.
     pictures = [picture for picture in pictures if not is_drawn(picture.path)]
     run = Run(
-        bundle=str(inspector.bundle.path.resolve()),
+        bundle=str(inspector.path.resolve()),
         runs_on=inspector.runs_on,
-        card=inspector.card,
+        card=inspector.bundles[0].card,
+        products={str(each.product): each.card for each in inspector.bundles} if inspector.is_open else {},
         source=str(absolute(source if source.is_dir() else source.parent)),
         started=utc_now(),
         pictures=len(pictures),
@@ -101,8 +105,12 @@ def score_folder(
             if again:
                 write_journal(out / JOURNAL, rows)  # one line per picture, the one that counts
             write_tables(out, rows, table)
-            unlike = [(row.file, form) for row in rows if (form := row.form) and inspector.card.is_unlike(form)]
-            known_forms = bool(inspector.card.calibration_forms)
+            unlike = [
+                (row.file, form)
+                for row in rows
+                if (form := row.form) and inspector.card_of(row.product).is_unlike(form)
+            ]
+            known_forms = all(each.card.calibration_forms for each in inspector.bundles)
             ended = {"finished": utc_now(), "unlike": len(unlike) if known_forms else None}
             write_whole(out / RUN, run.model_copy(update=ended).model_dump_json(indent=2))
     except OSError as error:

@@ -43,6 +43,7 @@ def row_of(
         "part": picture.part,
         "label": picture.label,
         "kind": picture.kind or None,
+        "product": picture.product if isinstance(item, ImageError) else item.product or picture.product,
         "more": dict(picture.more),
         "bundle_id": card.bundle_id,
         "calibration_id": card.calibration_id,
@@ -86,6 +87,7 @@ def part_row(part: Part) -> dict[str, Any]:
     copied = ("decision", "reason", "score", "p_value", "threshold", "bundle_id", "calibration_id")
     return {
         "part": part.name,
+        "product": worst.product,
         **{name: getattr(worst, name) for name in copied},
         "worst_file": worst.file,
         "pictures": len(part.rows),

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
+from defectflow.bundle import Bundle, Family, bundles_of
 from defectflow.serve.models import Found
 from defectflow.store import Inspection, Review, Story
 from defectflow.verdict import FULL_HEAT, Reason, Verdict, Word, worst_word
@@ -32,6 +33,8 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: Text | None = None
     """The bundle's name; the active one if none is given."""
+    product: Text | None = None
+    """Of a bundle of several products: what all pictures of the request show; auto, or none: each the nearest one."""
     part: Text | None = None
     """What all pictures of the request show; else the bundle's part regex finds it in the file's name."""
     lot: Text | None = None
@@ -71,6 +74,8 @@ class InspectionAnswer(BaseModel):
     client: str
     """Who sent it."""
     model: str
+    product: str | None = None
+    """By whose limits it was judged, where the model has several products."""
     bundle_id: str
     calibration_id: str
     file: str
@@ -154,6 +159,16 @@ class PartAnswer(BaseModel):
         )
 
 
+class ProductAnswer(BaseModel):
+    """One of a model's products."""
+
+    name: str
+    bundle_id: str
+    calibration_id: str | None
+    """Null: not calibrated, so it cannot be judged."""
+    guarantee: list[str]
+
+
 class ModelAnswer(BaseModel):
     """A bundle of the folder."""
 
@@ -164,12 +179,15 @@ class ModelAnswer(BaseModel):
     calibration_id: str | None
     """Null: not calibrated, so it cannot judge."""
     guarantee: list[str]
+    products: list[ProductAnswer] = []
+    """Of a bundle of several products; then each has its own ids and promise."""
     error: str | None
     """Why it cannot be used."""
 
     @classmethod
     def of(cls, found: Found) -> ModelAnswer:
-        card = None if found.bundle is None else found.bundle.card
+        card = found.bundle.card if isinstance(found.bundle, Bundle) else None
+        products = bundles_of(found.bundle) if isinstance(found.bundle, Family) else []
         return cls(
             name=found.name,
             active=found.active,
@@ -177,6 +195,15 @@ class ModelAnswer(BaseModel):
             bundle_id=None if card is None else card.bundle_id,
             calibration_id=None if card is None else card.calibration_id,
             guarantee=[] if card is None else card.guarantee(),
+            products=[
+                ProductAnswer(
+                    name=str(each.product),
+                    bundle_id=each.card.bundle_id,
+                    calibration_id=each.card.calibration_id,
+                    guarantee=each.card.guarantee(),
+                )
+                for each in products
+            ],
             error=found.error,
         )
 

@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from defectflow import __version__
+from defectflow.bundle import AUTO
 from defectflow.errors import DefectFlowError
 from defectflow.serve.answers import Asked, InspectAnswer, InspectionAnswer, ModelAnswer, PartAnswer, Text, draw
 from defectflow.serve.api_page import api_page
@@ -36,7 +37,7 @@ _BODY = {
                     "type": "object",
                     "properties": {
                         "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        **{name: {"type": "string"} for name in ("model", "part", "lot", "camera")},
+                        **{name: {"type": "string"} for name in ("model", "product", "part", "lot", "camera")},
                         "images": {"type": "array", "items": {"enum": ["map", "mask", "overlay"]}},
                     },
                     "required": ["file"],
@@ -99,10 +100,13 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
                 known = None if key is None else await run_in_threadpool(service.store.requests.find, key)
                 if known is not None:
                     return _answer(known, repeated=True)
+                if asked.product is not None:  # refused now, with the known names, and not after its turn has come
+                    await run_in_threadpool(lambda: service.models.inspector(asked.model).of(asked.product))
                 job = Job(
                     pictures=tuple(pictures),
                     client=client.name,
                     model=asked.model,
+                    product=None if asked.product == AUTO else asked.product,
                     part=asked.part,
                     lot=asked.lot,
                     camera=asked.camera,
@@ -192,8 +196,9 @@ def _with_form(query: Asked, form: dict[str, str]) -> Asked:
 def _key(client: Client, key: str | None, asked: Asked, pictures: list[Received]) -> RequestKey | None:
     if key is None:
         return None
-    # Images are not recorded, so asking for them or not is the same request.
-    said = asked.model_dump(mode="json", exclude={"images"}) | {
+    # Images are not recorded, so asking for them or not is the same request. Earlier releases knew no products.
+    unsaid = {"images"} if asked.product is not None else {"images", "product"}
+    said = asked.model_dump(mode="json", exclude=unsaid) | {
         "pictures": [(picture.name, picture.sha256) for picture in pictures]
     }
     return RequestKey(client.name, key, hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest())

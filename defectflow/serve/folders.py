@@ -171,6 +171,7 @@ class WatchedFolder:
                 pictures=(picture,),
                 client=self._client,
                 model=self._settings.model,
+                product=self._settings.product,
                 camera=self._settings.camera,
                 key=key,
             )

@@ -65,7 +65,7 @@ class Metrics:
             ["channel"],
             registry=self._registry,
         )
-        self._course: Course | None = None
+        self._courses: dict[str, Course] = {}
 
     def count(self, inspections: Iterable[Inspection]) -> None:
         for one in inspections:
@@ -79,17 +79,18 @@ class Metrics:
 
     def look(self) -> None:
         """Which model is active, and has production moved? Raises BundleError, NotCalibrated, StoreError."""
-        card = self._models.inspector(None).card
-        if self._course is None or self._course.bundle_id != card.bundle_id:
-            self._course = Course(self._store, card.bundle_id)
-        drift = self._course.look(card)
-        self._active.clear()
-        self._active.labels(card.name, card.bundle_id, str(card.calibration_id)).set(1)
-        self._evidence.clear()
-        self._evidence.labels(card.name).set(drift.points[-1].evidence if drift.points else 0.0)
-        self._run_length.set(drift.run_length)
-        self._alarms.clear()
-        self._alarms.labels(card.name).set(len(drift.standing))
+        cards = [bundle.card for bundle in self._models.inspector(None).bundles]
+        self._courses = {
+            card.bundle_id: self._courses.get(card.bundle_id) or Course(self._store, card.bundle_id) for card in cards
+        }
+        drifts = [(card, self._courses[card.bundle_id].look(card)) for card in cards if card.calibration is not None]
+        for gauge in (self._active, self._evidence, self._alarms):
+            gauge.clear()
+        for card, drift in drifts:
+            self._active.labels(card.name, card.bundle_id, str(card.calibration_id)).set(1)
+            self._evidence.labels(card.name).set(drift.points[-1].evidence if drift.points else 0.0)
+            self._alarms.labels(card.name).set(len(drift.standing))
+            self._run_length.set(drift.run_length)
 
 
 class Look:

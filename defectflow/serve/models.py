@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from defectflow.bundle import CARD, Bundle, files_state, open_bundle
+from defectflow.bundle import CARD, PRODUCTS, Bundle, Family, files_state, open_bundle, open_family
 from defectflow.errors import BundleError, DataError, UnknownModel
 from defectflow.line import Inspector
 from defectflow.serve.settings import ServeSettings
@@ -24,7 +24,7 @@ class Found:
 
     name: str
     path: Path
-    bundle: Bundle | None
+    bundle: Bundle | Family | None
     error: str | None
     active: bool
     warm: bool
@@ -56,7 +56,7 @@ class Models:
         """
         paths, last = self.paths(), self._versions.active()
         if last is not None:
-            found = next((path for path in paths.values() if str(path.resolve()) == last.path), None)
+            found = next((path for path in paths.values() if str(path.resolve()) in _homes(last.path)), None)
             if found is None:
                 raise BundleError(f"{last.path}: is active, but not in {self._folder}; activate one that is there")
             return found
@@ -100,8 +100,9 @@ class Models:
         return [self._found(name, path, path == active) for name, path in self.paths().items()]
 
     def _load(self, path: Path) -> Inspector:
-        bundle = open_bundle(path)
-        bundle.card.require_calibration()
+        bundle = open_family(path) or open_bundle(path)
+        if isinstance(bundle, Bundle):  # of several products one may lack thresholds, and the others judge
+            bundle.card.require_calibration()
         settings = self._settings
         return Inspector(bundle, providers=[settings.provider], threads=settings.threads, batch=settings.batch.pictures)
 
@@ -110,7 +111,16 @@ class Models:
             state, inspector = self._warm.get(path, (None, None))
         warm = inspector is not None and state == files_state(path)
         try:
-            bundle = inspector.bundle if warm and inspector is not None else open_bundle(path)
+            if warm and inspector is not None:
+                bundle: Bundle | Family = inspector.family or inspector.bundle
+            else:
+                bundle = open_family(path) or open_bundle(path)
         except (BundleError, OSError) as error:
             return Found(name, path, None, str(error), active, warm)
         return Found(name, path, bundle, None, active, warm)
+
+
+def _homes(active: str) -> tuple[str, ...]:
+    """What is at work where this was activated: it, or where it is one of several products, the bundle of all."""
+    path = Path(active)
+    return (active, str(path.parent.parent)) if path.parent.name == PRODUCTS else (active,)

@@ -19,6 +19,7 @@ from defectflow.errors import (
     SettingsError,
     StoreError,
     UnknownModel,
+    UnknownProduct,
 )
 from defectflow.serve.work import Busy
 
@@ -54,6 +55,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(429 if error.full else 503, str(error), headers={"Retry-After": str(error.retry_after_s)})
         case UnknownModel():
             return Problem(404, str(error))
+        case UnknownProduct():
+            return Problem(422, str(error))
         case KeyReused():
             return Problem(422, str(error))
         case NotCalibrated():

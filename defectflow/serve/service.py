@@ -55,9 +55,10 @@ class Service:
     def check(self) -> str:
         """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError, NotReleased."""
         self.store.head()
-        card = self.models.inspector(None).card
-        self.store.masters.require_release(card, self.store.settings.golden)
-        return f"{card.name} (bundle {card.bundle_id}, calibration {card.calibration_id})"
+        cards = [bundle.card for bundle in self.models.inspector(None).bundles]
+        for card in cards:
+            self.store.masters.require_release(card, self.store.settings.golden)
+        return ", ".join(f"{card.name} (bundle {card.bundle_id}, calibration {card.calibration_id})" for card in cards)
 
     def close(self) -> None:
         """Answer what was accepted, then end."""

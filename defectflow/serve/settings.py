@@ -58,6 +58,8 @@ class FolderSettings(Settings):
 
     model: str | None = None
     """The bundle's name; null: the active one."""
+    product: str | None = None
+    """Of a bundle of several products: what all these pictures show; null: each the one that it resembles most."""
     camera: str | None = None
     """What the log calls the camera that writes here."""
     settled_s: float = Field(1.0, ge=0.1, le=3600)

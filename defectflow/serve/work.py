@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from threading import Condition, Thread
 
-from defectflow.bundle import Card
 from defectflow.data import part_of
 from defectflow.errors import DefectFlowError, ImageError, KeyReused, StoreError
 from defectflow.line import Inspector
@@ -52,7 +52,6 @@ class Received:
 class Done:
     """A request's rows, and what the model said, in the order of its pictures."""
 
-    card: Card
     inspections: tuple[Inspection, ...]
     items: tuple[Verdict | ImageError, ...]
 
@@ -64,6 +63,8 @@ class Job:
     pictures: tuple[Received, ...]
     client: str
     model: str | None = None
+    product: str | None = None
+    """Of a model of several products; None: the one that each picture resembles most."""
     part: str | None = None
     lot: str | None = None
     camera: str | None = None
@@ -75,21 +76,25 @@ class Job:
     """What has judged it."""
     items: list[Verdict | ImageError] = field(default_factory=list)
 
-    def entry(self, card: Card) -> Entry:
+    def entry(self, inspector: Inspector) -> Entry:
         """As it is recorded."""
+        cards = [
+            inspector.card_of(self.product if isinstance(item, ImageError) else item.product) for item in self.items
+        ]
         seen = (
             Seen(
                 picture.name,
                 self._said(item, picture),
                 part=self.part or part_of(picture.name, card.part_regex),
+                card=card,
                 picture=picture.path,
                 temporary=True,
                 lot=self.lot,
                 camera=self.camera,
             )
-            for picture, item in zip(self.pictures, self.items, strict=True)
+            for picture, item, card in zip(self.pictures, self.items, cards, strict=True)
         )
-        return Entry(card=card, seen=tuple(seen), by=self.client, source=SOURCE, key=self.key)
+        return Entry(card=cards[0], seen=tuple(seen), by=self.client, source=SOURCE, key=self.key)
 
     @staticmethod
     def _said(item: Verdict | ImageError, picture: Received) -> Verdict | ImageError:
@@ -200,10 +205,12 @@ class Work:
     def _inspect_on(self) -> None:
         while jobs := self._take():
             begun = time.monotonic()
-            try:
-                self._inspect(jobs)
-            except Exception as error:  # whatever it is, the next requests are not to blame
-                _fail([job for job in jobs if job.inspector is None], error)  # the others are being recorded
+            for _, group in groupby(jobs, key=lambda job: job.product):
+                of_one = list(group)
+                try:
+                    self._inspect(of_one)
+                except Exception as error:  # whatever it is, the next requests are not to blame
+                    _fail([job for job in of_one if job.inspector is None], error)  # the others are being recorded
             pictures = sum(len(job.pictures) for job in jobs)
             self._seconds += 0.2 * ((time.monotonic() - begun) / pictures - self._seconds)
         with self._change:
@@ -241,8 +248,9 @@ class Work:
         jobs = [job for job in jobs if job not in waited]
         if not jobs:
             return
-        inspector = self._inspector(jobs[0].model)
-        self._store.masters.require_release(inspector.card, self._store.settings.golden)
+        inspector = self._inspector(jobs[0].model).of(jobs[0].product)
+        for bundle in inspector.bundles:
+            self._store.masters.require_release(bundle.card, self._store.settings.golden)
         items = inspector.inspect(picture.path for job in jobs for picture in job.pictures)
         for job in jobs:
             job.items = [next(items) for _ in job.pictures]
@@ -264,8 +272,7 @@ class Work:
     def _record(self, jobs: Sequence[Job]) -> None:
         """In one transaction; where one of them is at fault, each by itself, so that none fails for another's sake."""
         try:
-            cards = [job.inspector.card for job in jobs if job.inspector is not None]
-            entries = [job.entry(card) for job, card in zip(jobs, cards, strict=True)]
+            entries = [job.entry(job.inspector) for job in jobs if job.inspector is not None]
             recorded = self._store.record_all(entries)
         except Exception as error:
             if len(jobs) == 1 or (isinstance(error, StoreError) and not isinstance(error, KeyReused)):
@@ -274,9 +281,9 @@ class Work:
                 for job in jobs:
                     self._record([job])
             return
-        for job, card, inspections in zip(jobs, cards, recorded, strict=True):
+        for job, inspections in zip(jobs, recorded, strict=True):
             self._recorded(inspections)
-            job.future.set_result(Done(card, inspections, tuple(job.items)))
+            job.future.set_result(Done(inspections, tuple(job.items)))
 
 
 def _pictures(jobs: Sequence[Job] | deque[Job]) -> int:

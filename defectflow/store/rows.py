@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import RowMapping
 
+from defectflow.bundle import Card
 from defectflow.errors import ImageError
 from defectflow.image import PICTURE_SUFFIXES
 from defectflow.verdict import Reason, Region, Verdict, Word, rank, reason_of, worst_score
@@ -47,6 +48,8 @@ class Seen:
     camera: str | None = None
     unread_before: bool = False
     """It was recorded before, when it could not be read: unnamed, it goes on as the part that it was then."""
+    card: Card | None = None
+    """Of what judged it, where that is another than the others' of the request: one of several products."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,11 @@ class Inspection:
     error: str | None
     lot: str | None
     camera: str | None
+
+    @property
+    def product(self) -> str | None:
+        """Whose limits judged it, where the model has several products: it is in the model's name."""
+        return self.model.partition("/")[2] or None
 
     @property
     def gated(self) -> bool:

@@ -108,13 +108,17 @@ class Store:
         Raises KeyReused where that was another request. Then nothing is written, of no entry.
         """
         settings = self.settings
-        shared = [{**digests_of(entry.card), "by": entry.by, "source": entry.source} for entry in entries]
         rows = [
-            [self._row(item, settings) | same for item in entry.seen]
-            for entry, same in zip(entries, shared, strict=True)
+            [
+                self._row(item, settings)
+                | {**digests_of(item.card or entry.card), "by": entry.by, "source": entry.source}
+                for item in entry.seen
+            ]
+            for entry in entries
         ]
+        cards = [item.card or entry.card for entry in entries for item in entry.seen]
         with self.database.writing() as connection:
-            for card in {id(entry.card): entry.card for entry in entries}.values():
+            for card in {id(card): card for card in cards}.values():
                 self.versions.ensure_known(connection, card, by=entries[0].by)
             return write_entries(connection, entries, rows)
 

@@ -141,6 +141,8 @@ class Measurement:
     """This picture's share of its batch in the graph."""
     picture: PictureFile | NDArray[np.uint8] | None = field(default=None, repr=False)
     """Where its pixels can be had again: its file; or they themselves, (H, W, 3), where somebody has kept them."""
+    product: str | None = None
+    """By whose limits it is measured, where the bundle has several products."""
 
     @property
     def gated(self) -> bool:

@@ -1,8 +1,10 @@
 // A picture -> its verdict, with a DefectFlow model and ONNX Runtime's C++ API.
 //
 //     inspect models/bracket/model.onnx picture.ppm ...
+//     inspect models/line/model.onnx --product ring picture.ppm ...
 //
-// One line per picture: file, decision, score, p-value. Exit code: 0 all ok or review, 1 any defective or invalid,
+// One line per picture: file, decision, score, p-value; of a model of several products also by which one it was
+// judged. Without --product that is the one that the picture resembles most. Exit code: 0 all ok or review, 1 any defective or invalid,
 // 2 wrong use or an unusable picture. There is no pre-processing to re-write: the model takes the camera's pixels.
 
 #define ORT_API_MANUAL_INIT  // so that a library older than its headers is an error message and not a crash
@@ -14,6 +16,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -28,7 +31,10 @@ struct Verdict {
     int64_t decision;  // 0 ok, 1 review, 2 defect, 3 invalid
     float score;       // higher is worse
     float p_value;     // share of good parts that look at least as unusual
+    int64_t product;   // its number in Inspector::products, where the model has several
 };
+
+constexpr int64_t kAnyProduct = -1;  // the one that the picture resembles most
 
 class Inspector {
 public:
@@ -36,16 +42,37 @@ public:
         Ort::SessionOptions options;
         options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_ERROR);
         session_ = Ort::Session(environment_, model.c_str(), options);
+        Ort::AllocatorWithDefaultOptions allocator;
+        const auto names = session_.GetModelMetadata().LookupCustomMetadataMapAllocated("defectflow.products", allocator);
+        if (names == nullptr) return;
+        std::istringstream lines(names.get());
+        for (std::string name; std::getline(lines, name);) products.push_back(name);
     }
 
-    Verdict inspect(Picture& picture) {
+    // Of a model of several products, in the order of their numbers; empty for a model of one.
+    std::vector<std::string> products;
+
+    int64_t number_of(const std::string& product) const {
+        for (size_t i = 0; i < products.size(); ++i)
+            if (products[i] == product) return static_cast<int64_t>(i);
+        std::string known;
+        for (const std::string& name : products) known += (known.empty() ? "" : ", ") + name;
+        throw std::invalid_argument("product " + product + ": the model has " + (known.empty() ? "one product only" : known));
+    }
+
+    Verdict inspect(Picture& picture, int64_t product = kAnyProduct) {
         const std::array<int64_t, 4> shape{1, picture.height, picture.width, 3};
-        const Ort::Value image = Ort::Value::CreateTensor<uint8_t>(
-            memory_, picture.rgb.data(), picture.rgb.size(), shape.data(), shape.size());
-        const char* inputs[] = {"image"};  // "threshold" and its like have defaults: what was calibrated
-        const char* outputs[] = {"decision", "score", "p_value"};
-        const auto found = session_.Run(Ort::RunOptions{}, inputs, &image, 1, outputs, 3);
-        return {*found[0].GetTensorData<int64_t>(), *found[1].GetTensorData<float>(), *found[2].GetTensorData<float>()};
+        const int64_t one = 1;
+        Ort::Value given[] = {Ort::Value::CreateTensor<uint8_t>(memory_, picture.rgb.data(), picture.rgb.size(),
+                                                                shape.data(), shape.size()),
+                              Ort::Value::CreateTensor<int64_t>(memory_, &product, 1, &one, 1)};
+        // "threshold" and its like have defaults: what was calibrated.
+        const char* inputs[] = {"image", "product"};
+        const char* outputs[] = {"decision", "score", "p_value", "product_index"};
+        const bool several = !products.empty();
+        const auto found = session_.Run(Ort::RunOptions{}, inputs, given, several ? 2 : 1, outputs, several ? 4 : 3);
+        return {*found[0].GetTensorData<int64_t>(), *found[1].GetTensorData<float>(), *found[2].GetTensorData<float>(),
+                several ? *found[3].GetTensorData<int64_t>() : 0};
     }
 
 private:
@@ -83,8 +110,10 @@ Picture read_ppm(const std::string& name) {
 
 int main(int count, char** words) {
     static const char* const kDecisions[] = {"ok", "review", "defect", "invalid"};
-    if (count < 3) {
-        std::fprintf(stderr, "use: %s model.onnx picture.ppm ...\n", words[0]);
+    const bool named = count > 3 && std::string(words[2]) == "--product";
+    const int first = named ? 4 : 2;
+    if (count <= first) {
+        std::fprintf(stderr, "use: %s model.onnx [--product NAME] picture.ppm ...\n", words[0]);
         return 2;
     }
     // ONNX Runtime's packages report to their maker over the network unless this is set before they are used.
@@ -100,18 +129,22 @@ int main(int count, char** words) {
     int code = 0;
     try {
         Inspector inspector(words[1]);
-        for (int i = 2; i < count; ++i) {
+        const int64_t product = named ? inspector.number_of(words[3]) : kAnyProduct;
+        for (int i = first; i < count; ++i) {
             try {
                 Picture picture = read_ppm(words[i]);
-                const Verdict verdict = inspector.inspect(picture);
-                std::printf("%s %s %.6g %.6g\n", words[i], kDecisions[verdict.decision], verdict.score, verdict.p_value);
+                const Verdict verdict = inspector.inspect(picture, product);
+                std::printf("%s %s %.6g %.6g", words[i], kDecisions[verdict.decision], verdict.score, verdict.p_value);
+                if (!inspector.products.empty())
+                    std::printf(" %s", inspector.products[static_cast<size_t>(verdict.product)].c_str());
+                std::printf("\n");
                 if (verdict.decision >= 2 && code == 0) code = 1;
             } catch (const std::exception& error) {  // one unusable picture stops nothing
                 std::fprintf(stderr, "%s: %s\n", words[i], error.what());
                 code = 2;
             }
         }
-    } catch (const Ort::Exception& error) {
+    } catch (const std::exception& error) {
         std::fprintf(stderr, "%s: %s\n", words[1], error.what());
         return 2;
     }

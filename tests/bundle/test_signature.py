@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from defectflow.bundle.bundle import _seal, open_bundle
+from defectflow.bundle.bundle import open_bundle
+from defectflow.bundle.files import seal
 from defectflow.bundle.signature import check_signature, is_encrypted, sign, write_keys
 from defectflow.errors import BundleError, SettingsError
 from defectflow.line.recalibrate import recalibrate
@@ -48,7 +49,7 @@ def test_a_forger_can_write_checksums_but_no_signature(bundle_copy: Path, privat
     file = bundle_copy / "card.json"
     said = json.loads(file.read_text())
     said["good_spread"] *= 100  # whereupon every difference would be small
-    said["checksums"]["card.json"] = _seal(json.dumps(said))
+    said["checksums"]["card.json"] = seal(json.dumps(said))
     file.write_text(json.dumps(said))
     forged = open_bundle(bundle_copy)
     with pytest.raises(BundleError, match="is not the signature of this card"):

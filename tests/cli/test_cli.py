@@ -16,7 +16,7 @@ import pytest
 from support import DEFECTFLOW, SWATCH_RECIPE, Cli, digests, run, save, swatch, swatches
 
 from defectflow import __version__
-from defectflow.bundle.bundle import file_digest, open_bundle, save_bundle
+from defectflow.bundle import file_digest, open_bundle, save_bundle
 
 COMMANDS = ("fit", "check-data", "evaluate", "score", "report", "calibrate", "verify", "demo-data", "recipes")
 COMMANDS += ("describe", "diff", "sign", "new-key")

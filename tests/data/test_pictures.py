@@ -288,7 +288,9 @@ def test_faulty_manifests_name_line_value_and_what_is_allowed(tmp_path: Path, fa
     source = manifest_of(tmp_path / "list.csv", *lines)
     with pytest.raises(DataError) as error:
         find_pictures(source)
-    assert str(error.value) == message.format(m=source, f=tmp_path, c="path, name, label, kind, mask, part, split")
+    assert str(error.value) == message.format(
+        m=source, f=tmp_path, c="path, name, label, kind, mask, part, split, product"
+    )
 
 
 @pytest.mark.parametrize(

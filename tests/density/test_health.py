@@ -19,7 +19,7 @@ import torch
 from scipy import stats
 from support import Cli
 
-from defectflow.bundle.bundle import FLOW, file_digest, open_bundle, save_bundle
+from defectflow.bundle import FLOW, file_digest, open_bundle, save_bundle
 from defectflow.density.draw import draw_embeddings, write_embeddings
 from defectflow.density.health import Check, examine
 from defectflow.density.saved import SAMPLE, SAMPLE_VECTORS, Head, open_heads

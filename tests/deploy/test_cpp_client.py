@@ -13,7 +13,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 from PIL import Image
-from support import Pixels, marked, run
+from support import Pixels, join_products, marked, run
 
 from defectflow.bundle.bundle import open_bundle
 from defectflow.image.decode import read_image
@@ -113,3 +113,15 @@ def test_it_reports_to_nobody(inspect: Path, pictures: dict[Path, Pixels], bundl
     model, good = bundle_path / "model.onnx", next(iter(pictures))
     assert run("env", "-u", "ORT_DISABLE_TELEMETRY", f"HOME={tmp_path}", inspect, model, good).returncode == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_products(inspect: Path, pictures: dict[Path, Pixels], bundle_path: Path, tmp_path: Path) -> None:
+    """By name, by what the picture resembles, and by a name that the model lacks."""
+    line = join_products(tmp_path / "line", {"left": bundle_path, "right": bundle_path})
+    alone = run(inspect, bundle_path / "model.onnx", *pictures)
+    for asked, judged_as in ((("--product", "right"), "right"), ((), "left")):
+        done = run(inspect, line / "model.onnx", *asked, *pictures)
+        expected = [f"{line} {judged_as}" for line in alone.stdout.splitlines()]
+        assert (done.returncode, done.stdout.splitlines()) == (alone.returncode, expected), done.stderr
+    refused = run(inspect, line / "model.onnx", "--product", "middle", next(iter(pictures)))
+    assert refused.returncode == 2 and "product middle: the model has left, right" in refused.stderr

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from support import swatches
 
-from defectflow.bundle.bundle import INDEX, Bundle, file_digest, open_bundle
+from defectflow.bundle import INDEX, Bundle, file_digest, open_bundle
 from defectflow.bundle.card import Card, ImageCard
 from defectflow.cli.tables import tables
 from defectflow.data import find_pictures

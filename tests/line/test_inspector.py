@@ -22,7 +22,7 @@ from PIL import Image
 from scipy import ndimage
 from support import SAMPLE_RECIPE, marked, save
 
-from defectflow.bundle.bundle import MODEL, Bundle, file_digest, open_bundle, read_core
+from defectflow.bundle import MODEL, Bundle, file_digest, open_bundle, read_core
 from defectflow.bundle.tensors import THRESHOLDS, VERDICT_OUTPUTS
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.embedding.embedding import Embedding
@@ -147,7 +147,7 @@ def test_the_core_gives_the_same_verdicts(
 
 
 def test_the_core_takes_the_square_and_the_same_thresholds(inspector: Inspector) -> None:
-    core = read_core(inspector.bundle.path, inspector.card)
+    core = read_core(inspector.bundle)
     session = onnxruntime.InferenceSession(core)
     (square,) = session.get_inputs()
     assert (square.name, square.type, square.shape) == ("square", "tensor(float)", ["N", 3, 128, 128])
@@ -161,7 +161,7 @@ def test_a_core_of_an_earlier_release_goes_with_its_thresholds(bundle_copy: Path
     """Bundles held it as a file; who calibrates one again must not leave old thresholds in it."""
     bundle = open_bundle(bundle_copy)
     file = bundle_copy / "model_core.onnx"
-    file.write_bytes(read_core(bundle.path, bundle.card))
+    file.write_bytes(read_core(bundle))
     old = bundle.card.model_copy(update={"checksums": {**bundle.card.checksums, file.name: file_digest(file)}})
     changed = recalibrate(Bundle(bundle_copy, old), rate=0.2, guarantee="expected", review_rate=0.4)
     assert not file.exists() and file.name not in changed.card.checksums

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from support import digests, marked, save
 
-from defectflow.bundle.bundle import CARD, EXPECTED, GOLDEN_MAPS, Bundle, file_digest, open_bundle, save_bundle
+from defectflow.bundle import CARD, EXPECTED, GOLDEN_MAPS, Bundle, file_digest, open_bundle, save_bundle
 from defectflow.data import find_pictures
 from defectflow.errors import BundleError, ImageError
 from defectflow.export.write_golden import write_golden

@@ -21,7 +21,7 @@ from scale_support import another_node
 from support import DEFECTFLOW, Cli, digests, run, save, swatch, swatches
 
 from defectflow.bundle import CARD, MODEL, open_bundle
-from defectflow.bundle.bundle import _seal
+from defectflow.bundle.files import seal
 from defectflow.common import Progress
 from defectflow.data import look_through
 from defectflow.errors import BundleError, ClusterError, NotCalibrated, SettingsError
@@ -231,7 +231,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     (broken / MODEL).write_bytes(b"no model")
     said = json.loads((broken / CARD).read_text(encoding="utf-8"))
     said["checksums"][MODEL] = digests(broken)[MODEL]
-    said["checksums"][CARD] = _seal(json.dumps(said))
+    said["checksums"][CARD] = seal(json.dumps(said))
     (broken / CARD).write_text(json.dumps(said), encoding="utf-8")
     with pytest.raises(BundleError, match=r"node .*ONNX Runtime cannot load it"):
         on_ray(cluster, broken, folder, out)

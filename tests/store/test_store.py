@@ -21,7 +21,7 @@ from sqlalchemy import select
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
-from defectflow.bundle.bundle import file_digest
+from defectflow.bundle import file_digest
 from defectflow.errors import ImageError, SettingsError, StoreError
 from defectflow.image.decode import pixel_digest, read_image_file, read_raw
 from defectflow.recipe.tree import override

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from store_support import card_of, verdict
 
-from defectflow.bundle.bundle import INDEX, Bundle, file_digest
+from defectflow.bundle import INDEX, Bundle, file_digest
 from defectflow.errors import ImageError
 from defectflow.store import Answer, Seen, Store, StoreSettings
 from defectflow.store.recalibration import propose

@@ -41,7 +41,7 @@ from starlette.requests import Request
 from store_support import verdict
 from support import save, swatch, swatches
 
-from defectflow.bundle.bundle import file_digest, open_bundle
+from defectflow.bundle import file_digest, open_bundle
 from defectflow.common.clock import utc_now
 from defectflow.data import find_pictures
 from defectflow.errors import CalibrationError

@@ -29,7 +29,7 @@ from defectflow_ui.words import inspect as words
 from running import finish
 from support import marked
 
-from defectflow.bundle.bundle import EMBEDDINGS, INDEX, open_bundle
+from defectflow.bundle import EMBEDDINGS, INDEX, open_bundle
 from defectflow.errors import StoreError
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector

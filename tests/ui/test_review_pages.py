@@ -15,7 +15,7 @@ from inspecting import keep
 from running import Running, Watch, Watched, call, listening
 from support import swatches
 
-from defectflow.bundle.bundle import file_digest, open_bundle
+from defectflow.bundle import file_digest, open_bundle
 from defectflow.line import Inspector
 from defectflow.line.recalibrate import recalibrate
 from defectflow.store import Inspection, Query, Role, Seen, Store, StoreSettings

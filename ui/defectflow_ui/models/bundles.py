@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from defectflow.bundle import CARD, Bundle, files_state, open_bundle, save_bundle
+from defectflow.bundle import CARD, Bundle, files_state, name_of, open_bundle, open_family, save_bundle
 from defectflow.errors import BundleError, DataError
 from defectflow.line import Inspector, certificate_file
 from defectflow.store import ModelChanges, Versions
@@ -26,7 +26,7 @@ class Found:
     """A subfolder that holds a card: a bundle that opened, or why it cannot be used."""
 
     name: str
-    """The folder's name, by which pages and the browser speak of it."""
+    """The folder's name, by which pages and the browser speak of it; of one of several products, line/ring."""
     path: Path
     bundle: Bundle | None
     error: str | None = None
@@ -44,12 +44,16 @@ class Bundles:
         self._lock = Lock()
         self._changing = Lock()
         self._opened: dict[Path, tuple[object, Found]] = {}
-        self._inspector: tuple[object, Inspector] | None = None
+        self._loaded: tuple[object, Inspector, dict[str | None, Inspector]] | None = None
+        """The active bundle; of several products, what judges each of them, all in one session."""
 
     def all(self) -> list[Found]:
-        """Every bundle in the folder, or the folder itself if it is one, by name. Checked again once changed."""
-        folders = [self.folder] if (self.folder / CARD).is_file() else sorted(self.folder.glob(f"*/{CARD}"))
-        return [self._open(path.parent if path.name == CARD else path) for path in folders]
+        """Every bundle in the folder, or the folder itself if it is one, by name. Checked again once changed.
+
+        Of a bundle of several products, each product is one.
+        """
+        cards = [self.folder / CARD] if (self.folder / CARD).is_file() else sorted(self.folder.glob(f"*/{CARD}"))
+        return [self._open(path) for card in cards for path in _products_in(card.parent)]
 
     def find(self, name: str) -> Bundle:
         """Raises BundleError if there is no usable bundle of this name."""
@@ -98,7 +102,7 @@ class Bundles:
 
     def rename(self, name: str, called: str, *, by: str) -> Bundle:
         """Give a model another name; the active one stays active. Raises BundleError, DataError, StoreError."""
-        bundle, target = self.find(name), self.free(called)
+        bundle, target = self._by_itself(name), self.free(called)
         active = name == self.active_name
         with self._changing:
             self._changes.write(bundle.card, "renamed", called, by=by)
@@ -114,7 +118,7 @@ class Bundles:
 
     def delete(self, name: str, why: str, *, by: str) -> None:
         """Remove a model that is not at work; what it judged stays. Raises BundleError, StoreError."""
-        bundle = self.find(name)
+        bundle = self._by_itself(name)
         if name == self.active_name:
             raise BundleError(words.active_stays(name))
         if bundle.path.resolve() == self.folder.resolve():
@@ -125,6 +129,13 @@ class Bundles:
                 beside.unlink(missing_ok=True)
             (bundle.path / CARD).unlink()  # from here on it is no model any more, whatever happens
             shutil.rmtree(bundle.path)
+
+    def _by_itself(self, name: str) -> Bundle:
+        """Raises BundleError for one of several products in one model, whose graph holds the others, too."""
+        bundle = self.find(name)
+        if bundle.family is not None:
+            raise BundleError(words.one_of_several(name))
+        return bundle
 
     def free(self, name: str) -> Path:
         """Where a model of this name would lie. Raises DataError for a bad or taken name, BundleError."""
@@ -151,21 +162,30 @@ class Bundles:
         except BundleError:
             return None
 
-    def inspector(self) -> Inspector:
-        """The active bundle, ready to judge: loaded once, and again where its files have changed."""
+    def judging(self, product: str | None = None) -> Bundle:
+        """The active bundle; where it is one of several products, the one of this name. Raises BundleError."""
         bundle = self.active()
-        state = files_state(bundle.path)
+        if product is None or bundle.family is None or product == bundle.product:
+            return bundle
+        return self.find(bundle.name_of(product))
+
+    def inspector(self, product: str | None = None) -> Inspector:
+        """`judging(product)`, ready to judge: loaded once, and again where its files have changed."""
+        bundle = self.judging(product)
+        state = files_state(bundle.home)
         with self._lock:
-            if self._inspector is None or self._inspector[0] != state:
-                self._inspector = (state, Inspector(bundle, providers=[self._provider], core=self._core))
-            return self._inspector[1]
+            if self._loaded is None or self._loaded[0] != state:
+                whole = Inspector(bundle.family or bundle, providers=[self._provider], core=self._core)
+                self._loaded = state, whole, {}
+            _, whole, named = self._loaded
+            return named.setdefault(bundle.product, whole.of(bundle.product))
 
     def _open(self, path: Path) -> Found:
         state = files_state(path)
         with self._lock:
             if path in self._opened and self._opened[path][0] == state:
                 return self._opened[path][1]
-        name = path.resolve().name
+        name = name_of(path)
         try:
             found = Found(name, path, open_bundle(path))
         except (BundleError, OSError) as error:
@@ -173,6 +193,15 @@ class Bundles:
         with self._lock:
             self._opened[path] = (state, found)  # as it was before: what has changed meanwhile is looked at again
         return found
+
+
+def _products_in(folder: Path) -> list[Path]:
+    """The bundles of one product: the folder itself, or what lies in it of several."""
+    try:
+        family = open_family(folder)
+    except BundleError:  # opening it as one says why
+        return [folder]
+    return [folder] if family is None else [family.folder(product) for product in family.names]
 
 
 def evaluation_file(bundle: Path) -> Path:

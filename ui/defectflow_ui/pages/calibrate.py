@@ -165,9 +165,9 @@ class CalibratePage(Page):
                 self.form: gr.Column(visible=False),
             }
         work, (names, _) = visitor.tab.get(WORKBENCH), self._offered()
-        if not isinstance(work, Workbench) or work.bundle.path.name not in names:
+        if not isinstance(work, Workbench) or work.bundle.name not in names:
             return self._open_bundle(visitor, None)
-        name, was = work.bundle.path.name, work.bundle.card
+        name, was = work.bundle.name, work.bundle.card
         bundle = self.station.bundles.find(name)
         card = bundle.card
         if (card.bundle_id, card.calibration_id) != (was.bundle_id, was.calibration_id):
@@ -234,7 +234,7 @@ class CalibratePage(Page):
             raise DataError(words.nothing_drafted)
         if missing := wanting({self.name: called, self.reason: why}):
             return missing
-        before, name = work.bundle.card.calibration_id, work.bundle.path.name
+        before, name = work.bundle.card.calibration_id, work.bundle.name
         if self.station.bundles.find(name).card.calibration_id != before:
             raise DataError(words.changed_meanwhile)
         version = versions.add(
@@ -251,7 +251,7 @@ class CalibratePage(Page):
         work = _bench(visitor)
         version = pressed(self.station, visitor, work.bundle.card)
         self.station.store.versions.apply(work.bundle, version, by=visitor.user, reason=words.reason_again)
-        return self._open_bundle(visitor, work.bundle.path.name) | {self.said: notice(words.put_back(version.name))}
+        return self._open_bundle(visitor, work.bundle.name) | {self.said: notice(words.put_back(version.name))}
 
 
 def _bench(visitor: Visitor) -> Workbench:

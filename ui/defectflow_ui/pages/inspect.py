@@ -19,7 +19,7 @@ from defectflow_ui.pages import inspect_view as view
 from defectflow_ui.pages.inspect_exports import InspectExports
 from defectflow_ui.pages.inspect_parts import InspectParts
 from defectflow_ui.pages.inspect_scale import InspectScale
-from defectflow_ui.pages.inspect_tab import PREFIX, TRIAL, begin, current, forget, found, on_trial
+from defectflow_ui.pages.inspect_tab import PREFIX, PRODUCT, TRIAL, begin, current, forget, found, judging, on_trial
 from defectflow_ui.pages.page import QUIET, Page, Updates, choices
 from defectflow_ui.station import handler
 from defectflow_ui.visits.visitors import Visitor
@@ -38,6 +38,9 @@ class InspectPage(Page):
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=400):
                 self.zone = block(elem_id="drop-zone", events=DROPS)
+                self.product = gr.Dropdown(
+                    [], label=words.product, info=words.product_info, visible=False, elem_id="inspect-product"
+                )
                 self.trial = gr.Checkbox(
                     False, label=words.trial, visible=False, container=False, elem_id="inspect-trial"
                 )
@@ -71,12 +74,14 @@ class InspectPage(Page):
 
     def connect(self) -> None:
         seen = [self.status, self.counts, self.gallery, self.flips, self.part, self.answers]
-        self.station.on_open(self.open_page, outputs=[self.zone, self.trial, self.gallery, self.part, self.answers])
+        zone = [self.zone, self.trial, self.product]
+        self.station.on_open(self.open_page, outputs=[*zone, self.gallery, self.part, self.answers])
+        self.product.input(self.choose_product, inputs=self.product, outputs=zone, **QUIET)
         self.trial.input(self.choose_trial, inputs=self.trial, outputs=self.zone, **QUIET)
         # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
         after = [*seen, self.asking, self.what_if, self.exports.download]
         self.zone.dropped(self.judge, outputs=after, trigger_mode="multiple", **QUIET)
-        self.zone.reloaded(self.take_over, outputs=[*after, self.zone, self.trial], **QUIET)
+        self.zone.reloaded(self.take_over, outputs=[*after, *zone], **QUIET)
         self.status.stop(self.stop, outputs=self.status, **QUIET)
         # "multiple": what is clicked or pressed before the last answer counts as well.
         chosen = [self.part, self.answers]
@@ -141,13 +146,26 @@ class InspectPage(Page):
         return self._whole(visitor, inspection) | asking
 
     def _zone(self, visitor: Visitor) -> Updates:
+        products = self._products(visitor)
         obstacle = view.obstacle(self.station, visitor)
-        trial = obstacle is None and on_trial(self.station, visitor, self.station.bundles.active().card)
+        trial = obstacle is None and on_trial(self.station, visitor, judging(self.station, visitor).card)
         updates: Updates = {
             self.zone: obstacle or view.drop_zone(self.station, visitor.tab_name, trial=trial),
             self.trial: gr.Checkbox(trial, visible=obstacle is None),
+            self.product: products,
         }
         return updates
+
+    def _products(self, visitor: Visitor) -> gr.Dropdown:
+        """Which of several products to inspect; not there where the active model knows one only."""
+        try:
+            bundle = judging(self.station, visitor)
+        except DefectFlowError:
+            visitor.tab.pop(PRODUCT, None)  # another model is active by now, or that product is gone
+            return gr.Dropdown(visible=False)
+        if bundle.family is None:
+            return gr.Dropdown(visible=False)
+        return gr.Dropdown(list(bundle.family.names), value=bundle.product, visible=visitor.may(Role.OPERATOR))
 
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor) -> Updates:
@@ -156,6 +174,12 @@ class InspectPage(Page):
         if inspection is not None:  # what was said meanwhile on other pages, and by others
             return updates | {self.gallery: self._gallery(inspection)} | self._chosen(visitor, inspection)
         return updates | (dict.fromkeys((self.gallery, self.part), "") if obstacle else self._nothing())
+
+    @handler(Role.OPERATOR)
+    def choose_product(self, visitor: Visitor, wanted: str) -> Updates:
+        visitor.tab[PRODUCT] = str(wanted)
+        visitor.tab.pop(TRIAL, None)  # whether it is on trial depends on the product
+        return self._zone(visitor)
 
     @handler(Role.OPERATOR)
     def choose_trial(self, visitor: Visitor, trial: bool) -> str:

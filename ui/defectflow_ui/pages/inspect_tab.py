@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from defectflow.bundle import Card
+from defectflow.bundle import Bundle, Card
 from defectflow.errors import DataError
 from defectflow.store import Query, Seen
 from defectflow_ui.inspecting.inspection import Inspection
@@ -11,7 +11,7 @@ from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
 PREFIX = "inspect."
-INSPECTION, TRIAL = f"{PREFIX}inspection", f"{PREFIX}trial"
+INSPECTION, TRIAL, PRODUCT = f"{PREFIX}inspection", f"{PREFIX}trial", f"{PREFIX}product"
 SOURCE = "ui"
 MOST_ROWS = 5000
 """Pictures of one tab; beyond them it has to be cleared."""
@@ -41,9 +41,20 @@ def on_trial(station: Station, visitor: Visitor, card: Card) -> bool:
     return not station.store.history.search(Query(bundle_id=card.bundle_id, limit=1))
 
 
+def product(visitor: Visitor) -> str | None:
+    """Which of several products this tab inspects, as somebody chose there; None: the active one."""
+    chosen = visitor.tab.get(PRODUCT)
+    return chosen if isinstance(chosen, str) else None
+
+
+def judging(station: Station, visitor: Visitor) -> Bundle:
+    """What judges this tab's pictures. Raises BundleError, also where a chosen product is gone."""
+    return station.bundles.judging(product(visitor))
+
+
 def begin(station: Station, visitor: Visitor) -> Inspection:
     """The tab's inspection, or a new one if there is none or another calibration is active by now."""
-    inspector = station.bundles.inspector()
+    inspector = station.bundles.inspector(product(visitor))
 
     def record(seen: list[Seen]) -> list[int] | None:
         if on_trial(station, visitor, inspector.card):

@@ -13,6 +13,7 @@ from defectflow_ui.inspecting.exports import Drawn
 from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.markup.elements import empty, note, problem
 from defectflow_ui.markup.render import render
+from defectflow_ui.pages.inspect_tab import judging
 from defectflow_ui.pages.viewer import Marks, download, places, viewer
 from defectflow_ui.station import Station
 from defectflow_ui.visits.uploads import ACCEPTED
@@ -28,7 +29,7 @@ def obstacle(station: Station, visitor: Visitor) -> Markup | None:
     if not visitor.may(Role.OPERATOR):
         return empty(words.may_not, words.may_not_do)
     try:
-        station.bundles.active().card.require_calibration()
+        judging(station, visitor).card.require_calibration()
     except DefectFlowError as error:
         return empty(words.no_bundle, str(error), *_way_out(station, visitor))
     return None

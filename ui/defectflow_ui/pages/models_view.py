@@ -108,7 +108,9 @@ def _count(station: Station, bundle: Bundle, decisions: tuple[Word, ...], answer
 
 def _address(visitor: Visitor, name: str, bundle: Bundle) -> str:
     """Where its ONNX file can be had."""
-    return visitor.served.put(lambda: bundle.model, "application/octet-stream", filename=f"{name}.onnx")
+    return visitor.served.put(
+        lambda: bundle.model, "application/octet-stream", filename=f"{name.partition('/')[0]}.onnx"
+    )
 
 
 def _certificate(name: str, bundle: Bundle) -> Markup:

@@ -22,6 +22,8 @@ keeps_nothing = (
     "goes into production."
 )
 trial = "Trial: judge, but keep nothing"
+product = "Product"
+product_info = "Which of the model's products the pictures show; each has limits and a promise of its own."
 not_kept = "Judged on trial, so it is not in the history, and nobody can answer about it."
 may_not = "You may look, but not inspect"
 may_not_do = "Inspecting needs the role operator; ask whoever manages users at your site."

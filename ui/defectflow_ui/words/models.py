@@ -153,6 +153,10 @@ def active_stays(name: str) -> str:
     return say("{name} is active and judges; activate another model first, then delete this one", name=name)
 
 
+def one_of_several(name: str) -> str:
+    return say("{name} is one of several products in one model, which keep their names and stay together", name=name)
+
+
 def only_one(folder: Path) -> str:
     return say("the station was started with the single bundle {folder}, which it cannot do without", folder=folder)
 
