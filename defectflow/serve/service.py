@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
+from defectflow.errors import CameraError, UnknownCamera
 from defectflow.line import find_providers
+from defectflow.serve.cameras import Camera
 from defectflow.serve.folders import WatchedFolder
 from defectflow.serve.guard import Guard
 from defectflow.serve.keys import ClientKeys
@@ -14,6 +16,7 @@ from defectflow.serve.models import Models
 from defectflow.serve.mqtt import Mqtt
 from defectflow.serve.receive import Spool
 from defectflow.serve.settings import ServeSettings
+from defectflow.serve.switch import Switch
 from defectflow.serve.tell import Channel, Teller
 from defectflow.serve.webhook import Webhook
 from defectflow.serve.work import Work
@@ -23,8 +26,11 @@ from defectflow.store import Inspection, Store
 class Service:
     """What the routes work with."""
 
-    def __init__(self, settings: ServeSettings) -> None:
-        """Raises SettingsError, DataError and StoreError before anything is started."""
+    def __init__(self, settings: ServeSettings, *, trial: bool = False) -> None:
+        """Raises SettingsError, DataError and StoreError before anything is started.
+
+        `trial`: leave the cameras alone.
+        """
         find_providers([settings.provider])
         if settings.tls is not None:
             for file in (settings.tls.certificate, settings.tls.key):
@@ -42,10 +48,17 @@ class Service:
                 self.tellers.append(Teller(channel, self.store.outbox))
                 opened.callback(self.tellers[-1].close)
             self.work = Work(settings, self.store, self.models.inspector, self._recorded)
-            self.metrics = Metrics(self.work, self.models, self.store, self.tellers)
+            self.cameras: dict[str, Camera] = {}
+            self.metrics = Metrics(self.work, self.models, self.store, self.tellers, self.cameras)
             look = Look(self.metrics, settings.drift_s)
             opened.callback(look.close)
             opened.callback(self.work.close)
+            self.switch = Switch()
+            for name, camera in ({} if trial else settings.cameras).items():
+                self.cameras[name] = Camera(
+                    name, camera, settings.limits, self.work, self.spool, self.switch, self.store.alarms, self._alarmed
+                )
+                opened.callback(self.cameras[name].close)
             self.folders: list[WatchedFolder] = []
             for folder, wanted in settings.folders.items():
                 self.folders.append(WatchedFolder(folder, wanted, self.work, self.store))
@@ -53,10 +66,16 @@ class Service:
             self._opened = opened.pop_all()
 
     def check(self) -> str:
-        """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError, NotReleased."""
+        """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError, NotReleased.
+
+        And CameraError where a camera gives no pictures.
+        """
         self.store.head()
         card = self.models.inspector(None).card
         self.store.masters.require_release(card, self.store.settings.golden)
+        for camera in self.cameras.values():
+            if camera.error is not None:
+                raise CameraError(f"camera {camera.name}: {camera.error}")
         return f"{card.name} (bundle {card.bundle_id}, calibration {card.calibration_id})"
 
     def close(self) -> None:
@@ -66,10 +85,25 @@ class Service:
     @property
     def alive(self) -> bool:
         """Whether all that judges is at work."""
-        return self.work.alive and all(folder.alive for folder in self.folders)
+        return (
+            self.work.alive
+            and all(folder.alive for folder in self.folders)
+            and all(camera.alive for camera in self.cameras.values())
+        )
+
+    def camera(self, name: str) -> Camera:
+        """Raises UnknownCamera."""
+        if name not in self.cameras:
+            raise UnknownCamera(
+                f"camera {name!r}: there is none of this name; there are {', '.join(self.cameras) or 'none'}"
+            )
+        return self.cameras[name]
 
     def _recorded(self, inspections: Sequence[Inspection]) -> None:
         self.metrics.count(inspections)
+        self._alarmed()
+
+    def _alarmed(self) -> None:
         for teller in self.tellers:
             teller.look()
 

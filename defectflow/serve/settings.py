@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from defectflow.recipe import Settings, load
+from defectflow.serve.camera_settings import CameraSettings
 from defectflow.verdict import Word
 
 MIB = 2**20
@@ -124,6 +125,8 @@ class ServeSettings(Settings):
     """On a stop, requests that were accepted are answered within so many seconds."""
     drift_s: float = Field(60, ge=1)
     """How often /metrics looks for drift anew, in seconds."""
+    cameras: dict[Name, CameraSettings] = Field(default_factory=dict)
+    """Cameras that pictures are taken with, by a name of yours."""
     folders: dict[Path, FolderSettings] = Field(default_factory=dict)
     """Folders to watch."""
     webhooks: dict[Name, WebhookSettings] = Field(default_factory=dict)
