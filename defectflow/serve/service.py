@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from defectflow.errors import CameraError, UnknownCamera
 from defectflow.line import find_providers
@@ -15,12 +16,15 @@ from defectflow.serve.metrics import Look, Metrics
 from defectflow.serve.models import Models
 from defectflow.serve.mqtt import Mqtt
 from defectflow.serve.receive import Spool
-from defectflow.serve.settings import ServeSettings
+from defectflow.serve.settings import OpcUaSettings, ServeSettings
 from defectflow.serve.switch import Switch
 from defectflow.serve.tell import Channel, Teller
 from defectflow.serve.webhook import Webhook
 from defectflow.serve.work import Work
 from defectflow.store import Inspection, Store
+
+if TYPE_CHECKING:
+    from defectflow.serve.opcua import OpcUa
 
 
 class Service:
@@ -36,7 +40,8 @@ class Service:
             for file in (settings.tls.certificate, settings.tls.key):
                 file.open("rb").close()
         self.settings = settings
-        self.guard = Guard(None if settings.keys is None else ClientKeys(settings.keys), settings.limits.requests_per_s)
+        keys = None if settings.keys is None else ClientKeys(settings.keys)
+        self.guard = Guard(keys, settings.limits.requests_per_s)
         self.store = Store.open(settings.store)
         with ExitStack() as opened:  # in reverse order at the end, or where something cannot be opened
             opened.callback(self.store.close)
@@ -63,6 +68,11 @@ class Service:
             for folder, wanted in settings.folders.items():
                 self.folders.append(WatchedFolder(folder, wanted, self.work, self.store))
                 opened.callback(self.folders[-1].close)
+            self.opcua: OpcUa | None = None
+            if settings.opcua is not None:
+                self.opcua = self._open_opcua(settings.opcua, keys)
+                self.tellers.append(Teller(self.opcua, self.store.outbox))
+                opened.callback(self.tellers[-1].close)
             self._opened = opened.pop_all()
 
     def check(self) -> str:
@@ -89,6 +99,7 @@ class Service:
             self.work.alive
             and all(folder.alive for folder in self.folders)
             and all(camera.alive for camera in self.cameras.values())
+            and (self.opcua is None or self.opcua.alive)
         )
 
     def camera(self, name: str) -> Camera:
@@ -98,6 +109,13 @@ class Service:
                 f"camera {name!r}: there is none of this name; there are {', '.join(self.cameras) or 'none'}"
             )
         return self.cameras[name]
+
+    def _open_opcua(self, settings: OpcUaSettings, keys: ClientKeys | None) -> OpcUa:
+        from defectflow.serve.opcua import Doors, OpcUa  # with the extra `opcua` alone
+
+        limits = self.settings.limits
+        doors = Doors(self.work, self.spool, self.switch, self.cameras, limits, settings.folders)
+        return OpcUa(settings, keys, doors, self.check, self.settings.drain_s)
 
     def _recorded(self, inspections: Sequence[Inspection]) -> None:
         self.metrics.count(inspections)

@@ -91,10 +91,19 @@ class Camera:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    @property
+    def by_itself(self) -> bool:
+        """Whether pictures are inspected without anybody asking."""
+        return self.settings.every_s is not None or self._by_hardware
+
+    @property
+    def _by_hardware(self) -> bool:
+        return self.settings.aravis is not None and self.settings.aravis.trigger == "hardware"
+
     def trigger(self, trigger: Trigger) -> Future[Done]:
         """Take a picture and inspect it. Raises CameraError, Busy and SwitchedOff at once where it cannot be."""
         self._switch.require()
-        if self.settings.aravis is not None and self.settings.aravis.trigger == "hardware":
+        if self._by_hardware:
             raise CameraError(f"camera {self.name}: is triggered by its own input (aravis.trigger: hardware)")
         with self._change:
             if self.error is not None:
