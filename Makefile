@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test fast fuzz docs coverage chromium postgresql mosquitto screenshots lint clean
+.PHONY: demo test fast fuzz docs coverage chromium postgresql mosquitto aravis screenshots lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -26,7 +26,7 @@ chromium:
 screenshots: chromium $(VENV)/.test
 	$(BIN)/python ui/screenshots.py
 
-test: lint chromium postgresql mosquitto
+test: lint chromium postgresql mosquitto aravis
 	$(BIN)/python -m pytest -n auto
 
 # The store's tests start a server of their own; where it cannot be had, they say so and are skipped.
@@ -40,6 +40,12 @@ mosquitto:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] \
 		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto; } \
 		|| echo "mosquitto is not installed and cannot be installed from here; the test that needs it will be skipped"
+
+# A camera of GigE Vision that is none, and what reads it.
+aravis:
+	@command -v arv-fake-gv-camera-0.8 >/dev/null \
+		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends aravis-tools gir1.2-aravis-0.8 python3-gi; } \
+		|| echo "Aravis is not installed and cannot be installed from here; the tests that need it will be skipped"
 
 # Under a minute on an idle machine: rooms that need no fit, no browser and no server.
 fast: $(VENV)/.test

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import subprocess
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator
@@ -21,13 +24,17 @@ from support import Cli
 from test_plant import receiver, rows_of, wait_until
 
 from defectflow.errors import CameraError, SettingsError
-from defectflow.image import read_image
+from defectflow.image import read_image, read_raw
 from defectflow.recipe import validated
 from defectflow.serve import ServeSettings, write_secret
-from defectflow.serve.camera_settings import FolderCamera, HttpCamera, OpenCvCamera
+from defectflow.serve.camera_settings import AravisCamera, CameraSettings, FolderCamera, HttpCamera, OpenCvCamera
+from defectflow.serve.cameras import try_camera
+from defectflow.serve.cameras.aravis import decoded
+from defectflow.serve.cameras.camera import source_of
 from defectflow.serve.cameras.folder import FolderSource
 from defectflow.serve.cameras.http import HttpSource
 from defectflow.serve.cameras.opencv import OpenCvSource, shown_device
+from defectflow.serve.settings import LimitSettings
 
 MOST = 10**6
 
@@ -289,3 +296,94 @@ def test_check_opens_each_camera_once(
         assert done.code == 0 and f"camera side: {network.url}, 96 x 96 pixels" in done.out
     refused = cli("serve", "serve.yaml", "--check")
     assert refused.code == 2 and f"camera side: {network.url}" in refused.err
+
+
+# ---- Aravis ---------------------------------------------------------------------------------------------------------
+
+FAKE_CAMERA = shutil.which("arv-fake-gv-camera-0.8")
+
+
+@pytest.fixture(scope="session")
+def introspection(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """A folder from which `gi` can be imported; None where it can be anyhow. The system's serves one Python only."""
+    if importlib.util.find_spec("gi") is not None:
+        return None
+    folder = Path("/usr/lib/python3/dist-packages/gi")
+    if not (folder / f"_gi{sysconfig.get_config_var('EXT_SUFFIX')}").is_file():
+        pytest.skip("no gi for this Python's version: apt-get install python3-gi gir1.2-aravis-0.8")
+    there = tmp_path_factory.mktemp("introspection")
+    (there / "gi").symlink_to(folder)
+    return there
+
+
+@pytest.fixture
+def aravis(introspection: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if introspection is not None:
+        monkeypatch.syspath_prepend(str(introspection))
+        monkeypatch.setenv("PYTHONPATH", f"{introspection}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    try:
+        source_of("fake", CameraSettings(aravis=AravisCamera(device="Fake_1")), LimitSettings())
+    except SettingsError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("aravis")
+@pytest.mark.parametrize("trigger", ["software", "free"])
+def test_a_camera_of_aravis_gives_what_it_is_asked_for(trigger: Any) -> None:
+    camera = AravisCamera(device="Fake_1", trigger=trigger, pixel_format="Mono16", exposure_us=4000)
+    source = source_of("fake", CameraSettings(aravis=camera), LimitSettings())
+    try:
+        assert source.open() == "Aravis Fake, 512 x 512 pixels, Mono16"
+        assert source.watch() is None
+        frames = [source.take(5) for _ in range(3)]
+        assert all(read_raw(frame.content).dtype == np.uint16 for frame in frames)
+        assert len({frame.content for frame in frames}) == 3, "the fake camera's picture moves"
+    finally:
+        source.close()
+
+
+@pytest.mark.usefixtures("aravis")
+def test_a_camera_that_is_not_there_and_a_format_that_is_none() -> None:
+    with pytest.raises(SettingsError, match=r"aravis.pixel_format: 'Mono7' cannot be read; use one of Mono8"):
+        source_of("fake", CameraSettings(aravis=AravisCamera(pixel_format="Mono7")), LimitSettings())
+    with pytest.raises(CameraError, match="camera fake: nobody"):
+        try_camera("fake", CameraSettings(aravis=AravisCamera(device="nobody")), LimitSettings())
+
+
+@pytest.mark.parametrize(("layout", "number"), [("RGGB", 9), ("GRBG", 8), ("GBRG", 10), ("BGGR", 11)])
+def test_a_mosaic_has_the_colours_of_its_scene(layout: str, number: int) -> None:
+    colours = {"R": 200, "G": 120, "B": 40}
+    tile = np.array([[colours[layout[0]], colours[layout[1]]], [colours[layout[2]], colours[layout[3]]]], np.uint8)
+    pixels = decoded(np.tile(tile, (8, 8)).tobytes(), 16, 16, 0x01080000 + number, "fake")
+    assert pixels.shape == (16, 16, 3) and pixels[8, 8].tolist() == [40, 120, 200]
+
+
+@pytest.mark.usefixtures("aravis")
+@pytest.mark.skipif(FAKE_CAMERA is None, reason="arv-fake-gv-camera-0.8 is not installed: apt-get install aravis-tools")
+def test_a_gige_camera_that_loses_its_power_comes_back(serve: Serve) -> None:
+    """A real process that speaks GigE Vision on this machine's own address."""
+
+    @contextmanager
+    def powered() -> Iterator[None]:
+        process = subprocess.Popen([str(FAKE_CAMERA), "-i", "127.0.0.1"])
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    with powered():
+        camera = {"device": "127.0.0.1", "pixel_format": "BayerRG8", "exposure_us": 5000}
+        serving = serve(cameras={"gige": {"aravis": camera, "check_s": 0.5, "timeout_s": 3}})
+        with serving.http() as http:
+            wait_until(lambda: http.get("/readyz").status_code == 200)
+            (row,) = http.post("/v1/cameras/gige/trigger", params={"part": "7"}).json()["inspections"]
+            assert (row["part"], row["camera"], row["width_px"]) == ("7", "gige", 512)
+    with serving.http() as http:
+        wait_until(lambda: http.get("/readyz").status_code == 503)
+        assert http.post("/v1/cameras/gige/trigger").status_code == 503
+        with powered():
+            wait_until(lambda: http.get("/readyz").status_code == 200)
+            assert http.post("/v1/cameras/gige/trigger").status_code == 200
+    with serving.store() as store:
+        assert [alarm.raised for alarm in store.alarms.all()][:2] == [True, False]

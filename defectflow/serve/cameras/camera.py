@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Condition, Thread
 
-from defectflow.errors import CameraError, StoreError
+from defectflow.errors import CameraError, SettingsError, StoreError
 from defectflow.serve.camera_settings import CameraSettings
+from defectflow.serve.cameras.aravis import AravisSource
 from defectflow.serve.cameras.folder import FolderSource
 from defectflow.serve.cameras.http import HttpSource
 from defectflow.serve.cameras.opencv import OpenCvSource
@@ -300,7 +301,9 @@ def source_of(name: str, settings: CameraSettings, limits: LimitSettings) -> Sou
         return HttpSource(settings.http, name, settings.timeout_s, most_bytes)
     if settings.opencv is not None:
         return OpenCvSource(settings.opencv, name, settings.timeout_s)
-    raise AssertionError("the settings were checked")
+    if settings.aravis is not None:
+        return AravisSource(settings.aravis, name, settings.timeout_s)
+    raise SettingsError(f"cameras.{name}: give one of folder, http, opencv and aravis")
 
 
 def try_camera(name: str, settings: CameraSettings, limits: LimitSettings) -> str:
