@@ -1,4 +1,4 @@
-"""OPC UA: what clients see, who may do what, and that nothing is lost. With two independent clients."""
+"""OPC UA: what clients see, who may do what, and that nothing is lost, with a client in another process."""
 
 from __future__ import annotations
 

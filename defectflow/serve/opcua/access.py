@@ -22,6 +22,8 @@ from defectflow.store import Role
 
 CALLER: ContextVar[Client] = ContextVar("caller")
 """Who calls the method that is running."""
+CONNECTIONS = 32
+"""Open at once; a message of a connection may hold one picture before anybody has signed in."""
 NOBODY = User(role=UserRole.Anonymous)
 """Who has not signed in yet."""
 
@@ -64,6 +66,11 @@ class GuardedServer(InternalServer):
     def __init__(self, users: KeyUsers, *, encrypted: bool) -> None:
         super().__init__(user_manager=users)
         self.users, self.encrypted = users, encrypted
+        self.max_connections = CONNECTIONS
+
+    def register_server(self, server: Any, conf: Any = None) -> None:
+        """This is no discovery server: whoever asks for endpoints is shown this one alone."""
+        raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
 
     def create_session(self, name: str, user: User = NOBODY, external: bool = False) -> InternalSession:
         return GuardedSession(self, self.aspace, self.subscription_service, name, user=user, external=external)
