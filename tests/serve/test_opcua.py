@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import os
 import shutil
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,11 +22,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from serving import Serve, Serving
+from support import REPOSITORY
 from test_plant import rows_of
 
-from defectflow.errors import SettingsError
+from defectflow.bundle import open_bundle
+from defectflow.errors import ImageError, SettingsError
 from defectflow.recipe import validated
 from defectflow.serve import ServeSettings, remove_key
+from defectflow.store import Seen
 
 ROOT = "VisionSystem"
 LAST = f"{ROOT}.ResultManagement.LastResult"
@@ -95,7 +101,7 @@ async def connected(
         yield Plc(client)
 
 
-class Seen:
+class Heard:
     """What a subscription delivers."""
 
     def __init__(self) -> None:
@@ -138,7 +144,7 @@ def test_a_plc_triggers_and_listens(serve: Serve, pictures: list[Path], tmp_path
             await plc.until(AUTOMATIC, "Ready")
             assert await plc.read(STATE) == "Operational" and await plc.read(f"{ROOT}.Station") == "line 1"
             assert math.isnan(await plc.read(f"{LAST}.Score")) and await plc.read(f"{LAST}.Id") == 0
-            seen = Seen()
+            seen = Heard()
             subscription = await plc.client.create_subscription(50, seen)
             await subscription.subscribe_data_change(plc.node(f"{LAST}.Id"))
             kinds = await plc.client.nodes.base_event_type.get_child("2:InspectionEventType")
@@ -256,20 +262,53 @@ def test_what_was_inspected_while_nobody_could_be_told_is_told_later(
         client.inspect(pictures[0])
     serving.process.terminate()
     serving.process.wait(60)
-    without = serve("--set", "opcua=null")
-    with without.client() as client:
-        client.inspect(pictures[1])
-        last = client.inspect(pictures[2]).inspections[0].id
-    without.process.terminate()
-    without.process.wait(60)
+    card = open_bundle(serving.folder / "models" / "bracket").card
+    with serving.store() as store:  # as another service over the same store would write it
+        unread = [Seen(f"{name}.png", ImageError(f"{name}.png: damaged")) for name in ("a", "b")]
+        last = store.record(card, unread, by="line2", source="serve")[-1]
     again = serve()
 
     async def work() -> None:
         async with connected(port, again, None) as plc:
             await plc.until(f"{LAST}.Id", last)
-            assert await plc.read(f"{COUNTERS}.Total") in (2, 3)  # the first, if its end came before it was noted
+            assert await plc.read(f"{COUNTERS}.Error") == 2
 
     asyncio.run(work())
+
+
+NODE_MODULES = REPOSITORY / "build" / "node" / "node_modules"
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (NODE_MODULES / "node-opcua-client").is_dir(),
+    reason="node-opcua is not installed: make node-opcua",
+)
+def test_a_client_that_is_not_ours_gets_on_with_it(serve: Serve, pictures: list[Path], tmp_path: Path) -> None:
+    """node-opcua, which shares no code with the server."""
+    port = free_port()
+    certificate, key = certify(tmp_path, "line1")
+    folder = {"path": str(pictures[0].parent), "pictures": "replay"}
+    serving = serve(
+        opcua={"port": port, "certificate": str(certificate), "key": str(key)}, cameras={"top": {"folder": folder}}
+    )
+    command = ["node", str(Path(__file__).with_name("plc.js")), f"opc.tcp://127.0.0.1:{port}/defectflow"]
+    done = subprocess.run(
+        [*command, "operator", serving.keys["operator"]],
+        env=os.environ | {"NODE_PATH": str(NODE_MODULES), "HOME": str(tmp_path)},  # it writes its certificate there
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("said "))[5:])
+    (row,) = rows_of(serving)
+    status, (_, decision, score, *_) = said["done"]
+    assert (status, decision, score) == ("Good", row.decision, row.score) and said["seen"][-1] == row.decision
+    assert (row.part, row.lot, row.camera, row.by) == ("17", "L7", "top", "operator")
+    assert (said["unknown"][0], said["off"][0]) == ("BadNotFound", "BadInvalidState")
+    assert (said["denied"], said["written"]) == ("BadUserAccessDenied", "Good")
+    assert "switched off, by operator" in said["refusal"] and {"Enabled", "Trigger", "Cameras"} <= set(said["nodes"])
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,12 @@ class OpcUa:
         started: Future[None] = Future()
         self._thread = Thread(target=self._run, args=(started,), name="opcua", daemon=True)
         self._thread.start()
-        started.result(START_S)
+        try:
+            started.result(START_S)
+        except NotInTime as error:
+            raise SettingsError(
+                f"opcua: the server has not started after {START_S:g} s; is the machine busy?"
+            ) from error
         log.info("OPC UA on %s", self.endpoint)
 
     @property
