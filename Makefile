@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test fast fuzz docs coverage chromium postgresql mosquitto screenshots words lint clean
+.PHONY: demo test fast fuzz docs coverage chromium postgresql mosquitto aravis node-opcua screenshots words lint clean
 
 demo: $(VENV)/.demo
 	rm -rf $(DEMO)
@@ -30,7 +30,7 @@ screenshots: chromium $(VENV)/.test
 words: $(VENV)/.test
 	$(BIN)/python ui/catalogues.py
 
-test: lint chromium postgresql mosquitto
+test: lint chromium postgresql mosquitto aravis node-opcua
 	$(BIN)/python -m pytest -n auto
 
 # The store's tests start a server of their own; where it cannot be had, they say so and are skipped.
@@ -44,6 +44,18 @@ mosquitto:
 	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] \
 		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends mosquitto; } \
 		|| echo "mosquitto is not installed and cannot be installed from here; the test that needs it will be skipped"
+
+# A camera of GigE Vision that is none, and what reads it.
+aravis:
+	@command -v arv-fake-gv-camera-0.8 >/dev/null \
+		|| { command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends aravis-tools gir1.2-aravis-0.8 python3-gi; } \
+		|| echo "Aravis is not installed and cannot be installed from here; the tests that need it will be skipped"
+
+# An OPC UA client that shares no code with the service.
+node-opcua:
+	@[ -d build/node/node_modules/node-opcua-client ] \
+		|| { command -v npm >/dev/null && npm install --no-audit --no-fund --silent --prefix build/node node-opcua-client@2; } \
+		|| echo "node-opcua is not installed and cannot be installed from here; the test that needs it will be skipped"
 
 # Under a minute on an idle machine: rooms that need no fit, no browser and no server.
 fast: $(VENV)/.test

@@ -13,6 +13,8 @@
     │   ├── UnknownModel     a service has no bundle of this name
     │   └── UnknownProduct   a bundle has no product of this name
     ├── ClusterError         a Ray cluster cannot be reached or used
+    ├── CameraError          a camera cannot be opened, or gives no picture
+    │   └── UnknownCamera    a service has no camera of this name
     ├── ServiceError         a service refused a request, or cannot be reached
     └── StoreError           the store of inspections cannot be used, or refuses
         ├── AccessError      a person may not do that, or could not sign in
@@ -73,6 +75,14 @@ class UnknownProduct(BundleError):  # noqa: N818  (the state is the message)
 
 class ClusterError(DefectFlowError):
     """A Ray cluster cannot be reached, does not fit this run, or was lost."""
+
+
+class CameraError(DefectFlowError):
+    """A camera cannot be opened, or gives no picture; the message starts with its name."""
+
+
+class UnknownCamera(CameraError):  # noqa: N818  (the state is the message)
+    """A service was asked for a camera that its settings do not name."""
 
 
 class ServiceError(DefectFlowError):

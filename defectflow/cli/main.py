@@ -38,6 +38,7 @@ EXTRAS = {
     "train": ("torch", "timm", "sklearn", "scipy", "safetensors", "onnxscript"),
     "store": ("sqlalchemy", "alembic", "argon2"),
     "serve": ("psycopg", "fastapi", "uvicorn", "prometheus_client", "httpx"),
+    "opcua": ("asyncua",),
     "sign": ("cryptography",),
     "ui": ("gradio", "defectflow_ui"),
     "ray": ("ray", "fsspec", "pyarrow"),

@@ -31,8 +31,13 @@ def serve(
 
     wanted = load_settings(settings, set_ or [])
     if check:
-        service = Service(wanted)
+        from defectflow.serve.cameras import try_camera
+
+        service = Service(wanted, trial=True)
         try:
+            for name, camera in wanted.cameras.items():
+                said = try_camera(name, camera, wanted.limits)
+                out.print(f"camera {name}: {said}", markup=False, highlight=False, soft_wrap=True)
             out.print(f"ready: {service.check()} judges", markup=False, highlight=False, soft_wrap=True)
         finally:
             service.close()

@@ -11,7 +11,7 @@ from defectflow.image.decode import (
 from defectflow.image.depth import FULL_SCALES, brightest, full_scale_for, to_uint8
 from defectflow.image.form import PictureForm
 from defectflow.image.geometry import PADDING_GREY, PARTS_PER_WHOLE, SMALLEST_SIDE_PX, Aspect, Geometry
-from defectflow.image.kinds import HEADER_BYTES, PICTURE_SUFFIXES, READ, is_picture, is_picture_file
+from defectflow.image.kinds import HEADER_BYTES, PICTURE_SUFFIXES, READ, is_picture, is_picture_file, kind_of
 from defectflow.image.masks import read_mask
 from defectflow.image.picture_file import PictureFile
 from defectflow.image.resize import to_square
@@ -37,6 +37,7 @@ __all__ = [
     "is_picture",
     "is_picture_file",
     "jpeg",
+    "kind_of",
     "pixel_digest",
     "read_image",
     "read_image_file",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -174,11 +175,20 @@ def _fields_beside(model: Any, tree: Any, location: list[str]) -> list[str]:
         if isinstance(tree, list):  # of groups of one kind
             tree, model = tree[int(part)], get_args(model)[0]
             continue
+        if get_origin(model) is dict:  # groups of one kind, by names of the user's
+            tree, model = next(one for name, one in tree.items() if str(name) == part), get_args(model)[1]
+            continue
         field = model.model_fields[part]
         tag, members = _union(model, part)
         tree = tree[part]
-        model = members[tree.get(tag, getattr(field.default, tag))] if members else field.annotation
+        model = members[tree.get(tag, getattr(field.default, tag))] if members else _group(field.annotation)
     return list(model.model_fields)
+
+
+def _group(annotation: Any) -> Any:
+    """A group that may also be left out (`Group | None`) -> the group."""
+    given = [one for one in get_args(annotation) if one is not type(None)]
+    return given[0] if get_origin(annotation) is UnionType and len(given) == 1 else annotation
 
 
 def _nearest(word: str, candidates: list[str]) -> str:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, StringConstraints
 
 from defectflow.bundle import Bundle, Family, bundles_of
 from defectflow.serve.models import Found
-from defectflow.store import Inspection, Review, Story
+from defectflow.store import Alarm, Inspection, Review, Story
 from defectflow.verdict import FULL_HEAT, Reason, Verdict, Word, worst_word
 
 Number = Annotated[
@@ -27,8 +27,8 @@ Kind = Literal["map", "mask", "overlay"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class Asked(BaseModel):
-    """What may stand in the query or in the form."""
+class AskedOfCamera(BaseModel):
+    """What may stand in the query of a trigger."""
 
     model_config = ConfigDict(extra="forbid")
     model: Text | None = None
@@ -38,11 +38,16 @@ class Asked(BaseModel):
     part: Text | None = None
     """What all pictures of the request show; else the bundle's part regex finds it in the file's name."""
     lot: Text | None = None
+    images: list[Kind] = []
+    """Which images to send back, as PNG in base64."""
+
+
+class Asked(AskedOfCamera):
+    """What may stand in the query or in the form, where pictures are sent."""
+
     camera: Text | None = None
     name: Text | None = None
     """The picture's file name, where the body is the picture itself."""
-    images: list[Kind] = []
-    """Which images to send back, as PNG in base64."""
 
 
 class RegionAnswer(BaseModel):
@@ -126,6 +131,24 @@ class InspectAnswer(BaseModel):
         )
 
 
+class AlarmAnswer(BaseModel):
+    """Something that the service could not do, or can do again."""
+
+    id: int
+    at: datetime
+    kind: str
+    """Of what has failed, e.g. camera."""
+    subject: str
+    """Its name."""
+    raised: bool
+    """False: it works again."""
+    message: str
+
+    @classmethod
+    def of(cls, alarm: Alarm) -> AlarmAnswer:
+        return cls(**{name: getattr(alarm, name) for name in cls.model_fields})
+
+
 class ReviewAnswer(BaseModel):
     """What a person said about the part."""
 
@@ -206,6 +229,26 @@ class ModelAnswer(BaseModel):
             ],
             error=found.error,
         )
+
+
+class CameraAnswer(BaseModel):
+    """A camera of the service."""
+
+    name: str
+    works: bool
+    error: str | None
+    """Why it gives no pictures."""
+    words: str
+    """What it is, as it said when it was opened."""
+    model: str | None
+    """Null: the active one."""
+    lot: str | None
+    every_s: float | None
+    pictures: int
+    """Handed over since the start."""
+    missed: int
+    """Came or were due since the start, and could not be inspected."""
+    last_at: datetime | None
 
 
 def draw(verdict: Verdict, kinds: Iterable[Kind]) -> ImagesAnswer:

@@ -17,8 +17,19 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from defectflow import __version__
 from defectflow.bundle import AUTO
 from defectflow.errors import DefectFlowError
-from defectflow.serve.answers import Asked, InspectAnswer, InspectionAnswer, ModelAnswer, PartAnswer, Text, draw
+from defectflow.serve.answers import (
+    Asked,
+    AskedOfCamera,
+    CameraAnswer,
+    InspectAnswer,
+    InspectionAnswer,
+    ModelAnswer,
+    PartAnswer,
+    Text,
+    draw,
+)
 from defectflow.serve.api_page import api_page
+from defectflow.serve.cameras import Camera, Trigger
 from defectflow.serve.keys import Client
 from defectflow.serve.problems import MEDIA_TYPE, Problem, add_problems
 from defectflow.serve.receive import receive, remove
@@ -68,6 +79,7 @@ def build(service: Service) -> FastAPI:
     app.state.refused = service.metrics.refused
     add_problems(app)
     _add_inspect(app, service)
+    _add_cameras(app, service)
     _add_looking_up(app, service)
     _add_operation(app, service)
     return app
@@ -127,6 +139,55 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
                     remove(pictures)
                 else:
                     accepted.add_done_callback(lambda _: remove(pictures))
+
+
+def _add_cameras(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/cameras", dependencies=[Depends(service.guard.needs(Role.VIEWER))])
+    def cameras() -> list[CameraAnswer]:
+        """The service's cameras, and whether they give pictures."""
+        return [_camera(camera) for camera in service.cameras.values()]
+
+    @app.post("/v1/cameras/{name}/trigger", responses=dict.fromkeys((404, 409, 422, 503), _PROBLEM))
+    async def trigger(
+        name: str,
+        client: Annotated[Client, Depends(service.guard.needs(Role.OPERATOR))],
+        query: Annotated[AskedOfCamera, Query()],
+        idempotency_key: Annotated[Text | None, Header()] = None,
+    ) -> InspectAnswer:
+        """Take one picture with a camera, and inspect it.
+
+        Sent again with the same Idempotency-Key, a request is answered from the store, and no picture is taken.
+        """
+        begun = time.perf_counter()
+        try:
+            key = _key(client, idempotency_key, query, [], camera=name)
+            known = None if key is None else await run_in_threadpool(service.store.requests.find, key)
+            if known is not None:
+                return _answer(known, repeated=True)
+            wanted = Trigger(client=client.name, part=query.part, lot=query.lot, model=query.model, key=key)
+            accepted = service.camera(name).trigger(wanted)
+            done = await asyncio.shield(asyncio.wrap_future(accepted))
+            answer = _answer(done.inspections, repeated=False)
+            if query.images:
+                await run_in_threadpool(_add_images, answer, done, query)
+            return answer
+        finally:
+            service.metrics.latency.observe(time.perf_counter() - begun)
+
+
+def _camera(camera: Camera) -> CameraAnswer:
+    return CameraAnswer(
+        name=camera.name,
+        works=camera.error is None,
+        error=camera.error,
+        words=camera.words,
+        model=camera.settings.model,
+        lot=camera.settings.lot,
+        every_s=camera.settings.every_s,
+        pictures=camera.pictures,
+        missed=camera.missed,
+        last_at=camera.last_at,
+    )
 
 
 def _add_looking_up(app: FastAPI, service: Service) -> None:
@@ -193,14 +254,18 @@ def _with_form(query: Asked, form: dict[str, str]) -> Asked:
         raise Problem(422, "; ".join(reasons)) from error
 
 
-def _key(client: Client, key: str | None, asked: Asked, pictures: list[Received]) -> RequestKey | None:
+def _key(
+    client: Client, key: str | None, asked: AskedOfCamera, pictures: list[Received], **more: str
+) -> RequestKey | None:
     if key is None:
         return None
     # Images are not recorded, so asking for them or not is the same request. Earlier releases knew no products.
-    unsaid = {"images"} if asked.product is not None else {"images", "product"}
-    said = asked.model_dump(mode="json", exclude=unsaid) | {
-        "pictures": [(picture.name, picture.sha256) for picture in pictures]
-    }
+    unsaid = {"images"} if getattr(asked, "product", None) is not None else {"images", "product"}
+    said = (
+        asked.model_dump(mode="json", exclude=unsaid)
+        | more
+        | {"pictures": [(picture.name, picture.sha256) for picture in pictures]}
+    )
     return RequestKey(client.name, key, hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest())
 
 
@@ -217,7 +282,7 @@ def _answer(rows: tuple[Inspection, ...], *, repeated: bool) -> InspectAnswer:
     return answer
 
 
-def _add_images(answer: InspectAnswer, done: Done, asked: Asked) -> None:
+def _add_images(answer: InspectAnswer, done: Done, asked: AskedOfCamera) -> None:
     for inspection, item in zip(answer.inspections, done.items, strict=True):
         if isinstance(item, Verdict):
             inspection.images = draw(item, asked.images)

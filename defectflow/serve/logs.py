@@ -29,5 +29,5 @@ def write_log(form: Form) -> None:
         JsonLines() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in ("httpx", "httpcore", "watchfiles", "alembic"):  # they would log each request
+    for chatty in ("httpx", "httpcore", "watchfiles", "alembic", "asyncua"):  # they would log each request
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Thread
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from defectflow.errors import DefectFlowError
+from defectflow.serve.cameras import Camera
 from defectflow.serve.models import Models
 from defectflow.serve.tell import Teller
 from defectflow.serve.work import Work
@@ -21,8 +22,10 @@ BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 class Metrics:
     """Counts what this process does. Thread-safe, but for `look`, which one thread calls."""
 
-    def __init__(self, work: Work, models: Models, store: Store, tellers: Sequence[Teller]) -> None:
-        self._models, self._store, self._tellers = models, store, tellers
+    def __init__(
+        self, work: Work, models: Models, store: Store, tellers: Sequence[Teller], cameras: Mapping[str, Camera]
+    ) -> None:
+        self._models, self._store, self._tellers, self._cameras = models, store, tellers, cameras
         self._registry = CollectorRegistry()
         self._inspections = Counter(
             "defectflow_inspections", "Pictures inspected.", ["model", "decision"], registry=self._registry
@@ -66,6 +69,15 @@ class Metrics:
             registry=self._registry,
         )
         self._courses: dict[str, Course] = {}
+        self._up = Gauge(
+            "defectflow_camera_up", "1 while a camera gives pictures.", ["camera"], registry=self._registry
+        )
+        self._missed = Gauge(
+            "defectflow_camera_missed_pictures",
+            "Pictures that came or were due, and could not be inspected, since the start.",
+            ["camera"],
+            registry=self._registry,
+        )
 
     def count(self, inspections: Iterable[Inspection]) -> None:
         for one in inspections:
@@ -75,6 +87,9 @@ class Metrics:
         """Raises StoreError."""
         for teller in self._tellers:
             self._untold.labels(teller.channel.name).set(teller.behind)
+        for name, camera in self._cameras.items():
+            self._up.labels(name).set(camera.error is None)
+            self._missed.labels(name).set(camera.missed)
         return generate_latest(self._registry)
 
     def look(self) -> None:

@@ -3,6 +3,7 @@
     ROOT/STATION/state                    retained: {"online": true, "since": ...}; the broker says false for us
     ROOT/STATION/CAMERA/inspection        every inspection, once confirmed by the broker (QoS 1)
     ROOT/STATION/CAMERA/last              retained: the newest, for whoever comes later
+    ROOT/STATION/CAMERA/alarm             retained: the camera has failed, or gives pictures again
 
 CAMERA is `none` where a request named none. What a picture's sender may choose never makes another topic level.
 """
@@ -20,9 +21,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from defectflow.common import utc_now
 from defectflow.errors import SettingsError
+from defectflow.serve.passwords import read_password
 from defectflow.serve.settings import MqttSettings
-from defectflow.serve.tell import Untold, event
-from defectflow.store import Inspection
+from defectflow.serve.tell import Told, Untold, event
+from defectflow.store import Alarm
 
 CONFIRMED_S = 10.0
 """How long a confirmation is waited for."""
@@ -41,7 +43,9 @@ class Mqtt:
         self._refused: str | None = None
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"{settings.root}-{settings.station}")
         if settings.username is not None:
-            client.username_pw_set(settings.username, _password(settings))
+            password = settings.password
+            said = None if password is None else read_password(password, "mqtt.password")
+            client.username_pw_set(settings.username, said)
         if settings.tls:
             try:
                 client.tls_set(None if settings.ca is None else str(settings.ca))
@@ -55,11 +59,14 @@ class Mqtt:
         client.loop_start()
         self._client = client
 
-    def tell(self, inspection: Inspection) -> None:
+    def tell(self, said: Told) -> None:
         if not self._connected.wait(CONFIRMED_S):
             raise Untold(f"{self._where}: {self._refused or 'the broker cannot be reached'}")
-        camera = f"{self._root}/{level(inspection.camera or 'none')}"
-        body = event(inspection)
+        body = event(said)
+        if isinstance(said, Alarm):
+            self._publish(f"{self._root}/{level(said.subject)}/alarm", body, retain=True)
+            return
+        camera = f"{self._root}/{level(said.camera or 'none')}"
         self._publish(f"{camera}/inspection", body)
         self._publish(f"{camera}/last", body, retain=True)
 
@@ -99,12 +106,3 @@ def level(name: str) -> str:
 
 def _state(*, online: bool) -> bytes:
     return json.dumps({"online": online, "since": utc_now()}).encode()
-
-
-def _password(settings: MqttSettings) -> str | None:
-    if settings.password is None:
-        return None
-    try:
-        return settings.password.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"mqtt.password: {settings.password} cannot be read ({error}); name a text file") from error

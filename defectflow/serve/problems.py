@@ -13,14 +13,17 @@ from starlette.exceptions import HTTPException
 
 from defectflow.errors import (
     BundleError,
+    CameraError,
     DefectFlowError,
     KeyReused,
     NotCalibrated,
     SettingsError,
     StoreError,
+    UnknownCamera,
     UnknownModel,
     UnknownProduct,
 )
+from defectflow.serve.switch import SwitchedOff
 from defectflow.serve.work import Busy
 
 log = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ class Problem(Exception):  # noqa: N818  (the name of the standard)
 
 def add_problems(app: FastAPI) -> None:
     """Every error of this app leaves as a problem."""
-    for kind in (Problem, Busy, DefectFlowError, HTTPException, RequestValidationError, Exception):
+    for kind in (Problem, Busy, SwitchedOff, DefectFlowError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
 
 
@@ -53,7 +56,9 @@ def problem_of(error: Exception) -> Problem:
             return error
         case Busy():
             return Problem(429 if error.full else 503, str(error), headers={"Retry-After": str(error.retry_after_s)})
-        case UnknownModel():
+        case SwitchedOff():
+            return Problem(409, str(error))
+        case UnknownModel() | UnknownCamera():
             return Problem(404, str(error))
         case UnknownProduct():
             return Problem(422, str(error))
@@ -61,7 +66,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, str(error))
         case NotCalibrated():
             return Problem(409, str(error))
-        case BundleError() | StoreError():
+        case BundleError() | StoreError() | CameraError():
             return Problem(503, str(error), headers={"Retry-After": str(AGAIN_S)})
         case SettingsError():
             return Problem(422, str(error))

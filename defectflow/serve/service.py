@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+from defectflow.errors import CameraError, UnknownCamera
 from defectflow.line import find_providers
+from defectflow.serve.cameras import Camera
 from defectflow.serve.folders import WatchedFolder
 from defectflow.serve.guard import Guard
 from defectflow.serve.keys import ClientKeys
@@ -13,24 +16,32 @@ from defectflow.serve.metrics import Look, Metrics
 from defectflow.serve.models import Models
 from defectflow.serve.mqtt import Mqtt
 from defectflow.serve.receive import Spool
-from defectflow.serve.settings import ServeSettings
+from defectflow.serve.settings import OpcUaSettings, ServeSettings
+from defectflow.serve.switch import Switch
 from defectflow.serve.tell import Channel, Teller
 from defectflow.serve.webhook import Webhook
 from defectflow.serve.work import Work
 from defectflow.store import Inspection, Store
 
+if TYPE_CHECKING:
+    from defectflow.serve.opcua import OpcUa
+
 
 class Service:
     """What the routes work with."""
 
-    def __init__(self, settings: ServeSettings) -> None:
-        """Raises SettingsError, DataError and StoreError before anything is started."""
+    def __init__(self, settings: ServeSettings, *, trial: bool = False) -> None:
+        """Raises SettingsError, DataError and StoreError before anything is started.
+
+        `trial`: leave the cameras alone.
+        """
         find_providers([settings.provider])
         if settings.tls is not None:
             for file in (settings.tls.certificate, settings.tls.key):
                 file.open("rb").close()
         self.settings = settings
-        self.guard = Guard(None if settings.keys is None else ClientKeys(settings.keys), settings.limits.requests_per_s)
+        keys = None if settings.keys is None else ClientKeys(settings.keys)
+        self.guard = Guard(keys, settings.limits.requests_per_s)
         self.store = Store.open(settings.store)
         with ExitStack() as opened:  # in reverse order at the end, or where something cannot be opened
             opened.callback(self.store.close)
@@ -42,22 +53,40 @@ class Service:
                 self.tellers.append(Teller(channel, self.store.outbox))
                 opened.callback(self.tellers[-1].close)
             self.work = Work(settings, self.store, self.models.inspector, self._recorded)
-            self.metrics = Metrics(self.work, self.models, self.store, self.tellers)
+            self.cameras: dict[str, Camera] = {}
+            self.metrics = Metrics(self.work, self.models, self.store, self.tellers, self.cameras)
             look = Look(self.metrics, settings.drift_s)
             opened.callback(look.close)
             opened.callback(self.work.close)
+            self.switch = Switch()
+            for name, camera in ({} if trial else settings.cameras).items():
+                self.cameras[name] = Camera(
+                    name, camera, settings.limits, self.work, self.spool, self.switch, self.store.alarms, self._alarmed
+                )
+                opened.callback(self.cameras[name].close)
             self.folders: list[WatchedFolder] = []
             for folder, wanted in settings.folders.items():
                 self.folders.append(WatchedFolder(folder, wanted, self.work, self.store))
                 opened.callback(self.folders[-1].close)
+            self.opcua: OpcUa | None = None
+            if settings.opcua is not None:
+                self.opcua = self._open_opcua(settings.opcua, keys)
+                self.tellers.append(Teller(self.opcua, self.store.outbox))
+                opened.callback(self.tellers[-1].close)
             self._opened = opened.pop_all()
 
     def check(self) -> str:
-        """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError, NotReleased."""
+        """What judges where a request names no model. Raises BundleError, NotCalibrated, StoreError, NotReleased.
+
+        And CameraError where a camera gives no pictures.
+        """
         self.store.head()
         cards = [bundle.card for bundle in self.models.inspector(None).bundles]
         for card in cards:
             self.store.masters.require_release(card, self.store.settings.golden)
+        for camera in self.cameras.values():
+            if camera.error is not None:
+                raise CameraError(f"camera {camera.name}: {camera.error}")
         return ", ".join(f"{card.name} (bundle {card.bundle_id}, calibration {card.calibration_id})" for card in cards)
 
     def close(self) -> None:
@@ -67,10 +96,33 @@ class Service:
     @property
     def alive(self) -> bool:
         """Whether all that judges is at work."""
-        return self.work.alive and all(folder.alive for folder in self.folders)
+        return (
+            self.work.alive
+            and all(folder.alive for folder in self.folders)
+            and all(camera.alive for camera in self.cameras.values())
+            and (self.opcua is None or self.opcua.alive)
+        )
+
+    def camera(self, name: str) -> Camera:
+        """Raises UnknownCamera."""
+        if name not in self.cameras:
+            raise UnknownCamera(
+                f"camera {name!r}: there is none of this name; there are {', '.join(self.cameras) or 'none'}"
+            )
+        return self.cameras[name]
+
+    def _open_opcua(self, settings: OpcUaSettings, keys: ClientKeys | None) -> OpcUa:
+        from defectflow.serve.opcua import Doors, OpcUa  # with the extra `opcua` alone
+
+        limits = self.settings.limits
+        doors = Doors(self.work, self.spool, self.switch, self.cameras, limits, settings.folders)
+        return OpcUa(settings, keys, doors, self.check, self.settings.drain_s)
 
     def _recorded(self, inspections: Sequence[Inspection]) -> None:
         self.metrics.count(inspections)
+        self._alarmed()
+
+    def _alarmed(self) -> None:
         for teller in self.tellers:
             teller.look()
 

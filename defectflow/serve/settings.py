@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from defectflow.recipe import Settings, load
+from defectflow.serve.camera_settings import CameraSettings
 from defectflow.verdict import Word
 
 MIB = 2**20
@@ -99,6 +100,40 @@ class MqttSettings(Settings):
     """Certificates to trust (PEM); null: those of the system."""
 
 
+class OpcUaSettings(Settings):
+    """An OPC UA server in the service."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(4840, ge=1, le=65535)
+    station: str = Field("DefectFlow", min_length=1, max_length=64)
+    """What clients show the vision system as."""
+    certificate: Path | None = None
+    """This server's (PEM), with an RSA key. Channels are signed and encrypted."""
+    key: Path | None = None
+    """The certificate's private key (PEM)."""
+    insecure: bool = False
+    """Neither signed nor encrypted. Only where `host` is this machine's own address."""
+    folders: tuple[Path, ...] = ()
+    """Files below them may be inspected by their path."""
+
+    @model_validator(mode="after")
+    def _secured(self) -> OpcUaSettings:
+        if self.insecure and (self.certificate is not None or self.key is not None):
+            raise ValueError("insecure: true and certificate, key exclude each other; leave one of them out")
+        if not self.insecure and (self.certificate is None or self.key is None):
+            raise ValueError(
+                "certificate and key are not both given, so nothing could be encrypted; give them, or on this machine "
+                "alone set insecure: true"
+            )
+        if self.insecure and not is_local(self.host):
+            raise ValueError(
+                f"insecure: host {self.host} can be reached from other machines; use 127.0.0.1, or give certificate "
+                "and key"
+            )
+        return self
+
+
 class ServeSettings(Settings):
     """All of a service."""
 
@@ -126,12 +161,16 @@ class ServeSettings(Settings):
     """On a stop, requests that were accepted are answered within so many seconds."""
     drift_s: float = Field(60, ge=1)
     """How often /metrics looks for drift anew, in seconds."""
+    cameras: dict[Name, CameraSettings] = Field(default_factory=dict)
+    """Cameras that pictures are taken with, by a name of yours."""
     folders: dict[Path, FolderSettings] = Field(default_factory=dict)
     """Folders to watch."""
     webhooks: dict[Name, WebhookSettings] = Field(default_factory=dict)
     """URLs to tell, by a name of yours."""
     mqtt: MqttSettings | None = None
     """Broker to tell."""
+    opcua: OpcUaSettings | None = None
+    """OPC UA server to open; null: none."""
     log: Literal["text", "json"] = "text"
     """Lines on standard error: for people, or JSON."""
     limits: LimitSettings = LimitSettings()
@@ -150,15 +189,25 @@ class ServeSettings(Settings):
             raise ValueError(
                 f"without_keys: host {self.host} can be reached from other machines; use 127.0.0.1, or give keys"
             )
+        if self.without_keys and self.opcua is not None and not is_local(self.opcua.host):
+            raise ValueError(
+                f"without_keys: opcua.host {self.opcua.host} can be reached from other machines; use 127.0.0.1, or "
+                "give keys"
+            )
         return self
 
     @property
     def local(self) -> bool:
         """Whether only this machine can reach it."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_local(self.host)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings(file: Path, overrides: list[str]) -> ServeSettings:

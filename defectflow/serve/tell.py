@@ -1,4 +1,4 @@
-"""Inspections in the store -> the plant's systems: a thread for each channel, which goes on until it is told to end.
+"""Inspections and alarms in the store -> the plant's systems: a thread for each channel, until it is told to end.
 
 A receiver gets every inspection of the service in order, at least once: what is sent again, because no confirmation
 came, bears the same number. Whatever is away, the line goes on, and the store keeps what is still to be told.
@@ -17,9 +17,9 @@ from threading import Event, Thread
 from typing import Protocol
 
 from defectflow.errors import DefectFlowError, StoreError
-from defectflow.serve.answers import InspectionAnswer
+from defectflow.serve.answers import AlarmAnswer, InspectionAnswer
 from defectflow.serve.work import SOURCE
-from defectflow.store import Inspection, Outbox
+from defectflow.store import Alarm, Inspection, Outbox
 
 log = logging.getLogger(__name__)
 HELD_S = 60.0
@@ -32,6 +32,10 @@ LOOK_S = 1.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 
 
+Told = Inspection | Alarm
+"""What receivers are told."""
+
+
 class Untold(Exception):  # noqa: N818  (the state is the message)
     """The receiver has not confirmed; it is tried again."""
 
@@ -41,7 +45,7 @@ class Channel(Protocol):
 
     name: str
 
-    def tell(self, inspection: Inspection) -> None:
+    def tell(self, said: Told) -> None:
         """Returns once the receiver has confirmed. Raises Untold."""
 
     def close(self) -> None: ...
@@ -105,7 +109,7 @@ class Teller:
         except DefectFlowError as error:
             log.error("%s: %s", self.channel.name, error)
 
-    def _tell(self, rows: Sequence[Inspection]) -> None:
+    def _tell(self, rows: Sequence[Told]) -> None:
         """Tell them in order, and note how far it came, whatever happens."""
         told, noted_at = None, time.monotonic()
         try:
@@ -137,13 +141,18 @@ class Teller:
         self.error = str(error)
 
 
-def event_id(inspection: Inspection) -> str:
-    """The same however often an inspection is told: by it, receivers know what they have had."""
-    return f"inspection-{inspection.id}"
+def event_id(told: Told) -> str:
+    """The same however often it is told: by it, receivers know what they have had."""
+    return f"{_type(told)}-{told.id}"
 
 
-def event(inspection: Inspection) -> bytes:
+def event(told: Told) -> bytes:
     """What every receiver is told, as JSON."""
-    data = InspectionAnswer.of(inspection).model_dump(mode="json", exclude={"images"})
-    said = {"type": "inspection", "id": event_id(inspection), "timestamp": data["at"], "data": data}
+    answer = AlarmAnswer.of(told) if isinstance(told, Alarm) else InspectionAnswer.of(told)
+    data = answer.model_dump(mode="json", exclude={"images"})
+    said = {"type": _type(told), "id": event_id(told), "timestamp": data["at"], "data": data}
     return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _type(told: Told) -> str:
+    return "alarm" if isinstance(told, Alarm) else "inspection"

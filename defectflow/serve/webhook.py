@@ -1,4 +1,4 @@
-"""An inspection -> a signed POST to a URL of the plant's.
+"""An inspection or an alarm -> a signed POST to a URL of the plant's.
 
 Source of the headers and the signature: the Standard Webhooks specification, version 1
 (https://www.standardwebhooks.com), for which libraries exist in most languages.
@@ -18,7 +18,7 @@ import httpx
 
 from defectflow.errors import SettingsError
 from defectflow.serve.settings import WebhookSettings
-from defectflow.serve.tell import Untold, event, event_id
+from defectflow.serve.tell import Told, Untold, event, event_id
 from defectflow.store import Inspection
 
 SECRET_BYTES = 32
@@ -29,7 +29,7 @@ SHORTEST_BYTES = 24
 
 
 class Webhook:
-    """A URL that is told inspections. Any answer but 2xx is tried again."""
+    """A URL that is told. Any answer but 2xx is tried again."""
 
     def __init__(self, name: str, settings: WebhookSettings) -> None:
         """Raises SettingsError."""
@@ -38,18 +38,19 @@ class Webhook:
         self._secret = read_secret(settings.secret)
         self._http = httpx.Client(timeout=settings.timeout_s, trust_env=False)
 
-    def tell(self, inspection: Inspection) -> None:
-        if self._settings.decisions and inspection.decision not in self._settings.decisions:
+    def tell(self, said: Told) -> None:
+        wanted = self._settings.decisions
+        if wanted and isinstance(said, Inspection) and said.decision not in wanted:
             return
-        body = event(inspection)
+        body = event(said)
         url = self._settings.url
-        headers = {"Content-Type": "application/json"} | signed(self._secret, event_id(inspection), body)
+        headers = {"Content-Type": "application/json"} | signed(self._secret, event_id(said), body)
         try:
             answer = self._http.post(url, content=body, headers=headers)
         except httpx.HTTPError as error:
             raise Untold(f"{url}: {error or type(error).__name__}") from error
         if not answer.is_success:
-            raise Untold(f"{url}: answers {answer.status_code} where 2xx would confirm {event_id(inspection)}")
+            raise Untold(f"{url}: answers {answer.status_code} where 2xx would confirm {event_id(said)}")
 
     def close(self) -> None:
         self._http.close()

@@ -14,6 +14,7 @@ The path of a row:
     requests    what was recorded under which key of a client, so that repeating it adds nothing
     outbox      rows -> what the plant's systems have not been told yet
     model_changes   notes about models, new names, deletions
+    alarms      what a service could not do, and when it could again
     agreement   parts that people judge blind, twice -> who answered what
     masters     master parts and their checks -> may a model judge?
     recalibration   answers -> new thresholds (preview, apply, roll back), and parts to train on
@@ -24,6 +25,7 @@ at a time), retention. Beside `defectflow.line`; never torch.
 """
 
 from defectflow.store.agreement import AgreementAnswer, AgreementPart, AgreementStudy, Asked
+from defectflow.store.alarms import Alarms
 from defectflow.store.database import is_sqlite
 from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
 from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
@@ -31,7 +33,7 @@ from defectflow.store.model_changes import ModelChange, ModelChanges
 from defectflow.store.outbox import Outbox
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
-from defectflow.store.rows import Answer, Inspection, PartInspection, Review, Seen
+from defectflow.store.rows import Alarm, Answer, Inspection, PartInspection, Review, Seen
 from defectflow.store.settings import GoldenSettings, StoreSettings
 from defectflow.store.standing import Answered
 from defectflow.store.store import Store
@@ -45,6 +47,8 @@ __all__ = [
     "AgreementAnswer",
     "AgreementPart",
     "AgreementStudy",
+    "Alarm",
+    "Alarms",
     "Answer",
     "Answered",
     "Asked",

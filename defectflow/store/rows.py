@@ -147,6 +147,22 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """Something that a service could not do, or can do again."""
+
+    id: int
+    at: datetime
+    by: str
+    kind: str
+    """Of what has failed, e.g. "camera"."""
+    subject: str
+    """Its name."""
+    raised: bool
+    """False: it works again."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartInspection:
     """A part as one model saw it: its pictures, and the answer that stands."""
 
@@ -220,7 +236,7 @@ def read(kind: type[_Record], row: Mapping[str, Any] | RowMapping) -> _Record:
         match name:
             case "at":
                 values[name] = datetime.fromisoformat(value)
-            case "part_known" | "audit":
+            case "part_known" | "audit" | "raised":
                 values[name] = bool(value)
             case "regions":
                 values[name] = tuple(Region(**region) for region in json.loads(value or "[]"))

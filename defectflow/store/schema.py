@@ -226,6 +226,19 @@ agreement_answers = Table(
 )
 """Apart from `reviews`: an answer of a study calibrates nothing, and stands for no part."""
 
+alarms = Table(
+    "alarms",
+    metadata,
+    _id(),
+    Column("at", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # of what failed, e.g. "camera"
+    Column("subject", Text, nullable=False),  # its name
+    Column("raised", SmallInteger, nullable=False),  # 0: it works again
+    Column("message", Text, nullable=False),
+)
+"""What a service could not do, and when it could again."""
+
 secrets = Table(
     "secrets",
     metadata,
@@ -259,15 +272,15 @@ channels = Table(
     "channels",
     metadata,
     Column("name", Text, primary_key=True),
-    Column("told", _number, nullable=False),  # inspections up to this number
+    Column("told", _number, nullable=False),  # inspections and alarms up to this number
     Column("owner", Text),  # the process that tells
     Column("held_until", Text),  # and until when nobody else does
 )
-"""Not chained: how far each of the plant's systems has been told what was inspected."""
+"""Not chained: how far each of the plant's systems has been told what was inspected, and which alarms there were."""
 
 CHAINED = (
     *(inspections, reviews, calibrations, activations, users, settings, removals, looked_into),
-    *(master_sets, master_runs, agreement_studies, agreement_answers, model_changes),
+    *(master_sets, master_runs, agreement_studies, agreement_answers, alarms, model_changes),
 )
 REMOVABLE = (inspections, reviews)
 """What retention may remove: the lines in `chain` stay."""

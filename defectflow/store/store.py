@@ -21,6 +21,7 @@ from defectflow.errors import ImageError
 from defectflow.image import pixel_digest, read_raw
 from defectflow.store import chain, schema
 from defectflow.store.agreement import Agreement
+from defectflow.store.alarms import Alarms
 from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
@@ -49,6 +50,7 @@ class Store:
         self.users = Users(database)
         self.requests = Requests(database)
         self.outbox = Outbox(database)
+        self.alarms = Alarms(database)
         self.masters = Masters(database)
         self.model_changes = ModelChanges(database)
         self._audit = AuditDraw(database)
