@@ -24,7 +24,6 @@ from pydantic import Field
 
 from defectflow.data import look_through
 from defectflow.errors import SettingsError
-from defectflow.evaluation import find_test_pictures
 from defectflow.recipe import Recipe, Settings, load, load_recipe
 from defectflow.scale.cluster import Needs
 
@@ -129,6 +128,8 @@ def planned_fits(plan: Plan, file: Path) -> list[PlannedFit]:
         assert good is not None
         look_through(good, label="good", part_regex=product.part_regex)
         if test is not None:
+            from defectflow.evaluation import find_test_pictures  # which needs scipy
+
             find_test_pictures(look_through(test, usual_part_regex=product.part_regex), test)
         for variant in plan.recipes:
             of_file = file.parent / (variant.recipe or variant.name)

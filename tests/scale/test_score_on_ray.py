@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -104,13 +105,13 @@ def test_rows_parts_and_drawings_are_those_of_one_machine(
     assert scored.unlike == 2, "the black one is grey, too"
     assert scored.notes == ["1 file skipped: note.txt"]
     parts = {row["part"]: row for row in pyarrow.dataset.dataset(tmp_path / "ray" / "parts").to_table().to_pylist()}
-    lines = (tmp_path / "one" / "parts.csv").read_text(encoding="utf-8").splitlines()[1:]
+    with (tmp_path / "one" / "parts.csv").open(encoding="utf-8", newline="") as stream:
+        lines = list(csv.DictReader(stream))
     assert len(parts) == len(lines) == sum(scored.parts.values())
     for line in lines:
-        part, decision, *_, worst, pictures, errors = line.split(",")
-        mine = parts[part]
-        assert (mine["decision"], mine["worst_file"]) == (decision, worst)
-        assert (str(mine["pictures"]), str(mine["errors"])) == (pictures, errors)
+        mine = parts[line["part"]]
+        for column in ("decision", "worst_file", "pictures", "errors"):
+            assert str(mine[column]) == line[column], (line["part"], column)
     assert write_report(tmp_path / "ray").read_text(encoding="utf-8").count("p92 cut.png") >= 1
 
     save(folder / "tray 1" / "p3 c.png", swatch(900, scratched=True))
