@@ -27,12 +27,10 @@ def serve(
     """Inspect pictures that arrive over HTTP. Every verdict is recorded before it is sent."""
     import fastapi  # noqa: F401  (first: without it the whole extra `serve` is missing, and not only its store)
 
-    from defectflow.serve import Service, load_settings, run
+    from defectflow.serve import Service, load_settings, run, try_camera
 
     wanted = load_settings(settings, set_ or [])
     if check:
-        from defectflow.serve.cameras import try_camera
-
         service = Service(wanted, trial=True)
         try:
             for name, camera in wanted.cameras.items():

@@ -10,14 +10,15 @@ The path of a request:
     answers     rows -> JSON, and PNG where it is asked for
     problems    whatever goes wrong -> problem+json
 
-Pictures also come from `folders`. What was recorded is told to the plant's systems: tell (a channel, from the store's
-outbox), webhook, mqtt.
+Pictures also come from `folders`, and from `cameras` on a trigger, which `switch` lets through or not. What was
+recorded is told to the plant's systems: tell (a channel, from the store's outbox), webhook, mqtt, opcua.
 
 Beneath them: settings, keys, models (warm, and which is active). Beside them: metrics, service (all of it, opened), app
 (the routes), run (the port). `defectflow.client` is the other end.
 """
 
 from defectflow.serve.app import build
+from defectflow.serve.cameras import try_camera
 from defectflow.serve.keys import ClientKeys, add_key, read_keys, remove_key
 from defectflow.serve.run import run
 from defectflow.serve.service import Service
@@ -34,5 +35,6 @@ __all__ = [
     "read_keys",
     "remove_key",
     "run",
+    "try_camera",
     "write_secret",
 ]

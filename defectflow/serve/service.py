@@ -33,7 +33,7 @@ class Service:
     def __init__(self, settings: ServeSettings, *, trial: bool = False) -> None:
         """Raises SettingsError, DataError and StoreError before anything is started.
 
-        `trial`: leave the cameras alone.
+        `trial`: take no pictures with cameras, and open no port.
         """
         find_providers([settings.provider])
         if settings.tls is not None:
@@ -69,7 +69,9 @@ class Service:
                 self.folders.append(WatchedFolder(folder, wanted, self.work, self.store))
                 opened.callback(self.folders[-1].close)
             self.opcua: OpcUa | None = None
-            if settings.opcua is not None:
+            if settings.opcua is not None and trial:
+                _check_opcua(settings.opcua)
+            elif settings.opcua is not None:
                 self.opcua = self._open_opcua(settings.opcua, keys)
                 self.tellers.append(Teller(self.opcua, self.store.outbox))
                 opened.callback(self.tellers[-1].close)
@@ -125,6 +127,13 @@ class Service:
     def _alarmed(self) -> None:
         for teller in self.tellers:
             teller.look()
+
+
+def _check_opcua(settings: OpcUaSettings) -> None:
+    """Raises SettingsError."""
+    from defectflow.serve.opcua import check_files
+
+    check_files(settings)
 
 
 def _channels(settings: ServeSettings) -> Iterator[Channel]:

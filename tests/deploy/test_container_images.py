@@ -182,7 +182,7 @@ def test_the_units_words_are_those_of_the_command() -> None:
     from defectflow.cli.main import app
 
     lines = [line.partition("=")[2].split() for line in UNIT.read_text().splitlines() if line.startswith("ExecStart")]
-    assert len(lines) == 2
+    assert len(lines) == 1
     command = get_command(app)
     for words in [*(line[1:] for line in lines), compose()["services"]["serve"]["command"]]:
         context = command.make_context("defectflow", list(words))

@@ -21,8 +21,8 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from serving import Serve, Serving
-from support import REPOSITORY
+from serving import Serve, Serving, prepare
+from support import REPOSITORY, Cli
 from test_plant import rows_of
 
 from defectflow.bundle import open_bundle
@@ -91,7 +91,8 @@ async def until(true: Callable[[], Awaitable[bool]], seconds: float = 60) -> Non
 async def connected(
     port: int, serving: Serving, own: tuple[Path, Path] | None, role: str = "operator", key: str | None = None
 ) -> AsyncIterator[Plc]:
-    client = Client(f"opc.tcp://127.0.0.1:{port}/defectflow", timeout=30)
+    # Its own look at the connection gives up after a second otherwise, which a busy machine may need.
+    client = Client(f"opc.tcp://127.0.0.1:{port}/defectflow", timeout=30, watchdog_intervall=30)
     client.set_user(role)
     client.set_password(serving.keys[role] if key is None else key)
     if own is not None:
@@ -198,7 +199,7 @@ def test_a_plc_triggers_and_listens(serve: Serve, pictures: list[Path], tmp_path
 
             waiting = asyncio.create_task(plc.call("Trigger", "slow", "18", "", ""))
             await plc.until(AUTOMATIC, "SingleExecution")
-            await asyncio.sleep(2.5)  # longer than the client's own look at the connection waits
+            await asyncio.sleep(0.5)  # other requests of the connection do not wait for the call
             assert await plc.read(f"{COUNTERS}.Error") == 1 and not waiting.done()
             shutil.copy(pictures[3], incoming)
             assert (await waiting)["part"] == "18"
@@ -324,3 +325,19 @@ def test_a_client_that_is_not_ours_gets_on_with_it(serve: Serve, pictures: list[
 def test_settings_that_would_leave_the_door_open(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         validated(ServeSettings, {"without_keys": True, "opcua": settings}, "serve.yaml")
+
+
+def test_check_reads_certificate_and_key_and_opens_no_port(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    certificate, key = certify(tmp_path, "line1")
+    _, other = certify(tmp_path, "line2")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"port": taken.getsockname()[1], "certificate": str(certificate), "key": str(key)}
+        prepare(tmp_path, models, opcua=settings)
+        assert cli("serve", "serve.yaml", "--check").code == 0, "also while the service runs"
+    refused = cli("serve", "serve.yaml", "--check", "--set", f"opcua.key={other}")
+    assert refused.code == 2 and f"opcua.key: {other} is not the key of {certificate}" in refused.err
+    refused = cli("serve", "serve.yaml", "--check", "--set", "opcua.key=none.pem")
+    assert refused.code == 2 and "opcua.key: none.pem cannot be read" in refused.err

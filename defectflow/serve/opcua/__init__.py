@@ -8,6 +8,6 @@ server      all of it, in a thread and an event loop of its own; a channel that 
 """
 
 from defectflow.serve.opcua.methods import Doors
-from defectflow.serve.opcua.server import OpcUa
+from defectflow.serve.opcua.server import OpcUa, check_files
 
-__all__ = ["Doors", "OpcUa"]
+__all__ = ["Doors", "OpcUa", "check_files"]

@@ -62,9 +62,7 @@ class OpcUa:
         self.endpoint = f"opc.tcp://{settings.host}:{settings.port}/defectflow"
         self._settings, self._keys, self._doors, self._check = settings, keys, doors, check
         self._drain_s = drain_s
-        self._certificate = None if settings.certificate is None else _certificate(settings.certificate)
-        if settings.key is not None:
-            _check_key(settings.key)
+        check_files(settings)
         self._check_port()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -132,7 +130,7 @@ class OpcUa:
         server.set_server_name("DefectFlow")
         server.product_uri = "urn:defectflow"
         server.application_type = ua.ApplicationType.Server
-        await server.set_application_uri(_application_uri(self._certificate))
+        await server.set_application_uri(_application_uri(settings))
         if settings.insecure:
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         else:
@@ -261,6 +259,21 @@ def _bytes(file: Path | None) -> bytes:
     return b"" if file is None else file.read_bytes()
 
 
+def check_files(settings: OpcUaSettings) -> None:
+    """Raises SettingsError where certificate or key cannot be read, or the one is not the other's."""
+    if settings.certificate is None or settings.key is None:
+        return
+    certificate = _certificate(settings.certificate)
+    try:
+        key = load_pem_private_key(settings.key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"opcua.key: {settings.key} cannot be read ({error}); name a PEM file without a password"
+        ) from error
+    if key.public_key() != certificate.public_key():
+        raise SettingsError(f"opcua.key: {settings.key} is not the key of {settings.certificate}; name its own")
+
+
 def _certificate(file: Path) -> x509.Certificate:
     """Raises SettingsError."""
     try:
@@ -269,24 +282,14 @@ def _certificate(file: Path) -> x509.Certificate:
         raise SettingsError(f"opcua.certificate: {file} cannot be read ({error}); name a PEM file") from error
 
 
-def _check_key(file: Path) -> None:
-    """Raises SettingsError."""
-    try:
-        load_pem_private_key(file.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(
-            f"opcua.key: {file} cannot be read ({error}); name a PEM file without a password"
-        ) from error
-
-
-def _application_uri(certificate: x509.Certificate | None) -> str:
+def _application_uri(settings: OpcUaSettings) -> str:
     """As the certificate names it, for clients compare the two."""
-    if certificate is not None:
+    if settings.certificate is not None:
         try:
-            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            names = _certificate(settings.certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
         except x509.ExtensionNotFound:
             names = None
-        uris = [] if names is None else names.get_values_for_type(x509.UniformResourceIdentifier)
+        uris = [] if names is None else names.value.get_values_for_type(x509.UniformResourceIdentifier)
         if uris:
             return str(uris[0])
     return f"urn:{socket.gethostname()}:defectflow"
