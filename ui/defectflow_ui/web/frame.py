@@ -68,9 +68,12 @@ class Spoken(gr.Blocks):
         """The same pages in the language of this call: every component has the number that it has in the first one."""
         for _ in range(ATTEMPTS):
             here, Context.id = Context.id, self._first_id
+            station, first = self._station, (self._station.opening, self._station.changing)
+            station.opening, station.changing = [], []
             try:
-                made = Frame(self._station).blocks.get_config_file()
+                made = Frame(station).blocks.get_config_file()
             finally:
+                station.opening, station.changing = first
                 Context.id = max(here, Context.id)
             if _numbers(made) == _numbers(source):
                 return {"components": made["components"], "title": made["title"]}
@@ -94,8 +97,6 @@ class Frame:
                 self._lay_out_pages()
             self.timer = gr.Timer(IDLE_EVERY_S)
             self._connect()
-        station.opening.clear()  # for the next frame, in another language
-        station.changing.clear()
 
     def _lay_out_pages(self) -> None:
         opening = self.station.opening
