@@ -225,6 +225,7 @@ class Camera:
             pictures=(received,),
             client=trigger.client,
             model=trigger.model or self.settings.model,
+            product=self.settings.product,
             part=trigger.part,
             lot=trigger.lot or self.settings.lot,
             camera=self.name,
