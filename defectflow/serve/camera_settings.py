@@ -80,9 +80,9 @@ class CameraSettings(Settings):
     opencv: OpenCvCamera | None = None
     aravis: AravisCamera | None = None
     model: str | None = None
+    """The bundle's name; null: the active one."""
     product: str | None = None
     """Of a bundle of several products: what it shows; null: each picture the one that it resembles most."""
-    """The bundle's name; null: the active one."""
     lot: str | None = Field(None, min_length=1, max_length=200)
     """Of pictures whose trigger names none."""
     every_s: float | None = Field(None, ge=0.05, le=86400)

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from inspecting import FILES, keep
 from running import PATIENCE_MS, free_port
+from serving import serving
 
 from defectflow.store import Query, Store
 
 ARRIVE = 4
 """Pictures that are judged before the kill."""
-
-
-@contextmanager
-def serving(folder: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "defectflow", "ui", str(folder), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert "http://" in process.stdout.readline()
-            yield process
-        finally:
-            process.kill()
 
 
 def test_a_killed_station_is_noticed_and_what_was_not_judged_is_judged(

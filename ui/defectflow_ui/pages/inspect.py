@@ -16,6 +16,7 @@ from defectflow_ui.markup.elements import block, clicks
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
+from defectflow_ui.pages.first_steps import first_steps
 from defectflow_ui.pages.inspect_exports import InspectExports
 from defectflow_ui.pages.inspect_parts import InspectParts
 from defectflow_ui.pages.inspect_scale import InspectScale
@@ -37,6 +38,7 @@ class InspectPage(Page):
     def lay_out(self) -> None:
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=400):
+                self.steps = block(elem_id="first-steps", events=clicks("hide"))
                 self.zone = block(elem_id="drop-zone", events=DROPS)
                 self.product = gr.Dropdown(
                     [], label=words.product, info=words.product_info, visible=False, elem_id="inspect-product"
@@ -75,11 +77,12 @@ class InspectPage(Page):
     def connect(self) -> None:
         seen = [self.status, self.counts, self.gallery, self.flips, self.part, self.answers]
         zone = [self.zone, self.trial, self.product]
-        self.station.on_open(self.open_page, outputs=[*zone, self.gallery, self.part, self.answers])
+        self.station.on_open(self.open_page, outputs=[self.steps, *zone, self.gallery, self.part, self.answers])
+        self.steps.hide(self.hide_steps, outputs=self.steps, **QUIET)
         self.product.input(self.choose_product, inputs=self.product, outputs=zone, **QUIET)
         self.trial.input(self.choose_trial, inputs=self.trial, outputs=self.zone, **QUIET)
         # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
-        after = [*seen, self.asking, self.what_if, self.exports.download]
+        after = [self.steps, *seen, self.asking, self.what_if, self.exports.download]
         self.zone.dropped(self.judge, outputs=after, trigger_mode="multiple", **QUIET)
         self.zone.reloaded(self.take_over, outputs=[*after, *zone], **QUIET)
         self.status.stop(self.stop, outputs=self.status, **QUIET)
@@ -172,8 +175,15 @@ class InspectPage(Page):
         obstacle, updates = view.obstacle(self.station, visitor), self._zone(visitor)
         inspection = found(visitor)
         if inspection is not None:  # what was said meanwhile on other pages, and by others
-            return updates | {self.gallery: self._gallery(inspection)} | self._chosen(visitor, inspection)
+            updates |= {self.steps: "", self.gallery: self._gallery(inspection)}
+            return updates | self._chosen(visitor, inspection)
+        updates[self.steps] = first_steps(self.station, visitor)
         return updates | (dict.fromkeys((self.gallery, self.part), "") if obstacle else self._nothing())
+
+    @handler(Role.VIEWER)
+    def hide_steps(self, visitor: Visitor) -> str:
+        visitor.session.knows_its_way = True
+        return ""
 
     @handler(Role.OPERATOR)
     def choose_product(self, visitor: Visitor, wanted: str) -> Updates:
@@ -215,7 +225,7 @@ class InspectPage(Page):
                 if fresh and inspection.chosen != shown:
                     shown = inspection.chosen
                     # The verdict first: its details take a moment to draw.
-                    yield self._overview(inspection) | {self.exports.download: ""}
+                    yield self._overview(inspection) | {self.exports.download: "", self.steps: ""}
                     yield self._chosen(visitor, inspection)
                 elif fresh and monotonic() - shown_at > SHOWN_EVERY_S:
                     shown_at = monotonic()

@@ -53,8 +53,13 @@ def judging(station: Station, visitor: Visitor) -> Bundle:
 
 
 def begin(station: Station, visitor: Visitor) -> Inspection:
-    """The tab's inspection, or a new one if there is none or another calibration is active by now."""
+    """The tab's inspection, or a new one if there is none or another calibration is active by now.
+
+    Raises NotReleased where what is judged counts, and the store's settings ask for a check of the master parts first.
+    """
     inspector = station.bundles.inspector(product(visitor))
+    if not on_trial(station, visitor, inspector.card):
+        station.store.masters.require_release(inspector.card, station.store.settings.golden)
 
     def record(seen: list[Seen]) -> list[int] | None:
         if on_trial(station, visitor, inspector.card):

@@ -59,6 +59,8 @@ class Session:
     begun: float = field(default_factory=time.monotonic)
     hushed: str | None = None
     """The drift alarm that this browser no longer wants to see above all pages."""
+    knows_its_way: bool = False
+    """Whether somebody has hidden the first steps."""
     _lock: Lock = field(default_factory=Lock)
 
     def tab(self, session_hash: str) -> Tab:
