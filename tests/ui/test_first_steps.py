@@ -71,7 +71,7 @@ def test_no_verdict_counts_before_the_master_parts_were_checked(desk: Desk, pict
     inspector = station.bundles.inspector()
     (judged,) = inspector.inspect([pictures[0]])
     register_masters(
-        station.store, inspector, find_pictures(pictures[0]), by="anna", expect={pictures[0].stem: judged.decision.value}
+        station.store, inspector, find_pictures(pictures[0]), by="anna", expect={pictures[0].stem: judged.decision.word}
     )
     list(desk.call("drop-zone", "dropped", said=desk.drop(pictures[1])))
     assert station.store.history.count() == 1

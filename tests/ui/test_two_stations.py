@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inspecting import FILES, keep
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 from running import PASSWORD, PATIENCE_MS, free_port
 from serving import serving
 
@@ -27,7 +27,12 @@ def enter(browser: Any, port: int, user: str) -> Any:
 
 
 def sign_in(page: Any, user: str) -> None:
-    page.goto("/")
+    for _ in range(120):  # a station says its address a moment before it listens
+        try:
+            page.goto("/")
+            break
+        except Error:
+            page.wait_for_timeout(500)
     page.locator("[name=name]").fill(user)
     page.locator("[name=password]").fill(PASSWORD)
     page.locator("[name=password]").press("Enter")
