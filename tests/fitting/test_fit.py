@@ -389,7 +389,10 @@ def test_a_fit_without_calibration_parts_is_saved_uncalibrated(swatch_folder: Pa
     assert card.calibration is None and card.calibration_parts == ()
 
 
-@pytest.mark.parametrize("family", ["gaussian", "nice", "maf", "planar", "spline", "cnf"])
+RARELY = [pytest.param(family, marks=pytest.mark.slow) for family in ("nice", "planar", "spline", "cnf")]
+
+
+@pytest.mark.parametrize("family", ["gaussian", "maf", *RARELY])
 def test_any_family_is_one_line_of_a_recipe_away(family: str, swatch_folder: Path, tmp_path: Path) -> None:
     """Fit refuses a bundle whose graph and torch disagree, so one that is there was exported faithfully."""
     small = (
@@ -405,6 +408,7 @@ def test_any_family_is_one_line_of_a_recipe_away(family: str, swatch_folder: Pat
     assert bad.score > good.score
 
 
+@pytest.mark.slow
 def test_an_augmented_flow_says_that_its_likelihood_is_an_estimated_bound(swatch_folder: Path, tmp_path: Path) -> None:
     small = ("embedding.levels=[1]", "training.steps=4", "training.check_every=2")
     fitted = fit_swatches(swatch_folder, tmp_path / "cnf", *small, "flow={family: cnf, hidden: 16, augmented: 3}")
@@ -443,7 +447,7 @@ def test_a_family_that_is_not_exported_is_refused_before_anything_is_learned(
         fit_swatches(swatch_folder, tmp_path / "iaf", "flow={family: iaf}")
 
 
-@pytest.mark.parametrize("kind", ["latent_norm", "typicality"])
+@pytest.mark.parametrize("kind", ["latent_norm", pytest.param("typicality", marks=pytest.mark.slow)])
 def test_other_scores_are_calibrated_and_exported_alike(kind: str, swatch_folder: Path, tmp_path: Path) -> None:
     usual = ("embedding.levels=[1]", "verdict.rate=0.2", "verdict.review_rate=0.3")
     fitted = fit_swatches(swatch_folder, tmp_path / kind, *usual, f"score.kind={kind}")

@@ -20,7 +20,7 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", ["default", pytest.param("free", marks=pytest.mark.slow)])
 def test_from_a_folder_to_verdicts(name: str, swatch_folder: Path, tmp_path: Path) -> None:
     recipe = load_recipe(name, ["training.steps=40", "training.check_every=20"])
     bundle = fit(recipe, swatch_folder, tmp_path / name, cache=EmbeddingCache(tmp_path / "cache")).bundle

@@ -236,7 +236,7 @@ def test_noise_and_saturated_pictures_are_invalid(inspector: Inspector, ring: ND
         assert verdict_of(inspector, picture).decision == Decision.INVALID
 
 
-@pytest.mark.parametrize("product", ["fabric", "board"])
+@pytest.mark.parametrize("product", [pytest.param("fabric", marks=pytest.mark.slow), "board"])
 def test_what_is_foreign_to_the_other_sample_products_is_invalid(product: str, sample: Path, tmp_path: Path) -> None:
     data = draw_product(product, tmp_path / product, good_parts=40, test_good_parts=6, defective_parts=0)
     recipe = load_recipe("free", list(SAMPLE_RECIPE))

@@ -59,6 +59,7 @@ def test_the_file_says_how_it_was_made(photos: Path, tmp_path: Path) -> None:
     assert PretrainingRecipe.model_validate(recipe) == tiny("training.seed=7")
 
 
+@pytest.mark.slow
 def test_places_come_to_be_recognised(tmp_path: Path) -> None:
     notes = []
     recipe = tiny("training.steps=60", "training.check_every=20", "pictures.drawn_share=1")
