@@ -4,7 +4,8 @@
 
 The Inspector judges the same files in a loop, one by one (latency), and all in one call (throughput). The service is
 `defectflow serve` in a process of its own over a fresh SQLite store. Each client sends one picture at a time over a
-connection of its own; all clients are threads of this process. They take turns, so that all meet the same other work.
+connection of its own; all clients are threads of this process. `plain` is what people write themselves: FastAPI and ONNX
+Runtime in thirty lines, without rows, keys, limits or regions. All take turns, so that they meet the same other work.
 Processor time is given beside the wall's, since only it says something where other work runs.
 
 Targets: at least 0.9 of the Inspector's throughput, and at most 3 ms on top of its latency at one client.
@@ -102,16 +103,29 @@ def service(bundle: Path, threads: int) -> Iterator[tuple[str, psutil.Process]]:
         }
         file = Path(folder) / "serve.yaml"
         file.write_text(yaml.safe_dump(settings))
-        command = [sys.executable, "-m", "defectflow", "serve", str(file)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
-        )
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[2].rstrip(";"), psutil.Process(process.pid)
-        finally:
-            process.terminate()
-            process.wait()
+        with _started([sys.executable, "-m", "defectflow", "serve", str(file)]) as started:
+            yield started
+
+
+@contextmanager
+def plain_service(bundle: Path, threads: int) -> Iterator[tuple[str, psutil.Process]]:
+    """The same model behind FastAPI alone: see plain_service.py."""
+    script = Path(__file__).with_name("plain_service.py")
+    with _started([sys.executable, str(script), str(bundle / "model.onnx"), str(threads)]) as started:
+        yield started
+
+
+@contextmanager
+def _started(command: list[str]) -> Iterator[tuple[str, psutil.Process]]:
+    """A process that says `listening on ADDRESS` first."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().split()[2].rstrip(";"), psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def over_http(url: str, process: psutil.Process, pictures: list[Path], clients: int, seconds: float) -> Figures:
@@ -147,16 +161,22 @@ def main() -> None:
     pictures = sorted(path for path in given.pictures.rglob("*") if path.suffix.lower() in SUFFIXES)[:64]
     inspector = Inspector(given.bundle, threads=given.threads)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before; {len(pictures)} pictures", flush=True)
-    with service(given.bundle, given.threads) as (url, process):
+    with (
+        service(given.bundle, given.threads) as (url, process),
+        plain_service(given.bundle, given.threads) as (plain_url, plain_process),
+    ):
         over_http(url, process, pictures, 1, 1)  # loads the model
+        over_http(plain_url, plain_process, pictures, 1, 1)
         shares = {}
         for clients in CLIENTS:
             alone = inspector_alone(inspector, pictures, given.seconds)
             served = over_http(url, process, pictures, clients, given.seconds)
+            plain = over_http(plain_url, plain_process, pictures, clients, given.seconds)
             batched = inspector_in_one_call(inspector, pictures, given.seconds)
             print(f"Inspector, one by one     {alone}")
             print(f"Inspector, in one call    {batched:8.1f}/s")
-            print(f"service, {clients:2} client(s)    {served}", flush=True)
+            print(f"service, {clients:2} client(s)    {served}")
+            print(f"plain, {clients:2} client(s)      {plain}", flush=True)
             shares[clients] = served.per_second / batched
             if clients == 1:
                 extra = statistics.median(served.milliseconds) - statistics.median(alone.milliseconds)
