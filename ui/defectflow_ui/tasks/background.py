@@ -121,7 +121,7 @@ class Task:
         return [step for step, _ in self.progress_with_times()]
 
     def progress_with_times(self) -> list[tuple[Progress, float]]:
-        """The same, each with when it was: UTC, in seconds since 1970."""
+        """The same, each with when it was: UTC, in seconds since 1970; 0 where an earlier version did not say."""
         latest: dict[str, tuple[Progress, float]] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self.folder / PROGRESS).read_text(encoding="utf-8", errors="replace").splitlines():
@@ -129,7 +129,7 @@ class Task:
                     step = json.loads(line)
                     counts = (step["stage"], step["done"], step["total"])
                     progress = Progress(*counts, step.get("note", ""), step.get("detail", ""))
-                    latest[step["stage"]] = progress, float(step["at"])
+                    latest[step["stage"]] = progress, float(step.get("at", 0))
         return list(latest.values())
 
     def log(self, last: int = 20_000, *, since: int = 0) -> str:

@@ -66,10 +66,12 @@ def _alike(one: Task, other: Task) -> bool:
 
 
 def _stages(task: Task, now: float | None) -> dict[str, Stage]:
-    """By name, in the order in which they began. `now`: the last stage runs until then."""
+    """By name, in the order in which they began. `now`: the last stage runs until then. Empty where nobody timed them."""
     found: dict[str, Stage] = {}
     end = datetime.fromisoformat(task.started).timestamp()
     steps = task.progress_with_times()
+    if not all(at for _, at in steps):
+        return {}
     for place, (step, at) in enumerate(steps):
         if now is not None and place == len(steps) - 1:
             at = max(at, now) if step.done < step.total else at
