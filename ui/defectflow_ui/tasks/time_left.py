@@ -66,7 +66,7 @@ def _alike(one: Task, other: Task) -> bool:
 
 
 def _stages(task: Task, now: float | None) -> dict[str, Stage]:
-    """By name, in the order in which they began. `now`: the last stage runs until then. Empty where nobody timed them."""
+    """By name, in the order in which they began; empty where nobody timed them. `now`: the last one runs until then."""
     found: dict[str, Stage] = {}
     end = datetime.fromisoformat(task.started).timestamp()
     steps = task.progress_with_times()
