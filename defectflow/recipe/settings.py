@@ -120,8 +120,9 @@ class ImageSettings(Settings):
                 "leaves tiles as they are, and roi.rectangle to cut the picture"
             )
         for name in ("mask", "outlines", "ignored"):
-            if self.tiling.tile is not None and getattr(self.roi, name):
-                raise ValueError(f"roi.{name}: cannot be combined with tiling.tile; use roi.rectangle")
+            if self.tiling.tile is not None and (said := getattr(self.roi, name)):
+                told = said if name == "mask" else f"{len(said)} areas"
+                raise ValueError(f"roi.{name}: {told} cannot be combined with tiling.tile; use roi.rectangle")
         return self
 
 

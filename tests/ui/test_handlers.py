@@ -239,7 +239,7 @@ def test_train_keeps_what_was_chosen_on_it(desk: Desk, trained: Trained, picture
     """The last task's wish fills a tab's form once, and never over what somebody has typed."""
     trained("check", "")
     assert desk.call("page-train", "select")["train-part-regex"] == "(old)"
-    desk.call("train-source", "change", None, "(new)", "fast", 20, "")
+    desk.call("train-source", "change", None, "(new)", "fast", 20, "", "", "")
     desk.call("page-inspect", "select")
     list(desk.call("train-drop", "dropped", said=desk.drop(*pictures[:3])))
     again = desk.call("page-train", "select")

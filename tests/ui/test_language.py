@@ -379,10 +379,11 @@ def test_a_german_and_an_english_browser_at_the_same_station(
     german.page.locator("#history-search").click()
     expect(german.page.locator(".toast-body").first).to_contain_text("die Suche endet, bevor sie beginnt")
     expect(german.page.get_by_text("Fehler", exact=True).first).to_be_visible()
+    assert german.complaints == []  # later, a page that is left in the middle of a request complains about that
     german.page.locator("#station-language").select_option("es")
     expect(german.page.get_by_role("tab", name="Historial", exact=True)).to_have_attribute("aria-selected", "true")
     german.page.reload()
     expect(german.page.locator("#history-list")).to_contain_text("Nada encontrado")
     english.page.get_by_role("tab", name="History", exact=True).click()
     expect(english.page.locator("#history-list")).to_contain_text("Nothing found")
-    assert german.complaints == [] and english.complaints == []
+    assert english.complaints == []

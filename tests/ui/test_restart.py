@@ -10,7 +10,7 @@ from typing import Any
 
 from inspecting import FILES, keep
 from running import PATIENCE_MS, free_port
-from serving import serving
+from station_process import serving
 
 from defectflow.store import Query, Store
 

@@ -10,7 +10,7 @@ from typing import Any
 from inspecting import FILES, keep
 from playwright.sync_api import Error, expect
 from running import PASSWORD, PATIENCE_MS, free_port
-from serving import serving
+from station_process import serving
 
 from defectflow.bundle import open_bundle
 from defectflow.store import Answer, Query, Role, Store
