@@ -95,8 +95,7 @@ def test_blend_and_zoom_stay_in_step_with_what_is_shown(judged: Watched) -> None
 
 def test_the_good_part_is_drawn_over_the_picture_up_to_a_slider(judged: Watched) -> None:
     page = judged.page
-    page.locator(".tile[title='pen0.png']").click()
-    page.wait_for_selector(".viewer .good", state="attached")
+    choose(page, "pen0.png")
     page.locator("[data-split]").fill("40")
     clipped = "getComputedStyle(document.querySelector('.viewer .good')).clipPath"
     assert page.evaluate(clipped) == "inset(0px 60% 0px 0px)"

@@ -29,4 +29,4 @@ def first_steps(station: Station, visitor: Visitor) -> Markup:
     if all(done for _, done, _ in steps):
         return Markup()
     following = next(place for place, (_, done, _) in enumerate(steps) if not done)
-    return render("inspect/first_steps.html", words=words, steps=steps, following=following)
+    return render("first_steps/list.html", words=words, steps=steps, following=following)
