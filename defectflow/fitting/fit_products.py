@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectflow.bundle import (
+    PRODUCTS,
     Bundle,
     Family,
     bundles_of,
@@ -158,7 +159,7 @@ def _fit(
         scales = {name: fix_full_scale(divided[name], materials[name].checked) for name in names}
         recipe = _with_full_scale(recipe, scales, new=not folder.exists())
     for name in names:
-        own = folder / "products" / name
+        own = folder / PRODUCTS / name
         try:
             left = make_bundle(
                 recipe,

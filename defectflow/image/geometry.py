@@ -53,7 +53,7 @@ class Geometry:
         )
 
     def part(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The region of interest of a picture (H, W, 3); a view of it."""
+        """The region of interest of a picture (H, W, 3) or a mask (H, W); a view of it."""
         cut = self.cut(*pixels.shape[:2])
         return pixels[cut.top : cut.bottom, cut.left : cut.right]
 

@@ -22,12 +22,9 @@ def places_inside(image: ImageSettings, height: int, width: int) -> Tensor:
     if image.roi.mask is not None:
         mask = (read_image(image.roi.mask)[..., 0] > 127).astype(np.float32)
         inside &= geometry.to_square(mask, height, width) >= 0.5
-    if image.roi.is_drawn:
-        assert image.roi.picture is not None
+    if image.roi.is_drawn and image.roi.picture is not None:
         drawn = drawn_areas(image.roi.outlines, image.roi.ignored, image.roi.picture)
-        cut = geometry.cut(*drawn.shape)
-        part = drawn[cut.top : cut.bottom, cut.left : cut.right].astype(np.float32)
-        inside &= geometry.to_square(part, height, width) >= 0.5
+        inside &= geometry.to_square(geometry.part(drawn).astype(np.float32), height, width) >= 0.5
     return torch.from_numpy(inside)
 
 

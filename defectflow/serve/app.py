@@ -29,7 +29,7 @@ from defectflow.serve.answers import (
     draw,
 )
 from defectflow.serve.api_page import api_page
-from defectflow.serve.cameras import Camera, Trigger
+from defectflow.serve.cameras import Camera, Trigger, find_camera
 from defectflow.serve.keys import Client
 from defectflow.serve.problems import MEDIA_TYPE, Problem, add_problems
 from defectflow.serve.receive import receive, remove
@@ -127,11 +127,7 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
                 service.work.submit(job)
                 accepted = job.future
                 arrived()
-                done = await asyncio.shield(asyncio.wrap_future(accepted))
-                answer = _answer(done.inspections, repeated=False)
-                if asked.images:
-                    await run_in_threadpool(_add_images, answer, done, asked)
-                return answer
+                return await _once_judged(accepted, asked)
             finally:
                 service.metrics.latency.observe(time.perf_counter() - begun)
                 # Where the connection is gone, accepted pictures are being judged all the same.
@@ -165,12 +161,7 @@ def _add_cameras(app: FastAPI, service: Service) -> None:
             if known is not None:
                 return _answer(known, repeated=True)
             wanted = Trigger(client=client.name, part=query.part, lot=query.lot, model=query.model, key=key)
-            accepted = service.camera(name).trigger(wanted)
-            done = await asyncio.shield(asyncio.wrap_future(accepted))
-            answer = _answer(done.inspections, repeated=False)
-            if query.images:
-                await run_in_threadpool(_add_images, answer, done, query)
-            return answer
+            return await _once_judged(find_camera(service.cameras, name).trigger(wanted), query)
         finally:
             service.metrics.latency.observe(time.perf_counter() - begun)
 
@@ -279,6 +270,15 @@ def _answer(rows: tuple[Inspection, ...], *, repeated: bool) -> InspectAnswer:
             repeated=repeated,
             inspections=[one.model_dump(mode="json") for one in answer.inspections],
         )
+    return answer
+
+
+async def _once_judged(accepted: Future[Done], asked: AskedOfCamera) -> InspectAnswer:
+    """What is answered to a request that was accepted. It goes on being judged where its connection is gone."""
+    done = await asyncio.shield(asyncio.wrap_future(accepted))
+    answer = _answer(done.inspections, repeated=False)
+    if asked.images:
+        await run_in_threadpool(_add_images, answer, done, asked)
     return answer
 
 

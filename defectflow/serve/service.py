@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from defectflow.errors import CameraError, UnknownCamera
+from defectflow.errors import CameraError
 from defectflow.line import find_providers
 from defectflow.serve.cameras import Camera
 from defectflow.serve.folders import WatchedFolder
@@ -104,14 +104,6 @@ class Service:
             and all(camera.alive for camera in self.cameras.values())
             and (self.opcua is None or self.opcua.alive)
         )
-
-    def camera(self, name: str) -> Camera:
-        """Raises UnknownCamera."""
-        if name not in self.cameras:
-            raise UnknownCamera(
-                f"camera {name!r}: there is none of this name; there are {', '.join(self.cameras) or 'none'}"
-            )
-        return self.cameras[name]
 
     def _open_opcua(self, settings: OpcUaSettings, keys: ClientKeys | None) -> OpcUa:
         from defectflow.serve.opcua import Doors, OpcUa  # with the extra `opcua` alone

@@ -5,6 +5,6 @@ folder, http, opencv, aravis    the kinds
 camera     one of them in a thread of its own: triggers, reconnecting, alarms -> requests for `work`
 """
 
-from defectflow.serve.cameras.camera import Camera, Trigger, try_camera
+from defectflow.serve.cameras.camera import Camera, Trigger, find_camera, try_camera
 
-__all__ = ["Camera", "Trigger", "try_camera"]
+__all__ = ["Camera", "Trigger", "find_camera", "try_camera"]

@@ -10,13 +10,13 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Condition, Thread
 
-from defectflow.errors import CameraError, SettingsError, StoreError
+from defectflow.errors import CameraError, SettingsError, StoreError, UnknownCamera
 from defectflow.serve.camera_settings import CameraSettings
 from defectflow.serve.cameras.aravis import AravisSource
 from defectflow.serve.cameras.folder import FolderSource
@@ -316,3 +316,10 @@ def try_camera(name: str, settings: CameraSettings, limits: LimitSettings) -> st
         raise CameraError(f"camera {name}: {error}") from error
     finally:
         source.close()
+
+
+def find_camera(cameras: Mapping[str, Camera], name: str) -> Camera:
+    """Raises UnknownCamera."""
+    if name not in cameras:
+        raise UnknownCamera(f"camera {name!r}: there is none of this name; there are {', '.join(cameras) or 'none'}")
+    return cameras[name]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from asyncua import ua
 
-from defectflow.errors import DataError, UnknownCamera
-from defectflow.serve.cameras import Camera, Trigger
+from defectflow.errors import DataError
+from defectflow.serve.cameras import Camera, Trigger, find_camera
 from defectflow.serve.keys import Client
 from defectflow.serve.problems import problem_of
 from defectflow.serve.receive import Spool, remove, shown
@@ -65,12 +65,8 @@ class Doors:
 
     async def trigger(self, client: Client, camera: str, part: str, lot: str, model: str) -> Inspection:
         """Raises what `Camera` raises."""
-        if camera not in self.cameras:
-            raise UnknownCamera(
-                f"camera {camera!r}: there is none of this name; there are {', '.join(self.cameras) or 'none'}"
-            )
         asked = Trigger(client=client.name, part=part or None, lot=lot or None, model=model or None)
-        return await _first(self.cameras[camera].trigger(asked))
+        return await _first(find_camera(self.cameras, camera).trigger(asked))
 
     async def _inspect(self, client: Client, content: bytes, name: str, part: str, lot: str, model: str) -> Inspection:
         digest = hashlib.sha256(content).hexdigest()
