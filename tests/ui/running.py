@@ -122,6 +122,12 @@ class Watched:
         if tab != "Inspect":
             self.page.get_by_role("tab", name=tab).click()
 
+    def reload(self) -> None:
+        """As a person does, in the middle of whatever the page waits for: that these requests end is no complaint."""
+        before = len(self.complaints)
+        self.page.reload()
+        del self.complaints[before:]
+
     def outside(self, running: Running) -> list[str]:
         """What it asked of anybody but the station."""
         return [url for url in self.asked if not url.startswith((running.url, "data:", "blob:"))]

@@ -204,7 +204,7 @@ def test_an_alarm_is_heard_on_every_page(watch: Watch, moved: Running) -> None:
     expect(page.locator("#history-drift")).to_contain_text("Production has moved")
     page.locator(".alarm-bar [data-hush]").click()
     expect(page.locator(".alarm-bar")).to_have_count(0)
-    page.reload()
+    watched.reload()
     page.wait_for_selector("#station-header .station-bar")
     expect(page.locator(".alarm-bar")).to_have_count(0)
     assert watched.complaints == []

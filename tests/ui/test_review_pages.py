@@ -149,7 +149,7 @@ def write(page: Any, key: str, text: str, leave: str) -> None:
 def test_a_page_works_though_its_script_comes_late(page: tuple[Watched, Running]) -> None:
     watched, running = page
     watched.context.route("**/station.js", lambda route: (time.sleep(2), route.continue_()))
-    watched.page.reload()
+    watched.reload()
     watched.page.get_by_role("tab", name="Review").click()
     watched.page.wait_for_selector("[data-reviewed]")
     watched.page.wait_for_function("window.station")
