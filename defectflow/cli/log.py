@@ -89,7 +89,7 @@ def log_settings(
 
 @command(log_app, "retain", "--store inspections.db")
 def retain(store: StoreUrl, by: By = None) -> None:
-    """Delete what is older than the store's settings allow. For cron."""
+    """Delete what is older, or takes more room, than the store's settings allow. For cron."""
     from defectflow.store import Store
 
     with Store.open(store, create=False) as opened:

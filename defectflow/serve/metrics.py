@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from threading import Event, Thread
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from defectflow.errors import DefectFlowError
 from defectflow.serve.cameras import Camera
 from defectflow.serve.models import Models
 from defectflow.serve.tell import Teller
@@ -106,24 +103,3 @@ class Metrics:
             self._evidence.labels(card.name).set(drift.points[-1].evidence if drift.points else 0.0)
             self._alarms.labels(card.name).set(len(drift.standing))
             self._run_length.set(drift.run_length)
-
-
-class Look:
-    """A thread that looks for drift now and then, so that no request waits for it."""
-
-    def __init__(self, metrics: Metrics, every_s: float) -> None:
-        self._metrics, self._every_s = metrics, every_s
-        self._over = Event()
-        self._thread = Thread(target=self._look_on, name="drift", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _look_on(self) -> None:
-        while True:
-            with suppress(DefectFlowError):  # no model is active; /readyz says so
-                self._metrics.look()
-            if self._over.wait(self._every_s):
-                return

@@ -15,7 +15,7 @@ from defectflow.bundle import CARD, PRODUCTS, Bundle, Family, files_state, open_
 from defectflow.errors import BundleError, DataError, UnknownModel
 from defectflow.line import Inspector
 from defectflow.serve.settings import ServeSettings
-from defectflow.store import Versions
+from defectflow.store import InForce, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Found:
 class Models:
     """The bundles of a folder, or one. A client's name only ever selects among those that are there. Thread-safe."""
 
-    def __init__(self, settings: ServeSettings, versions: Versions) -> None:
+    def __init__(self, settings: ServeSettings, store: Store) -> None:
         """Raises DataError if there is no such folder, SettingsError for an unknown provider."""
         self._folder = settings.models
         self._settings = settings
-        self._versions = versions
+        self._store = store
         self._lock = Lock()
         self._warm: OrderedDict[Path, tuple[object, Inspector]] = OrderedDict()
         if not self._folder.is_dir():
@@ -49,12 +49,12 @@ class Models:
             return {self._folder.resolve().name: self._folder}
         return {file.parent.name: file.parent for file in sorted(self._folder.glob(f"*/{CARD}"))}
 
-    def active(self) -> Path:
+    def active(self, held: InForce) -> Path:
         """The bundle that judges where a request names none: activated last; if none ever was, the only one there.
 
         Raises BundleError with what to do.
         """
-        paths, last = self.paths(), self._versions.active()
+        paths, last = self.paths(), held.active
         if last is not None:
             found = next((path for path in paths.values() if str(path.resolve()) in _homes(last.path)), None)
             if found is None:
@@ -67,13 +67,14 @@ class Models:
             )
         return next(iter(paths.values()))
 
-    def inspector(self, name: str | None) -> Inspector:
+    def inspector(self, name: str | None, held: InForce | None = None) -> Inspector:
         """The bundle of this name, or the active one, ready to judge: loaded once, and again where its files changed.
 
+        `held`: what the store says of the active one, where the caller has just asked it.
         Raises UnknownModel, BundleError, NotCalibrated.
         """
         if name is None:
-            path = self.active()
+            path = self.active(held or self._store.in_force())
         else:
             paths = self.paths()
             if name not in paths:
@@ -94,7 +95,7 @@ class Models:
     def all(self) -> list[Found]:
         """Every bundle of the folder, by name."""
         try:
-            active: Path | None = self.active()
+            active: Path | None = self.active(self._store.in_force())
         except BundleError:
             active = None
         return [self._found(name, path, path == active) for name, path in self.paths().items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -12,19 +12,23 @@ from defectflow.serve.cameras import Camera
 from defectflow.serve.folders import WatchedFolder
 from defectflow.serve.guard import Guard
 from defectflow.serve.keys import ClientKeys
-from defectflow.serve.metrics import Look, Metrics
+from defectflow.serve.metrics import Metrics
 from defectflow.serve.models import Models
 from defectflow.serve.mqtt import Mqtt
 from defectflow.serve.receive import Spool
+from defectflow.serve.regularly import Regularly
 from defectflow.serve.settings import OpcUaSettings, ServeSettings
 from defectflow.serve.switch import Switch
 from defectflow.serve.tell import Channel, Teller
 from defectflow.serve.webhook import Webhook
-from defectflow.serve.work import Work
+from defectflow.serve.work import SOURCE, Work
 from defectflow.store import Inspection, Store
 
 if TYPE_CHECKING:
     from defectflow.serve.opcua import OpcUa
+
+
+RETENTION_S = 3600.0
 
 
 class Service:
@@ -45,7 +49,7 @@ class Service:
         self.store = Store.open(settings.store)
         with ExitStack() as opened:  # in reverse order at the end, or where something cannot be opened
             opened.callback(self.store.close)
-            self.models = Models(settings, self.store.versions)
+            self.models = Models(settings, self.store)
             self.spool = Spool()
             opened.callback(self.spool.close)
             self.tellers: list[Teller] = []
@@ -55,8 +59,8 @@ class Service:
             self.work = Work(settings, self.store, self.models.inspector, self._recorded)
             self.cameras: dict[str, Camera] = {}
             self.metrics = Metrics(self.work, self.models, self.store, self.tellers, self.cameras)
-            look = Look(self.metrics, settings.drift_s)
-            opened.callback(look.close)
+            for name, seconds, do in self._upkeep(trial):
+                opened.callback(Regularly(name, seconds, do).close)
             opened.callback(self.work.close)
             self.switch = Switch()
             for name, camera in ({} if trial else settings.cameras).items():
@@ -82,10 +86,10 @@ class Service:
 
         And CameraError where a camera gives no pictures.
         """
-        self.store.head()
-        cards = [bundle.card for bundle in self.models.inspector(None).bundles]
+        held = self.store.in_force()
+        cards = [bundle.card for bundle in self.models.inspector(None, held).bundles]
         for card in cards:
-            self.store.masters.require_release(card, self.store.settings.golden)
+            self.store.masters.require_release(card, held.settings.golden)
         for camera in self.cameras.values():
             if camera.error is not None:
                 raise CameraError(f"camera {camera.name}: {camera.error}")
@@ -104,6 +108,11 @@ class Service:
             and all(camera.alive for camera in self.cameras.values())
             and (self.opcua is None or self.opcua.alive)
         )
+
+    def _upkeep(self, trial: bool) -> Iterator[tuple[str, float, Callable[[], object]]]:
+        yield "drift", self.settings.drift_s, self.metrics.look
+        if not trial:
+            yield "retention", RETENTION_S, lambda: self.store.retain(by=SOURCE)
 
     def _open_opcua(self, settings: OpcUaSettings, keys: ClientKeys | None) -> OpcUa:
         from defectflow.serve.opcua import Doors, OpcUa  # with the extra `opcua` alone

@@ -21,7 +21,7 @@ from defectflow.data import part_of
 from defectflow.errors import DefectFlowError, ImageError, KeyReused, StoreError
 from defectflow.line import Inspector
 from defectflow.serve.settings import ServeSettings
-from defectflow.store import Entry, Inspection, RequestKey, Seen, Store
+from defectflow.store import Entry, InForce, Inspection, RequestKey, Seen, Store
 from defectflow.verdict import Verdict
 
 log = logging.getLogger(__name__)
@@ -107,14 +107,15 @@ class Job:
 class Work:
     """The queue and its two threads.
 
-    `inspector`: a model's name, or None for the active one -> ready to judge. `recorded`: told each request's rows.
+    `inspector`: a model's name, or None for the active one; what holds now -> ready to judge.
+    `recorded`: told each request's rows.
     """
 
     def __init__(
         self,
         settings: ServeSettings,
         store: Store,
-        inspector: Callable[[str | None], Inspector],
+        inspector: Callable[[str | None, InForce], Inspector],
         recorded: Callable[[Sequence[Inspection]], None],
     ) -> None:
         self._settings = settings
@@ -248,9 +249,10 @@ class Work:
         jobs = [job for job in jobs if job not in waited]
         if not jobs:
             return
-        inspector = self._inspector(jobs[0].model).of(jobs[0].product)
+        held = self._store.in_force()
+        inspector = self._inspector(jobs[0].model, held).of(jobs[0].product)
         for bundle in inspector.bundles:
-            self._store.masters.require_release(bundle.card, self._store.settings.golden)
+            self._store.masters.require_release(bundle.card, held.settings.golden)
         items = inspector.inspect(picture.path for job in jobs for picture in job.pictures)
         for job in jobs:
             job.items = [next(items) for _ in job.pictures]

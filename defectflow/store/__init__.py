@@ -10,6 +10,7 @@ The path of a row:
     history     rows -> search, counts, yield, a part's story, CSV
     reviews     a queue -> answers, who and when
     versions    calibrations and which of them holds
+    in_force    settings and the model at work, at one moment
     users       who may do what
     requests    what was recorded under which key of a client, so that repeating it adds nothing
     outbox      rows -> what the plant's systems have not been told yet
@@ -28,6 +29,7 @@ from defectflow.store.agreement import AgreementAnswer, AgreementPart, Agreement
 from defectflow.store.alarms import Alarms
 from defectflow.store.database import is_sqlite
 from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
+from defectflow.store.in_force import InForce
 from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
 from defectflow.store.model_changes import ModelChange, ModelChanges
 from defectflow.store.outbox import Outbox
@@ -56,6 +58,7 @@ __all__ = [
     "Entry",
     "Every",
     "GoldenSettings",
+    "InForce",
     "Inspection",
     "JudgedMaster",
     "KindCount",

@@ -24,6 +24,7 @@ from defectflow.errors import StoreError
 from defectflow.store.schema import CHAINED, REMOVABLE, chain, removals
 
 GENESIS = "0" * 64
+_HEAD = select(chain.c.id, chain.c.hash).order_by(chain.c.id.desc()).limit(1)
 LISTED = 50
 """Findings that are told, at most."""
 FETCHED = 1000
@@ -66,10 +67,16 @@ class Verification:
 
 def append(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Write rows and their lines; their numbers. The connection must hold the store's write lock."""
+    return [row["id"] for row in append_rows(connection, table, rows)]
+
+
+def append_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """As `append`; the rows as the database gives them back, with every column."""
     last = head(connection)
     lines, numbered = list[dict[str, Any]](), list[dict[str, Any]]()
+    names = set(table.columns.keys())
     for row in rows:
-        unknown = set(row) - set(table.columns.keys())
+        unknown = set(row) - names
         if unknown:
             raise KeyError(f"{table.name} has no column {', '.join(sorted(unknown))}")
         stored = {column.name: _storable(column, row.get(column.name)) for column in table.columns}
@@ -81,12 +88,12 @@ def append(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any
     if rows:
         connection.execute(insert(chain), lines)
         connection.execute(insert(table), numbered)
-    return [row["id"] for row in numbered]
+    return numbered
 
 
 def head(connection: Connection) -> Head:
     """The last line; of an empty chain, number 0."""
-    row = connection.execute(select(chain.c.id, chain.c.hash).order_by(chain.c.id.desc()).limit(1)).first()
+    row = connection.execute(_HEAD).first()
     return Head(0, GENESIS) if row is None else Head(row.id, row.hash)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -76,7 +77,6 @@ def write_entries(
 
     The connection must hold the store's write lock. Raises KeyReused.
     """
-    spans: dict[int, tuple[int, int]] = {}
     fresh, keys = list[int](), set[RequestKey]()
     for place, entry in enumerate(entries):
         if entry.key is None or (entry.key not in keys and recorded(connection, entry.key) is None):
@@ -84,25 +84,25 @@ def write_entries(
         if entry.key is not None:
             keys.add(entry.key)
     at = stamped_now()
-    numbers = chain.append(connection, _inspections, [{**row, "at": at} for place in fresh for row in rows[place]])
+    appended = iter(
+        chain.append_rows(connection, _inspections, [{**row, "at": at} for place in fresh for row in rows[place]])
+    )
+    written: dict[int, tuple[Inspection, ...]] = {}
     for place in fresh:
-        own, numbers = numbers[: len(rows[place])], numbers[len(rows[place]) :]
-        if own:
-            spans[place] = own[0], own[-1]
-            _write_key(connection, entries[place].key, *spans[place], at)
-    return [_of_entry(connection, entry, spans.get(place)) for place, entry in enumerate(entries)]
+        written[place] = tuple(read(Inspection, row) for row in islice(appended, len(rows[place])))
+        _write_key(connection, entries[place].key, written[place], at)
+    return [written[place] if place in written else _repeated(connection, entry) for place, entry in enumerate(entries)]
 
 
-def _write_key(connection: Connection, key: RequestKey | None, first: int, last: int, at: str) -> None:
-    """From now on the key stands for the inspections from `first` to `last`."""
-    if key is not None:
-        row = {"client": key.client, "key": key.key, "digest": key.digest, "first": first, "last": last, "at": at}
-        connection.execute(insert(_requests), [row])
+def _write_key(connection: Connection, key: RequestKey | None, rows: Sequence[Inspection], at: str) -> None:
+    """From now on the key stands for these rows, which follow one another."""
+    if key is not None and rows:
+        said = {"client": key.client, "key": key.key, "digest": key.digest, "at": at}
+        connection.execute(insert(_requests), [said | {"first": rows[0].id, "last": rows[-1].id}])
 
 
-def _of_entry(connection: Connection, entry: Entry, span: tuple[int, int] | None) -> tuple[Inspection, ...]:
-    if span is not None:
-        return _between(connection, *span)
+def _repeated(connection: Connection, entry: Entry) -> tuple[Inspection, ...]:
+    """The rows of an entry that was recorded under its key."""
     return () if entry.key is None else recorded(connection, entry.key) or ()
 
 

@@ -1,12 +1,13 @@
-"""Retention: old rows and pictures are removed. Their lines in the chain stay, and each removal is itself a row.
+"""Retention: old rows and pictures are removed, and pictures beyond a size. Each removal is itself a row.
 
 Rows: inspections and reviews up to a number, all of them older than the limit. Their digests stay in `chain`, so the
 rest still verifies, and a row that comes back can be checked. Copies of pictures: those that no younger inspection
-shows.
+shows; and where all together are too large, those that were inspected longest ago.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,13 +25,18 @@ _seen, _removals = schema.inspections, schema.removals
 def retain(
     database: Database, settings: StoreSettings, copies: Path | None, *, by: str, now: datetime
 ) -> tuple[int, int]:
-    """Remove what is older than the settings want; how many rows and copies went. `copies`: their folder."""
+    """Remove what is older, or takes more room, than the settings want; how many rows and copies went.
+
+    `copies`: their folder.
+    """
     pictures = 0
     picture_days = min(
         (days for days in (settings.keep_pictures_days, settings.keep_rows_days) if days is not None), default=None
     )
     if picture_days is not None and copies is not None:
-        pictures = _remove_copies(database, copies, stamp(now - timedelta(days=picture_days)))
+        pictures = _remove(copies, _aged_copies(database, stamp(now - timedelta(days=picture_days))))
+    if settings.keep_pictures_gigabytes is not None and copies is not None:
+        pictures += _remove(copies, _copies_beyond(database, copies, settings.keep_pictures_gigabytes * 1e9))
     if settings.keep_rows_days is None:
         rows, through = 0, 0
     else:
@@ -59,20 +65,36 @@ def _aged(database: Database, before: str) -> tuple[int, int]:
     return rows, through
 
 
-def _remove_copies(database: Database, folder: Path, before: str) -> int:
-    """Delete copies whose last inspection is older."""
-    last = (
-        select(_seen.c.picture)
-        .where(_seen.c.kept == "copy")
-        .group_by(_seen.c.picture)
-        .having(func.max(_seen.c.at) < before)
-    )
+def _aged_copies(database: Database, before: str) -> Sequence[str]:
+    """Names of copies whose last inspection is older."""
     with database.reading() as connection:
-        names = connection.execute(last).scalars().all()
+        return connection.execute(_COPIES.having(before > _LAST_SEEN)).scalars().all()
+
+
+def _copies_beyond(database: Database, folder: Path, most_bytes: float) -> list[str]:
+    """Names of copies that find no room beside those inspected later."""
+    with database.reading() as connection:
+        names = connection.execute(_COPIES.order_by(_LAST_SEEN.desc())).scalars().all()
+    beyond, taken = [], 0
+    for name in names:
+        file = copy_file(folder, name)
+        if file is not None and file.is_file():
+            taken += file.stat().st_size
+            if taken > most_bytes:
+                beyond.append(name)
+    return beyond
+
+
+def _remove(folder: Path, names: Iterable[str]) -> int:
+    """Delete copies; how many were still there."""
     removed = 0
     for name in names:
-        file = copy_file(folder, str(name))
+        file = copy_file(folder, name)
         if file is not None and file.is_file():
-            file.unlink()
+            file.unlink(missing_ok=True)  # another process may just be doing the same
             removed += 1
     return removed
+
+
+_LAST_SEEN = func.max(_seen.c.at)
+_COPIES = select(_seen.c.picture).where(_seen.c.kept == "copy").group_by(_seen.c.picture)

@@ -46,6 +46,8 @@ class StoreSettings(Settings):
     """Where copies go; null: beside the SQLite file. A PostgreSQL store needs one for copies."""
     keep_pictures_days: int | None = Field(None, ge=1)
     """Copies older than this are removed by `retain`; null: never."""
+    keep_pictures_gigabytes: float | None = Field(None, gt=0)
+    """Copies beyond this, those inspected longest ago, are removed by `retain`; null: never."""
     keep_rows_days: int | None = Field(None, ge=1)
     """What was inspected and answered longer ago than this is removed by `retain`; null: never."""
     review: ReviewSettings = ReviewSettings()

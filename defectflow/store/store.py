@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import select
-
 from defectflow.bundle import Card, file_digest
 from defectflow.errors import ImageError
 from defectflow.image import pixel_digest, read_raw
@@ -26,6 +24,7 @@ from defectflow.store.audit import AuditDraw
 from defectflow.store.copies import Copies, Kept
 from defectflow.store.database import Database
 from defectflow.store.history import History
+from defectflow.store.in_force import InForce, InForceReader
 from defectflow.store.masters import Masters
 from defectflow.store.model_changes import ModelChanges
 from defectflow.store.outbox import Outbox
@@ -53,6 +52,9 @@ class Store:
         self.alarms = Alarms(database)
         self.masters = Masters(database)
         self.model_changes = ModelChanges(database)
+        self._in_force = InForceReader(database)
+        self._known: set[tuple[str, ...]] = set()
+        """Bundles and calibrations that are certainly written; no calibration is ever removed."""
         self._audit = AuditDraw(database)
         self.agreement = Agreement(database, self._audit)
         self._copies = Copies(database)
@@ -80,10 +82,11 @@ class Store:
     @property
     def settings(self) -> StoreSettings:
         """As they stand now; another process may have changed them."""
-        latest = select(schema.settings.c.body).order_by(schema.settings.c.id.desc()).limit(1)
-        with self.database.reading() as connection:
-            body = connection.execute(latest).scalar()
-        return StoreSettings() if body is None else StoreSettings.model_validate_json(body)
+        return self._in_force().settings
+
+    def in_force(self) -> InForce:
+        """The settings and the model at work as they stand now, of one moment."""
+        return self._in_force()
 
     def configure(self, settings: StoreSettings, *, by: str) -> None:
         """New settings from now on. Raises StoreError if copies would have no place to go."""
@@ -110,19 +113,23 @@ class Store:
         Raises KeyReused where that was another request. Then nothing is written, of no entry.
         """
         settings = self.settings
+        cards = {id(card): card for entry in entries for item in entry.seen if (card := item.card or entry.card)}
+        digests = {key: digests_of(card) for key, card in cards.items()}
         rows = [
             [
                 self._row(item, settings)
-                | {**digests_of(item.card or entry.card), "by": entry.by, "source": entry.source}
+                | {**digests[id(item.card or entry.card)], "by": entry.by, "source": entry.source}
                 for item in entry.seen
             ]
             for entry in entries
         ]
-        cards = [item.card or entry.card for entry in entries for item in entry.seen]
+        new = {key: cards[key] for key in cards if tuple(digests[key].values()) not in self._known}
         with self.database.writing() as connection:
-            for card in {id(card): card for card in cards}.values():
+            for card in new.values():
                 self.versions.ensure_known(connection, card, by=entries[0].by)
-            return write_entries(connection, entries, rows)
+            written = write_entries(connection, entries, rows)
+        self._known.update(tuple(digests[key].values()) for key in new)
+        return written
 
     def picture(self, inspection: Inspection) -> Path | None:
         """Where an inspection's picture can be read now; None where none was kept, or it is gone."""

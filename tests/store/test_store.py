@@ -21,7 +21,7 @@ from sqlalchemy import select
 from store_support import card_of, record_parts, verdict
 from support import save, swatch
 
-from defectflow.bundle import file_digest
+from defectflow.bundle import file_digest, open_bundle
 from defectflow.errors import ImageError, SettingsError, StoreError
 from defectflow.image.decode import pixel_digest, read_image_file, read_raw
 from defectflow.recipe.tree import override
@@ -239,6 +239,34 @@ def test_no_name_in_the_database_leads_out_of_the_folder(store: Store, tmp_path:
     assert store.retain(by="a") == (0, 0)
     assert secret.is_file()
     assert (kept / "ab" / "cd.png").is_file()
+
+
+def test_retention_by_size_keeps_what_was_inspected_last(store: Store, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    settings = StoreSettings(pictures="copy", picture_folder=kept)
+    store.configure(settings, by="a")
+    numbers = [store.record(CARD, [pictured(tmp_path, f"{n}.png", n)[1]], by="a", source="ui")[0] for n in (1, 2, 3, 1)]
+    size = sum(file.stat().st_size for file in kept.rglob("*.png"))
+    room = settings.model_copy(update={"keep_pictures_gigabytes": size / 1e9})
+    store.configure(room, by="a")
+    assert store.retain(by="a") == (0, 0)
+    store.configure(room.model_copy(update={"keep_pictures_gigabytes": (size - 1) / 1e9}), by="a")
+    assert store.retain(by="a") == (0, 1)
+    found = [store.picture(item) is not None for number in numbers if (item := store.history.get(number))]
+    assert found == [True, False, True, True], "the first was inspected again at the end"
+    assert store.verify().passed
+
+
+def test_another_process_changes_what_holds(store: Store, store_url: str, bundle_path: Path) -> None:
+    before = store.in_force()
+    assert before.active is None
+    assert store.in_force() is before, "nothing is read again while nothing changes"
+    with Store.open(store_url) as other:
+        other.configure(StoreSettings(review=ReviewSettings(audit_rate=0.5)), by="b")
+        other.versions.activate(open_bundle(bundle_path), by="b", reason="new line")
+    held = store.in_force()
+    assert (held.settings.review.audit_rate, held.active) == (0.5, store.versions.active())
+    assert held.active is not None
 
 
 def test_one_picture_kept_by_many_at_once(tmp_path: Path) -> None:
