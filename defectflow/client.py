@@ -192,7 +192,7 @@ class Client:
                 if answer.is_success:
                     return answer.json()
                 refusal, wait_s = _refusal(answer), float(answer.headers.get("Retry-After", 1))
-                if answer.status_code not in (408, 429, 503):
+                if answer.status_code not in (408, 429, 503, 507):
                     raise refusal
             if attempt < self._attempts:
                 time.sleep(min(wait_s, LONGEST_WAIT_S))

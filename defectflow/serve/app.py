@@ -89,7 +89,7 @@ def _add_inspect(app: FastAPI, service: Service) -> None:
     @app.post(
         "/v1/inspect",
         openapi_extra=_BODY,
-        responses=dict.fromkeys((400, 404, 408, 409, 413, 422, 503), _PROBLEM),
+        responses=dict.fromkeys((400, 404, 408, 409, 413, 422, 503, 507), _PROBLEM),
     )
     async def inspect(
         request: Request,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -18,13 +19,14 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from defectflow.common import claimed
+from defectflow.common import claimed, remedy
 from defectflow.errors import SettingsError
 from defectflow.image import SUFFIXES
-from defectflow.serve.problems import Problem
+from defectflow.serve.problems import AGAIN_S, Problem
 from defectflow.serve.settings import MIB, LimitSettings
 from defectflow.serve.work import Received
 
+log = logging.getLogger(__name__)
 FOLDER = "defectflow-serve-"
 LONGEST_NAME = 255
 YOUNG_S = 60.0
@@ -81,6 +83,11 @@ async def receive(
     except ClientDisconnect as error:
         remove(kept)
         raise Problem(400, "the connection ended before the request had arrived") from error
+    except OSError as error:
+        remove(kept)
+        said = f"{spool.folder}: an arriving picture cannot be written ({error.strerror}); {remedy(error)}"
+        log.error("%s", said)
+        raise Problem(507, said, headers={"Retry-After": str(AGAIN_S)}) from error
     except BaseException:
         remove(kept)
         raise

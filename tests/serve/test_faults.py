@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -233,6 +234,21 @@ def test_a_store_that_cannot_be_written_gives_no_verdict(serve: Serve, pictures:
     assert "the disk is full" in str(refused)
     with serving.store() as store, store.database.writing() as connection:
         connection.exec_driver_sql("DROP TRIGGER full")
+    assert isinstance(sent(serving, pictures[0]), Answer)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux's limits")
+def test_a_picture_that_finds_no_room_is_refused(serve: Serve, pictures: list[Path]) -> None:
+    serving = serve()
+    before = resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE, (100, before[1]))
+    content = pictures[0].read_bytes()
+    with serving.http() as http:
+        for body in ({"content": content}, {"files": {"file": ("a.png", content)}}):
+            refused = http.post("/v1/inspect", **body)
+            assert refused.status_code == 507
+            assert "an arriving picture cannot be written (File too large)" in refused.json()["detail"]
+    resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE, before)
     assert isinstance(sent(serving, pictures[0]), Answer)
 
 
