@@ -5,8 +5,8 @@
 The Inspector judges the same files in a loop, one by one (latency), and all in one call (throughput). The service is
 `defectflow serve` in a process of its own over a fresh SQLite store. Each client sends one picture at a time over a
 connection of its own; all clients are threads of this process. `plain` is what people write themselves: FastAPI and
-ONNX Runtime in thirty lines, without rows, keys, limits or regions. All take turns, so that they meet the same work of
-others. Processor time is given beside the wall's, since only it says something where other work runs.
+ONNX Runtime in thirty lines, without rows, keys, limits or regions; `anomalib` is a model of its own behind the same
+thirty lines, where `--anomalib` names it. All take turns, so that they meet the same work of others. Processor time is given beside the wall's, since only it says something where other work runs.
 
 Targets: at least 0.9 of the Inspector's throughput, and at most 3 ms on top of its latency at one client.
 """
@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,13 @@ def plain_service(bundle: Path, threads: int) -> Iterator[tuple[str, psutil.Proc
 
 
 @contextmanager
+def anomalib_service(python: str, model: str) -> Iterator[tuple[str, psutil.Process]]:
+    """Another model behind FastAPI alone, in an environment of its own: see peers/anomalib_service.py."""
+    with _started([python, str(Path(__file__).parent / "peers" / "anomalib_service.py"), model]) as started:
+        yield started
+
+
+@contextmanager
 def _started(command: list[str]) -> Iterator[tuple[str, psutil.Process]]:
     """A process that says `listening on ADDRESS` first."""
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
@@ -157,29 +164,34 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--seconds", type=float, default=10, help="of each stretch")
     parser.add_argument("--threads", type=int, default=0, help="of one inference, in both")
+    parser.add_argument(
+        "--anomalib", nargs=2, metavar=("PYTHON", "MODEL"), help="its environment's Python, and its model.xml"
+    )
     given = parser.parse_args()
     pictures = sorted(path for path in given.pictures.rglob("*") if path.suffix.lower() in SUFFIXES)[:64]
     inspector = Inspector(given.bundle, threads=given.threads)
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before; {len(pictures)} pictures", flush=True)
-    with (
-        service(given.bundle, given.threads) as (url, process),
-        plain_service(given.bundle, given.threads) as (plain_url, plain_process),
-    ):
-        over_http(url, process, pictures, 1, 1)  # loads the model
-        over_http(plain_url, plain_process, pictures, 1, 1)
+    with ExitStack() as opened:
+        peers = {
+            "service": opened.enter_context(service(given.bundle, given.threads)),
+            "plain": opened.enter_context(plain_service(given.bundle, given.threads)),
+        }
+        if given.anomalib is not None:
+            peers["anomalib"] = opened.enter_context(anomalib_service(*given.anomalib))
+        for url, process in peers.values():
+            over_http(url, process, pictures, 1, 1)  # loads the model
         shares = {}
         for clients in CLIENTS:
             alone = inspector_alone(inspector, pictures, given.seconds)
-            served = over_http(url, process, pictures, clients, given.seconds)
-            plain = over_http(plain_url, plain_process, pictures, clients, given.seconds)
             batched = inspector_in_one_call(inspector, pictures, given.seconds)
             print(f"Inspector, one by one     {alone}")
             print(f"Inspector, in one call    {batched:8.1f}/s")
-            print(f"service, {clients:2} client(s)    {served}")
-            print(f"plain, {clients:2} client(s)      {plain}", flush=True)
-            shares[clients] = served.per_second / batched
+            served = {name: over_http(*peer, pictures, clients, given.seconds) for name, peer in peers.items()}
+            for name, figures in served.items():
+                print(f"{f'{name}, {clients:2} client(s)':25} {figures}", flush=True)
+            shares[clients] = served["service"].per_second / batched
             if clients == 1:
-                extra = statistics.median(served.milliseconds) - statistics.median(alone.milliseconds)
+                extra = statistics.median(served["service"].milliseconds) - statistics.median(alone.milliseconds)
                 print(f"  {extra:+.1f} ms at one client (target: at most {TARGET_MS:g})")
             print(f"  {shares[clients]:.2f} of the throughput in one call (target at 64 clients: {TARGET_SHARE:g})")
     print(f"load {os.getloadavg()[0]:.1f} after")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import socket
 import threading
@@ -237,8 +236,8 @@ def test_a_store_that_cannot_be_written_gives_no_verdict(serve: Serve, pictures:
     assert isinstance(sent(serving, pictures[0]), Answer)
 
 
-@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux's limits")
 def test_a_picture_that_finds_no_room_is_refused(serve: Serve, pictures: list[Path]) -> None:
+    resource = pytest.importorskip("resource")
     serving = serve()
     before = resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(serving.process.pid, resource.RLIMIT_FSIZE, (100, before[1]))
