@@ -6,7 +6,8 @@ The Inspector judges the same files in a loop, one by one (latency), and all in 
 `defectflow serve` in a process of its own over a fresh SQLite store. Each client sends one picture at a time over a
 connection of its own; all clients are threads of this process. `plain` is what people write themselves: FastAPI and
 ONNX Runtime in thirty lines, without rows, keys, limits or regions; `anomalib` is a model of its own behind the same
-thirty lines, where `--anomalib` names it. All take turns, so that they meet the same work of others. Processor time is given beside the wall's, since only it says something where other work runs.
+thirty lines, where `--anomalib` names it. All take turns, so that they meet the same work of others. Processor time is
+given beside the wall's, since only it says something where other work runs.
 
 Targets: at least 0.9 of the Inspector's throughput, and at most 3 ms on top of its latency at one client.
 """
