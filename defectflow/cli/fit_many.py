@@ -62,6 +62,8 @@ def fit_many(
         out.print(_table(states))
         out.print(f"All bundles on one page: {folder / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
     if failed:
+        for state in failed if err.is_terminal else []:  # whole; the table's column is narrow, and lines have told it
+            err.print(f"{state.fit.name}: {state.note}", markup=False, highlight=False, soft_wrap=True)
         err.print(f"{len(failed)} of {len(states)} fits failed; put right what is said there, then add --resume")
         raise typer.Exit(SOME_FAILED)
 
