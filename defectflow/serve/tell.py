@@ -63,6 +63,8 @@ class Teller:
         self._owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
         self._over, self._news = Event(), Event()
         self._held_until = 0.0
+        self._came_on = False
+        """Whether anything was confirmed since the last failure."""
         self._hold()
         self._thread = Thread(target=self._tell_on, name=f"tell {channel.name}", daemon=True)
         self._thread.start()
@@ -95,6 +97,8 @@ class Teller:
                 self._tell(rows)
             except (Untold, StoreError) as error:
                 self._failed(error)
+                if self._came_on:  # it refuses now and then: waiting longer each time, it would never be told all
+                    self._came_on, pause = False, FIRST_PAUSE_S
                 self._over.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
                 continue
@@ -117,7 +121,7 @@ class Teller:
                 if self._over.is_set() or not self._hold():
                     return
                 self.channel.tell(row)
-                told = row.id
+                told, self._came_on = row.id, True
                 if time.monotonic() - noted_at > NOTED_S:
                     self._outbox.told(self.channel.name, self._owner, told)
                     told, noted_at = None, time.monotonic()

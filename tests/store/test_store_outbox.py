@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from test_store_requests import entry
 
+from defectflow.serve import tell
 from defectflow.store import Store
 
 
@@ -40,3 +42,36 @@ def test_one_process_tells_a_channel_until_it_dies(store: Store) -> None:
     assert store.outbox.behind("mes", "serve") == 1, "one was too late"
     store.outbox.release("mes", "two")
     assert store.outbox.hold("mes", "three", 60)
+
+
+class Refusing:
+    """A receiver that refuses whatever it is told first, and confirms it the second time."""
+
+    name = "mes"
+
+    def __init__(self) -> None:
+        self.refused, self.confirmed = list[int](), list[int]()
+
+    def tell(self, said: tell.Told) -> None:
+        if said.id not in self.refused:
+            self.refused.append(said.id)
+            raise tell.Untold("busy")
+        self.confirmed.append(said.id)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_receiver_that_refuses_now_and_then_is_told_all(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause grows only while nothing is confirmed: or thirty refusals, each with one success, would last a year."""
+    monkeypatch.setattr(tell, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(tell, "LONGEST_PAUSE_S", 1e9)
+    receiver = Refusing()
+    teller = tell.Teller(receiver, store.outbox)
+    numbers = record(store, *map(str, range(30)))
+    teller.look()
+    deadline = time.monotonic() + 60
+    while len(receiver.confirmed) < len(numbers) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    teller.close()
+    assert receiver.confirmed == receiver.refused == numbers
