@@ -20,7 +20,7 @@ from defectflow_ui.pages.page import QUIET
 from defectflow_ui.station import LOCAL_USER, Station, handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import common as words
-from defectflow_ui.words import history
+from defectflow_ui.words import history, models
 
 BUSY_EVERY_S, IDLE_EVERY_S = 2.0, 10.0
 """How often the header is looked at again: while jobs run or drift is looked at, and otherwise."""
@@ -76,7 +76,9 @@ class Spoken(gr.Blocks):
             station.opening, station.changing = first
             Context.id = max(here, Context.id)
         if _numbers(made) != _numbers(source):
-            raise RuntimeError("the pages are laid out differently in another language; a page depends on what words say")
+            raise RuntimeError(
+                "the pages are laid out differently in another language; a page depends on what words say"
+            )
         return {"components": made["components"], "title": made["title"]}
 
 
@@ -150,11 +152,12 @@ class Frame:
 
 def header_html(station: Station, visitor: Visitor) -> Markup:
     """Product, active bundle with its promise, user, and the buttons that station.js serves."""
-    name = promise = ""
+    name = promise = by_itself = ""
     obstacle = None
     try:
         card = station.bundles.active().card
         name = station.bundles.active_name or card.name
+        by_itself = "" if station.bundles.activated_name else models.by_itself
         promise = words.estimate if card.calibration else words.uncalibrated
         if card.promised is not None:
             promise = words.promise(card.promised.expected_rate)
@@ -168,6 +171,7 @@ def header_html(station: Station, visitor: Visitor) -> Markup:
         languages=LANGUAGES,
         name=name,
         promise=promise,
+        by_itself=by_itself,
         obstacle=obstacle,
         who=words.signed_in(visitor.user, visitor.role),
         may_leave=visitor.user != LOCAL_USER,
