@@ -41,10 +41,17 @@ def test_each_step_is_seen_once_it_is_taken(desk: Desk, pictures: list[Path]) ->
     shutil.move(away / "swatch", folder)
     assert steps(desk) == (1, "Calibrate")
     shutil.move(away / "ring", folder)
+    assert steps(desk) == (2, "Models"), "the only model judges, but nobody has activated it"
+    assert "nobody has activated it" in desk.call("page-models", "select", "")["bundles"]
+    assert desk.call("page-models", "select", "")["activate"].interactive is True
     desk.station.bundles.activate("ring", by="test", reason="test")
-    assert steps(desk) == (3, "Inspect")
+    assert "nobody has activated it" not in desk.call("page-models", "select", "")["bundles"]
+    assert desk.call("page-models", "select", "")["activate"].interactive is False, "it is at work already"
+    assert steps(desk) == (3, ""), "the next one is on this very page"
     judged = list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:2])))
-    assert any(update.get("first-steps") == "" for update in map(_named(desk), judged)), "they make room"
+    folded = [update["first-steps"] for update in map(_named(desk), judged) if "first-steps" in update]
+    assert folded and all("<details" in one and " open>" not in one for one in folded), "they make room"
+    assert steps(desk) == (4, "Review"), "and stay"
     desk.call("inspect-clear", "click")
     assert steps(desk) == (4, "Review")
     desk.station.store.reviews.answer(desk.station.store.history.search()[0].id, Answer.GOOD, by="ben")

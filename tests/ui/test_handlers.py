@@ -21,8 +21,10 @@ import pytest
 from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.models.bundles import evaluation_file
 from defectflow_ui.pages import calibrate, inspect_tab, train_view
-from defectflow_ui.settings import Limits
+from defectflow_ui.settings import Limits, Settings
+from defectflow_ui.start import open_station
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
+from defectflow_ui.tasks.recipe_changes import told
 from defectflow_ui.tasks.sources import FOLDER, UPLOADED
 from defectflow_ui.tasks.training import Training, Wish
 from defectflow_ui.temporary_folders import OURS
@@ -44,7 +46,7 @@ from support import save, swatch, swatches
 from defectflow.bundle import file_digest, open_bundle
 from defectflow.common.clock import utc_now
 from defectflow.data import find_pictures
-from defectflow.errors import CalibrationError
+from defectflow.errors import CalibrationError, DataError
 from defectflow.gauge import PartScores, register_masters
 from defectflow.image.decode import read_image
 from defectflow.line import Inspector
@@ -231,7 +233,8 @@ def test_activate_is_about_the_model_on_show(desk: Desk, bundle_path: Path, trai
     with pytest.raises(gr.Error, match="something else was started here in the meantime"):
         desk.call("train-resume", "click", tab="mine")
     desk.call("page-train", "select", tab="mine")
-    assert "other is active" in desk.call("train-activate", "click", tab="mine")
+    done = desk.call("train-activate", "click", tab="mine")
+    assert "other is active" in done["train-said"] and not done["train-activate"].interactive, "it is at work"
     assert desk.station.bundles.active_name == "other"
 
 
@@ -475,16 +478,21 @@ def test_a_new_model_is_on_trial_until_something_is_kept(desk: Desk, pictures: l
     assert opened["inspect-trial"].value is True
     assert "nothing of it is kept" in opened["drop-zone"]
     *_, last = desk.call("drop-zone", "dropped", said=said)
-    told = {component.elem_id: value for component, value in last.items()}
-    assert "2 pictures judged on trial" in told["inspect-status"]
-    assert "nobody can answer" in told["part"] and told["inspect-answers"] == ""
-    assert "kept nowhere else" in told["inspect-counts"], "Clear asks first"
+    shown = {component.elem_id: value for component, value in last.items()}
+    assert "2 pictures judged on trial" in shown["inspect-status"]
+    assert "nobody can answer" in shown["part"] and shown["inspect-answers"] == ""
+    assert "kept nowhere else" in shown["inspect-counts"], "Clear asks first"
     assert desk.station.store.history.search() == []
     assert not desk.station.drift.look().points
+    assert shown["gallery"].count('class="trial"') == 2
     desk.call("inspect-trial", "input", False)
-    list(desk.call("drop-zone", "dropped", said=desk.drop(pictures[2])))
+    *_, last = desk.call("drop-zone", "dropped", said=desk.drop(pictures[2]))
+    shown = {component.elem_id: value for component, value in last.items()}
+    assert shown["gallery"].count('class="tile') == 1 and 'class="trial"' not in shown["gallery"]
+    assert "2 pictures that were judged on trial were cleared" in shown["inspect-status"], "two kinds are not mixed"
     assert [one.file for one in desk.station.store.history.search()] == [pictures[2].name]
     assert desk.call("page-inspect", "select", tab="another")["inspect-trial"].value is False, "it is in production"
+    assert "in production" in desk.call("page-inspect", "select", tab="another")["drop-zone"]
 
 
 @pytest.mark.parametrize("goodbye", [True, False])
@@ -686,3 +694,37 @@ def test_a_model_tells_how_it_did(desk: Desk, pictures: list[Path]) -> None:
         card = desk.call("bundles", "bundle", None, said={"bundle": "ring"})["card"]
         assert ("0.987" in card and "3 of 18 (16.7%)" in card) is there
         assert "1 of 2 (50.0%)" in card, "rejected, and answered good"
+
+
+def test_the_region_is_said_in_words() -> None:
+    """Half of the picture by a rectangle; a quarter of it by an outline, less a tenth of the width by a brush."""
+    assert told("image.size=384\nimage.roi.rectangle=[0.0, 0.0, 0.5, 1.0]") == [
+        "image.size=384",
+        "cut to a rectangle",
+        "50% of the picture inspected",
+    ]
+    drawn = "[{points: [[0, 0], [0.5, 0], [0.5, 0.5], [0, 0.5]]}]"
+    brush = "[{points: [[0.25, 0], [0.25, 1]], width: 0.1}]"
+    assert told(f"image.roi.outlines={drawn}\nimage.roi.ignored={brush}") == [
+        "inside 1 outline",
+        "1 area ignored",
+        "20% of the picture inspected",
+    ]
+    assert told("") == []
+
+
+def test_a_model_with_too_few_parts_leads_to_calibrate(desk: Desk, trained: Trained) -> None:
+    trained("train", "swatch")
+    opened = desk.call("page-train", "select", tab="mine")
+    assert opened["train-activate"].interactive is False
+    found = opened["train-findings"]
+    assert "cannot be activated yet" in found and 'data-page="Calibrate"' in found
+    assert "defectflow calibrate" not in found, "no command lines"
+    assert ("fast: small computers, smaller pictures", "fast") in opened["train-recipe"].choices
+
+
+def test_the_folder_of_models_is_made(tmp_path: Path) -> None:
+    open_station(Settings(tmp_path / "models")).close()
+    assert (tmp_path / "models").is_dir()
+    with pytest.raises(DataError, match="cannot be made"):
+        open_station(Settings(tmp_path / "mistyped" / "models"))

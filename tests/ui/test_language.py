@@ -22,6 +22,7 @@ from defectflow_ui.markup.render import TEMPLATES, element
 from defectflow_ui.words import calibrate, common, history, inspect, live, models, review, verdicts
 from defectflow_ui.words.heard import heard, pattern_of, sentences
 from desk import Desk
+from gradio.context import Context
 from inspecting import activate, wait_for
 from running import Running, Watch
 
@@ -274,6 +275,32 @@ def test_no_sentence_takes_another_for_its_own() -> None:
         assert longest == one
 
 
+ODD = ("", "7", "x", "a.png", "\n", "\n\n", " ", ".", "{x}", "A. B", "ok.\nIs x.png: no such file", "a, b (c): d; e.")
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_nothing_that_is_said_fails_to_be_heard(odd: str) -> None:
+    """Each sentence with odd parts, in capitals or cut, and on two lines."""
+    for code in TRANSLATED:
+        with speaking(code):
+            for one in sentences:
+                told = re.sub(r"\{\w+\}", lambda _: odd, one)
+                for said in (told, f"{told}.", told.upper(), told[1:], f"{told}\n{told}"):
+                    assert heard(said).count("\n") >= ("\n" in said)
+
+
+def test_lines_and_nested_or_endless_texts_are_heard() -> None:
+    with speaking("de"):
+        assert heard("\n") == "\n"
+        uncalibrated = heard("ring is uncalibrated.")
+        assert uncalibrated != "ring is uncalibrated."
+        assert heard("ring is uncalibrated.\n\nring is uncalibrated.\n") == f"{uncalibrated}\n\n{uncalibrated}\n"
+        nested = "A fit would fail: " * 500 + "x"
+        assert heard(nested) == nested
+        for endless in (": x " * 5000, "5 of 6 pictures, " * 2000, "(a, b) parts; " * 2000):
+            assert heard(endless) == endless, "and at once"
+
+
 # ---- two visitors at the same time ---------------------------------------------------------------------------------
 
 
@@ -281,6 +308,7 @@ def test_no_sentence_takes_another_for_its_own() -> None:
 def desk(bundles: Callable[[], Path]) -> Iterator[Desk]:
     opened = Desk(bundles())
     opened.blocks.config = opened.blocks.get_config_file()
+    opened.blocks.lay_out_all()
     opened.station.bundles.activate("ring", by="test", reason="test")
     yield opened
     opened.station.close()
@@ -328,6 +356,16 @@ def test_one_app_serves_all_languages(desk: Desk) -> None:
     assert "Verlauf" in labels["de"] and "Historial" in labels["es"] and "History" in labels["en"]
     values = {code: str([one["props"].get("choices") for one in made["components"]]) for code, made in configs.items()}
     assert "'letzte 24 Stunden', 'day'" in values["de"], "what is chosen is the same word in each language"
+
+
+def test_no_visit_lays_anything_out(desk: Desk) -> None:
+    """A component that somebody's handler makes meanwhile takes the next number, and disturbs nobody."""
+    before = Context.id
+    gr.Button("made by a handler")
+    for code in TRANSLATED:
+        with speaking(code):
+            assert desk.blocks.config["components"]
+    assert Context.id == before + 1
 
 
 def _label(component: dict[str, Any]) -> str:

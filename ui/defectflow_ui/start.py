@@ -12,9 +12,13 @@ from defectflow_ui.words import start as words
 
 
 def open_station(settings: Settings) -> Station:
-    """Raises DataError if there is no such folder, SettingsError where others could get in without signing in."""
-    if not settings.bundles.is_dir():
-        raise DataError(words.no_folder(settings.bundles))
+    """Makes the folder of the models where there is none. Raises DataError if it cannot be made or there is no folder
+    of pictures, SettingsError where others could get in without signing in.
+    """
+    try:
+        settings.bundles.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(words.no_folder(settings.bundles)) from error
     if settings.data is not None and not settings.data.is_dir():
         raise DataError(words.no_data_folder(settings.data))
     store = Store.open(settings.store)

@@ -67,11 +67,28 @@ class Bundles:
     @property
     def active_name(self) -> str | None:
         """The bundle that was activated last; where nothing ever was and only one is calibrated, that one."""
-        found, last = self.all(), self._versions.active()
-        if last is not None:
-            return next((one.name for one in found if str(one.path.resolve()) == last.path), None)
-        usable = [one.name for one in found if one.bundle is not None and one.bundle.card.calibration is not None]
+        if self._versions.active() is not None:
+            return self.activated_name
+        usable = self._calibrated()
         return usable[0] if len(usable) == 1 else None
+
+    @property
+    def activated_name(self) -> str | None:
+        """The bundle that somebody has activated; None where nobody has, though the only one judges, or it is gone."""
+        last = self._versions.active()
+        here = [] if last is None else [one.name for one in self.all() if str(one.path.resolve()) == last.path]
+        return here[0] if here else None
+
+    def at_work(self, bundle: Bundle) -> bool:
+        """Whether somebody has activated this bundle with the very thresholds that it has now."""
+        last = self._versions.active()
+        return last is not None and (last.path, last.calibration_id) == (
+            str(bundle.path.resolve()),
+            bundle.card.calibration_id,
+        )
+
+    def _calibrated(self) -> list[str]:
+        return [one.name for one in self.all() if one.bundle is not None and one.bundle.card.calibration is not None]
 
     def activate(self, name: str, *, by: str, reason: str) -> Bundle:
         """From now on this bundle judges. Raises BundleError if it cannot be used, NotCalibrated."""
@@ -152,7 +169,9 @@ class Bundles:
         """Raises BundleError if there is none, with what to do."""
         name = self.active_name
         if name is None:
-            raise BundleError(words.none_active if self.all() else words.empty(self.folder))
+            if not self.all():
+                raise BundleError(words.empty(self.folder))
+            raise BundleError(words.none_active if self._calibrated() else words.none_calibrated)
         return self.find(name)
 
     def active_or_none(self) -> Bundle | None:

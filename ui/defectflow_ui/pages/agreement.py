@@ -55,7 +55,7 @@ class AgreementPage(Page):
             return empty(words.no_model, str(error))
         studies = self.station.store.agreement.all(bundle.card.bundle_id)
         if not studies:
-            return empty(words.nothing, words.nothing_do)
+            return empty(words.nothing, words.nothing_do(*self.station.named_in_commands(visitor, bundle)))
         study = studies[0]
         asked = self.station.store.agreement.next(study, visitor.user)
         if asked is None:

@@ -153,7 +153,8 @@ class InspectPage(Page):
         obstacle = view.obstacle(self.station, visitor)
         trial = obstacle is None and on_trial(self.station, visitor, judging(self.station, visitor).card)
         updates: Updates = {
-            self.zone: obstacle or view.drop_zone(self.station, visitor.tab_name, trial=trial),
+            self.zone: obstacle
+            or view.drop_zone(self.station, visitor.tab_name, trial=trial, production=TRIAL not in visitor.tab),
             self.trial: gr.Checkbox(trial, visible=obstacle is None),
             self.product: products,
         }
@@ -175,7 +176,10 @@ class InspectPage(Page):
         obstacle, updates = view.obstacle(self.station, visitor), self._zone(visitor)
         inspection = found(visitor)
         if inspection is not None:  # what was said meanwhile on other pages, and by others
-            updates |= {self.steps: "", self.gallery: self._gallery(inspection)}
+            updates |= {
+                self.steps: first_steps(self.station, visitor, folded=True),
+                self.gallery: self._gallery(inspection),
+            }
             return updates | self._chosen(visitor, inspection)
         updates[self.steps] = first_steps(self.station, visitor)
         return updates | (dict.fromkeys((self.gallery, self.part), "") if obstacle else self._nothing())
@@ -225,7 +229,8 @@ class InspectPage(Page):
                 if fresh and inspection.chosen != shown:
                     shown = inspection.chosen
                     # The verdict first: its details take a moment to draw.
-                    yield self._overview(inspection) | {self.exports.download: "", self.steps: ""}
+                    steps = first_steps(self.station, visitor, folded=True)
+                    yield self._overview(inspection) | {self.exports.download: "", self.steps: steps}
                     yield self._chosen(visitor, inspection)
                 elif fresh and monotonic() - shown_at > SHOWN_EVERY_S:
                     shown_at = monotonic()

@@ -69,16 +69,26 @@ def begin(station: Station, visitor: Visitor) -> Inspection:
     with visitor.tab.lock:  # two drops at once are one inspection
         before, notice = found(visitor), None
         if before is not None:
-            if before.inspector is inspector:
+            over = _trial_over(before, on_trial(station, visitor, inspector.card))
+            if before.inspector is inspector and not over:
                 if len(before.rows) >= MOST_ROWS:
                     raise DataError(words.clear_first(MOST_ROWS))
                 before.record_by(record)
                 return before
             before.close()
-            notice = words.other_calibration(len(before.rows)) if before.rows else None
+            if over:
+                notice = words.trial_over(len(before.rows))
+            elif before.rows:
+                notice = words.other_calibration(len(before.rows))
         visitor.tab[INSPECTION] = inspection = Inspection(inspector, visitor.served, record)
     inspection.notice = notice
     return inspection
+
+
+def _trial_over(inspection: Inspection, trial: bool) -> bool:
+    """Whether all that is on show was on trial, and what comes now is kept: the two are not one table."""
+    rows = inspection.rows
+    return not trial and not inspection.running and bool(rows) and all(row.recorded is None for row in rows)
 
 
 def forget(visitor: Visitor) -> None:

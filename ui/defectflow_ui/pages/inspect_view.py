@@ -46,10 +46,10 @@ def _way_out(station: Station, visitor: Visitor) -> tuple[str, str]:
     return (models.tab, words.to_models) if calibrated else (calibrate.tab, words.to_calibrate)
 
 
-def drop_zone(station: Station, tab: str, *, trial: bool) -> Markup:
+def drop_zone(station: Station, tab: str, *, trial: bool, production: bool = False) -> Markup:
     """Where to drop pictures, and what is kept of them. `tab`: by which the browser finds this tab's pictures again."""
     kept = words.keeps_copies if station.store.kept_as(temporary=True) == "copy" else words.keeps_verdicts
-    kept = words.keeps_nothing if trial else kept
+    kept = words.keeps_nothing if trial else f"{kept} {words.in_production}" if production else kept
     camera = {
         "problems": words.camera_problems,
         "triggers": list(words.camera_triggers.items()),

@@ -45,7 +45,8 @@ class MastersPage(Page):
         store = self.station.store
         found = standing(store, bundle.card)
         zone = view.drop_zone(found.masters) if visitor.may(Role.OPERATOR) else ""
-        return {self.zone: zone, self.standing: view.shown(found, store.settings.golden.hours)}
+        named = self.station.named_in_commands(visitor, bundle)
+        return {self.zone: zone, self.standing: view.shown(found, store.settings.golden.hours, named)}
 
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor) -> Updates:

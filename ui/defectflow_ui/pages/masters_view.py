@@ -12,10 +12,10 @@ from defectflow_ui.visits.uploads import ACCEPTED
 from defectflow_ui.words import masters as words
 
 
-def shown(found: Standing, hours: float | None) -> Markup:
-    """`hours`: how long a check holds; None where none is asked for."""
+def shown(found: Standing, hours: float | None, named: tuple[str, str]) -> Markup:
+    """`hours`: how long a check holds; None where none is asked for. `named`: bundle and store, as in a command."""
     if found.masters is None:
-        return empty(words.nothing, words.nothing_do)
+        return empty(words.nothing, words.nothing_do(*named))
     moments = [run.at for run in found.runs]
     charts = [draw_chart(chart, moments) for chart in found.charts]
     return render("masters/standing.html", words=words, found=found, hours=hours, charts=charts)

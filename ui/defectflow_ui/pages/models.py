@@ -93,7 +93,11 @@ class ModelsPage(Page):
             self.listed: view.bundles(self.station, chosen),
             self.card: view.cards(self.station, visitor, chosen, compared),
             self.compare: gr.Dropdown(others, value=compared or ""),
-            self.activate: gr.Button(interactive=bundle is not None and visitor.may(Role.ENGINEER)),
+            self.activate: gr.Button(
+                interactive=bundle is not None
+                and visitor.may(Role.ENGINEER)
+                and not self.station.bundles.at_work(bundle)
+            ),
             self.verify: gr.Button(interactive=bundle is not None and visitor.may(Role.OPERATOR)),
             **self._management(visitor, chosen, bundle),
         }

@@ -34,6 +34,7 @@ def bundles(station: Station, chosen: str | None) -> Markup:
         place=next((place for place, one in enumerate(found) if one.name == chosen), -1),
         chosen=chosen,
         active=station.bundles.active_name,
+        activated=station.bundles.activated_name,
     )
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from defectflow.bundle import Bundle, Card
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
+from defectflow.store.versions import FOUND
 from defectflow_ui.markup.elements import block, clicks, problem
 from defectflow_ui.models.bundles import evaluation_of
 from defectflow_ui.pages import train_outcome as made
@@ -25,6 +27,8 @@ from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words
 
 SEEN = "train.seen"
+SHOW_TASK = "() => document.getElementById('train-state').scrollIntoView({block: 'nearest'})"
+"""The buttons stand at the end of a long form, and what they begin beside its start."""
 
 
 class TrainPage(Page):
@@ -54,7 +58,7 @@ class TrainPage(Page):
         self.part_regex = gr.Textbox(label=words.part_regex, info=words.part_regex_info, elem_id="train-part-regex")
         with gr.Row():
             self.recipe = gr.Dropdown(
-                self.training.recipes(),
+                self._recipes(),
                 value="default",
                 label=words.recipe,
                 info=words.recipe_info,
@@ -109,7 +113,9 @@ class TrainPage(Page):
         marks: list[Any] = [*aside, self.findings]
         self.findings.out(self.leave_out, inputs=aside, outputs=marks, trigger_mode="multiple", **QUIET)
         self.findings.bad(self.call_defective, inputs=aside, outputs=marks, trigger_mode="multiple", **QUIET)
-        above(self.activate.click(self.put_to_work, outputs=self.said, **QUIET))
+        above(self.activate.click(self.put_to_work, outputs=[self.said, self.activate], **QUIET))
+        for begun in (self.check, self.fit):
+            begun.click(None, js=SHOW_TASK, **QUIET)
 
     # ---- how the task stands ------------------------------------------------------------------------------------
 
@@ -163,14 +169,30 @@ class TrainPage(Page):
             bundle = self.station.bundles.find(name)
         except BundleError as error:
             return {self.said: view.gone(name, str(error))}
-        card = bundle.card
+        card = self._as_trained(bundle.card)
         pictures, names = self.training.pictures_of(task), self.training.names_in(task)
         unsure = made.least_sure(card, pictures, names, visitor.served)
         tested = any(step.name == "evaluate" for step in task.steps)
         return {
-            self.findings: made.trained(card, evaluation_of(bundle), tested=tested, unsure=unsure),
-            self.activate: gr.Button(visible=True, interactive=card.calibration is not None),
+            self.findings: made.trained(
+                card,
+                evaluation_of(replace(bundle, card=card)),
+                tested=tested,
+                unsure=unsure,
+                changed_later=card.calibration_id != bundle.card.calibration_id,
+            ),
+            self.activate: self._activate(bundle),
         }
+
+    def _activate(self, bundle: Bundle) -> gr.Button:
+        """For what has thresholds, and is not at work already."""
+        ready = bundle.card.calibration is not None and not self.station.bundles.at_work(bundle)
+        return gr.Button(visible=True, interactive=ready)
+
+    def _as_trained(self, card: Card) -> Card:
+        """With the thresholds that the training has found, whatever was set since."""
+        found = [one for one in self.station.store.versions.all(card.bundle_id) if one.origin == FOUND]
+        return found[-1].card(card) if found else card
 
     def _may_train(self, visitor: Visitor) -> Updates:
         """Training is for what was checked, and for nothing else that the form may say by now."""
@@ -202,8 +224,16 @@ class TrainPage(Page):
         typed = {self.part_regex: wish.part_regex, self.rate: 100 * wish.rate, self.settings.text: wish.settings}
         typed |= {self.left_out: wish.left_out, self.defective: wish.defective}
         typed = typed if before is None else {}
-        choices = {self.source: gr.Dropdown(offered, value=chosen), self.recipe: gr.Dropdown(recipes, value=how)}
+        choices = {
+            self.source: gr.Dropdown(offered, value=chosen),
+            self.recipe: gr.Dropdown(self._recipes(), value=how),
+        }
         return self._look(visitor) | self._may_train(visitor) | choices | typed
+
+    def _recipes(self) -> list[tuple[str, str]]:
+        """Each with what it is for; whoever has written one of their own knows."""
+        about = words.recipes
+        return [(f"{name}: {about[name]}" if name in about else name, name) for name in self.training.recipes()]
 
     @handler(Role.ENGINEER)
     def changed(self, visitor: Visitor, *fields: Any) -> Updates:
@@ -285,10 +315,10 @@ class TrainPage(Page):
         return self._look(visitor)
 
     @handler(Role.ENGINEER)
-    def put_to_work(self, visitor: Visitor) -> str:
+    def put_to_work(self, visitor: Visitor) -> Updates:
         name = str(self._on_show(visitor, self.training.latest("train")).notes["name"])
-        self.station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
-        return view.activated(name)
+        bundle = self.station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
+        return {self.said: view.activated(name), self.activate: self._activate(bundle)}
 
 
 def _wish(source: str | None, part_regex: str, recipe: str, percent: float, *lines: str) -> Wish:

@@ -10,10 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from defectflow.bundle import CalibrationPart, Card
+from defectflow.verdict import advised_rate
 from defectflow_ui.markup.elements import problem
 from defectflow_ui.markup.render import render
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.visits.served import Served
+from defectflow_ui.words import calibrate
 from defectflow_ui.words import train as words
 
 SUSPECTS, UNSURE = 24, 8
@@ -76,9 +78,31 @@ def _tile(file: str, name_of: NameOf, served: Served, **told: Any) -> Tile:
     return {"address": address, "name": name_of(file), "where": None, **told}
 
 
-def trained(card: Card, evaluation: dict[str, Any] | None, *, tested: bool, unsure: list[Tile]) -> Markup:
-    """What the new model promises, how it did on test pictures, and what it is least sure of."""
-    return render("train/trained.html", words=words, card=card, evaluation=evaluation, tested=tested, unsure=unsure)
+def trained(
+    card: Card, evaluation: dict[str, Any] | None, *, tested: bool, unsure: list[Tile], changed_later: bool = False
+) -> Markup:
+    """What the new model promises, how it did on test pictures, and what it is least sure of.
+
+    `changed_later`: whether the model has other thresholds by now than this card.
+    """
+    return render(
+        "train/trained.html",
+        words=words,
+        card=card,
+        evaluation=evaluation,
+        tested=tested,
+        unsure=unsure,
+        too_few="" if card.calibration else _too_few(card),
+        calibrate=calibrate.tab,
+        changed_later=changed_later,
+    )
+
+
+def _too_few(card: Card) -> str:
+    """Why there are no thresholds, and what can be done on these pages."""
+    parts = card.calibration_parts
+    lowest = advised_rate(len(parts), card.wanted_guarantee, gated=sum(part.score is None for part in parts))
+    return words.uncalibrated(len(parts), card.wanted_rate, lowest)
 
 
 def least_sure(card: Card, pictures: dict[str, list[Path]], name_of: NameOf, served: Served) -> list[Tile]:

@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import gradio as gr
 import numpy as np
-import yaml
 from markupsafe import Markup
 
 from defectflow.data import find_pictures
@@ -22,7 +21,15 @@ from defectflow_ui.markup.render import render
 from defectflow_ui.pages.page import QUIET, Updates
 from defectflow_ui.pictures import file_picture
 from defectflow_ui.station import Station, handler
-from defectflow_ui.tasks.recipe_changes import DRAWN_ON, IGNORED, OUTLINES, RECTANGLE, changed, read_changes
+from defectflow_ui.tasks.recipe_changes import (
+    DRAWN_ON,
+    IGNORED,
+    OUTLINES,
+    RECTANGLE,
+    areas_in,
+    changed,
+    read_changes,
+)
 from defectflow_ui.tasks.training import Training
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train_settings as words
@@ -85,7 +92,7 @@ def _drawn(text: str, tool: str, event: dict[str, Any], picture: tuple[int, int]
             text = changed(text, key, "")
         return text
     found = read_changes(text)
-    areas = {key: _areas(found.get(key, "")) for key in (OUTLINES, IGNORED)}
+    areas = {key: areas_in(found.get(key, "")) for key in (OUTLINES, IGNORED)}
     if tool == "brush":
         width = min(max(_number(event.get("width")), BRUSHES[0]), BRUSHES[-1])
         course = cv2.approxPolyDP(np.array(_points(event, 1), np.float32), width / 20, closed=False)
@@ -119,19 +126,6 @@ def _number(said: Any) -> float:
         raise DataError(words.not_drawn) from error
 
 
-def _areas(said: str) -> list[dict[str, Any]]:
-    """Areas among the changes, as they were typed or drawn. Raises DataError."""
-    try:
-        areas = yaml.safe_load(said) if said else []
-        return [{"points": [[float(x), float(y)] for x, y in one["points"]]} | _width(one) for one in areas]
-    except (yaml.YAMLError, TypeError, ValueError, KeyError) as error:
-        raise DataError(words.no_areas(said)) from error
-
-
-def _width(area: dict[str, Any]) -> dict[str, float]:
-    return {} if area.get("width") is None else {"width": float(area["width"])}
-
-
 def _canvas(visitor: Visitor, text: str, tool: str) -> Markup:
     address, (width, height) = visitor.tab[ON_SHOW]
     found = read_changes(text)
@@ -139,7 +133,7 @@ def _canvas(visitor: Visitor, text: str, tool: str) -> Markup:
     shapes = [
         {"kind": kind, "width": None, **one}
         for kind, key in (("outline", OUTLINES), ("ignored", IGNORED))
-        for one in _areas(found.get(key, ""))
+        for one in areas_in(found.get(key, ""))
     ]
     return render(
         "train_settings/region.html",

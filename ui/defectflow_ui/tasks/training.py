@@ -25,7 +25,7 @@ from defectflow.store import Store
 from defectflow_ui.models.bundles import Bundles, evaluation_file
 from defectflow_ui.tasks.background import WORK, Step, Task, new_folder, resume, start, tasks
 from defectflow_ui.tasks.jobs import Job
-from defectflow_ui.tasks.recipe_changes import overrides
+from defectflow_ui.tasks.recipe_changes import overrides, told
 from defectflow_ui.tasks.selection import select, write_selection
 from defectflow_ui.tasks.sources import AGAIN, Sources
 from defectflow_ui.tasks.time_left import seconds_left
@@ -52,6 +52,10 @@ class Wish:
     """Names of pictures that are not to be learned from, one a line."""
     defective: str = ""
     """Names of pictures whose parts are defective, one a line."""
+
+    def settings_told(self) -> list[str]:
+        """The changes to the recipe, and in words where to look."""
+        return told(self.settings)
 
 
 class Training:

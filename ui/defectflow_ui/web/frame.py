@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
 from typing import Any
 
 import gradio as gr
@@ -13,7 +12,7 @@ from markupsafe import Markup
 
 from defectflow.errors import AccessError, DefectFlowError
 from defectflow.store import Role
-from defectflow_ui.language import LANGUAGES, SOURCE, say, spoken
+from defectflow_ui.language import LANGUAGES, SOURCE, say, speaking, spoken
 from defectflow_ui.markup.elements import block, clicks
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages import PAGES
@@ -21,16 +20,14 @@ from defectflow_ui.pages.page import QUIET
 from defectflow_ui.station import LOCAL_USER, Station, handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import common as words
-from defectflow_ui.words import history
+from defectflow_ui.words import history, models
 
 BUSY_EVERY_S, IDLE_EVERY_S = 2.0, 10.0
 """How often the header is looked at again: while jobs run or drift is looked at, and otherwise."""
 BUSY = "frame.busy"
-ATTEMPTS = 3
-"""To lay the pages out in another language: a handler that makes a component meanwhile disturbs the numbers."""
 
 
-def build_frame(station: Station) -> gr.Blocks:
+def build_frame(station: Station) -> Spoken:
     """All pages in one Gradio app, which comes to each visitor in their language."""
     return Frame(station).blocks
 
@@ -38,46 +35,51 @@ def build_frame(station: Station) -> gr.Blocks:
 class Spoken(gr.Blocks):
     """One app for all languages: what it is made of is laid out once in each, and handlers are those of the first.
 
-    So state, queue and events exist once, and a language costs nothing until somebody speaks it. What Gradio sends at
-    the start of a page, its `config`, is the one of the language of the request. `gr.I18n` would translate labels, but
-    not what templates write, and by the browser's language alone.
+    So state, queue and events exist once. What Gradio sends at the start of a page, its `config`, is the one of the
+    language of the request. `gr.I18n` would translate labels, but not what templates write, and by the browser's
+    language alone.
     """
 
     def __init__(self, station: Station, **options: Any) -> None:
         self._station = station
         self._first_id = Context.id
         self._laid_out: dict[str, Any] = {}
-        self._laying_out = Lock()
         super().__init__(**options)
 
     @property
     def config(self) -> Any:
         source = self._laid_out.get(SOURCE)
-        if source is None or spoken() == SOURCE:
-            return source
-        with self._laying_out:
-            if spoken() not in self._laid_out:
-                self._laid_out[spoken()] = self._again(source)
-        return source | self._laid_out[spoken()]
+        return source if source is None or spoken() == SOURCE else source | self._laid_out[spoken()]
 
     @config.setter
     def config(self, made: Any) -> None:
         self._laid_out[SOURCE] = made
 
+    def lay_out_all(self) -> None:
+        """Before anybody is served: Gradio numbers components by one counter for all threads, and handlers make some.
+
+        Raises RuntimeError where a page has other components in another language.
+        """
+        for code in LANGUAGES:
+            if code != SOURCE:
+                with speaking(code):
+                    self._laid_out[code] = self._again(self._laid_out[SOURCE])
+
     def _again(self, source: Any) -> dict[str, Any]:
         """The same pages in the language of this call: every component has the number that it has in the first one."""
-        for _ in range(ATTEMPTS):
-            here, Context.id = Context.id, self._first_id
-            station, first = self._station, (self._station.opening, self._station.changing)
-            station.opening, station.changing = [], []
-            try:
-                made = Frame(station).blocks.get_config_file()
-            finally:
-                station.opening, station.changing = first
-                Context.id = max(here, Context.id)
-            if _numbers(made) == _numbers(source):
-                return {"components": made["components"], "title": made["title"]}
-        raise RuntimeError("the pages are laid out differently in another language; a page depends on what words say")
+        here, Context.id = Context.id, self._first_id
+        station, first = self._station, (self._station.opening, self._station.changing)
+        station.opening, station.changing = [], []
+        try:
+            made = Frame(station).blocks.get_config_file()
+        finally:
+            station.opening, station.changing = first
+            Context.id = max(here, Context.id)
+        if _numbers(made) != _numbers(source):
+            raise RuntimeError(
+                "the pages are laid out differently in another language; a page depends on what words say"
+            )
+        return {"components": made["components"], "title": made["title"]}
 
 
 def _numbers(config: Any) -> list[tuple[int, str]]:
@@ -150,11 +152,12 @@ class Frame:
 
 def header_html(station: Station, visitor: Visitor) -> Markup:
     """Product, active bundle with its promise, user, and the buttons that station.js serves."""
-    name = promise = ""
+    name = promise = by_itself = ""
     obstacle = None
     try:
         card = station.bundles.active().card
         name = station.bundles.active_name or card.name
+        by_itself = "" if station.bundles.activated_name else models.by_itself
         promise = words.estimate if card.calibration else words.uncalibrated
         if card.promised is not None:
             promise = words.promise(card.promised.expected_rate)
@@ -168,6 +171,7 @@ def header_html(station: Station, visitor: Visitor) -> Markup:
         languages=LANGUAGES,
         name=name,
         promise=promise,
+        by_itself=by_itself,
         obstacle=obstacle,
         who=words.signed_in(visitor.user, visitor.role),
         may_leave=visitor.user != LOCAL_USER,

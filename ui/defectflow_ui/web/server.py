@@ -52,6 +52,7 @@ def build(station: Station, attempts: Attempts | None = None) -> FastAPI:
     """The ASGI app. Raises TypeError if a page breaks the rules that keep the station safe."""
     blocks = build_frame(station)
     _check(blocks)
+    blocks.lay_out_all()
     blocks.queue(default_concurrency_limit=ANSWERED_TOGETHER, max_size=MOST_WAITING)
 
     @asynccontextmanager

@@ -193,29 +193,36 @@ sentences = (
 
 BETWEEN = re.compile(r"(\n|(?<=[.?]) (?=[A-Z]))")
 """Between sentences and lines of what is said."""
+DEEPEST = 8
+"""So often something said is looked for inside another; what lies deeper stays as it is."""
+LONGEST = 1000
+"""Characters that are compared with the sentences at once: a search for several braces takes their number's power."""
 
 
 def heard(text: str) -> str:
     """What DefectFlow has said or logged, in the language of this call; as it is where nobody translated it."""
-    return text if spoken() == SOURCE else _heard(spoken(), str(text))
+    return text if spoken() == SOURCE else _heard(spoken(), str(text), 0)
 
 
 @lru_cache(maxsize=4096)
-def _heard(code: str, text: str) -> str:
+def _heard(code: str, text: str, deep: int) -> str:
     known = catalogue(code)
     for said in (text, text[:1].lower() + text[1:], text.removesuffix(".")):  # as it is, or made a sentence of
         if said and (whole := known.gettext(said)) != said:
             return _like(text, whole)
-    for pattern, sentence in _patterns():
+    if deep == DEEPEST:
+        return text
+    for pattern, sentence in _patterns() if len(text) <= LONGEST else ():
         if found := pattern.fullmatch(text):
-            parts = {name: _part(code, part) for name, part in found.groupdict().items()}
+            parts = {name: _part(code, part, deep + 1) for name, part in found.groupdict().items()}
             return _like(text, known.gettext(sentence).format(**parts))
-    one_by_one = BETWEEN.split(text)
-    return "".join(_heard(code, one) for one in one_by_one) if len(one_by_one) > 1 else text
+    one_by_one = BETWEEN.split(text)  # what is said, and between two of these what separates them
+    one_by_one[::2] = [_heard(code, one, deep + 1) for one in one_by_one[::2]] if len(one_by_one) > 1 else one_by_one
+    return "".join(one_by_one)
 
 
-def _part(code: str, said: str) -> str:
-    return _heard(code, said) if is_text(said) else number(said, code)
+def _part(code: str, said: str, deep: int) -> str:
+    return _heard(code, said, deep) if is_text(said) else number(said, code)
 
 
 def _like(text: str, said: str) -> str:

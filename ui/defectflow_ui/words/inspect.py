@@ -22,6 +22,11 @@ keeps_nothing = (
     "goes into production."
 )
 trial = "Trial: judge, but keep nothing"
+trial_mark = "trial"
+in_production = (
+    "This model is in production: something that it judged was kept. So trial is off for everybody who comes; tick it "
+    "to try something."
+)
 product = "Product"
 product_info = "Which of the model's products the pictures show; each has limits and a promise of its own."
 not_kept = "Judged on trial, so it is not in the history, and nobody can answer about it."
@@ -228,6 +233,15 @@ def other_calibration(cleared: int) -> str:
         "verdicts of two kinds do not belong in one table. It stays in the history.",
         "Another model or threshold is active since the last drop, so {number} pictures of before were cleared here: "
         "verdicts of two kinds do not belong in one table. They stay in the history.",
+        cleared,
+    )
+
+
+def trial_over(cleared: int) -> str:
+    return count(
+        "The trial is over: {number} picture that was judged on trial was cleared here. Drop it again to keep it.",
+        "The trial is over: {number} pictures that were judged on trial were cleared here. Drop them again to keep "
+        "them.",
         cleared,
     )
 

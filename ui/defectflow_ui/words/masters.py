@@ -7,11 +7,6 @@ from defectflow_ui.language import count, say
 tab = "Masters"
 no_model = "No model to check"
 nothing = "No master parts yet"
-nothing_do = (
-    "Master parts are parts that are kept to check the inspection with: some good, some defective. Picture them, put "
-    "the pictures into folders called good and defective, and register them: defectflow golden BUNDLE "
-    "PICTURES --register --store STORE"
-)
 released = "Released"
 not_released = "Not released"
 asked = "A check holds for {hours:g} hours; without one the service refuses pictures."
@@ -38,6 +33,16 @@ chart_tip = (
 )
 keys = (("O", "choose pictures"),)
 nothing_dropped = "Not all pictures arrived, so nothing was checked; drop them once more."
+
+
+def nothing_do(bundle: str, store: str) -> str:
+    return say(
+        "Master parts are parts that are kept to check the inspection with: some good, some defective. Picture them, "
+        "put the pictures into folders called good and defective, and register them: defectflow golden {bundle} "
+        "PICTURES --register --store {store}",
+        bundle=bundle,
+        store=store,
+    )
 
 
 def learning(checks: int, baseline: int) -> str:

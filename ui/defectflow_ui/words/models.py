@@ -10,6 +10,11 @@ from defectflow_ui.words.heard import heard
 tab = "Models"
 none_active = "No model is active; choose one on the page Models and press Activate."
 active = "active"
+none_calibrated = (
+    "No model can judge yet: their calibration parts are too few for the rate that was asked for. On the page "
+    "Calibrate, accept a higher rate, or train again with more good parts."
+)
+by_itself = "judges because it is the only model; nobody has activated it"
 estimate = "chosen after looking: an estimate"
 uncalibrated = "uncalibrated: scores, but no verdicts"
 unusable = "cannot be used"

@@ -20,7 +20,10 @@ def needs_users(host: str, store: str) -> str:
 
 
 def no_folder(folder: Path) -> str:
-    return f"{folder}: no such folder; give the folder that holds your bundles, or make it"
+    return (
+        f"{folder}: there is no such folder, and it cannot be made; give the folder that holds your trained models "
+        "(bundles, each a folder of its own), or one to be made in a folder that exists"
+    )
 
 
 plain_http = (

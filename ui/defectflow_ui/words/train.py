@@ -87,6 +87,18 @@ unsure_note = (
     "it out, and train again."
 )
 refused = "refused as not this part"
+too_few = "It cannot be activated yet"
+to_calibrate = "Calibrate it"
+changed_later = "What it promised when it was trained; its thresholds were changed since, see the page Calibrate."
+recipes = {
+    "default": "any part, in a minute or two",
+    "accurate": "the best result, slower",
+    "fast": "small computers, smaller pictures",
+    "large": "small defects in large pictures",
+    "object": "parts that always lie alike",
+    "texture": "surfaces: fabric, leather, cast metal",
+    "free": "without weights trained on ImageNet",
+}
 activated_here = Kept("activated on the page Train")
 overkill = "good parts rejected"
 escape = "defective parts passed"
@@ -129,6 +141,8 @@ defective = "Called defective, one picture a line"
 defective_info = "Their parts are kept for testing; the model is not fitted to them."
 leave_out = "Leave out"
 call_defective = "Defective"
+put_aside = {"out": "left out", "bad": "called defective"}
+put_back = "Put back"
 
 
 def no_such_picture(name: str, number: int) -> str:
@@ -179,7 +193,7 @@ def _asked(wish: Any, who: str) -> str:
     told = [
         called(wish.source),
         say("recipe {recipe}", recipe=wish.recipe),
-        *wish.settings.splitlines(),
+        *wish.settings_told(),
         say("at most {rate:g}% rejected", rate=100 * wish.rate),
     ]
     if wish.part_regex:
@@ -296,6 +310,23 @@ def share(figures: dict[str, Any]) -> str:
 
 engineers_only = "For engineers"
 engineers_only_do = "Training changes what the station judges by, so it needs the role 'engineer'."
+
+
+def uncalibrated(parts: int, rate: float, lowest: float) -> str:
+    """`lowest`: the rate that these parts support; 1 or more: none."""
+    said = say(
+        "{parts} were kept for the calibration, too few for a promise of {rate:.3g}%.",
+        parts=counted(parts, "part"),
+        rate=100 * rate,
+    )
+    if lowest < 1:
+        way = say(
+            "They support {lowest:.3g}%: accept that on the page Calibrate, or train again with more good parts.",
+            lowest=100 * lowest,
+        )
+    else:
+        way = say("Train again with more good parts.")
+    return f"{said} {way}"
 
 
 def activated(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from defectflow_ui.language import say
+from defectflow_ui.language import count, say
 
 title = "Settings of the recipe, and where to look"
 text = "Changes to the recipe, one a line"
@@ -41,6 +41,15 @@ picture = "one of the pictures"
 no_source = "choose the pictures first; one of them is shown to draw on"
 not_drawn = "this cannot be read as something drawn; draw it again"
 too_small = "this is narrower than a fiftieth of the picture; draw a larger one"
+
+
+def region(cut: bool, outlines: int, ignored: int, share: float) -> list[str]:
+    told = [say("cut to a rectangle")] if cut else []
+    if outlines:
+        told.append(count("inside {number} outline", "inside {number} outlines", outlines))
+    if ignored:
+        told.append(count("{number} area ignored", "{number} areas ignored", ignored))
+    return [*told, say("{share:.0%} of the picture inspected", share=share)]
 
 
 def no_areas(said: str) -> str:
