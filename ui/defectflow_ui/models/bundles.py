@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from defectflow.bundle import CARD, Bundle, files_state, name_of, open_bundle, open_family, save_bundle
+from defectflow.bundle import AUTO, CARD, Bundle, files_state, name_of, open_bundle, open_family, save_bundle
 from defectflow.errors import BundleError, DataError
 from defectflow.line import Inspector, certificate_file
 from defectflow.store import ModelChanges, Versions
@@ -88,12 +88,15 @@ class Bundles:
         return self._describe(name, {"mm_per_px": mm_per_px}, by=by, reason=words.scale(mm_per_px))
 
     def _describe(self, name: str, change: dict[str, object], *, by: str, reason: str) -> Bundle:
-        """Change what the card of the model at work says beside scores and thresholds, and log it."""
-        bundle = self.find(name)
+        """Change what a model's card says beside scores and thresholds, and log it; the one at work stays the same."""
+        bundle, active = self.find(name), name == self.active_name
         bundle.card.require_calibration()
         with self._changing:
             saved = save_bundle(bundle.path, bundle.card.model_copy(update=change))
-        self._versions.activate(saved, by=by, reason=reason)
+        if active:
+            self._versions.activate(saved, by=by, reason=reason)
+        else:
+            self._changes.write(saved.card, "described", reason, by=by)
         return saved
 
     def note(self, name: str, text: str, *, by: str) -> None:
@@ -162,23 +165,28 @@ class Bundles:
         except BundleError:
             return None
 
-    def judging(self, product: str | None = None) -> Bundle:
-        """The active bundle; where it is one of several products, the one of this name. Raises BundleError."""
+    def judging(self, product: str | None = None) -> list[Bundle]:
+        """The active bundle; where it is one of several products, the one of this name, or with "auto" all of them.
+
+        Raises BundleError.
+        """
         bundle = self.active()
         if product is None or bundle.family is None or product == bundle.product:
-            return bundle
-        return self.find(bundle.name_of(product))
+            return [bundle]
+        wanted = bundle.family.names if product == AUTO else (product,)
+        return [self.find(bundle.name_of(name)) for name in wanted]
 
     def inspector(self, product: str | None = None) -> Inspector:
         """`judging(product)`, ready to judge: loaded once, and again where its files have changed."""
-        bundle = self.judging(product)
+        judging = self.judging(product)
+        bundle, of = judging[0], AUTO if len(judging) > 1 else judging[0].product
         state = files_state(bundle.home)
         with self._lock:
             if self._loaded is None or self._loaded[0] != state:
                 whole = Inspector(bundle.family or bundle, providers=[self._provider], core=self._core)
                 self._loaded = state, whole, {}
             _, whole, named = self._loaded
-            return named.setdefault(bundle.product, whole.of(bundle.product))
+            return named.setdefault(of, whole.of(of))
 
     def _open(self, path: Path) -> Found:
         state = files_state(path)
