@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,12 +14,14 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import pytest
+from defectflow_ui.tasks.background import STATE, TASK, new_folder
 from desk import Desk
 from inspecting import drop
 from running import Watch, listening
 from support import BLUE, RED, coloured, save
 
 from defectflow.bundle import AUTO, open_bundle, save_bundle
+from defectflow.common import utc_now
 from defectflow.store import Query
 
 
@@ -133,3 +136,32 @@ def test_trial_ends_once_every_product_is_in_production(desk: Desk, three: list[
     assert choose(desk, AUTO)["inspect-trial"].value, "blue was never inspected"
     judge(desk, three[1])
     assert not choose(desk, AUTO)["inspect-trial"].value
+
+
+def test_a_trained_model_of_several_is_shown_and_put_to_work(two_products: Path, desk: Desk) -> None:
+    """As after a training from a manifest: each product's promise and figures, and one button for all."""
+    station, models = desk.station, desk.station.bundles.folder
+    shutil.move(models / "line", models / "new")
+    cards = {name: station.bundles.find(f"new/{name}").card for name in (RED, BLUE)}
+    nothing = dict.fromkeys(("overkill", "escape", "overkill_inside", "seen_in_fit"))
+    figures = {
+        name: {"bundle_id": card.bundle_id, "calibration_id": card.calibration_id, "part_auroc": auroc, **nothing}
+        for (name, card), auroc in zip(cards.items(), (0.987, 0.876), strict=True)
+    }
+    (models / "new.evaluation.json").write_text(json.dumps(figures))
+    task, manifest = new_folder(models / ".training" / "tasks"), str(two_products / "both.csv")
+    wish = {"source": "", "recipe": "default", "part_regex": "", "rate": 0.25}
+    notes = {"kind": "train", "who": "anna", "path": manifest, "origin": manifest, "part_regex": "", "wish": wish}
+    told = {"title": "Train new", "steps": [], "started": utc_now(), "notes": notes | {"name": "new"}}
+    (task / TASK).write_text(json.dumps(told))
+    done = {"state": "done", "step": "", "message": "", "code": 0, "changed": utc_now(), "processes": []}
+    (task / STATE).write_text(json.dumps(done))
+
+    shown = desk.call("page-train", "select")
+    found = str(shown["train-findings"])
+    assert re.findall("<h3>([^<]*)</h3>", found) == [RED, BLUE]
+    assert "0.987" in found and "0.876" in found
+    assert found.count('class="shot"') == 16, "of each product the eight calibration parts it is least sure of"
+    assert shown["train-activate"].interactive
+    assert "new/red" in str(desk.call("train-activate", "click"))
+    assert station.bundles.active_name == "new/red"

@@ -64,6 +64,11 @@ class Bundles:
             raise BundleError(found.error or words.gone(name))
         return found.bundle
 
+    def of_model(self, name: str) -> list[Bundle]:
+        """A model's bundles by its folder's name: one, or each product's. Raises BundleError if one is not usable."""
+        of_it = [one.name for one in self.all() if one.name == name or one.name.startswith(f"{name}/")]
+        return [self.find(one) for one in of_it or [name]]
+
     @property
     def active_name(self) -> str | None:
         """The bundle that was activated last; where nothing ever was and only one is calibrated, that one."""
@@ -219,10 +224,14 @@ def evaluation_file(bundle: Path) -> Path:
 
 
 def evaluation_of(bundle: Bundle) -> dict[str, Any] | None:
-    """What `evaluate --json` has found of this model with these thresholds; None where there is nothing of them."""
-    with suppress(OSError, ValueError):
-        found = dict(json.loads(evaluation_file(bundle.path).read_text(encoding="utf-8")))
+    """What `evaluate --json` has found of this model with these thresholds; None where there is nothing of them.
+
+    Of a bundle of several products one file holds each product's.
+    """
+    with suppress(OSError, ValueError, KeyError):
+        found = dict(json.loads(evaluation_file(bundle.home).read_text(encoding="utf-8")))
         card = bundle.card
+        found = found if bundle.family is None else dict(found[bundle.product])
         if (found["bundle_id"], found["calibration_id"]) == (card.bundle_id, card.calibration_id):
             return found
     return None

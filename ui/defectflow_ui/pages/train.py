@@ -11,7 +11,6 @@ from markupsafe import Markup
 from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block, clicks, problem
-from defectflow_ui.models.bundles import evaluation_of
 from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
@@ -20,7 +19,7 @@ from defectflow_ui.pages.train_upload import FORM, LOOK_EVERY_S, TrainUpload
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.selection import names, toggled
-from defectflow_ui.tasks.training import CHECK, Training, Wish, follow, result
+from defectflow_ui.tasks.training import Training, Wish, checks, follow
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words
 
@@ -155,21 +154,21 @@ class TrainPage(Page):
 
     def _findings(self, visitor: Visitor, task: Task, left_out: str, defective: str) -> Markup:
         aside = {**dict.fromkeys(names(left_out), "out"), **dict.fromkeys(names(defective), "bad")}
-        return made.check_found(result(task, CHECK), self.training.names_in(task), visitor.served, aside)
+        return made.checks_found(checks(task), self.training.names_in(task), visitor.served, aside)
 
     def _trained(self, visitor: Visitor, task: Task) -> Updates:
         name = str(task.notes["name"])
         try:
-            bundle = self.station.bundles.find(name)
+            bundles = self.station.bundles.of_model(name)
         except BundleError as error:
             return {self.said: view.gone(name, str(error))}
-        card = bundle.card
         pictures, names = self.training.pictures_of(task), self.training.names_in(task)
-        unsure = made.least_sure(card, pictures, names, visitor.served)
+        models = [made.model(bundle, pictures, names, visitor.served) for bundle in bundles]
         tested = any(step.name == "evaluate" for step in task.steps)
+        usable = any(bundle.card.calibration is not None for bundle in bundles)
         return {
-            self.findings: made.trained(card, evaluation_of(bundle), tested=tested, unsure=unsure),
-            self.activate: gr.Button(visible=True, interactive=card.calibration is not None),
+            self.findings: made.trained(models, tested=tested),
+            self.activate: gr.Button(visible=True, interactive=usable),
         }
 
     def _may_train(self, visitor: Visitor) -> Updates:
@@ -222,7 +221,7 @@ class TrainPage(Page):
     def use_siblings(self, visitor: Visitor) -> str:
         """The expression that the check has proposed; to be checked again."""
         task = self.training.latest("check")
-        found = None if task is None else result(task, CHECK)
+        found = None if task is None else checks(task).get(str(visitor.event.get("siblings")))
         if found is None or found["siblings"] is None:
             raise DataError(words.check_first)
         return str(found["siblings"]["part_regex"])
@@ -286,9 +285,12 @@ class TrainPage(Page):
 
     @handler(Role.ENGINEER)
     def put_to_work(self, visitor: Visitor) -> str:
-        name = str(self._on_show(visitor, self.training.latest("train")).notes["name"])
-        self.station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
-        return view.activated(name)
+        """Of several products the first that can judge; on Inspect any of them can be chosen then."""
+        task = self._on_show(visitor, self.training.latest("train"))
+        bundles = self.station.bundles.of_model(str(task.notes["name"]))
+        first = next((bundle for bundle in bundles if bundle.card.calibration is not None), bundles[0])
+        self.station.bundles.activate(first.name, by=visitor.user, reason=words.activated_here)
+        return view.activated(first.name)
 
 
 def _wish(source: str | None, part_regex: str, recipe: str, percent: float, *lines: str) -> Wish:
