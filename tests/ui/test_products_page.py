@@ -15,14 +15,16 @@ import gradio as gr
 import numpy as np
 import pytest
 from defectflow_ui.tasks.background import STATE, TASK, new_folder
+from defectflow_ui.web.frame import header_html
 from desk import Desk
 from inspecting import drop
 from running import Watch, listening
+from store_support import record_parts
 from support import BLUE, RED, coloured, save
 
 from defectflow.bundle import AUTO, open_bundle, save_bundle
 from defectflow.common import utc_now
-from defectflow.store import Query
+from defectflow.store import Query, Role
 
 
 @pytest.fixture
@@ -93,13 +95,17 @@ def test_auto_judges_each_picture_as_what_it_resembles(desk: Desk, three: list[P
 
 def exported(desk: Desk) -> str:
     """What the button CSV gives."""
-    address = re.search(r'href="([^"]+)"', str(desk.call("export-csv", "click")))
+    return served(desk, str(desk.call("export-csv", "click")))
+
+
+def served(desk: Desk, link: str) -> str:
+    """What a link of the page gives."""
+    address = re.search(r'href="([^"]+)"', link)
     assert address is not None
     item = desk.session.served.take(address[1].rpartition("/")[2])
     assert item is not None
     content = item.make()
-    assert isinstance(content, bytes)
-    return content.decode()
+    return content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
 
 
 def test_scale_and_part_rule_are_the_product_s_own(desk: Desk) -> None:
@@ -165,3 +171,60 @@ def test_a_trained_model_of_several_is_shown_and_put_to_work(two_products: Path,
     assert shown["train-activate"].interactive
     assert "new/red" in str(desk.call("train-activate", "click"))
     assert station.bundles.active_name == "new/red"
+
+
+ANYTHING = ("all", "", "", "", "")
+"""The form of History, but for product and model."""
+
+
+def test_history_tells_products_apart(desk: Desk) -> None:
+    """In the list, counts, the table, the report, and on Live; and marks pictures of each product at work."""
+    cards = {name: desk.station.bundles.find(f"line/{name}").card for name in (RED, BLUE)}
+    for name, parts in ((RED, {"a": 0.0, "b": 50.0}), (BLUE, {"a": 0.0, "c": 0.0, "d": 0.0})):
+        record_parts(desk.station.store, cards[name], parts)
+    opened = desk.call("page-history", "select", *ANYTHING, "", "")
+    assert [value for _, value in opened["history-product"].choices] == ["", BLUE, RED]
+    assert opened["history-product"].visible
+    apart = r"<th>blue</th><td>3 parts judged, 100.0% of them passed</td>.*<th>red</th><td>2 parts judged, 50.0%"
+    found = desk.call("history-product", "input", *ANYTHING, "", "")
+    assert re.search(apart, str(found["history-chart"]), re.DOTALL)
+    of_blue = desk.call("history-product", "input", *ANYTHING, BLUE, "")
+    assert "3 parts judged, 100.0%" in str(of_blue["history-chart"])
+    assert "line/blue" in str(of_blue["history-list"])
+    assert "line/red" not in str(of_blue["history-list"])
+    table = list(csv.DictReader(StringIO(served(desk, str(desk.call("history-csv", "click", *ANYTHING, RED, ""))))))
+    assert [(row["product"], row["part"]) for row in table] == [(RED, "a"), (RED, "b")]
+
+    report = served(desk, str(desk.call("history-report", "click", *ANYTHING, "", "")))
+    assert "<title>line: inspection report</title>" in report
+    assert re.search(apart, report, re.DOTALL)
+    assert report.count("<h3>red</h3>") == report.count("<h3>blue</h3>") == 2, "drift and promise"
+    report = served(desk, str(desk.call("history-report", "click", *ANYTHING, BLUE, "")))
+    assert "product blue" in report
+    assert "<h3>red</h3>" not in report
+
+    live = str(desk.call("live-stretch", "input", "8"))
+    assert re.search(apart, live, re.DOTALL)
+    assert re.search(r"live-part.{0,40}blue", live, re.DOTALL)
+
+
+def test_the_drift_of_each_product_is_watched(desk: Desk) -> None:
+    """Also of one that is not the active one; whoever sees to an alarm says it of that product."""
+    station = desk.station
+    store, blue = station.store, station.bundles.find("line/blue").card
+    settings = store.settings
+    drift = settings.drift.model_copy(update={"run_length": 100})
+    store.configure(settings.model_copy(update={"drift": drift}), by="test")
+    record_parts(store, blue, {f"p{part}": -10.0 - part for part in range(40)})  # ever more ordinary
+    checked = desk.call("history-check-drift", "click")
+    courses = station.drift.look()
+    assert [bool(courses[f"line/{name}"].standing) for name in (RED, BLUE)] == [False, True]
+    assert checked["history-drift-product"].value == "line/blue"
+    assert "Production has moved" in str(checked["history-drift"])
+    assert "blue" in str(header_html(station, station.visitor(desk.request(), gr.EventData(None, None), Role.VIEWER)))
+    of_red = desk.call("history-drift-product", "input", "line/red")
+    assert "No part has been inspected" in str(of_red["history-drift"])
+    desk.call("history-drift-product", "input", "line/blue")
+    seen = desk.call("history-looked-into", "click", "a lamp")
+    assert "a lamp" in str(seen["history-drift"])
+    assert not any(course.standing for course in station.drift.look().values())

@@ -181,6 +181,20 @@ class Bundles:
         wanted = bundle.family.names if product == AUTO else (product,)
         return [self.find(bundle.name_of(name)) for name in wanted]
 
+    def at_work(self) -> list[Bundle]:
+        """The active bundle, or of several products each that can judge: by name, or as the nearest one.
+
+        Raises BundleError.
+        """
+        found = self.judging(AUTO)
+        return [bundle for bundle in found if bundle.card.calibration is not None] or found
+
+    def inspector_of(self, bundle_id: str) -> Inspector | None:
+        """What judged by this bundle, ready to judge again; None where it is not at work."""
+        found = [] if self.active_name is None else self.at_work()
+        wanted = next((bundle for bundle in found if bundle.card.bundle_id == bundle_id), None)
+        return None if wanted is None else self.inspector(wanted.product)
+
     def inspector(self, product: str | None = None) -> Inspector:
         """`judging(product)`, ready to judge: loaded once, and again where its files have changed."""
         judging = self.judging(product)
