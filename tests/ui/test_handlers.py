@@ -616,6 +616,10 @@ def test_the_recipe_is_changed_on_train_and_the_region_drawn(desk: Desk, picture
     with pytest.raises(gr.Error, match="no list of areas"):
         said = {"tool": "ignore", "points": "0 0 1 0 1 1"}
         desk.call("train-region", "drawn", "image.roi.ignored=everything", said=said)
+    for typed in ("nonsense", "[0, 0, a, 1]", "[0, 0, 1]", "[0.5, 0, 0.6, 1]", "[.nan, 0, 1, 1]", "7", "[0, {"):
+        with pytest.raises(gr.Error, match=r"is no rectangle inside the picture; write left, top"):
+            desk.call("train-region-show", "click", source, f"image.roi.rectangle={typed}")
+    assert 'class="rectangle"' not in str(desk.call("train-region-show", "click", source, "image.roi.rectangle=null"))
     fields = [source, "", "fast", 20]
     for wrong, why in (
         ("image.roi.mask=/etc/passwd", "cannot be changed on this page"),

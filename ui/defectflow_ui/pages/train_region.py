@@ -16,6 +16,7 @@ from markupsafe import Markup
 from defectflow.data import find_pictures
 from defectflow.errors import DataError
 from defectflow.image import read_raw, shrink
+from defectflow.recipe.settings import RegionOfInterest
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block
 from defectflow_ui.markup.render import render
@@ -128,6 +129,16 @@ def _areas(said: str) -> list[dict[str, Any]]:
         raise DataError(words.no_areas(said)) from error
 
 
+def _edges(said: str) -> list[float] | None:
+    """A rectangle among the changes, as it was typed or drawn; None where there is none. Raises DataError."""
+    try:
+        typed = yaml.safe_load(said) if said else None
+        edges = RegionOfInterest(rectangle=typed).rectangle  # by the recipe's own check
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(words.no_rectangle(said)) from error
+    return None if edges is None else list(edges)
+
+
 def _width(area: dict[str, Any]) -> dict[str, float]:
     return {} if area.get("width") is None else {"width": float(area["width"])}
 
@@ -135,7 +146,6 @@ def _width(area: dict[str, Any]) -> dict[str, float]:
 def _canvas(visitor: Visitor, text: str, tool: str) -> Markup:
     address, (width, height) = visitor.tab[ON_SHOW]
     found = read_changes(text)
-    rectangle = found.get(RECTANGLE, "").strip("[] ")
     shapes = [
         {"kind": kind, "width": None, **one}
         for kind, key in (("outline", OUTLINES), ("ignored", IGNORED))
@@ -147,7 +157,7 @@ def _canvas(visitor: Visitor, text: str, tool: str) -> Markup:
         address=address,
         width=width,
         height=height,
-        rectangle=[float(one) for one in rectangle.split(",")] if rectangle else None,
+        rectangle=_edges(found.get(RECTANGLE, "")),
         shapes=shapes,
         tool=tool,
         brushes=BRUSHES,
