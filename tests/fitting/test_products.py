@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from support import (
     BLUE,
     RED,
+    REPOSITORY,
     Cli,
     Pixels,
     calibrate_product,
@@ -21,6 +23,7 @@ from support import (
     digests,
     join_products,
     product_manifest,
+    save,
     swatch_recipe,
 )
 
@@ -226,3 +229,20 @@ def test_names_are_in_the_file(two_products: Path) -> None:
     props = {entry.key: entry.value for entry in onnx.load(family.model).metadata_props}
     assert props["defectflow.products"].split("\n") == list(family.names) == [RED, BLUE]
     assert json.loads(props["defectflow.card"])[BLUE]["bundle_id"] == open_bundle(family.folder(BLUE)).card.bundle_id
+
+
+def test_the_documented_example_runs(
+    two_products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime alone, as docs/products.md has it, on a product of ours: what the Inspector says."""
+    text = (REPOSITORY / "docs" / "products.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(two_products / "line", tmp_path / "models" / "line")
+    picture = save(tmp_path / "blue.png", coloured(BLUE, 70))
+    exec(compile(block.replace('"ring', f'"{BLUE}'), "docs/products.md", "exec"), {})
+    decision, score, product = capsys.readouterr().out.split()
+    (verdict,) = Inspector(two_products / "line", product=BLUE, threads=1).inspect([picture])
+    assert isinstance(verdict, Verdict)
+    assert (int(decision), product) == (verdict.decision, BLUE)
+    assert float(score) == pytest.approx(verdict.score, rel=1e-5)
