@@ -142,7 +142,7 @@ class History:
         found: defaultdict[str, Counter[Word]] = defaultdict(Counter)
         with self._database.reading() as connection:
             for row in connection.execute(wanted.group_by(parts.c.bundle_id, parts.c.rank)):
-                if product := products[row.bundle_id]:
+                if product := products.get(row.bundle_id):
                     found[product][_PLACES[row.rank]] += row.parts
         return dict(sorted(found.items()))
 

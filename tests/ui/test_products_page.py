@@ -66,6 +66,7 @@ def test_the_chosen_product_judges(watch: Watch, two_products: Path, three: list
         page.visit()
         page.page.locator("#inspect-product input").click()
         page.page.get_by_role("option", name="blue").click()
+        page.page.get_by_text("How large a pixel is: line/blue").wait_for()  # what follows is about this product
         drop(page.page, three[:2])
         rows = station.store.history.search(Query(limit=5))
         assert {(row.model, row.product) for row in rows} == {("line/blue", BLUE)}

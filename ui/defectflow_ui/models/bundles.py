@@ -191,8 +191,10 @@ class Bundles:
 
     def inspector_of(self, bundle_id: str) -> Inspector | None:
         """What judged by this bundle, ready to judge again; None where it is not at work."""
-        found = [] if self.active_name is None else self.at_work()
-        wanted = next((bundle for bundle in found if bundle.card.bundle_id == bundle_id), None)
+        try:
+            wanted = next((bundle for bundle in self.at_work() if bundle.card.bundle_id == bundle_id), None)
+        except BundleError:
+            return None
         return None if wanted is None else self.inspector(wanted.product)
 
     def inspector(self, product: str | None = None) -> Inspector:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from defectflow.data import find_pictures
 from defectflow.errors import DataError
 from defectflow.image import read_raw, shrink
-from defectflow.recipe.settings import RegionOfInterest
+from defectflow.recipe import RegionOfInterest
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block
 from defectflow_ui.markup.render import render
