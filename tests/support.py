@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from defectflow.bundle import open_bundle
 from defectflow.bundle.products import add_product
 from defectflow.common.progress import Watch, unwatched
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.fitting.fit import Fitted, fit
+from defectflow.line import recalibrate
 from defectflow.recipe.settings import Recipe, load_recipe
 
 Pixels = NDArray[np.uint8]
@@ -102,6 +105,27 @@ def fit_swatches(
     """A fit of a few seconds; its cache lies beside the bundle."""
     cache = EmbeddingCache(out.parent / "cache")
     return fit(swatch_recipe(*overrides), source, out, cache=cache, resume=resume, overwrite=overwrite, watch=watch)
+
+
+RED, BLUE = "red", "blue"
+"""Two products that differ in their colour."""
+
+
+def coloured(product: str, seed: int, *, scratched: bool = False) -> Pixels:
+    """A swatch as it is, or with red and blue exchanged."""
+    pixels = swatch(seed, scratched=scratched)
+    return pixels if product == RED else pixels[:, :, ::-1].copy()
+
+
+def product_manifest(folder: Path, rows: Iterable[tuple[str, str, str]], name: str = "manifest.csv") -> Path:
+    """(path, product, part) of each picture."""
+    with (folder / name).open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "product", "part"), *rows])
+    return folder / name
+
+
+def calibrate_product(family: Path, product: str, rate: float = 0.25) -> None:
+    recalibrate(open_bundle(family / "products" / product), rate=rate, guarantee="expected", review_rate=0.5)
 
 
 def join_products(folder: Path, bundles: dict[str, Path]) -> Path:

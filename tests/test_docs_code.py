@@ -214,8 +214,8 @@ RUN: dict[str, Callable[[Path], None]] = {
     "docs/train-and-calibrate.md": background,
     "docs/ui.md": page_of_the_station,
 }
-ELSEWHERE = {"docs/a-flow-from-scratch.md", "docs/index.md", "docs/api.md", "docs/serve.md"}
-"""Run by tests/test_docs.py, with README.md, by tests/serve, and by every test that imports these names."""
+ELSEWHERE = {"docs/a-flow-from-scratch.md", "docs/index.md", "docs/api.md", "docs/serve.md", "docs/products.md"}
+"""Run by tests/test_docs.py, with README.md, by tests/serve and tests/fitting, and by tests that import these names."""
 
 
 @pytest.mark.usefixtures("quick_fit")

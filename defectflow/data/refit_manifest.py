@@ -54,6 +54,8 @@ def plan_refit(bundle: Bundle, good: Path, store: Store) -> Refit:
     """`good`: the pictures that the bundle was fitted on. Raises DataError if none of them is there any more."""
     sides, card = cast(dict[str, Split], fitted_parts(bundle)), bundle.card
     found = meant_for_fitting(find_pictures(good, label="good", usual_part_regex=card.part_regex))
+    if bundle.product is not None:
+        found = [picture for picture in found if picture.product in (None, bundle.product)]
     fitted = [replace(p, path=p.path.absolute(), split=sides[p.part]) for p in found if p.part in sides]
     if not fitted:
         raise DataError(

@@ -160,7 +160,9 @@ def _add_cameras(app: FastAPI, service: Service) -> None:
             known = None if key is None else await run_in_threadpool(service.store.requests.find, key)
             if known is not None:
                 return _answer(known, repeated=True)
-            wanted = Trigger(client=client.name, part=query.part, lot=query.lot, model=query.model, key=key)
+            wanted = Trigger(
+                client=client.name, part=query.part, lot=query.lot, model=query.model, product=query.product, key=key
+            )
             return await _once_judged(find_camera(service.cameras, name).trigger(wanted), query)
         finally:
             service.metrics.latency.observe(time.perf_counter() - begun)

@@ -7,6 +7,7 @@
 The path of a row:
 
     store       verdicts -> rows of `inspections`: `Store.record`
+    query       what may be asked of them
     history     rows -> search, counts, yield, a part's story, CSV
     reviews     a queue -> answers, who and when
     versions    calibrations and which of them holds
@@ -28,14 +29,15 @@ at a time), retention. Beside `defectflow.line`; never torch.
 from defectflow.store.agreement import AgreementAnswer, AgreementPart, AgreementStudy, Asked
 from defectflow.store.alarms import Alarms
 from defectflow.store.database import is_sqlite
-from defectflow.store.history import Every, KindCount, Query, Story, YieldCount
+from defectflow.store.history import Every, KindCount, Story, YieldCount
 from defectflow.store.in_force import InForce
 from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
 from defectflow.store.model_changes import ModelChange, ModelChanges
 from defectflow.store.outbox import Outbox
+from defectflow.store.query import Query
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
-from defectflow.store.rows import Alarm, Answer, Inspection, PartInspection, Review, Seen
+from defectflow.store.rows import Alarm, Answer, Inspection, PartInspection, Review, Seen, product_in
 from defectflow.store.settings import GoldenSettings, StoreSettings
 from defectflow.store.standing import Answered
 from defectflow.store.store import Store
@@ -85,6 +87,7 @@ __all__ = [
     "chain",
     "drift",
     "is_sqlite",
+    "product_in",
     "recalibration",
     "schema",
     "standing_answers",

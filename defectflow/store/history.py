@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -16,8 +16,9 @@ from defectflow.common import cell
 from defectflow.image import PICTURE_SUFFIXES
 from defectflow.store import schema
 from defectflow.store.database import Database
-from defectflow.store.rows import Answer, Inspection, Review, read, stamp
-from defectflow.store.standing import Answered, answered, standing
+from defectflow.store.query import EVERYTHING, Query, where
+from defectflow.store.rows import Answer, Inspection, Review, product_in, read, stamp
+from defectflow.store.standing import standing
 from defectflow.store.versions import CalibrationVersion
 from defectflow.verdict import PRECEDENCE, Reason, Word, worst_score
 
@@ -63,27 +64,6 @@ class PartScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """Which inspections; every condition given must hold."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    decisions: tuple[Word, ...] = ()
-    file: str | None = None
-    """Part of the file's name, case ignored."""
-    part: str | None = None
-    bundle_id: str | None = None
-    calibration_id: str | None = None
-    audit: bool | None = None
-    answered: Answered | None = None
-    """What people say of the part."""
-    kind: str | None = None
-    """Of defect, as people say."""
-    limit: int = 100
-    offset: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class YieldCount:
     """Parts of one stretch of time, by the decision of their worst picture."""
 
@@ -122,23 +102,23 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def search(self, query: Query = Query()) -> list[Inspection]:
+    def search(self, query: Query = EVERYTHING) -> list[Inspection]:
         """Inspections, newest first, `limit` of them from `offset` on."""
-        wanted = _where(select(_table), query).order_by(_table.c.id.desc()).limit(query.limit).offset(query.offset)
+        wanted = where(select(_table), query).order_by(_table.c.id.desc()).limit(query.limit).offset(query.offset)
         with self._database.reading() as connection:
             return [read(Inspection, row) for row in connection.execute(wanted).mappings()]
 
-    def count(self, query: Query = Query()) -> int:
+    def count(self, query: Query = EVERYTHING) -> int:
         """How many inspections there are, on all pages."""
         with self._database.reading() as connection:
-            return int(connection.execute(_where(select(func.count()).select_from(_table), query)).scalar_one())
+            return int(connection.execute(where(select(func.count()).select_from(_table), query)).scalar_one())
 
     def get(self, inspection_id: int) -> Inspection | None:
         with self._database.reading() as connection:
             row = connection.execute(select(_table).where(_table.c.id == inspection_id)).mappings().first()
         return None if row is None else read(Inspection, row)
 
-    def counts(self, query: Query = Query(), *, every: Every = "day") -> list[YieldCount]:
+    def counts(self, query: Query = EVERYTHING, *, every: Every = "day") -> list[YieldCount]:
         """Parts by decision, over time. A part counts once, when it was first seen, as its worst picture was judged.
 
         `since`, `until` and `decisions` are about the part so counted, the other conditions about any of its pictures:
@@ -154,7 +134,19 @@ class History:
                 found[begun][_PLACES[row.rank]] += row.parts
         return [YieldCount(start=start, **counts) for start, counts in sorted(found.items())]
 
-    def kinds(self, query: Query = Query(), *, every: Every = "day") -> list[KindCount]:
+    def by_product(self, query: Query = EVERYTHING) -> dict[str, Counter[Word]]:
+        """Parts by decision, of each product by name; they count as in `counts`. Other models' parts are in none."""
+        parts = _parts(query).subquery()
+        wanted = select(parts.c.bundle_id, parts.c.rank, func.count().label("parts"))
+        products = {bundle_id: product_in(name) for bundle_id, name in self.models()}
+        found: defaultdict[str, Counter[Word]] = defaultdict(Counter)
+        with self._database.reading() as connection:
+            for row in connection.execute(wanted.group_by(parts.c.bundle_id, parts.c.rank)):
+                if product := products.get(row.bundle_id):
+                    found[product][_PLACES[row.rank]] += row.parts
+        return dict(sorted(found.items()))
+
+    def kinds(self, query: Query = EVERYTHING, *, every: Every = "day") -> list[KindCount]:
         """Parts that people call defective, by kind, over time; they count as in `counts`."""
         parts, said = _parts(query).subquery(), standing()
         same = and_(parts.c.bundle_id == said.c.bundle_id, parts.c.part == said.c.part)
@@ -236,7 +228,7 @@ class History:
         with self._database.reading() as connection:
             return [(row.bundle_id, row.name) for row in connection.execute(wanted)]
 
-    def export_csv(self, stream: TextIO, query: Query = Query()) -> int:
+    def export_csv(self, stream: TextIO, query: Query = EVERYTHING) -> int:
         """Every inspection of the query, whatever its page, oldest first, with the answer that stands; how many.
 
         In bounded memory.
@@ -245,13 +237,13 @@ class History:
         same = and_(said.c.bundle_id == _table.c.bundle_id, said.c.part == _table.c.part)
         answers = [said.c[name].label(f"said_{name}") for name in ANSWERED.values()]
         columns = [*(_table.c[name] for name in EXPORTED), _reason().label("reason"), *answers]
-        wanted = _where(select(*columns).select_from(_table.outerjoin(said, same)), query).order_by(_table.c.id)
+        wanted = where(select(*columns).select_from(_table.outerjoin(said, same)), query).order_by(_table.c.id)
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow((*EXPORTED, "reason", *ANSWERED))
+        writer.writerow((*EXPORTED, "reason", *ANSWERED, "product"))
         count = 0
         with self._database.reading() as connection:
             for row in connection.execution_options(yield_per=PAGE).execute(wanted):
-                writer.writerow([cell(value) for value in row])
+                writer.writerow([cell(value) for value in (*row, product_in(row.model))])
                 count += 1
         return count
 
@@ -261,7 +253,7 @@ def _parts(query: Query) -> Select[Any]:
     worst picture's place."""
     rank = func.max(_place())
     first = func.min(_table.c.at)
-    meant = _where(select(_table.c.bundle_id, _table.c.part).distinct(), replace(query, decisions=())).subquery()
+    meant = where(select(_table.c.bundle_id, _table.c.part).distinct(), replace(query, decisions=())).subquery()
     same = and_(_table.c.bundle_id == meant.c.bundle_id, _table.c.part == meant.c.part)
     columns = _table.c.bundle_id, _table.c.part, first.label("at"), rank.label("rank")
     grouped = select(*columns).select_from(_table.join(meant, same)).group_by(_table.c.bundle_id, _table.c.part)
@@ -303,28 +295,3 @@ def _monday(day: str) -> str:
     """The day on which the week of a day begins."""
     there = date.fromisoformat(day)
     return (there - timedelta(days=there.weekday())).isoformat()
-
-
-def _where(statement: Select[Any], query: Query) -> Select[Any]:
-    columns = _table.c
-    if query.since is not None:
-        statement = statement.where(columns.at >= stamp(query.since))
-    if query.until is not None:
-        statement = statement.where(columns.at < stamp(query.until))
-    if query.decisions:
-        statement = statement.where(columns.decision.in_(query.decisions))
-    if query.file:
-        statement = statement.where(func.lower(columns.file).contains(query.file.lower(), autoescape=True))
-    for name in ("part", "bundle_id", "calibration_id"):
-        value = getattr(query, name)
-        if value is not None:
-            statement = statement.where(columns[name] == value)
-    if query.audit is not None:
-        statement = statement.where(columns.audit == int(query.audit))
-    if query.answered is not None:
-        statement = statement.where(answered(query.answered))
-    if query.kind is not None:
-        said = standing()
-        same = and_(said.c.bundle_id == columns.bundle_id, said.c.part == columns.part)
-        statement = statement.where(exists(select(said.c.id).where(same, said.c.kind == query.kind)))
-    return statement

@@ -1,4 +1,4 @@
-"""What people noted about a model, and that it was renamed or deleted. What it judged by, and when: versions.py."""
+"""What people noted about a model or said of it, and that it was renamed or deleted. What it judged by: versions.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from defectflow.store import chain, schema
 from defectflow.store.database import Database
 from defectflow.store.rows import read, stamped_now
 
-Change = Literal["note", "renamed", "deleted"]
+Change = Literal["note", "described", "renamed", "deleted"]
+"""`described`: what its card says beside scores and thresholds, as its scale, of a model that is not at work."""
 LONGEST_NOTE = 2000
 """Characters."""
 
@@ -33,11 +34,11 @@ class ModelChange:
     bundle_id: str
     change: Change
     said: str
-    """The note, which may be empty to take it back; the new name; or why it was deleted."""
+    """The note, which may be empty to take it back; what its card says now; the new name; or why it was deleted."""
 
 
 class ModelChanges:
-    """Notes, new names and deletions of models. Never overwritten."""
+    """Notes, descriptions, new names and deletions of models. Never overwritten."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

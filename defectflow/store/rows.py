@@ -97,7 +97,7 @@ class Inspection:
     @property
     def product(self) -> str | None:
         """Whose limits judged it, where the model has several products: it is in the model's name."""
-        return self.model.partition("/")[2] or None
+        return product_in(self.model)
 
     @property
     def gated(self) -> bool:
@@ -218,6 +218,11 @@ class PartInspection:
     @property
     def answer(self) -> Answer | None:
         return None if self.review is None else self.review.answer
+
+
+def product_in(model: str) -> str | None:
+    """The product in a model's name, as line/ring; None of a model that knows one only."""
+    return model.partition("/")[2] or None
 
 
 def stamped_now() -> str:

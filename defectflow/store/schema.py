@@ -163,7 +163,7 @@ model_changes = Table(
     Column("by", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("bundle_id", Text, nullable=False),
-    Column("change", Text, nullable=False),  # note, renamed, deleted
+    Column("change", Text, nullable=False),  # note, described, renamed, deleted
     Column("said", Text, nullable=False),
     Index("model_changes_bundle", "bundle_id"),
 )

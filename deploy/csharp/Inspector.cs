@@ -1,8 +1,10 @@
 // A picture -> its verdict, with a DefectFlow model and ONNX Runtime. NOT COMPILED OR RUN by this repository's tests.
 //
 //     dotnet run -- models/bracket/model.onnx picture.ppm ...
+//     dotnet run -- models/line/model.onnx --product ring picture.ppm ...
 //
-// One line per picture: file, decision, score, p-value. Exit code: 0 all ok or review, 1 any defective or invalid,
+// One line per picture: file, decision, score, p-value, and of a model of several products by which one it was judged;
+// without --product, each picture is judged as the product that it resembles most. Exit code: 0 all ok or review, 1 any defective or invalid,
 // 2 wrong use or an unusable picture. There is no pre-processing to re-write: the model takes the camera's pixels.
 
 using System.Globalization;
@@ -13,29 +15,49 @@ namespace DefectFlow;
 /// <summary>Higher decisions are worse: 0 ok, 1 review, 2 defect, 3 invalid.</summary>
 public enum Decision : long { Ok = 0, Review = 1, Defect = 2, Invalid = 3 }
 
-/// <summary>The score is dimensionless, higher is worse; the p-value is the share of good parts at least as unusual.</summary>
-public readonly record struct Verdict(Decision Decision, float Score, float PValue);
+/// <summary>The score is dimensionless, higher is worse; the p-value is the share of good parts at least as unusual.
+/// Product: by whose limits it was judged, where the model has several.</summary>
+public readonly record struct Verdict(Decision Decision, float Score, float PValue, string? Product);
 
 /// <summary>Rows from the top, three bytes per pixel in the order red, green, blue, no gaps between rows.</summary>
 public sealed record Picture(long Height, long Width, byte[] Rgb);
 
 /// <summary>Keep one for as long as the program runs; Inspect may be called from several threads.</summary>
-public sealed class Inspector(string model) : IDisposable
+public sealed class Inspector : IDisposable
 {
-    private static readonly string[] Outputs = ["decision", "score", "p_value"];
-    private readonly InferenceSession _session = new(model);
+    private readonly InferenceSession _session;
     private readonly RunOptions _run = new();
+    private readonly string[] _outputs;
 
-    public Verdict Inspect(Picture picture)
+    /// <summary>In the order of their numbers; empty for a model of one product.</summary>
+    public string[] Products { get; }
+
+    public Inspector(string model)
     {
-        long[] shape = [1, picture.Height, picture.Width, 3];
+        _session = new InferenceSession(model);
+        string names = _session.ModelMetadata.CustomMetadataMap.GetValueOrDefault("defectflow.products", "");
+        Products = names.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        string[] outputs = ["decision", "score", "p_value"];
+        _outputs = Products.Length > 0 ? [.. outputs, "product_index"] : outputs;
+    }
+
+    /// <summary>product: of a model of several, what the picture shows; null: the one that it resembles most.</summary>
+    public Verdict Inspect(Picture picture, string? product = null)
+    {
+        long number = product is null ? -1 : Array.IndexOf(Products, product);
+        if (product is not null && number < 0)
+            throw new ArgumentException($"the model has no product {product}; it has: {string.Join(", ", Products)}");
+        long[] shape = [1, picture.Height, picture.Width, 3], one = [1], numbers = [number];
         using OrtValue image = OrtValue.CreateTensorValueFromMemory(picture.Rgb, shape);
+        using OrtValue asked = OrtValue.CreateTensorValueFromMemory(numbers, one);
         var inputs = new Dictionary<string, OrtValue> { ["image"] = image }; // thresholds have calibrated defaults
-        using var found = _session.Run(_run, inputs, Outputs);
+        if (Products.Length > 0) inputs["product"] = asked;
+        using var found = _session.Run(_run, inputs, _outputs);
         return new Verdict(
             (Decision)found[0].GetTensorDataAsSpan<long>()[0],
             found[1].GetTensorDataAsSpan<float>()[0],
-            found[2].GetTensorDataAsSpan<float>()[0]);
+            found[2].GetTensorDataAsSpan<float>()[0],
+            Products.Length > 0 ? Products[found[3].GetTensorDataAsSpan<long>()[0]] : null);
     }
 
     public void Dispose()
@@ -49,20 +71,27 @@ public static class Program
 {
     public static int Main(string[] words)
     {
-        if (words.Length < 2)
+        string? product = words.Length > 2 && words[1] == "--product" ? words[2] : null;
+        string[] files = words.Skip(product is null ? 1 : 3).ToArray();
+        if (files.Length == 0)
         {
-            Console.Error.WriteLine("use: inspect model.onnx picture.ppm ...");
+            Console.Error.WriteLine("use: inspect model.onnx [--product NAME] picture.ppm ...");
             return 2;
         }
         int code = 0;
         using var inspector = new Inspector(words[0]);
-        foreach (string file in words.Skip(1))
+        if (product is not null && !inspector.Products.Contains(product))
+        {
+            Console.Error.WriteLine($"--product {product}: the model has: {string.Join(", ", inspector.Products)}");
+            return 2;
+        }
+        foreach (string file in files)
         {
             try
             {
-                Verdict verdict = inspector.Inspect(ReadPpm(file));
+                Verdict verdict = inspector.Inspect(ReadPpm(file), product);
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                    $"{file} {verdict.Decision.ToString().ToLowerInvariant()} {verdict.Score:G6} {verdict.PValue:G6}"));
+                    $"{file} {verdict.Decision.ToString().ToLowerInvariant()} {verdict.Score:G6} {verdict.PValue:G6} {verdict.Product}").TrimEnd());
                 if (verdict.Decision >= Decision.Defect && code == 0) code = 1;
             }
             catch (Exception error) when (error is IOException or InvalidDataException or UnauthorizedAccessException or OverflowException)

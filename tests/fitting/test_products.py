@@ -4,95 +4,76 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support import Cli, Pixels, digests, join_products, once, save, swatch, swatch_recipe
+from support import (
+    BLUE,
+    RED,
+    REPOSITORY,
+    Cli,
+    Pixels,
+    calibrate_product,
+    coloured,
+    digests,
+    join_products,
+    product_manifest,
+    save,
+    swatch_recipe,
+)
 
 from defectflow.bundle import Family, open_bundle, open_family
 from defectflow.data import look_through
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.errors import BundleError, DataError, NotCalibrated, SettingsError, UnknownProduct
-from defectflow.fitting.fit_products import add_products, fit_products
-from defectflow.line import Inspector, recalibrate
+from defectflow.fitting.fit_products import fit_products
+from defectflow.line import Inspector
 from defectflow.verdict import Measurement, Verdict, decide
-
-RED, BLUE = "red", "blue"
-
-
-def shown(product: str, seed: int, *, scratched: bool = False) -> Pixels:
-    """A swatch as it is, or with red and blue exchanged."""
-    pixels = swatch(seed, scratched=scratched)
-    return pixels if product == RED else pixels[:, :, ::-1].copy()
-
-
-def manifest(folder: Path, rows: Iterable[tuple[str, str, str]], name: str = "manifest.csv") -> Path:
-    with (folder / name).open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "product", "part"), *rows])
-    return folder / name
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, swatch_folder: Path) -> Path:
-    """`before`: red alone, fitted like `uncalibrated_path`; `line`: the same, to which blue was added. Thresholds for
-    25% each. Not to be changed: see `line`."""
-
-    def make(folder: Path) -> None:
-        cache = EmbeddingCache(folder / "cache")
-        for number in range(24):
-            shutil.copy(swatch_folder / f"{number:03}.png", save(folder / RED / f"{number:03}.png", swatch(0)))
-            save(folder / BLUE / f"{number:03}.png", shown(BLUE, number))
-        rows = {name: [(f"{name}/{n:03}.png", name, f"{n:03}") for n in range(24)] for name in (RED, BLUE)}
-        first, both = manifest(folder, rows[RED], "red.csv"), manifest(folder, rows[RED] + rows[BLUE], "both.csv")
-        fit_products(swatch_recipe(), first, folder / "line", cache=cache)
-        calibrate(folder / "line", RED)
-        shutil.copytree(folder / "line", folder / "before")
-        add_products(both, folder / "line", product=BLUE, cache=cache)
-        calibrate(folder / "line", BLUE)
-
-    return once(tmp_path_factory, "products", make)
-
-
-def calibrate(family: Path, product: str, rate: float = 0.25) -> None:
-    recalibrate(open_bundle(family / "products" / product), rate=rate, guarantee="expected", review_rate=0.5)
 
 
 @pytest.fixture
-def line(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made / "line", tmp_path / "line")
+def line(two_products: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(two_products / "line", tmp_path / "line")
 
 
 @pytest.fixture(scope="module")
-def several(made: Path) -> Inspector:
-    return Inspector(made / "line", threads=1)
+def several(two_products: Path) -> Inspector:
+    return Inspector(two_products / "line", threads=1)
 
 
 def pictures(product: str) -> list[Pixels]:
-    return [shown(product, 100 + number, scratched=number % 2 == 0) for number in range(6)]
+    return [coloured(product, 100 + number, scratched=number % 2 == 0) for number in range(6)]
 
 
-def test_a_product_is_measured_as_it_would_be_alone(made: Path, uncalibrated_path: Path) -> None:
+def test_a_product_is_measured_as_it_would_be_alone(two_products: Path, uncalibrated_path: Path) -> None:
     """Through the graph of all products: to the last bit what a bundle of this product alone gives."""
-    assert open_bundle(made / "line" / "products" / RED).card.bundle_id == open_bundle(uncalibrated_path).card.bundle_id
+    assert (
+        open_bundle(two_products / "line" / "products" / RED).card.bundle_id
+        == open_bundle(uncalibrated_path).card.bundle_id
+    )
     alone = Inspector(uncalibrated_path, threads=1, batch=1).measure(pictures(RED))
-    among = Inspector(made / "line", product=RED, threads=1, batch=1).measure(pictures(RED))
+    among = Inspector(two_products / "line", product=RED, threads=1, batch=1).measure(pictures(RED))
     for was, now in zip(alone, among, strict=True):
         assert isinstance(was, Measurement) and isinstance(now, Measurement)
         assert (was.score, was.distance) == (now.score, now.distance)
         assert np.array_equal(was.anomaly_map, now.anomaly_map) and np.array_equal(was.embedding, now.embedding)
 
 
-def test_a_product_that_joins_changes_no_other(made: Path, cli: Cli) -> None:
-    before, after = digests(made / "before"), digests(made / "line")
+def test_a_product_that_joins_changes_no_other(two_products: Path, cli: Cli) -> None:
+    before, after = digests(two_products / "before"), digests(two_products / "line")
     assert {name for name in before if after.get(name) != before[name]} == {"card.json", "model.onnx"}
-    compared = cli("diff", made / "before", made / "line", "--images", made / "red.csv", "--max-flips", "0")
+    compared = cli(
+        "diff", two_products / "before", two_products / "line", "--images", two_products / "red.csv", "--max-flips", "0"
+    )
     assert compared.code == 0 and "Product red" in compared.out and "0 of 24 verdicts change" in compared.out
-    was, now = (Inspector(made / name, product=RED, threads=1).inspect(pictures(RED)) for name in ("before", "line"))
+    was, now = (
+        Inspector(two_products / name, product=RED, threads=1).inspect(pictures(RED)) for name in ("before", "line")
+    )
     for old, new in zip(was, now, strict=True):
         assert isinstance(old, Verdict) and isinstance(new, Verdict)
         assert (old.decision, old.score, old.p_value) == (new.decision, new.score, new.p_value)
@@ -101,7 +82,7 @@ def test_a_product_that_joins_changes_no_other(made: Path, cli: Cli) -> None:
 
 def test_auto_finds_the_product_and_refuses_what_is_none(several: Inspector) -> None:
     for product in (RED, BLUE):
-        found = list(several.inspect(shown(product, 200 + number) for number in range(6)))
+        found = list(several.inspect(coloured(product, 200 + number) for number in range(6)))
         assert [each.product for each in found if isinstance(each, Verdict)] == [product] * 6
         assert any(each.decision.word == "ok" for each in found if isinstance(each, Verdict))
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -125,11 +106,13 @@ def test_products_mixed_in_one_batch(several: Inspector) -> None:
     assert all(isinstance(one, Verdict) and one.product == BLUE and one.gated for one in swapped)
 
 
-def test_the_graph_judges_by_the_tables_as_python_does(made: Path) -> None:
-    session = onnxruntime.InferenceSession(str(made / "line" / "model.onnx"), providers=["CPUExecutionProvider"])
+def test_the_graph_judges_by_the_tables_as_python_does(two_products: Path) -> None:
+    session = onnxruntime.InferenceSession(
+        str(two_products / "line" / "model.onnx"), providers=["CPUExecutionProvider"]
+    )
     names = ("decision", "score", "p_value", "distance", "product_index")
-    for number, product in enumerate(open_family(made / "line").names):  # type: ignore[union-attr]
-        card = open_bundle(made / "line" / "products" / product).card
+    for number, product in enumerate(open_family(two_products / "line").names):  # type: ignore[union-attr]
+        card = open_bundle(two_products / "line" / "products" / product).card
         calibration = card.require_calibration()
         given = {"image": np.stack(pictures(product)), "product": np.array([number])}
         for decision, score, p_value, distance, index in zip(*session.run(names, given), strict=True):
@@ -141,8 +124,8 @@ def test_the_graph_judges_by_the_tables_as_python_does(made: Path) -> None:
         session.run(names, {"image": np.stack(pictures(RED)), "product": np.array([2])})
 
 
-def test_the_core_gives_the_same(made: Path, several: Inspector) -> None:
-    core = Inspector(made / "line", threads=1, core=True)
+def test_the_core_gives_the_same(two_products: Path, several: Inspector) -> None:
+    core = Inspector(two_products / "line", threads=1, core=True)
     for was, now in zip(several.inspect(pictures(BLUE)), core.inspect(pictures(BLUE)), strict=True):
         assert isinstance(was, Verdict) and isinstance(now, Verdict)
         assert (was.product, was.decision) == (now.product, now.decision)
@@ -161,9 +144,9 @@ def test_calibrating_one_leaves_the_other(line: Path, cli: Cli) -> None:
     assert json.loads(looked.out)[RED]["calibration"]["rate"] == 0.25
 
 
-def test_an_uncalibrated_product_gives_no_verdict(made: Path, tmp_path: Path, uncalibrated_path: Path) -> None:
+def test_an_uncalibrated_product_gives_no_verdict(two_products: Path, tmp_path: Path, uncalibrated_path: Path) -> None:
     """In the graph it is always invalid; the other product's verdicts are there."""
-    line = shutil.copytree(made / "before", tmp_path / "line")
+    line = shutil.copytree(two_products / "before", tmp_path / "line")
     join_products(line, {"new": uncalibrated_path})
     with pytest.raises(NotCalibrated):
         Inspector(line).inspect([])
@@ -173,26 +156,28 @@ def test_an_uncalibrated_product_gives_no_verdict(made: Path, tmp_path: Path, un
     assert set(session.run(["decision"], given)[0]) == {3}
 
 
-def test_a_save_that_was_killed_is_finished(line: Path, made: Path) -> None:
+def test_a_save_that_was_killed_is_finished(line: Path, two_products: Path) -> None:
     """Between any two of its moves."""
     saved = shutil.copytree(line, line.with_name("saved"))
-    calibrate(saved, BLUE, 0.4)
+    calibrate_product(saved, BLUE, 0.4)
     names = ["model.onnx", f"products/{BLUE}/card.json", "card.json"]
     for done in range(len(names)):
-        killed = shutil.copytree(made / "line", line.with_name(f"killed{done}"))
+        killed = shutil.copytree(two_products / "line", line.with_name(f"killed{done}"))
         for number, name in enumerate(names):
             shutil.copy(saved / name, killed / (name if number < done else f"{name}.partial"))
         assert open_bundle(killed / "products" / BLUE).card.calibration.rate == 0.4  # type: ignore[union-attr]
         assert digests(killed) == digests(saved)
 
 
-def test_what_is_refused(line: Path, made: Path, cli: Cli) -> None:
+def test_what_is_refused(line: Path, two_products: Path, cli: Cli) -> None:
     with pytest.raises(BundleError, match="judges several products"):
         open_bundle(line)
     with pytest.raises(UnknownProduct, match="it has red, blue"):
         Inspector(line, product="green")
-    assert "has red already" in cli("fit", made / "red.csv", "--add-to", line).err
-    exported = cli("export", line / "products" / RED, line.with_name("x"), "--precision", "fp16", "--data", made / RED)
+    assert "has red already" in cli("fit", two_products / "red.csv", "--add-to", line).err
+    exported = cli(
+        "export", line / "products" / RED, line.with_name("x"), "--precision", "fp16", "--data", two_products / RED
+    )
     assert exported.code == 2 and "shares its graph with other products" in exported.err
     card = line / "products" / RED / "card.json"
     card.write_text(card.read_text().replace('"rate": 0.25', '"rate": 0.20'))
@@ -201,26 +186,28 @@ def test_what_is_refused(line: Path, made: Path, cli: Cli) -> None:
             Inspector(path)
 
 
-def test_recipes_and_manifests_that_cannot_be(made: Path, tmp_path: Path) -> None:
+def test_recipes_and_manifests_that_cannot_be(two_products: Path, tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path / "cache")
     for setting, said in (("embedding.adapt=true", "embedding.adapt"), ("image.tiling.tile=32", "image.tiling.tile")):
         with pytest.raises(SettingsError, match=said):
-            fit_products(swatch_recipe(setting), made / "red.csv", tmp_path / "x", cache=cache)
+            fit_products(swatch_recipe(setting), two_products / "red.csv", tmp_path / "x", cache=cache)
     with pytest.raises(SettingsError, match="cannot be a product's name"):
-        fit_products(swatch_recipe(), made / RED, tmp_path / "x", product="auto", cache=cache)
+        fit_products(swatch_recipe(), two_products / RED, tmp_path / "x", product="auto", cache=cache)
     with pytest.raises(DataError, match="names no products"):
-        fit_products(swatch_recipe(), made / RED, tmp_path / "x", cache=cache)
-    gap = manifest(made, [(f"{RED}/{n:03}.png", RED if n else "", str(n)) for n in range(24)], "gap.csv")
+        fit_products(swatch_recipe(), two_products / RED, tmp_path / "x", cache=cache)
+    gap = product_manifest(
+        two_products, [(f"{RED}/{n:03}.png", RED if n else "", str(n)) for n in range(24)], "gap.csv"
+    )
     with pytest.raises(DataError, match="empty cell in the column 'product'"):
         fit_products(swatch_recipe(), gap, tmp_path / "x", cache=cache)
     assert not (tmp_path / "x").exists()
 
 
-def test_score_by_the_manifest_s_column(made: Path, tmp_path: Path, cli: Cli) -> None:
+def test_score_by_the_manifest_s_column(two_products: Path, tmp_path: Path, cli: Cli) -> None:
     rows = [(f"{name}/{n:03}.png", name if n else "", f"{n}") for name in (RED, BLUE) for n in range(3)]
-    mixed = manifest(made, rows, "mixed.csv")
+    mixed = product_manifest(two_products, rows, "mixed.csv")
     assert look_through(mixed).products == (BLUE, RED)
-    scored = cli("score", made / "line", mixed, "--out", tmp_path / "results", "--store", tmp_path / "store.db")
+    scored = cli("score", two_products / "line", mixed, "--out", tmp_path / "results", "--store", tmp_path / "store.db")
     assert scored.code == 0, scored.err
     with (tmp_path / "results" / "results.csv").open(newline="") as file:
         found = list(csv.DictReader(file))
@@ -230,15 +217,32 @@ def test_score_by_the_manifest_s_column(made: Path, tmp_path: Path, cli: Cli) ->
         assert len(list(csv.DictReader(file))) == 6, "part 1 of one product is not part 1 of the other"
     assert cli("report", tmp_path / "results").code == 0
     assert {page.name for page in (tmp_path / "results").glob("*.html")} == {"report-red.html", "report-blue.html"}
-    strange = manifest(made, [(f"{RED}/000.png", "green", "0")], "strange.csv")
-    refused = cli("score", made / "line", strange, "--out", tmp_path / "other")
+    strange = product_manifest(two_products, [(f"{RED}/000.png", "green", "0")], "strange.csv")
+    refused = cli("score", two_products / "line", strange, "--out", tmp_path / "other")
     assert refused.code == 2 and "shows product 'green', and these are judged here: red, blue" in refused.err
 
 
-def test_names_are_in_the_file(made: Path) -> None:
+def test_names_are_in_the_file(two_products: Path) -> None:
     """Where any language's ONNX Runtime finds them."""
-    family = open_family(made / "line")
+    family = open_family(two_products / "line")
     assert isinstance(family, Family)
     props = {entry.key: entry.value for entry in onnx.load(family.model).metadata_props}
     assert props["defectflow.products"].split("\n") == list(family.names) == [RED, BLUE]
     assert json.loads(props["defectflow.card"])[BLUE]["bundle_id"] == open_bundle(family.folder(BLUE)).card.bundle_id
+
+
+def test_the_documented_example_runs(
+    two_products: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime alone, as docs/products.md has it, on a product of ours: what the Inspector says."""
+    text = (REPOSITORY / "docs" / "products.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(two_products / "line", tmp_path / "models" / "line")
+    picture = save(tmp_path / "blue.png", coloured(BLUE, 70))
+    exec(compile(block.replace('"ring', f'"{BLUE}'), "docs/products.md", "exec"), {})
+    decision, score, product = capsys.readouterr().out.split()
+    (verdict,) = Inspector(two_products / "line", product=BLUE, threads=1).inspect([picture])
+    assert isinstance(verdict, Verdict)
+    assert (int(decision), product) == (verdict.decision, BLUE)
+    assert float(score) == pytest.approx(verdict.score, rel=1e-5)

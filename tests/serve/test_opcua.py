@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from serving import Serve, Serving, prepare
-from support import REPOSITORY, Cli
+from support import REPOSITORY, Cli, join_products
 from test_plant import rows_of
 
 from defectflow.bundle import open_bundle
@@ -341,3 +341,44 @@ def test_check_reads_certificate_and_key_and_opens_no_port(
     assert refused.code == 2 and f"opcua.key: {other} is not the key of {certificate}" in refused.err
     refused = cli("serve", "serve.yaml", "--check", "--set", "opcua.key=none.pem")
     assert refused.code == 2 and "opcua.key: none.pem cannot be read" in refused.err
+
+
+def test_the_product_may_be_named(serve: Serve, models: Path, pictures: list[Path], tmp_path: Path) -> None:
+    """Of a model of several; a client that leaves it out is answered as before: the nearest one, or the camera's."""
+    port, replayed = free_port(), tmp_path / "replayed"
+    replayed.mkdir()
+    shutil.copy(pictures[0], replayed / "only.png")
+    camera = {"folder": {"path": str(replayed), "pictures": "replay"}, "model": "line", "product": "right"}
+    serving = serve(opcua={"port": port, "insecure": True, "folders": [str(replayed)]}, cameras={"top": camera})
+    join_products(serving.folder / "models" / "line", {"left": models / "bracket", "right": models / "strict"})
+
+    async def work() -> None:
+        async with connected(port, serving, None) as plc:
+            await plc.until(AUTOMATIC, "Ready")
+            for wanted, *call in (
+                ("left", "InspectFile", "only.png", "", "", "line"),
+                ("right", "InspectFile", "only.png", "", "", "line", "right"),
+                ("right", "InspectPicture", pictures[0].read_bytes(), "", "", "", "line", "right"),
+                ("left", "InspectPicture", pictures[0].read_bytes(), "", "", "", "line", "auto"),
+                ("right", "Trigger", "top", "", "", ""),
+                ("left", "Trigger", "top", "", "", "", "left"),
+                ("left", "Trigger", "top", "", "", "", "auto"),
+            ):
+                answer = await plc.call(*call)
+                assert answer["model"] == f"line/{wanted}", call
+            await plc.until(f"{LAST}.Product", "left")
+            with pytest.raises(ua.uaerrors.BadInvalidArgument):
+                await plc.call("InspectFile", "only.png", "", "", "line", "middle")
+            assert "it has left, right" in await plc.read(f"{ROOT}.LastRefusal")
+            for refused, *call in (
+                (ua.uaerrors.BadArgumentsMissing, "InspectFile", "only.png", "", ""),
+                (ua.uaerrors.BadTooManyArguments, "InspectFile", "only.png", "", "", "line", "right", "more"),
+                (ua.uaerrors.BadInvalidArgument, "InspectFile", "only.png", "", "", "line", 7),
+            ):
+                with pytest.raises(refused):
+                    await plc.call(*call)
+
+    asyncio.run(work())
+    with serving.http() as http:
+        answer = http.post("/v1/cameras/top/trigger", params={"product": "left"})
+        assert answer.json()["inspections"][0]["product"] == "left"

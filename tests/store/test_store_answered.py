@@ -55,6 +55,26 @@ def test_answers_in_search_counts_and_table(store: Store) -> None:
     assert rows["taken back.png"]["answer"] == rows["unasked.png"]["answered_at"] == ""
 
 
+def test_products_are_told_apart(store: Store) -> None:
+    """By the model's name, to the letter; of each, parts by their worst picture."""
+    cards = {
+        name: card_of(np.linspace(0, 1, 39), bundle_id=letter * 12, name=name)
+        for letter, name in (("a", "line/ring"), ("b", "line/Ring"), ("c", "spring"), ("d", "ring"))
+    }
+    for number, card in enumerate(cards.values(), start=1):
+        record_parts(store, card, {f"p{part}": OK for part in range(number)} | {"bad": BAD})
+    assert {one.model for one in store.history.search(Query(product="ring"))} == {"line/ring"}
+    assert store.history.count(Query(product="Ring")) == 3
+    assert store.history.count(Query(product="line")) == 0
+    assert sum(one.judged for one in store.history.counts(Query(product="Ring"))) == 3
+    assert store.history.by_product() == {"ring": {"ok": 1, "defect": 1}, "Ring": {"ok": 2, "defect": 1}}
+    assert store.history.by_product(Query(decisions=("defect",))) == {"ring": {"defect": 1}, "Ring": {"defect": 1}}
+    table = io.StringIO()
+    store.history.export_csv(table, Query(part="bad"))
+    told = {row["model"]: row["product"] for row in csv.DictReader(io.StringIO(table.getvalue()))}
+    assert told == {"line/ring": "ring", "line/Ring": "Ring", "spring": "", "ring": ""}
+
+
 def test_why_a_picture_is_invalid_is_kept(store: Store) -> None:
     marked = np.zeros((8, 8), bool)
     marked[2:4, 2:4] = True

@@ -134,7 +134,7 @@ def test_a_search_between_two_dates(page: Any) -> None:
 
 @pytest.mark.parametrize("said", [{"since": "never"}, {"until": ["2026"]}, {"since": "0001-01-01T00:00+14:00"}])
 def test_dates_from_elsewhere_are_refused(logged: Running, said: dict[str, Any]) -> None:
-    answer = call(logged.client(), "history-dates", "dates", ["dates", "", "", "", "", ""], said)
+    answer = call(logged.client(), "history-dates", "dates", ["dates", "", "", "", "", "", ""], said)
     assert answer["output"]["error"] == words.no_date
 
 
@@ -151,7 +151,7 @@ def test_the_story_is_one_products_and_leads_to_its_thresholds(page: Any, logged
 def test_the_table_is_a_file(logged: Running) -> None:
     """Not in memory; and gone with the tab."""
     client = logged.client()
-    answer = call(client, "history-csv", "click", ["all", "defect", "", "", "", ""])
+    answer = call(client, "history-csv", "click", ["all", "defect", "", "", "", "", ""])
     address = str(answer["output"]["data"][0]).partition('href="')[2].partition('"')[0]
     session = logged.station.sessions.find(client.cookies)
     assert session is not None
@@ -241,18 +241,16 @@ def test_the_log_is_read_seldom(moved: Running, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(store.history, "part_scores", counted)
     watch = DriftWatch(store, bundles, lambda: now[0])
-    course = watch.course(wait_s=10)
-    assert course is not None
+    (course,) = watch.courses(wait_s=10).values()
     assert len(course.standing) > 0
     card = bundles.active().card
     for moment, reads in ((0.0, 1), (EVERY_S - 1, 1), (EVERY_S + 1, 1)):
         now[0] = moment
-        watch.course(wait_s=10)
+        watch.courses(wait_s=10)
         assert len(read) == reads, "nothing was written"
     record_parts(store, card, {"one more": 0.1})
-    watch.course(wait_s=10)
+    watch.courses(wait_s=10)
     assert len(read) == 1, "it was looked at just now"
     now[0] += EVERY_S + 1
-    again = watch.course(wait_s=10)
-    assert again is not None
+    (again,) = watch.courses(wait_s=10).values()
     assert (read, len(again.points)) == ([60, 1], 61), "and then what was written since, no more"

@@ -128,7 +128,7 @@ def test_no_name_is_markup_on_any_page(desk: Desk, pictures: list[Path]) -> None
         "drop": list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures))),
         "review": desk.call("page-review", "select", False),
         "part": desk.call("review-queue", "part", False, said={"part": f"1{EVIL}"}),
-        "history": desk.call("history-search", "click", "all", "", "", "", "", ""),
+        "history": desk.call("history-search", "click", "all", "", "", "", "", "", ""),
         "story": desk.call("history-list", "inspection", said={"inspection": str(first.id)}),
         "train": desk.call("page-train", "select"),
         "joins": desk.call("train-source", "change", f"again:{EVIL}"),

@@ -18,17 +18,19 @@ from typing import Any
 import numpy as np
 import pytest
 from defectflow_ui.models.bundles import NAME, Bundles
+from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.processes import exists
 from defectflow_ui.tasks.selection import select, toggled, write_selection
 from defectflow_ui.tasks.sources import AGAIN, FOLDER, UPLOADED
-from defectflow_ui.tasks.training import CHECK, Training, Wish, result
+from defectflow_ui.tasks.training import CHECK, Training, Wish, checks, result
 from defectflow_ui.temporary_folders import prefix, sweep
+from defectflow_ui.visits.served import Served
 from defectflow_ui.visits.uploads import Arrived
 from playwright.sync_api import expect
 from running import Running, Watch, call, listening
-from support import save, swatch, swatches
+from support import BLUE, RED, coloured, save, swatch, swatches
 
 from defectflow.bundle import fitted_parts, open_bundle
 from defectflow.data import find_pictures
@@ -394,6 +396,42 @@ def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(
     shutil.rmtree(data / "first")
     with pytest.raises(DataError, match="the 24 parts that swatch was made from are not on offer here any more"):
         training.check(again, "anna")
+
+
+@pytest.mark.slow
+def test_a_manifest_of_products_gives_one_model_of_several(data: Path, tmp_path: Path, trainings: Any) -> None:
+    """Each product is checked, promised, evaluated and shown by itself; its parts may be called as another's."""
+    lines = ["path,product,part,label,split"]
+    for product in (RED, BLUE):
+        for number in range(24):
+            save(data / "two" / f"{product}{number:02}.png", coloured(product, number))
+            lines.append(f"{product}{number:02}.png,{product},p{number},good,")
+        for number in range(30, 32):
+            save(data / "two" / f"{product}{number}.png", coloured(product, number, scratched=number == 31))
+            lines.append(f"{product}{number}.png,{product},p{number},{'defective' if number == 31 else 'good'},test")
+    (data / "two" / "manifest.csv").write_text("\n".join(lines))
+    training = trainings(data)
+    asked = replace(wish(f"{FOLDER}two"), left_out="red00.png", defective="red01.png")
+    check = ended(training.check(asked, "anna"))
+    found = checks(check)
+    assert list(found) == [BLUE, RED], check.log()
+    assert {name: one and one["parts"] for name, one in found.items()} == {RED: 22, BLUE: 24}, "p1 is red's alone"
+    shown = str(made.checks_found(found, training.names_in(check), Served(), {}))
+    assert f"<h3>{BLUE}</h3>" in shown and f"<h3>{RED}</h3>" in shown
+
+    task = ended(training.train("line", asked, "anna"))
+    assert task.status().state == "done", task.log()
+    bundles = training._models.of_model("line")
+    assert [bundle.name for bundle in bundles] == ["line/blue", "line/red"]
+    models = [made.model(each, training.pictures_of(task), training.names_in(task), Served()) for each in bundles]
+    for one in models:
+        assert one.evaluation is not None and one.evaluation["bundle_id"] == one.card.bundle_id
+        assert one.unsure and all(str(tile["name"]).startswith(str(one.product)) for tile in one.unsure)
+    assert str(made.trained(models, tested=True)).count("<h3>") == 2
+    again = f"{AGAIN}line/red"
+    assert again in [value for _, value in training.sources.all()]
+    refit = training.sources.refit(again)
+    assert refit is not None and {picture.product for picture in refit.pictures} == {RED}
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 65, "nul\0", "dot."])

@@ -46,6 +46,8 @@ class Trigger:
     part: str | None = None
     lot: str | None = None
     model: str | None = None
+    product: str | None = None
+    """None: the camera's own."""
     key: RequestKey | None = None
     future: Future[Done] = field(default_factory=Future)
     until: float = 0.0
@@ -225,7 +227,7 @@ class Camera:
             pictures=(received,),
             client=trigger.client,
             model=trigger.model or self.settings.model,
-            product=self.settings.product,
+            product=trigger.product or self.settings.product,
             part=trigger.part,
             lot=trigger.lot or self.settings.lot,
             camera=self.name,

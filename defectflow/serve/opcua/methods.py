@@ -46,14 +46,16 @@ class Doors:
     folders: tuple[Path, ...]
     """A file must lie below one of them."""
 
-    async def inspect_file(self, client: Client, path: str, part: str, lot: str, model: str) -> Inspection:
+    async def inspect_file(
+        self, client: Client, path: str, part: str, lot: str, model: str, product: str
+    ) -> Inspection:
         """Raises what `Work` raises, and DataError for a file that may not be read."""
         self.switch.require()
         content = await asyncio.to_thread(self._read, path)
-        return await self._inspect(client, content, Path(path).name, part, lot, model)
+        return await self._inspect(client, content, Path(path).name, part, lot, model, product)
 
     async def inspect_picture(
-        self, client: Client, content: bytes, name: str, part: str, lot: str, model: str
+        self, client: Client, content: bytes, name: str, part: str, lot: str, model: str, product: str
     ) -> Inspection:
         """Raises what `Work` raises, and DataError for a picture over the limit."""
         self.switch.require()
@@ -61,14 +63,18 @@ class Doors:
             raise DataError(
                 f"picture: has {len(content):,} bytes; 1 to {self._most_bytes:,} (limits.picture_megabytes) are allowed"
             )
-        return await self._inspect(client, content, name, part, lot, model)
+        return await self._inspect(client, content, name, part, lot, model, product)
 
-    async def trigger(self, client: Client, camera: str, part: str, lot: str, model: str) -> Inspection:
+    async def trigger(self, client: Client, camera: str, part: str, lot: str, model: str, product: str) -> Inspection:
         """Raises what `Camera` raises."""
-        asked = Trigger(client=client.name, part=part or None, lot=lot or None, model=model or None)
+        asked = Trigger(
+            client=client.name, part=part or None, lot=lot or None, model=model or None, product=product or None
+        )
         return await _first(find_camera(self.cameras, camera).trigger(asked))
 
-    async def _inspect(self, client: Client, content: bytes, name: str, part: str, lot: str, model: str) -> Inspection:
+    async def _inspect(
+        self, client: Client, content: bytes, name: str, part: str, lot: str, model: str, product: str
+    ) -> Inspection:
         digest = hashlib.sha256(content).hexdigest()
         received = Received(shown(name) or f"picture-{digest[:16]}", self.spool.new(name), digest)
         try:
@@ -77,6 +83,7 @@ class Doors:
                 pictures=(received,),
                 client=client.name,
                 model=model or None,
+                product=product or None,
                 part=part or None,
                 lot=lot or None,
             )

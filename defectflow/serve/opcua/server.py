@@ -43,7 +43,13 @@ _WHAT = {
     "part": (_TEXT, "what the picture shows; may be empty"),
     "lot": (_TEXT, "may be empty"),
     "model": (_TEXT, "the bundle's name; empty: the camera's, or the active one"),
+    "product": (
+        _TEXT,
+        "of a bundle of several, what the picture shows; may be empty or left out: the camera's, or auto",
+    ),
 }
+LEFT_OUT = 1
+"""So many of the last arguments may be left out, for clients that were made before there were these."""
 
 
 class OpcUa:
@@ -176,14 +182,18 @@ class OpcUa:
         inputs: dict[str, tuple[ua.VariantType, str]],
     ) -> None:
         async def called(parent: ua.NodeId, *arguments: ua.Variant) -> list[ua.Variant] | ua.StatusCode:
-            if len(arguments) != len(inputs):
+            missing = len(inputs) - len(arguments)
+            if missing > LEFT_OUT:
                 return ua.StatusCode(ua.UInt32(ua.StatusCodes.BadArgumentsMissing))
+            if missing < 0:
+                return ua.StatusCode(ua.UInt32(ua.StatusCodes.BadTooManyArguments))
             kinds = [kind for kind, _ in inputs.values()]
-            if [one.VariantType for one in arguments] != kinds:
+            if [one.VariantType for one in arguments] != kinds[: len(arguments)]:
                 return ua.StatusCode(ua.UInt32(ua.StatusCodes.BadInvalidArgument))
             if self._over.is_set():
                 return ua.StatusCode(ua.UInt32(ua.StatusCodes.BadShutdown))
             values = [one.Value or _NOTHING[one.VariantType] for one in arguments]
+            values += [_NOTHING[kind] for kind in kinds[len(arguments) :]]
             self._calls += 1
             try:
                 await self._look_busy()

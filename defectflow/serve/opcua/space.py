@@ -48,6 +48,7 @@ _RESULT: dict[str, tuple[ua.VariantType, Callable[[Inspection], Any]]] = {
     "File": (_Type.String, lambda row: row.file),
     "Client": (_Type.String, lambda row: row.by),
     "Model": (_Type.String, lambda row: row.model),
+    "Product": (_Type.String, lambda row: row.product or ""),
     "BundleId": (_Type.String, lambda row: row.bundle_id),
     "CalibrationId": (_Type.String, lambda row: row.calibration_id),
     "Milliseconds": (_Type.Double, lambda row: _number(row.milliseconds)),

@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from defectflow.bundle import Card
 from defectflow.data import Picture
 from defectflow.errors import ImageError
 from defectflow.image import read_image
-from defectflow.line import as_csv, flatten, row_of
+from defectflow.line import Inspector, as_csv, flatten, row_of
 from defectflow.verdict import overlay
 from defectflow_ui.inspecting.judged import Judged
 from defectflow_ui.pictures import jpeg
@@ -31,16 +30,16 @@ class Drawn:
     """Where it can be had, at the end."""
 
 
-def as_table(rows: Sequence[Judged], card: Card) -> str:
+def as_table(rows: Sequence[Judged], inspector: Inspector) -> str:
     """CSV with the columns of `defectflow score`."""
-    table = [
-        row_of(row.name, Picture(row.file or Path(row.name), row.part or row.name, None, ""), row.item, card)
-        for row in rows
-    ]
+    table = []
+    for row in rows:
+        picture = Picture(row.file or Path(row.name), row.part or row.name, None, "")
+        table.append(row_of(row.name, picture, row.item, inspector.card_of(row.product)))
     return as_csv(flatten(table))
 
 
-def draw_zip(file: Path, rows: Sequence[Judged], card: Card, wanted: Callable[[], bool]) -> Iterator[Drawn]:
+def draw_zip(file: Path, rows: Sequence[Judged], inspector: Inspector, wanted: Callable[[], bool]) -> Iterator[Drawn]:
     """Write every picture with its heat and outlines, and the table, into a ZIP at `file`; yields after each picture.
 
     The file is there only once everything is in it; not at all once `wanted` says no.
@@ -48,13 +47,13 @@ def draw_zip(file: Path, rows: Sequence[Judged], card: Card, wanted: Callable[[]
     partial, left_out = file.with_suffix(".partial"), list[str]()
     try:
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:  # JPEG does not get any smaller
-            archive.writestr(TABLE, as_table(rows, card))
+            archive.writestr(TABLE, as_table(rows, inspector))
             for done, row in enumerate(rows, start=1):
                 if not wanted():
                     return
                 if row.file is not None and row.verdict is not None:
                     try:
-                        pixels = read_image(row.file, full_scale=card.image.full_scale)
+                        pixels = read_image(row.file, full_scale=inspector.image.full_scale)
                     except ImageError as error:  # one that is gone by now costs nobody the others
                         left_out.append(f"{row.name}: {str(error).removeprefix(f'{row.file}: ')}")
                     else:

@@ -17,7 +17,7 @@ from defectflow.data import part_of
 from defectflow.errors import DefectFlowError, ImageError
 from defectflow.line import Inspector
 from defectflow.store import Seen
-from defectflow.verdict import Verdict
+from defectflow.verdict import Calibration, Verdict
 from defectflow_ui.disk_errors import writing
 from defectflow_ui.inspecting.exports import Drawn, as_table, draw_zip
 from defectflow_ui.inspecting.judged import Judged
@@ -53,7 +53,8 @@ class Inspection:
     def __init__(self, inspector: Inspector, served: Served, record: Record) -> None:
         """`record` gets every picture once it is judged. Raises NotCalibrated if the bundle has no thresholds."""
         self.inspector = inspector
-        self.calibration = inspector.card.require_calibration()
+        for bundle in inspector.bundles:
+            bundle.card.require_calibration()
         self.rows: list[Judged] = []
         self.what_if: float | None = None
         self.only: str | None = None
@@ -85,6 +86,15 @@ class Inspection:
     def record_by(self, record: Record) -> None:
         """Who records from now on: the tab that shows it may be another one after a reload."""
         self._record = record
+
+    @property
+    def calibration(self) -> Calibration:
+        """By which all pictures are judged. Raises BundleError where each is judged as the product that it shows."""
+        return self.inspector.card.require_calibration()
+
+    def calibration_of(self, verdict: Verdict) -> Calibration:
+        """By which this picture was judged."""
+        return self.inspector.card_of(verdict.product).require_calibration()
 
     @property
     def running(self) -> bool:
@@ -177,18 +187,22 @@ class Inspection:
             address = None
             if one.file is not None and isinstance(item, Verdict):
                 address = self._views.thumbnail(one.file)
-            part = part_of(one.name, self.inspector.card.part_regex)
-            fresh.append(Judged(-1, one.name, part, one.file, item, address))
+            card = self.inspector.card_of(item.product if isinstance(item, Verdict) else None)
+            fresh.append(Judged(-1, one.name, part_of(one.name, card.part_regex), one.file, item, address))
         return fresh
 
     def _keep(self, fresh: list[Judged]) -> None:
         """Record first: what is not in the store was not inspected."""
-        numbers = self._record([_seen(row) for row in fresh]) if fresh else None
+        numbers = self._record([self._seen(row) for row in fresh]) if fresh else None
         with self._lock:
             for place, row in enumerate(fresh):
                 recorded = None if numbers is None else numbers[place]
                 fresh[place] = replace(row, number=len(self.rows), recorded=recorded)
                 self.rows.append(fresh[place])
+
+    def _seen(self, row: Judged) -> Seen:
+        card = self.inspector.card_of(row.product)
+        return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True, card=card)
 
     def counts(self) -> Counter[str]:
         """Pictures by decision, at the what-if threshold if there is one."""
@@ -241,7 +255,7 @@ class Inspection:
 
     def export_csv(self) -> str:
         """Address of the results as a table, with the columns of `defectflow score`."""
-        table = as_table(list(self.rows), self.inspector.card).encode()
+        table = as_table(list(self.rows), self.inspector).encode()
         return self._served.put(lambda: table, "text/csv", filename="results.csv")
 
     def export_zip(self) -> Iterator[Drawn]:
@@ -253,7 +267,7 @@ class Inspection:
         file, drawn = Path(self._exports.name) / "results.zip", Drawn(0, 0)
         try:
             with writing(words.export_zip):
-                for drawn in draw_zip(file, list(self.rows), self.inspector.card, lambda: self.exporting):
+                for drawn in draw_zip(file, list(self.rows), self.inspector, lambda: self.exporting):
                     yield drawn
             if self.exporting:
                 yield replace(drawn, address=self._served.put(lambda: file, "application/zip", filename="results.zip"))
@@ -271,7 +285,3 @@ class Inspection:
         for drop in self._drops:
             drop.close()
         self._exports.cleanup()
-
-
-def _seen(row: Judged) -> Seen:
-    return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True)

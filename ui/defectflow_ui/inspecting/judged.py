@@ -31,6 +31,11 @@ class Judged:
         return self.item if isinstance(self.item, Verdict) else None
 
     @property
+    def product(self) -> str | None:
+        """By whose limits it was judged, where the model has several products."""
+        return None if self.verdict is None else self.verdict.product
+
+    @property
     def rank(self) -> tuple[int, float]:
         """Sorts from harmless to worst: by score, then what is no such part, then what somebody has to see to."""
         if not isinstance(self.item, Verdict):

@@ -53,7 +53,8 @@ class PictureViews:
         self._inspector = inspector
         self._served = served
         self._kept: OrderedDict[int, PictureView] = OrderedDict()
-        self._references: References | None = None
+        self._references: dict[str | None, References] = {}
+        """By product."""
         self._lock = Lock()
 
     def thumbnail(self, file: Path) -> str:
@@ -74,9 +75,10 @@ class PictureViews:
                 self._forget(self._kept.popitem()[1])
 
     def _make(self, file: Path, verdict: Verdict) -> PictureView:
-        if self._references is None:
-            self._references = References(self._inspector.bundle)
-        similar = self._references.most_similar(verdict.embedding)
+        if verdict.product not in self._references:
+            judged_by = next(each for each in self._inspector.bundles if each.product == verdict.product)
+            self._references[verdict.product] = References(judged_by)
+        similar = self._references[verdict.product].most_similar(verdict.embedding)
         regions = tuple(verdict.regions())
         return PictureView(
             self._put(file, large),
@@ -101,7 +103,7 @@ class PictureViews:
 
     def _put(self, file: Path, change: Callable[[Pixels], Pixels]) -> str:
         """The address of a picture file as a JPEG."""
-        full_scale = self._inspector.card.image.full_scale
+        full_scale = self._inspector.image.full_scale
         return self._served.put(lambda: jpeg(change(read_image(file, full_scale=full_scale))), "image/jpeg")
 
     def _forget(self, view: PictureView) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from defectflow.bundle import CARD, Bundle, files_state, name_of, open_bundle, open_family, save_bundle
+from defectflow.bundle import AUTO, CARD, Bundle, files_state, name_of, open_bundle, open_family, save_bundle
 from defectflow.errors import BundleError, DataError
 from defectflow.line import Inspector, certificate_file
 from defectflow.store import ModelChanges, Versions
@@ -64,6 +64,11 @@ class Bundles:
             raise BundleError(found.error or words.gone(name))
         return found.bundle
 
+    def of_model(self, name: str) -> list[Bundle]:
+        """A model's bundles by its folder's name: one, or each product's. Raises BundleError if one is not usable."""
+        of_it = [one.name for one in self.all() if one.name == name or one.name.startswith(f"{name}/")]
+        return [self.find(one) for one in of_it or [name]]
+
     @property
     def active_name(self) -> str | None:
         """The bundle that was activated last; where nothing ever was and only one is calibrated, that one."""
@@ -79,7 +84,7 @@ class Bundles:
         here = [] if last is None else [one.name for one in self.all() if str(one.path.resolve()) == last.path]
         return here[0] if here else None
 
-    def at_work(self, bundle: Bundle) -> bool:
+    def is_activated(self, bundle: Bundle) -> bool:
         """Whether somebody has activated this bundle with the very thresholds that it has now."""
         last = self._versions.active()
         return last is not None and (last.path, last.calibration_id) == (
@@ -105,12 +110,15 @@ class Bundles:
         return self._describe(name, {"mm_per_px": mm_per_px}, by=by, reason=words.scale(mm_per_px))
 
     def _describe(self, name: str, change: dict[str, object], *, by: str, reason: str) -> Bundle:
-        """Change what the card of the model at work says beside scores and thresholds, and log it."""
-        bundle = self.find(name)
+        """Change what a model's card says beside scores and thresholds, and log it; the one at work stays the same."""
+        bundle, active = self.find(name), name == self.active_name
         bundle.card.require_calibration()
         with self._changing:
             saved = save_bundle(bundle.path, bundle.card.model_copy(update=change))
-        self._versions.activate(saved, by=by, reason=reason)
+        if active:
+            self._versions.activate(saved, by=by, reason=reason)
+        else:
+            self._changes.write(saved.card, "described", reason, by=by)
         return saved
 
     def note(self, name: str, text: str, *, by: str) -> None:
@@ -181,23 +189,44 @@ class Bundles:
         except BundleError:
             return None
 
-    def judging(self, product: str | None = None) -> Bundle:
-        """The active bundle; where it is one of several products, the one of this name. Raises BundleError."""
+    def judging(self, product: str | None = None) -> list[Bundle]:
+        """The active bundle; where it is one of several products, the one of this name, or with "auto" all of them.
+
+        Raises BundleError.
+        """
         bundle = self.active()
         if product is None or bundle.family is None or product == bundle.product:
-            return bundle
-        return self.find(bundle.name_of(product))
+            return [bundle]
+        wanted = bundle.family.names if product == AUTO else (product,)
+        return [self.find(bundle.name_of(name)) for name in wanted]
+
+    def at_work(self) -> list[Bundle]:
+        """The active bundle, or of several products each that can judge: by name, or as the nearest one.
+
+        Raises BundleError.
+        """
+        found = self.judging(AUTO)
+        return [bundle for bundle in found if bundle.card.calibration is not None] or found
+
+    def inspector_of(self, bundle_id: str) -> Inspector | None:
+        """What judged by this bundle, ready to judge again; None where it is not at work."""
+        try:
+            wanted = next((bundle for bundle in self.at_work() if bundle.card.bundle_id == bundle_id), None)
+        except BundleError:
+            return None
+        return None if wanted is None else self.inspector(wanted.product)
 
     def inspector(self, product: str | None = None) -> Inspector:
         """`judging(product)`, ready to judge: loaded once, and again where its files have changed."""
-        bundle = self.judging(product)
+        judging = self.judging(product)
+        bundle, of = judging[0], AUTO if len(judging) > 1 else judging[0].product
         state = files_state(bundle.home)
         with self._lock:
             if self._loaded is None or self._loaded[0] != state:
                 whole = Inspector(bundle.family or bundle, providers=[self._provider], core=self._core)
                 self._loaded = state, whole, {}
             _, whole, named = self._loaded
-            return named.setdefault(bundle.product, whole.of(bundle.product))
+            return named.setdefault(of, whole.of(of))
 
     def _open(self, path: Path) -> Found:
         state = files_state(path)
@@ -230,10 +259,14 @@ def evaluation_file(bundle: Path) -> Path:
 
 
 def evaluation_of(bundle: Bundle) -> dict[str, Any] | None:
-    """What `evaluate --json` has found of this model with these thresholds; None where there is nothing of them."""
-    with suppress(OSError, ValueError):
-        found = dict(json.loads(evaluation_file(bundle.path).read_text(encoding="utf-8")))
+    """What `evaluate --json` has found of this model with these thresholds; None where there is nothing of them.
+
+    Of a bundle of several products one file holds each product's.
+    """
+    with suppress(OSError, ValueError, KeyError):
+        found = dict(json.loads(evaluation_file(bundle.home).read_text(encoding="utf-8")))
         card = bundle.card
+        found = found if bundle.family is None else dict(found[bundle.product])
         if (found["bundle_id"], found["calibration_id"]) == (card.bundle_id, card.calibration_id):
             return found
     return None

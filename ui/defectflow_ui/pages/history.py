@@ -20,7 +20,7 @@ from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.history_drift import HistoryDrift
 from defectflow_ui.pages.history_report import shift_report
-from defectflow_ui.pages.history_search import PAGE, counts_over_time, models, query
+from defectflow_ui.pages.history_search import PAGE, counts_over_time, models, products, query
 from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.pages.viewer import download
 from defectflow_ui.station import handler
@@ -83,6 +83,9 @@ class HistoryPage(Page):
         self.answered = gr.Dropdown(answers, value="", label=words.answer, elem_id="history-answered")
         self.file = gr.Textbox(label=words.file, elem_id="history-file")
         self.part = gr.Textbox(label=words.part, elem_id="history-part")
+        self.product = gr.Dropdown(
+            [(words.any_product, "")], value="", label=words.product, visible=False, elem_id="history-product"
+        )
         self.model = gr.Dropdown([(words.any_model, "")], value="", label=words.model, elem_id="history-model")
         with gr.Column(min_width=110):
             self.search = gr.Button(words.search, variant="primary", elem_classes="key-r", elem_id="history-search")
@@ -90,14 +93,14 @@ class HistoryPage(Page):
             self.as_report = gr.Button(report_words.make, size="sm", elem_id="history-report")
 
     def connect(self) -> None:
-        asked = [self.period, self.decision, self.answered, self.file, self.part, self.model]
+        asked = [self.period, self.decision, self.answered, self.file, self.part, self.product, self.model]
         shown = [self.listed, self.chart, self.csv_link]
-        self.station.on_open(self.open_page, inputs=asked, outputs=[self.listed, self.chart, self.model])
+        self.station.on_open(self.open_page, inputs=asked, outputs=[self.listed, self.chart, self.product, self.model])
         self.drift.connect()
         self.search.click(self.look, inputs=asked, outputs=shown, **QUIET)
         for text in (self.file, self.part):
             text.submit(self.look, inputs=asked, outputs=shown, **QUIET)
-        for choice in (self.decision, self.answered, self.model):
+        for choice in (self.decision, self.answered, self.product, self.model):
             choice.input(self.look, inputs=asked, outputs=shown, **QUIET)
         self.period.input(self.choose_period, inputs=asked, outputs=[*shown, self.between], **QUIET)
         self.dates.dates(self.choose_dates, inputs=asked, outputs=shown, trigger_mode="multiple", **QUIET)
@@ -107,7 +110,7 @@ class HistoryPage(Page):
         self.listed.inspection(self.tell, outputs=story, trigger_mode="multiple", **QUIET)
         self.told.shot(self.enlarge, outputs=story, trigger_mode="multiple", **QUIET)
         self.answers.answer(self.answer, outputs=story, trigger_mode="multiple", **QUIET)
-        self.told.thresholds(self.choose_thresholds, inputs=asked, outputs=[*shown, self.model], **QUIET)
+        self.told.thresholds(self.choose_thresholds, inputs=asked, outputs=[*shown, self.product, self.model], **QUIET)
         self.as_report.click(self.report, inputs=asked, outputs=self.csv_link, **QUIET)
         self.as_csv.click(self.export, inputs=asked, outputs=self.csv_link, **QUIET)
 
@@ -128,7 +131,8 @@ class HistoryPage(Page):
         only: Word | None = wanted.decisions[0] if wanted.decisions else None
         drawn = charts.counts_over_time(counts, every, passed=only is None)
         kinds = view.kinds(self.station.store.history.kinds(wanted, every=every), every)
-        return {self.listed: self._page(visitor, wanted), self.chart: view.tally(counts, only) + drawn + kinds}
+        apart = view.products(self.station.store.history.by_product(wanted))
+        return {self.listed: self._page(visitor, wanted), self.chart: view.tally(counts, only) + apart + drawn + kinds}
 
     def _from_the_start(self, visitor: Visitor, *values: Any) -> Updates:
         visitor.tab[FIRST] = 0
@@ -136,7 +140,12 @@ class HistoryPage(Page):
 
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor, *values: Any) -> Updates:
-        return self._found(visitor, *values) | {self.model: gr.Dropdown(models(self.station.store))}
+        offered = products(self.station.store)
+        choices = {
+            self.product: gr.Dropdown(offered, visible=len(offered) > 1),
+            self.model: gr.Dropdown(models(self.station.store)),
+        }
+        return self._found(visitor, *values) | choices
 
     @handler(Role.VIEWER)
     def look(self, visitor: Visitor, *values: Any) -> Updates:
@@ -158,7 +167,8 @@ class HistoryPage(Page):
         wanted = str(visitor.event.get("thresholds"))
         if wanted not in [value for _, value in choices]:
             raise StoreError(words.nothing)
-        return self._from_the_start(visitor, *values[:-1], wanted) | {self.model: gr.Dropdown(choices, value=wanted)}
+        found = self._from_the_start(visitor, *values[:-2], "", wanted)
+        return found | {self.product: "", self.model: gr.Dropdown(choices, value=wanted)}
 
     @handler(Role.VIEWER)
     def turn(self, visitor: Visitor, *values: Any) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from defectflow.errors import DefectFlowError
 from defectflow.image import jpeg, read_image, shrink
-from defectflow.store import Inspection, Query, YieldCount
+from defectflow.store import Inspection, MasterRun, Query, YieldCount, product_in
 from defectflow.verdict import Reason, Verdict, overlay
 from defectflow_ui.language import number
 from defectflow_ui.markup.render import render, stylesheet
@@ -30,7 +30,7 @@ class Worst:
 
     item: Inspection
     picture: str | None
-    """As a data URI, with its marks where the model that judged it is the active one."""
+    """As a data URI, with its marks where the model that judged it is at work."""
 
 
 def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | None = None) -> bytes:
@@ -38,24 +38,30 @@ def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | No
     history = station.store.history
     counts, every = counts_over_time(station.store, wanted)
     rejected = history.search(replace(wanted, decisions=("defect", "invalid"), limit=LOOKED_THROUGH))
-    latest = history.search(replace(wanted, limit=1))
+    latest, apart = history.search(replace(wanted, limit=1)), history.by_product(wanted)
     return render(
         "history_report/page.html",
         words=words,
         style=stylesheet(),
-        title=words.title(latest[0].model if latest else None),
+        title=words.title(_named(latest[0], apart) if latest else None),
         made=now or datetime.now(UTC),
         by="" if by == LOCAL_USER else f", {by}",
         asked=words.asked(wanted),
         figures=_figures(station, wanted, counts, rejected),
+        products=view.products(apart),
         chart=charts.counts_over_time(counts, every, passed=not wanted.decisions),
         kinds=view.kinds(history.kinds(wanted, every=every), every),
         worst=_worst(station, rejected),
         versions=_in_force(station, wanted),
-        masters=station.store.masters.between(wanted.since, wanted.until, wanted.bundle_id),
+        masters=_masters(station, wanted),
         drift=_drift(station, wanted),
-        promise=_promise(station),
+        promise=_promise(station, wanted),
     ).encode()
+
+
+def _named(latest: Inspection, products: Mapping[str, object]) -> str:
+    """What the report is about: a model, or one product of it, unless there are several in the search."""
+    return latest.model if len(products) < 2 else latest.model.partition("/")[0]
 
 
 def _figures(
@@ -91,9 +97,10 @@ def _picture(station: Station, item: Inspection) -> str | None:
     if file is None:
         return None
     try:
-        inspector = station.bundles.inspector()
-        pixels = shrink(read_image(file, full_scale=inspector.card.image.full_scale), PICTURE_PX)
-        if inspector.card.bundle_id == item.bundle_id:
+        inspector = station.bundles.inspector_of(item.bundle_id)
+        full_scale = station.bundles.active().card.image.full_scale
+        pixels = shrink(read_image(file, full_scale=full_scale), PICTURE_PX)
+        if inspector is not None:
             (verdict,) = inspector.inspect([file])
             pixels = overlay(pixels, verdict) if isinstance(verdict, Verdict) else pixels
     except DefectFlowError:  # no model any more, or the file is none any more
@@ -116,18 +123,33 @@ def _in_force(station: Station, wanted: Query) -> list[tuple[str, str, str, str]
     return found
 
 
-def _drift(station: Station, wanted: Query) -> list[str]:
-    """What the drift watch says of the active model, and each of its alarms in the time of the search."""
-    course = station.drift.course(10.0)
-    if course is None:
-        return [words.no_drift]
-    since, until = wanted.since, wanted.until
-    alarms = [one for one in course.alarms if (since is None or one.at >= since) and (until is None or one.at < until)]
-    return [course.sentence(), *(words.alarm(one.words()) for one in alarms)]
+def _masters(station: Station, wanted: Query) -> list[MasterRun]:
+    """The checks with master parts in the time of the search, of the model and the product that it asks for."""
+    runs = station.store.masters.between(wanted.since, wanted.until, wanted.bundle_id)
+    return [run for run in runs if wanted.product in (None, product_in(run.model))]
 
 
-def _promise(station: Station) -> list[str]:
+def _drift(station: Station, wanted: Query) -> list[tuple[str, list[str]]]:
+    """(product, what the drift watch says of it, and each of its alarms in the time of the search) of what is at work.
+
+    No product's name where the model knows one only.
+    """
+    found = []
+    for name, course in station.drift.courses(10.0).items():
+        since, until = wanted.since, wanted.until
+        alarms = [
+            one for one in course.alarms if (since is None or one.at >= since) and (until is None or one.at < until)
+        ]
+        if wanted.product in (None, product_in(name)):
+            found.append((product_in(name) or "", [course.sentence(), *(words.alarm(one.words()) for one in alarms)]))
+    return found or [("", [words.no_drift])]
+
+
+def _promise(station: Station, wanted: Query) -> list[tuple[str, list[str]]]:
+    """(product, what it promises) of what is at work, and of the product that the search asks for."""
     try:
-        return station.bundles.active().card.guarantee()
+        bundles = station.bundles.at_work()
     except DefectFlowError:
         return []
+    asked = [bundle for bundle in bundles if wanted.product in (None, bundle.product)]
+    return [(bundle.product or "", bundle.card.guarantee()) for bundle in asked]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from defectflow.errors import DataError
-from defectflow.store import Answered, Every, Query, Store, YieldCount
+from defectflow.store import Answered, Every, Query, Store, YieldCount, product_in
 from defectflow.verdict import Word
 from defectflow_ui.pages.history_chart import MOST_BARS, stretches
 from defectflow_ui.words import history as words
@@ -19,7 +19,9 @@ HOURLY = timedelta(days=2)
 """Spans up to this one are counted by the hour."""
 
 
-def query(days: Mapping[str, Any], span: Any, word: Any, answer: Any, name: Any, of_part: Any, made_by: Any) -> Query:
+def query(
+    days: Mapping[str, Any], span: Any, word: Any, answer: Any, name: Any, of_part: Any, product: Any, made_by: Any
+) -> Query:
     """By the form's fields; `days`: what the browser said of the two dates, which count where the span says so.
 
     Raises DataError if they are not dates.
@@ -35,6 +37,7 @@ def query(days: Mapping[str, Any], span: Any, word: Any, answer: Any, name: Any,
         answered=answer if answer in get_args(Answered) else None,
         file=str(name or "").strip() or None,
         part=str(of_part or "").strip() or None,
+        product=product or None,
         bundle_id=bundle_id or None,
         calibration_id=calibration_id or None,
         limit=PAGE,
@@ -51,6 +54,12 @@ def models(store: Store) -> list[tuple[str, str]]:
             for version in store.versions.all(bundle_id)
         ]
     return choices
+
+
+def products(store: Store) -> list[tuple[str, str]]:
+    """(label, value): every product of a model of several that has inspected anything, by name."""
+    found = {product for _, name in store.history.models() if (product := product_in(name)) is not None}
+    return [(words.any_product, ""), *((product, product) for product in sorted(found))]
 
 
 def counts_over_time(store: Store, wanted: Query) -> tuple[list[YieldCount], Every]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,7 +22,7 @@ from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import history as words
 from defectflow_ui.words.verdicts import VERDICTS
 
-MOST_KINDS, MOST_STRETCHES = 12, 60
+MOST_KINDS, MOST_STRETCHES, MOST_PRODUCTS = 12, 60, 20
 COURSE_WIDTH = 120
 
 
@@ -48,6 +48,19 @@ def tally(counts: Sequence[YieldCount], asked_for: Word | None) -> Markup:
         judged, passed = sum(count.judged for count in counts), sum(count.ok + count.review for count in counts)
         said = words.tally(judged, passed / judged if judged else None)
     return render("history/tally.html", said=said)
+
+
+def products(counts: Mapping[str, Mapping[Word, int]]) -> Markup:
+    """Parts and the share that passed of each product, where what was found is of several."""
+    if len(counts) < 2:
+        return Markup()
+    rows = []
+    for product, found in list(counts.items())[:MOST_PRODUCTS]:
+        judged = sum(found.get(word, 0) for word in ("ok", "review", "defect", "invalid"))
+        passed = found.get("ok", 0) + found.get("review", 0)
+        rows.append((product, words.tally(judged, passed / judged if judged else None)))
+    more = max(len(counts) - MOST_PRODUCTS, 0)
+    return render("history/products.html", words=words, rows=rows, more=words.more_products(more) if more else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,14 @@ from defectflow_ui.pages.first_steps import first_steps
 from defectflow_ui.pages.inspect_exports import InspectExports
 from defectflow_ui.pages.inspect_parts import InspectParts
 from defectflow_ui.pages.inspect_scale import InspectScale
-from defectflow_ui.pages.inspect_tab import PREFIX, PRODUCT, TRIAL, begin, current, forget, found, judging, on_trial
+from defectflow_ui.pages.inspect_tab import PREFIX, begin, current, forget, found
+from defectflow_ui.pages.inspect_zone import InspectZone
 from defectflow_ui.pages.page import QUIET, Page, Updates, choices
 from defectflow_ui.station import handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import inspect as words
 
 SHOWN_EVERY_S = 0.4
-DROPS = "station.dropZone(element, trigger, 'dropped'); station.reloaded(trigger, 'reloaded')"
 
 
 class InspectPage(Page):
@@ -39,13 +39,7 @@ class InspectPage(Page):
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=400):
                 self.steps = block(elem_id="first-steps", events=clicks("hide"))
-                self.zone = block(elem_id="drop-zone", events=DROPS)
-                self.product = gr.Dropdown(
-                    [], label=words.product, info=words.product_info, visible=False, elem_id="inspect-product"
-                )
-                self.trial = gr.Checkbox(
-                    False, label=words.trial, visible=False, container=False, elem_id="inspect-trial"
-                )
+                self.entry = InspectZone(self.station)
                 self.status = block(elem_id="inspect-status", events=clicks("stop"))
                 self.counts = block(elem_id="inspect-counts", events=clicks("only"))
                 with gr.Column(visible=False, elem_id="asking") as self.asking:
@@ -76,15 +70,15 @@ class InspectPage(Page):
 
     def connect(self) -> None:
         seen = [self.status, self.counts, self.gallery, self.flips, self.part, self.answers]
-        zone = [self.zone, self.trial, self.product]
-        self.station.on_open(self.open_page, outputs=[self.steps, *zone, self.gallery, self.part, self.answers])
+        opened = [self.steps, *self.entry.shown, self.gallery, self.part, self.answers]
+        self.station.on_open(self.open_page, outputs=opened)
         self.steps.hide(self.hide_steps, outputs=self.steps, **QUIET)
-        self.product.input(self.choose_product, inputs=self.product, outputs=zone, **QUIET)
-        self.trial.input(self.choose_trial, inputs=self.trial, outputs=self.zone, **QUIET)
+        of_product = [*self.entry.shown, *self.parts.shown, *self.scale.shown]
+        self.entry.product.input(self.choose_product, inputs=self.entry.product, outputs=of_product, **QUIET)
         # Several at a time: what is dropped while another drop is judged, and each of the camera's pictures.
         after = [self.steps, *seen, self.asking, self.what_if, self.exports.download]
-        self.zone.dropped(self.judge, outputs=after, trigger_mode="multiple", **QUIET)
-        self.zone.reloaded(self.take_over, outputs=[*after, *zone], **QUIET)
+        self.entry.zone.dropped(self.judge, outputs=after, trigger_mode="multiple", **QUIET)
+        self.entry.zone.reloaded(self.take_over, outputs=[*after, *of_product], **QUIET)
         self.status.stop(self.stop, outputs=self.status, **QUIET)
         # "multiple": what is clicked or pressed before the last answer counts as well.
         chosen = [self.part, self.answers]
@@ -96,6 +90,7 @@ class InspectPage(Page):
         self.order.input(self.sort_by, inputs=self.order, outputs=seen, **QUIET)
         self.what_if.input(self.ask, inputs=self.what_if, outputs=seen, trigger_mode="always_last", **QUIET)
         self.flips.reset(self.stop_asking, outputs=[*seen, self.what_if], **QUIET)
+        self.entry.connect()
         self.exports.connect()
         self.parts.connect()
         self.scale.connect()
@@ -138,9 +133,11 @@ class InspectPage(Page):
         return {self.gallery: pictures.nothing_yet(), self.part: view.nothing_chosen()}
 
     def _slider(self, inspection: Inspection) -> gr.Slider:
+        if inspection.inspector.is_open:  # each picture's product has a threshold of its own
+            return gr.Slider(visible=False)
         low, high = view.what_if_range(inspection)
         threshold = inspection.calibration.threshold.value if inspection.what_if is None else inspection.what_if
-        return gr.Slider(low, high, round(threshold, 3), step=0.001)
+        return gr.Slider(low, high, round(threshold, 3), step=0.001, visible=True)
 
     def _ended(self, visitor: Visitor, inspection: Inspection) -> Updates:
         if found(visitor) is not inspection:  # cleared meanwhile
@@ -148,32 +145,12 @@ class InspectPage(Page):
         asking = {self.asking: gr.Column(visible=True), self.what_if: self._slider(inspection)}
         return self._whole(visitor, inspection) | asking
 
-    def _zone(self, visitor: Visitor) -> Updates:
-        products = self._products(visitor)
-        obstacle = view.obstacle(self.station, visitor)
-        trial = obstacle is None and on_trial(self.station, visitor, judging(self.station, visitor).card)
-        updates: Updates = {
-            self.zone: obstacle
-            or view.drop_zone(self.station, visitor.tab_name, trial=trial, production=TRIAL not in visitor.tab),
-            self.trial: gr.Checkbox(trial, visible=obstacle is None),
-            self.product: products,
-        }
-        return updates
-
-    def _products(self, visitor: Visitor) -> gr.Dropdown:
-        """Which of several products to inspect; not there where the active model knows one only."""
-        try:
-            bundle = judging(self.station, visitor)
-        except DefectFlowError:
-            visitor.tab.pop(PRODUCT, None)  # another model is active by now, or that product is gone
-            return gr.Dropdown(visible=False)
-        if bundle.family is None:
-            return gr.Dropdown(visible=False)
-        return gr.Dropdown(list(bundle.family.names), value=bundle.product, visible=visitor.may(Role.OPERATOR))
+    def _of_product(self, visitor: Visitor) -> Updates:
+        return self.entry.of_product(visitor) | self.parts.of_product(visitor) | self.scale.of_product(visitor)
 
     @handler(Role.VIEWER)
     def open_page(self, visitor: Visitor) -> Updates:
-        obstacle, updates = view.obstacle(self.station, visitor), self._zone(visitor)
+        obstacle, updates = view.obstacle(self.station, visitor), self.entry.of_product(visitor)
         inspection = found(visitor)
         if inspection is not None:  # what was said meanwhile on other pages, and by others
             updates |= {
@@ -191,21 +168,15 @@ class InspectPage(Page):
 
     @handler(Role.OPERATOR)
     def choose_product(self, visitor: Visitor, wanted: str) -> Updates:
-        visitor.tab[PRODUCT] = str(wanted)
-        visitor.tab.pop(TRIAL, None)  # whether it is on trial depends on the product
-        return self._zone(visitor)
-
-    @handler(Role.OPERATOR)
-    def choose_trial(self, visitor: Visitor, trial: bool) -> str:
-        visitor.tab[TRIAL] = bool(trial)
-        return view.drop_zone(self.station, visitor.tab_name, trial=bool(trial))
+        self.entry.choose(visitor, str(wanted))
+        return self._of_product(visitor)
 
     @handler(Role.OPERATOR)
     def take_over(self, visitor: Visitor) -> Updates:
         """The page was loaded anew: go on with what it showed before."""
         if not visitor.session.take_over(str(visitor.event.get("was")), visitor.tab_name, PREFIX):
             return {self.status: gr.skip()}
-        updates, inspection = self._zone(visitor), found(visitor)
+        updates, inspection = self._of_product(visitor), found(visitor)
         return updates if inspection is None else updates | self._ended(visitor, inspection)
 
     # ---- judging ------------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ def gallery(inspection: Inspection, said: Mapping[int, Review]) -> Markup:
         words=words,
         tiles=[(row, row.decision(inspection.what_if), row.decision(), said.get(row.recorded or 0)) for row in rows],
         answers=words.answered,
+        tell_product=inspection.inspector.is_open,
         chosen=inspection.chosen,
         more=words.more(min(left, TILES), inspection.tiles, left + inspection.tiles) if left > 0 else "",
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from defectflow.bundle import Bundle, Card
-from defectflow.errors import DataError
+from collections.abc import Sequence
+
+from defectflow.bundle import Bundle
+from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Query, Seen
 from defectflow_ui.inspecting.inspection import Inspection
 from defectflow_ui.station import Station
@@ -31,25 +33,38 @@ def current(visitor: Visitor) -> Inspection:
     return inspection
 
 
-def on_trial(station: Station, visitor: Visitor, card: Card) -> bool:
+def on_trial(station: Station, visitor: Visitor, bundles: Sequence[Bundle]) -> bool:
     """Whether what this tab judges stays out of history, audit and drift: as somebody chose there; by default until
-    something that was judged with the model is kept.
+    something that was judged with the model is kept, and of several products with each.
     """
     chosen = visitor.tab.get(TRIAL)
     if isinstance(chosen, bool):
         return chosen
-    return not station.store.history.search(Query(bundle_id=card.bundle_id, limit=1))
+    history = station.store.history
+    return not all(history.search(Query(bundle_id=each.card.bundle_id, limit=1)) for each in bundles)
 
 
 def product(visitor: Visitor) -> str | None:
-    """Which of several products this tab inspects, as somebody chose there; None: the active one."""
+    """Which of several products this tab inspects, as somebody chose there, "auto" for all; None: the active one."""
     chosen = visitor.tab.get(PRODUCT)
     return chosen if isinstance(chosen, str) else None
 
 
-def judging(station: Station, visitor: Visitor) -> Bundle:
-    """What judges this tab's pictures. Raises BundleError, also where a chosen product is gone."""
+def judging(station: Station, visitor: Visitor) -> list[Bundle]:
+    """What may judge this tab's pictures: one, or with "auto" one for each product.
+
+    Raises BundleError, also where a chosen product is gone.
+    """
     return station.bundles.judging(product(visitor))
+
+
+def chosen(station: Station, visitor: Visitor) -> Bundle | None:
+    """The one bundle that judges this tab's pictures; None where there is none, or each product's own does."""
+    try:
+        bundles = judging(station, visitor)
+    except DefectFlowError:
+        return None
+    return bundles[0] if len(bundles) == 1 else None
 
 
 def begin(station: Station, visitor: Visitor) -> Inspection:
@@ -58,18 +73,19 @@ def begin(station: Station, visitor: Visitor) -> Inspection:
     Raises NotReleased where what is judged counts, and the store's settings ask for a check of the master parts first.
     """
     inspector = station.bundles.inspector(product(visitor))
-    if not on_trial(station, visitor, inspector.card):
-        station.store.masters.require_release(inspector.card, station.store.settings.golden)
+    if not on_trial(station, visitor, inspector.bundles):
+        for bundle in inspector.bundles:
+            station.store.masters.require_release(bundle.card, station.store.settings.golden)
 
     def record(seen: list[Seen]) -> list[int] | None:
-        if on_trial(station, visitor, inspector.card):
+        if on_trial(station, visitor, inspector.bundles):
             return None
-        return station.store.record(inspector.card, seen, by=visitor.user, source=SOURCE)
+        return station.store.record(inspector.bundles[0].card, seen, by=visitor.user, source=SOURCE)
 
     with visitor.tab.lock:  # two drops at once are one inspection
         before, notice = found(visitor), None
         if before is not None:
-            over = _trial_over(before, on_trial(station, visitor, inspector.card))
+            over = _trial_over(before, on_trial(station, visitor, inspector.bundles))
             if before.inspector is inspector and not over:
                 if len(before.rows) >= MOST_ROWS:
                     raise DataError(words.clear_first(MOST_ROWS))

@@ -29,7 +29,8 @@ def obstacle(station: Station, visitor: Visitor) -> Markup | None:
     if not visitor.may(Role.OPERATOR):
         return empty(words.may_not, words.may_not_do)
     try:
-        judging(station, visitor).card.require_calibration()
+        for bundle in judging(station, visitor):
+            bundle.card.require_calibration()
     except DefectFlowError as error:
         return empty(words.no_bundle, str(error), *_way_out(station, visitor))
     return None
@@ -98,15 +99,16 @@ def part(inspection: Inspection, kind: str | None = None) -> Markup:
     view, verdict = inspection.view(row), row.verdict
     if view is None or verdict is None:
         return render("inspect/part.html", view=None, **told)
-    cut = _cut(inspection, verdict)
+    cut, card = _cut(inspection, verdict), inspection.inspector.card_of(verdict.product)
     return render(
         "inspect/part.html",
         view=view,
         viewer=viewer(
             view.original, view.heat, verdict.width_px, verdict.height_px, Marks.of(verdict, view.regions), view.good
         ),
-        places=places(verdict, view.regions, mm_per_px=inspection.inspector.card.mm_per_px, kind=kind),
-        p_value=_p_value(inspection.calibration, verdict),
+        places=places(verdict, view.regions, mm_per_px=card.mm_per_px, kind=kind),
+        shows=words.shows(str(verdict.product), verdict.reason) if inspection.inspector.is_open else "",
+        p_value=_p_value(inspection.calibration_of(verdict), verdict),
         strip=_strip(inspection, verdict),
         cut=cut,
         review=min(verdict.review_threshold, cut),
@@ -138,7 +140,7 @@ def what_if_range(inspection: Inspection) -> tuple[float, float]:
 
 def _strip(inspection: Inspection, verdict: Verdict) -> Markup:
     """Where this part lies among good parts, as a drawing."""
-    good, cut = inspection.calibration.scores, _cut(inspection, verdict)
+    good, cut = inspection.calibration_of(verdict).scores, _cut(inspection, verdict)
     low, most = min(*good, verdict.score, cut), max(*good, cut, verdict.threshold)
     # A gross defect would squeeze the good parts into one dot, so the drawing ends not far above the threshold.
     high = max(most, min(verdict.score, most + 0.6 * (most - low)))

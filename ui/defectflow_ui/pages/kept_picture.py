@@ -17,7 +17,7 @@ from defectflow_ui.visits.visitors import Visitor
 
 
 def enlarged(station: Station, visitor: Visitor, picture: Inspection, *, marked: bool) -> Markup | None:
-    """The picture; where it may be marked and its model is the active one, with outlines and heat as well.
+    """The picture; where it may be marked and its model is at work, with outlines and heat as well.
 
     None where it was not kept, or could not be read.
     """
@@ -29,8 +29,8 @@ def enlarged(station: Station, visitor: Visitor, picture: Inspection, *, marked:
     plain = visitor.served.put(partial(_plain, file, full_scale), "image/jpeg")
     size = picture.width_px or 1, picture.height_px or 1
     verdict = None
-    if marked and bundle is not None and bundle.card.bundle_id == picture.bundle_id:
-        (item,) = station.bundles.inspector().inspect([file])
+    if marked and (inspector := station.bundles.inspector_of(picture.bundle_id)) is not None:
+        (item,) = inspector.inspect([file])
         verdict = item if isinstance(item, Verdict) else None
     if verdict is None:
         return viewer(plain, None, *size)

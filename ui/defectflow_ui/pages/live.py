@@ -13,6 +13,7 @@ from defectflow.image import shrink
 from defectflow.store import Inspection, Query, Role
 from defectflow_ui.markup.elements import block, empty
 from defectflow_ui.pages import live_view as view
+from defectflow_ui.pages.history_view import products
 from defectflow_ui.pages.page import QUIET, Page
 from defectflow_ui.pictures import Pixels, file_picture
 from defectflow_ui.station import handler
@@ -55,8 +56,8 @@ class LivePage(Page):
 
     def _board(self, visitor: Visitor, hours: str) -> Any:
         """Nothing new is sent unless something was written since."""
-        store, course = self.station.store, self.station.drift.course()
-        moved = course is not None and bool(course.standing)
+        store, courses = self.station.store, self.station.drift.courses()
+        moved = [name for name, course in courses.items() if course.standing]
         seen = (store.head(), hours, moved)
         if visitor.tab.get(SEEN) == seen:
             return gr.skip()
@@ -65,9 +66,11 @@ class LivePage(Page):
         latest = store.history.search(Query(limit=view.TIMED_PICTURES))
         if not latest:
             return empty(words.nothing, words.nothing_do)
-        counts = store.history.counts(Query(since=datetime.now(UTC) - span), every="day")
+        wanted = Query(since=datetime.now(UTC) - span)
+        counts, apart = store.history.counts(wanted, every="day"), products(store.history.by_product(wanted))
         shown = latest[: BEFORE + 1]
-        return view.board(shown, self._addresses(visitor, shown), view.figures(counts, latest), moved=moved)
+        counted = view.figures(counts, latest)
+        return view.board(shown, self._addresses(visitor, shown), counted, moved=moved, products=apart)
 
     def _addresses(self, visitor: Visitor, shown: list[Inspection]) -> dict[int, str | None]:
         """The addresses of these pictures; those of others are served no more."""

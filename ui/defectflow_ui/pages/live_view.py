@@ -55,9 +55,17 @@ def slowest_ms(latest: Sequence[Inspection]) -> float | None:
 
 
 def board(
-    latest: Sequence[Inspection], addresses: Mapping[int, str | None], counted: Figures, *, moved: bool
+    latest: Sequence[Inspection],
+    addresses: Mapping[int, str | None],
+    counted: Figures,
+    *,
+    moved: Sequence[str],
+    products: Markup,
 ) -> Markup:
-    """The newest picture, large, and those before it. `addresses`: of the pictures that are kept, by number."""
+    """The newest picture, large, and those before it. `addresses`: of the pictures that are kept, by number.
+
+    `moved`: models whose production has moved, by name; `products`: what there is to say of each of several.
+    """
     newest, *before = latest
     return render(
         "live/board.html",
@@ -66,5 +74,6 @@ def board(
         before=before,
         addresses=addresses,
         figures=counted,
-        moved=moved,
+        alarm=words.alarm_of(moved) if moved else "",
+        products=products,
     )

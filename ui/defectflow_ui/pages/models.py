@@ -96,7 +96,7 @@ class ModelsPage(Page):
             self.activate: gr.Button(
                 interactive=bundle is not None
                 and visitor.may(Role.ENGINEER)
-                and not self.station.bundles.at_work(bundle)
+                and not self.station.bundles.is_activated(bundle)
             ),
             self.verify: gr.Button(interactive=bundle is not None and visitor.may(Role.OPERATOR)),
             **self._management(visitor, chosen, bundle),

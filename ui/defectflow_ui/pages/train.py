@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,6 @@ from defectflow.errors import BundleError, DataError, DefectFlowError
 from defectflow.store import Role
 from defectflow.store.versions import FOUND
 from defectflow_ui.markup.elements import block, clicks, problem
-from defectflow_ui.models.bundles import evaluation_of
 from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view
 from defectflow_ui.pages.page import QUIET, Page, Updates, wanting
@@ -22,7 +22,7 @@ from defectflow_ui.pages.train_upload import FORM, LOOK_EVERY_S, TrainUpload
 from defectflow_ui.station import Station, handler
 from defectflow_ui.tasks.background import Task
 from defectflow_ui.tasks.selection import names, toggled
-from defectflow_ui.tasks.training import CHECK, Training, Wish, follow, result
+from defectflow_ui.tasks.training import Training, Wish, checks, follow
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import train as words
 
@@ -161,33 +161,29 @@ class TrainPage(Page):
 
     def _findings(self, visitor: Visitor, task: Task, left_out: str, defective: str) -> Markup:
         aside = {**dict.fromkeys(names(left_out), "out"), **dict.fromkeys(names(defective), "bad")}
-        return made.check_found(result(task, CHECK), self.training.names_in(task), visitor.served, aside)
+        return made.checks_found(checks(task), self.training.names_in(task), visitor.served, aside)
 
     def _trained(self, visitor: Visitor, task: Task) -> Updates:
         name = str(task.notes["name"])
         try:
-            bundle = self.station.bundles.find(name)
+            bundles = self.station.bundles.of_model(name)
         except BundleError as error:
             return {self.said: view.gone(name, str(error))}
-        card = self._as_trained(bundle.card)
         pictures, names = self.training.pictures_of(task), self.training.names_in(task)
-        unsure = made.least_sure(card, pictures, names, visitor.served)
+        models = [
+            made.model(bundle, self._as_trained(bundle.card), pictures, names, visitor.served) for bundle in bundles
+        ]
         tested = any(step.name == "evaluate" for step in task.steps)
         return {
-            self.findings: made.trained(
-                card,
-                evaluation_of(replace(bundle, card=card)),
-                tested=tested,
-                unsure=unsure,
-                changed_later=card.calibration_id != bundle.card.calibration_id,
-            ),
-            self.activate: self._activate(bundle),
+            self.findings: made.trained(models, tested=tested),
+            self.activate: self._activate(bundles),
         }
 
-    def _activate(self, bundle: Bundle) -> gr.Button:
+    def _activate(self, bundles: Sequence[Bundle]) -> gr.Button:
         """For what has thresholds, and is not at work already."""
-        ready = bundle.card.calibration is not None and not self.station.bundles.at_work(bundle)
-        return gr.Button(visible=True, interactive=ready)
+        ready = any(bundle.card.calibration is not None for bundle in bundles)
+        activated = any(self.station.bundles.is_activated(bundle) for bundle in bundles)
+        return gr.Button(visible=True, interactive=ready and not activated)
 
     def _as_trained(self, card: Card) -> Card:
         """With the thresholds that the training has found, whatever was set since."""
@@ -252,7 +248,7 @@ class TrainPage(Page):
     def use_siblings(self, visitor: Visitor) -> str:
         """The expression that the check has proposed; to be checked again."""
         task = self.training.latest("check")
-        found = None if task is None else result(task, CHECK)
+        found = None if task is None else checks(task).get(str(visitor.event.get("siblings")))
         if found is None or found["siblings"] is None:
             raise DataError(words.check_first)
         return str(found["siblings"]["part_regex"])
@@ -316,9 +312,12 @@ class TrainPage(Page):
 
     @handler(Role.ENGINEER)
     def put_to_work(self, visitor: Visitor) -> Updates:
-        name = str(self._on_show(visitor, self.training.latest("train")).notes["name"])
-        bundle = self.station.bundles.activate(name, by=visitor.user, reason=words.activated_here)
-        return {self.said: view.activated(name), self.activate: self._activate(bundle)}
+        """Of several products the first that can judge; on Inspect any of them can be chosen then."""
+        task = self._on_show(visitor, self.training.latest("train"))
+        bundles = self.station.bundles.of_model(str(task.notes["name"]))
+        first = next((bundle for bundle in bundles if bundle.card.calibration is not None), bundles[0])
+        self.station.bundles.activate(first.name, by=visitor.user, reason=words.activated_here)
+        return {self.said: view.activated(first.name), self.activate: self._activate(bundles)}
 
 
 def _wish(source: str | None, part_regex: str, recipe: str, percent: float, *lines: str) -> Wish:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from defectflow.bundle import CalibrationPart, Card
+from defectflow.bundle import Bundle, CalibrationPart, Card
 from defectflow.verdict import advised_rate
 from defectflow_ui.markup.elements import problem
 from defectflow_ui.markup.render import render
+from defectflow_ui.models.bundles import evaluation_of
 from defectflow_ui.pictures import file_thumbnail
 from defectflow_ui.visits.served import Served
 from defectflow_ui.words import calibrate
@@ -21,6 +23,8 @@ from defectflow_ui.words import train as words
 SUSPECTS, UNSURE = 24, 8
 MARKS = {"fine": ("ok", "✓"), "note": ("error", "i"), "look": ("review", "?"), "stop": ("defect", "✕")}
 NameOf = Callable[[str], str]
+Pictures = Mapping[tuple[str | None, str], list[Path]]
+"""Those of each part, by (product, part)."""
 Tile = dict[str, Any]
 
 
@@ -28,11 +32,20 @@ SETTING = re.compile(r"\(verdict\.rate=[^)]*\)")
 """How the command tells a rate that fewer parts support; here it is a field of the form."""
 
 
-def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served, aside: Mapping[str, str]) -> Markup:
-    """Verdicts with their remedies, and the pictures to look at first; None: the check was cut short.
+def checks_found(
+    found: Mapping[str, dict[str, Any] | None], name_of: NameOf, served: Served, aside: Mapping[str, str]
+) -> Markup:
+    """What the check has found of each product, or of the one there is, whose name is empty.
 
     `aside`: what was put aside by name, as "out" or "bad".
     """
+    return Markup().join(_check_found(product, one, name_of, served, aside) for product, one in found.items())
+
+
+def _check_found(
+    product: str, found: dict[str, Any] | None, name_of: NameOf, served: Served, aside: Mapping[str, str]
+) -> Markup:
+    """Verdicts with their remedies, and the pictures to look at first; None: the check was cut short."""
     if found is None:
         return problem(words.no_result)
     names = {path: name_of(path) for path in _paths(found)}
@@ -43,6 +56,7 @@ def check_found(found: dict[str, Any] | None, name_of: NameOf, served: Served, a
     return render(
         "train/findings.html",
         words=words,
+        product=product,
         findings=[_finding(one, names) for one in found["findings"]],
         siblings=found["siblings"],
         suspects=suspects,
@@ -78,26 +92,6 @@ def _tile(file: str, name_of: NameOf, served: Served, **told: Any) -> Tile:
     return {"address": address, "name": name_of(file), "where": None, **told}
 
 
-def trained(
-    card: Card, evaluation: dict[str, Any] | None, *, tested: bool, unsure: list[Tile], changed_later: bool = False
-) -> Markup:
-    """What the new model promises, how it did on test pictures, and what it is least sure of.
-
-    `changed_later`: whether the model has other thresholds by now than this card.
-    """
-    return render(
-        "train/trained.html",
-        words=words,
-        card=card,
-        evaluation=evaluation,
-        tested=tested,
-        unsure=unsure,
-        too_few="" if card.calibration else _too_few(card),
-        calibrate=calibrate.tab,
-        changed_later=changed_later,
-    )
-
-
 def _too_few(card: Card) -> str:
     """Why there are no thresholds, and what can be done on these pages."""
     parts = card.calibration_parts
@@ -105,14 +99,43 @@ def _too_few(card: Card) -> str:
     return words.uncalibrated(len(parts), card.wanted_rate, lowest)
 
 
-def least_sure(card: Card, pictures: dict[str, list[Path]], name_of: NameOf, served: Served) -> list[Tile]:
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A new model, or one product's of a model of several."""
+
+    product: str | None
+    card: Card
+    evaluation: dict[str, Any] | None
+    unsure: list[Tile]
     """The calibration parts with the highest scores, whose pictures are still there."""
+    too_few: str
+    """Why there are no thresholds, and what can be done on these pages; empty where there are some."""
+    changed_later: bool
+    """Whether it has other thresholds by now than this card, which is as it was trained."""
+
+
+def model(bundle: Bundle, card: Card, pictures: Pictures, name_of: NameOf, served: Served) -> Model:
+    """What a training has made. `card`: as it was then; `pictures`: what it was trained on."""
+    product = bundle.product
     worst = sorted(card.calibration_parts, key=lambda part: -part.calibrated_score)
-    return [
-        _tile(str(pictures[part.part][0]), name_of, served, score=_score(part, card))
+    unsure = [
+        _tile(str(pictures[product, part.part][0]), name_of, served, score=_score(part, card))
         for part in worst[:UNSURE]
-        if part.part in pictures
+        if (product, part.part) in pictures
     ]
+    return Model(
+        product,
+        card,
+        evaluation_of(replace(bundle, card=card)),
+        unsure,
+        too_few="" if card.calibration else _too_few(card),
+        changed_later=card.calibration_id != bundle.card.calibration_id,
+    )
+
+
+def trained(models: Sequence[Model], *, tested: bool) -> Markup:
+    """What the new model promises, how it did on test pictures, and what it is least sure of; of each product."""
+    return render("train/trained.html", words=words, models=models, tested=tested, calibrate=calibrate.tab)
 
 
 def _score(part: CalibrationPart, card: Card) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,17 +34,20 @@ def select(pictures: Iterable[Picture], left_out: str, defective: str) -> list[P
     out, bad = set(names(left_out)), set(names(defective))
     if unknown := sorted((out | bad) - {picture.name for picture in pictures}):
         raise DataError(words.no_such_picture(unknown[0], len(unknown)))
-    bad_parts = {picture.part for picture in pictures if picture.name in bad}
-    return [
-        replace(picture, label="defective", kind=DEFECTIVE, split="test") if picture.part in bad_parts else picture
-        for picture in pictures
-        if picture.name not in out
-    ]
+    bad_parts = {(picture.product, picture.part) for picture in pictures if picture.name in bad}
+
+    def sorted_out(picture: Picture) -> Picture:
+        if (picture.product, picture.part) not in bad_parts:
+            return picture
+        return replace(picture, label="defective", kind=DEFECTIVE, split="test")
+
+    return [sorted_out(picture) for picture in pictures if picture.name not in out]
 
 
-def write_selection(pictures: Iterable[Picture], manifest: Path, *, with_parts: bool) -> None:
+def write_selection(pictures: Sequence[Picture], manifest: Path, *, with_parts: bool) -> None:
     """A manifest of pictures with absolute paths; `with_parts`: that names their parts, too. Raises OSError."""
     columns = ["path", "name", "label", "kind", "mask", "split", *(["part"] if with_parts else [])]
+    columns += ["product"] if any(picture.product is not None for picture in pictures) else []
     kept = (_as_listed(picture) for picture in pictures)
     write_manifest(kept, manifest, columns)
 

@@ -150,6 +150,7 @@ def _parts_of(bundle: Bundle, source: Path) -> int:
     with suppress(DefectFlowError, OSError):
         pictures = find_pictures(source, label="good", usual_part_regex=bundle.card.part_regex)
         known = [picture for picture in pictures if picture.part in sides and picture.split != "test"]
+        known = [picture for picture in known if bundle.product is None or picture.product in (None, bundle.product)]
         some = known[:: max(1, len(known) // LOOKED_AT)][:LOOKED_AT]
         if all(pixel_digest(read_raw(picture.path)) in digests for picture in some):
             return len({picture.part for picture in known})

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from time import sleep, time
 from typing import Any, Literal
 
-from defectflow.data import find_pictures, test_pictures
+from defectflow.data import find_pictures, look_through, test_pictures
 from defectflow.data.refit_manifest import Refit
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.recipe import builtin_recipes, load_recipe
@@ -93,24 +93,32 @@ class Training:
             if write is not None:
                 path = folder / LISTED
                 write(path)
-            arguments = ["check-data", str(path), *recipe, *_option(part_regex), "--json", str(folder / CHECK)]
+            products = _products(path, part_regex)
+            command = ("check-data", str(path), *recipe, *_option(part_regex))
+            choices: list[tuple[str, ...]] = [("--product", name) for name in products] or [()]
+            steps = [
+                Step("check", (*command, *choice, "--json", str(folder / file)), may_exit=(0, 1))
+                for choice, file in zip(choices, _check_files(products), strict=True)
+            ]
             notes = {
                 "kind": "check",
                 "who": who,
                 "path": str(path),
                 "origin": str(origin),
                 "part_regex": part_regex,
+                "products": products,
                 "wish": asdict(wish),
             }
-            return start(folder, words.checking(wish.source), [Step("check", tuple(arguments), may_exit=(0, 1))], notes)
+            return start(folder, words.checking(wish.source), steps, notes)
 
     def checked(self) -> tuple[Wish, str, bool] | None:
         """What was checked last, by whom, and whether it can be trained on; None where no check has finished."""
         check = self.latest("check")
-        found = None if check is None else result(check, CHECK)
-        if check is None or found is None:
+        found = [] if check is None else list(checks(check).values())
+        if check is None or None in found:
             return None
-        return Wish(**check.notes["wish"]), str(check.notes["who"]), not found["fit_fails"]
+        passed = not any(one["fit_fails"] for one in found if one is not None)
+        return Wish(**check.notes["wish"]), str(check.notes["who"]), passed
 
     def train(self, name: str, wish: Wish, who: str) -> Task:
         """Fit to what was checked last; then evaluate, where there are test pictures. Raises DataError, BundleError."""
@@ -169,13 +177,13 @@ class Training:
         names = self.sources.names(Path(task.notes["path"]))
         return lambda file: names.get(file, Path(file).name)
 
-    def pictures_of(self, task: Task) -> dict[str, list[Path]]:
-        """Part -> its pictures, of what a task has looked at; empty where they are gone."""
-        parts = dict[str, list[Path]]()
+    def pictures_of(self, task: Task) -> dict[tuple[str | None, str], list[Path]]:
+        """(product, part) -> its pictures, of what a task has looked at; empty where they are gone."""
+        parts = dict[tuple[str | None, str], list[Path]]()
         with contextlib.suppress(DefectFlowError):
             regex = task.notes["part_regex"] or None
             for picture in find_pictures(Path(task.notes["path"]), label="good", part_regex=regex):
-                parts.setdefault(picture.part, []).append(picture.path)
+                parts.setdefault((picture.product, picture.part), []).append(picture.path)
         return parts
 
     def _tasks(self) -> list[Task]:
@@ -216,6 +224,17 @@ def follow(task: Task, job: Job) -> None:
         raise DataError(status.message)
 
 
+def checks(task: Task) -> dict[str, dict[str, Any] | None]:
+    """Product -> what a check has found of it, None while there is nothing; one "" where the source names none."""
+    products = task.notes.get("products") or []
+    return {name: result(task, file) for name, file in zip(products or [""], _check_files(products), strict=True)}
+
+
+def _check_files(products: Sequence[str]) -> list[str]:
+    """What a check of each of these products is written to; of none, the one file."""
+    return [f"{number}-{CHECK}" for number in range(len(products))] or [CHECK]
+
+
 def result(task: Task, name: str) -> dict[str, Any] | None:
     """What a finished task has written; None while there is nothing."""
     if task.status().state != "done":
@@ -244,6 +263,13 @@ def _listing(wish: Wish, source: Path, refit: Refit | None, part_regex: str) -> 
     chosen = [*good, *(picture for picture in found if picture.label != "good")]
     known = not part_regex and all(picture.part_known for picture in chosen)
     return lambda manifest: write_selection(chosen, manifest, with_parts=known)
+
+
+def _products(source: Path, part_regex: str) -> list[str]:
+    """Which products a manifest names. None of what cannot be read: the check itself says what is wrong with it."""
+    with contextlib.suppress(DefectFlowError):
+        return list(look_through(source, label="good", part_regex=part_regex or None).products)
+    return []
 
 
 def _has_test_pictures(source: Path) -> bool:

@@ -11,7 +11,7 @@ from gradio.context import Context
 from markupsafe import Markup
 
 from defectflow.errors import AccessError, DefectFlowError
-from defectflow.store import Role
+from defectflow.store import Role, product_in
 from defectflow_ui.language import LANGUAGES, SOURCE, say, speaking, spoken
 from defectflow_ui.markup.elements import block, clicks
 from defectflow_ui.markup.render import render
@@ -184,16 +184,20 @@ class Alarm:
     """Production has moved: said on every page, until it is seen to or hidden in this browser."""
 
     at: datetime
+    products: str
+    """Which of several products; empty where the model knows one only."""
     key: str
     """By which a browser says that it has seen this one."""
 
 
 def _alarm(station: Station, visitor: Visitor) -> Alarm | None:
-    course = station.drift.course()
-    if course is None or not course.standing:
+    moved = {name: course for name, course in station.drift.courses().items() if course.standing}
+    if not moved:
         return None
-    at = course.standing[-1].at
-    alarm = Alarm(at, f"{at.isoformat()} {course.calibration_id}")
+    last = max(moved.values(), key=lambda course: course.standing[-1].at)
+    at = last.standing[-1].at
+    products = ", ".join(product for name in moved if (product := product_in(name)))
+    alarm = Alarm(at, products, f"{at.isoformat()} {last.calibration_id}")
     return None if visitor.session.hushed == alarm.key else alarm
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from defectflow_ui.language import say
+from defectflow_ui.language import count, say
 from defectflow_ui.words.common import counted
 
 tab = "History"
@@ -33,6 +33,8 @@ file = "File name contains"
 part = "Part"
 model = "Model and thresholds"
 any_model = "(any)"
+product = "Product"
+any_product = "(any)"
 search = "Search"
 export = "CSV"
 this_table = "this table"
@@ -56,6 +58,7 @@ drift_tip = (
     "Every part's score is ranked among the calibration parts and all parts before it. If good parts score as they "
     "always did, the evidence stays low; above the line, they no longer do."
 )
+drift_product = "Whose course is shown"
 drift_check = "Has production moved? Check now"
 drift_do = (
     "Look at what has changed: parts, light, camera, focus. Where good parts are no longer as they were, set the "
@@ -98,6 +101,18 @@ def tally(parts: int, share: float | None) -> str:
     if share is None:
         return say("{parts} judged", parts=judged)
     return say("{parts} judged, {share:.1%} of them passed", parts=judged, share=share)
+
+
+def more_products(number: int) -> str:
+    return count(
+        "{number} more product is not listed; choose it above.",
+        "{number} more products are not listed; choose them above.",
+        number,
+    )
+
+
+def moved(product: str) -> str:
+    return say("{product}: production has moved", product=product)
 
 
 def tally_of(parts: int, verdict: str) -> str:

@@ -69,6 +69,7 @@ def asked(query: Query) -> str:
     told += [say("answered {answered}", answered=say(history.answered[query.answered]))] if query.answered else []
     told += [say("file name contains “{file}”", file=query.file)] if query.file else []
     told += [say("part {part}", part=query.part)] if query.part else []
+    told += [say("product {product}", product=query.product)] if query.product else []
     told += [say("model {bundle_id}", bundle_id=query.bundle_id)] if query.bundle_id else []
     return ", ".join(told) or say("everything that was inspected")
 

@@ -28,7 +28,11 @@ in_production = (
     "to try something."
 )
 product = "Product"
-product_info = "Which of the model's products the pictures show; each has limits and a promise of its own."
+product_info = (
+    "Which of the model's products the pictures show; each has limits and a promise of its own. Name it where you "
+    "know it: products that look alike are confused otherwise."
+)
+nearest_product = "(auto) of each picture the nearest one"
 not_kept = "Judged on trial, so it is not in the history, and nobody can answer about it."
 may_not = "You may look, but not inspect"
 may_not_do = "Inspecting needs the role operator; ask whoever manages users at your site."
@@ -135,6 +139,13 @@ keys = (
 )
 
 
+def shows(product: str, reason: Reason | None) -> str:
+    """As which of several products a picture was judged that did not say."""
+    if reason is Reason.WRONG_PICTURE:
+        return say("It shows none of the products; the nearest is {product}.", product=product)
+    return say("Judged as {product}, the nearest product.", product=product)
+
+
 def p_value(p: float, good_parts: int, finest: bool) -> str:
     """The p-value in words. `finest`: no calibration part looks this unusual."""
     if finest:
@@ -229,9 +240,11 @@ def abandoned(arrived: int, expected: int) -> str:
 
 def other_calibration(cleared: int) -> str:
     return count(
-        "Another model or threshold is active since the last drop, so {number} picture of before was cleared here: "
+        "Another model, product or threshold is at work since the last drop, so {number} picture of before was "
+        "cleared here: "
         "verdicts of two kinds do not belong in one table. It stays in the history.",
-        "Another model or threshold is active since the last drop, so {number} pictures of before were cleared here: "
+        "Another model, product or threshold is at work since the last drop, so {number} pictures of before were "
+        "cleared here: "
         "verdicts of two kinds do not belong in one table. They stay in the history.",
         cleared,
     )

@@ -24,6 +24,19 @@ ask_an_engineer = (
     "This model was calibrated by part, and nothing tells which part a picture shows: each picture counts as a part, "
     "and no answer can join the calibration. An engineer can set this here."
 )
+choose_first = "choose one product above; each has a rule of its own"
+
+
+def title_of(product: str) -> str:
+    return say("How names tell parts: {product}", product=product)
+
+
+def nothing_tells_of(products: str) -> str:
+    return say(
+        "Calibrated by part, and without a rule that tells which part a picture shows: {products}. Each of their "
+        "pictures counts as a part. Choose the product above to see to it.",
+        products=products,
+    )
 
 
 def no_expression(name: str) -> str:

@@ -11,6 +11,11 @@ about = (
     "they are. Empty or 0: not known."
 )
 keep = "Keep with the model"
+choose_first = "choose one product above; each has a scale of its own"
+
+
+def title_of(product: str) -> str:
+    return say("How large a pixel is: {product}", product=product)
 
 
 def no_scale(given: float, most: float) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from defectflow.store import product_in
 from defectflow_ui.language import say
 
 tab = "Live"
@@ -20,6 +23,12 @@ score = "score"
 alarm = "Production has moved: good parts no longer score as they did at calibration."
 before = "Before it"
 marked = "Marked places"
+
+
+def alarm_of(models: Sequence[str]) -> str:
+    """`models`: those whose production has moved; of several products at work, they are named."""
+    products = [product for name in models if (product := product_in(name)) is not None]
+    return f"{', '.join(products)}: {say(alarm)}" if products else say(alarm)
 
 
 def seconds(value: float | None) -> str:

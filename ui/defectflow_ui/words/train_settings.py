@@ -60,6 +60,14 @@ def no_areas(said: str) -> str:
     )
 
 
+def no_rectangle(said: str) -> str:
+    return say(
+        "{said!r} is no rectangle inside the picture; write left, top, width and height as {example}, or clear it",
+        said=said[:60],
+        example="[0.1, 0.1, 0.8, 0.8]",
+    )
+
+
 def too_long(length: int, most: int) -> str:
     return say(
         "the changes to the recipe have {length} characters; at most {most} are taken: write a recipe's file",
