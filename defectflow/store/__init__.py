@@ -42,9 +42,10 @@ from defectflow.store.settings import GoldenSettings, StoreSettings
 from defectflow.store.standing import Answered
 from defectflow.store.store import Store
 from defectflow.store.users import Role, User
-from defectflow.store.versions import Activation, CalibrationVersion, Versions
+from defectflow.store.versions import FOUND, Activation, CalibrationVersion, Versions
 
 __all__ = [
+    "FOUND",
     "LONGEST_COMMENT",
     "LONGEST_KIND",
     "Activation",

@@ -81,8 +81,8 @@ class YieldCount:
 
     @property
     def yield_share(self) -> float | None:
-        """Share of judged parts that are ok or review; None where none was judged."""
-        return (self.ok + self.review) / self.judged if self.judged else None
+        """Share of judged parts that are ok, so that they pass unseen by anybody; None where none was judged."""
+        return self.ok / self.judged if self.judged else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ def desk(bundles: Callable[[], Path], sample: Path, tmp_path: Path) -> Iterator[
 
 def test_everybody_judges_everything_twice(desk: Desk) -> None:
     store, card = desk.station.store, desk.station.bundles.active().card
-    assert "No double reviews are asked for" in desk.call("page-agreement", "select")
+    assert "No blind double reviews have been set up" in desk.call("page-agreement", "select")
     known = {f"p{number}": number > 2 for number in range(6)}
     parts = choose_parts(store, card.bundle_id, parts=6, known=known, only_known=True, threshold=1.0)
     study = store.agreement.begin(card, "May", parts, trials=2, by="test")

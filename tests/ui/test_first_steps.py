@@ -49,10 +49,9 @@ def test_each_step_is_seen_once_it_is_taken(desk: Desk, pictures: list[Path]) ->
     assert desk.call("page-models", "select", "")["activate"].interactive is False, "it is at work already"
     assert steps(desk) == (3, ""), "the next one is on this very page"
     judged = list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:2])))
-    folded = [update["first-steps"] for update in map(_named(desk), judged) if "first-steps" in update]
-    assert folded and all("<details" in one and " open>" not in one for one in folded), "they make room"
-    assert steps(desk) == (4, "Review"), "and stay"
-    desk.call("inspect-clear", "click")
+    made_room = [update["first-steps"] for update in map(_named(desk), judged) if "first-steps" in update]
+    assert made_room and set(made_room) == {""}
+    assert "Review" in desk.call("inspect-clear", "click")["first-steps"], "and come back"
     assert steps(desk) == (4, "Review")
     desk.station.store.reviews.answer(desk.station.store.history.search()[0].id, Answer.GOOD, by="ben")
     assert steps(desk) == (0, ""), "all were taken"

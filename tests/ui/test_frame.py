@@ -72,7 +72,9 @@ def test_terms_have_tips(local: Running) -> None:
     rows = [("", scores.tradeoff.at(0.5, 0.4))]
     shown = {
         "calibrate": calibrate_view.table(rows) + calibrate_view.histogram(scores, [], calibrate_view.axis(scores)),
-        "train": train_outcome.trained(bundle.card, figures, tested=True, unsure=[]),
+        "train": train_outcome.trained(
+            [train_outcome.Model(None, bundle.card, figures, [], too_few="", changed_later=False)], tested=True
+        ),
         "models": models_view.cards(local.station, _Reader(), "ring", None),  # type: ignore[arg-type]
         "comparison": "".join(f"<th>{name}</th>" for name, why in models_view.words.comparison_head if not why),
         "history": history_chart.drift(Drift((), 100, None)),

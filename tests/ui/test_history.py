@@ -177,7 +177,7 @@ def test_stretches_without_parts_are_shown_as_such() -> None:
     counts = [YieldCount(start="2026-01-01", **day | {"ok": 3, "error": 1}), YieldCount(start="2026-01-03", **day)]
     drawn = history_chart.counts_over_time(counts, "day", passed=True)
     assert "2026-01-02" in drawn
-    assert "2026-01-01: 3 OK, 1 Unreadable; 100.0% passed" in drawn
+    assert "2026-01-01: 3 OK, 1 Unreadable; 100.0% passed as OK" in drawn
     assert history_view.tally(counts, "error").count("1 part whose worst picture is: Unreadable") == 1
 
 

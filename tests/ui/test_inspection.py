@@ -329,9 +329,9 @@ def test_the_drop_zone_says_what_the_store_keeps(store: Store) -> None:
 @pytest.mark.parametrize(
     ("p", "parts", "finest", "said"),
     [
-        (1 / 400, 999, False, "About 1 good part in 400 looks this unusual."),
-        (1 / 20, 19, True, "Fewer than 1 good part in 19 looks this unusual"),
-        (2 / 20, 19, False, "About 1 good part in 10 looks this unusual."),
+        (4 / 1000, 999, False, "3 of the 999 calibration parts look this unusual or more so."),
+        (1 / 20, 19, True, "None of the 19 calibration parts looks this unusual."),
+        (2 / 20, 19, False, "1 of the 19 calibration parts looks this unusual or more so."),
         (0.7, 19, False, "An ordinary picture"),
     ],
 )

@@ -37,6 +37,7 @@ def test_figures_are_of_parts_and_pictures(tmp_path: Path) -> None:
     newest_first = rows[::-1]
     assert live_view.takt_s(newest_first) == 10
     assert live_view.takt_s(newest_first[-4:]) is None, "of two parts nobody knows the takt"
+    assert live_view.takt_s([replace(row, part=part) for part in "abcd"]) is None, "a drop of pictures is no line"
     assert live_view.slowest_ms(newest_first) == 3611
     assert live_view.slowest_ms([replace(row, milliseconds=None)]) is None
 

@@ -170,9 +170,9 @@ def test_no_name_runs_in_the_browser(watch: Watch, folder: Path, pictures: list[
         page.wait_for_selector("#history-story [data-thresholds]")
         page.get_by_role("tab", name="Models").click()
         page.locator("#bundles [data-bundle]").first.click()
-        page.wait_for_timeout(3000)  # it is chosen by then, and may be activated
+        page.wait_for_timeout(3000)  # it is chosen by then, and may be verified
         shutil.rmtree(folder / EVIL)
-        page.locator("#activate").click()  # it is gone: a message that names it
+        page.locator("#verify").click()  # it is gone: a message that names it
         page.wait_for_selector("[data-testid=toast-body]")
         assert EVIL in page.locator("[data-testid=toast-body]").inner_text()
         assert page.evaluate("[window.evil, document.querySelectorAll('img[src=x]').length]") == [None, 0]

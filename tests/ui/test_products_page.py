@@ -66,7 +66,7 @@ def test_the_chosen_product_judges(watch: Watch, two_products: Path, three: list
         page.visit()
         page.page.locator("#inspect-product input").click()
         page.page.get_by_role("option", name="blue").click()
-        page.page.get_by_text("How large a pixel is: line/blue").wait_for()  # what follows is about this product
+        page.page.get_by_text("Size of a pixel: line/blue").wait_for()  # what follows is about this product
         drop(page.page, three[:2])
         rows = station.store.history.search(Query(limit=5))
         assert {(row.model, row.product) for row in rows} == {("line/blue", BLUE)}
@@ -186,7 +186,7 @@ def test_history_tells_products_apart(desk: Desk) -> None:
     opened = desk.call("page-history", "select", *ANYTHING, "", "")
     assert [value for _, value in opened["history-product"].choices] == ["", BLUE, RED]
     assert opened["history-product"].visible
-    apart = r"<th>blue</th><td>3 parts judged, 100.0% of them passed</td>.*<th>red</th><td>2 parts judged, 50.0%"
+    apart = r"<th>blue</th><td>3 parts judged, 100.0% of them passed as OK</td>.*<th>red</th><td>2 parts judged, 50.0%"
     found = desk.call("history-product", "input", *ANYTHING, "", "")
     assert re.search(apart, str(found["history-chart"]), re.DOTALL)
     of_blue = desk.call("history-product", "input", *ANYTHING, BLUE, "")

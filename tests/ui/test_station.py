@@ -49,7 +49,7 @@ def test_a_defect_is_shown_with_all_that_is_known(judged: Watched, local: Runnin
     page.wait_for_function("document.querySelector('#part .name').textContent == 'pen0.png'")
     said = page.locator("#part").inner_text()
     parts = local.station.bundles.inspector().card.require_calibration().parts
-    assert f"Fewer than 1 good part in {parts} looks this unusual" in said
+    assert f"None of the {parts} calibration parts looks this unusual" in said
     assert page.locator("#part .place").count() >= 1
     page.wait_for_function("[...document.querySelectorAll('#part img')].every(one => one.naturalWidth > 0)")
     assert page.locator("#part .beside img").count() == 2

@@ -501,7 +501,7 @@ def test_where_to_look_is_drawn_with_the_mouse(watch: Watch, station: Running) -
     assert set(drawn) == {f"image.roi.{name}" for name in ("rectangle", "outlines", "ignored", "picture")}
     page.locator("#train-check").click()
     expect(page.locator(".task[data-state=done]")).to_be_visible(timeout=TRAINING_MS)
-    expect(page.locator("#train-basis")).to_contain_text("image.roi.ignored=")
+    expect(page.locator("#train-basis")).to_contain_text("1 area ignored")
 
     page.locator("[data-clear]").click()
     expect(typed).to_have_value("")

@@ -59,7 +59,7 @@ def _environment() -> Environment:
     made.filters.update(px=_px, utc=_utc, format=_format, plain=_plain, heard=_heard)
     made.globals.update(icons=ICONS, verdicts=VERDICTS, language=spoken)
     # The pieces that all pages share stand in every template.
-    for name in ("asks", "badge", "tip", "moment", "keys_help", "thumbnail"):
+    for name in ("asks", "badge", "empty", "tip", "moment", "keys_help", "thumbnail"):
         made.globals[name] = getattr(made.get_template("elements.html").module, name)
     return made
 

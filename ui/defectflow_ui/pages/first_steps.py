@@ -1,6 +1,6 @@
 """What a new station is for, as a list of steps: on Inspect until all were taken, or somebody has hidden it.
 
-Beside pictures it is folded up.
+Beside pictures it makes room for them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def good_parts_needed() -> int:
     return round(parts_needed(USUAL_RATE, "expected") / (1 - LEARNED))
 
 
-def first_steps(station: Station, visitor: Visitor, *, folded: bool = False) -> Markup:
+def first_steps(station: Station, visitor: Visitor) -> Markup:
     """Each step with whether it was taken, and the page where it is; nothing for who may not take them all."""
     if visitor.session.knows_its_way or not visitor.may(Role.ENGINEER):
         return Markup()
@@ -49,6 +49,5 @@ def first_steps(station: Station, visitor: Visitor, *, folded: bool = False) -> 
         steps=steps,
         following=following,
         here=inspect.tab,
-        folded=folded,
         told=told,
     )

@@ -68,7 +68,7 @@ def _figures(
     station: Station, wanted: Query, counts: Sequence[YieldCount], rejected: Sequence[Inspection]
 ) -> list[tuple[str, str]]:
     """(what, how many) in the order of a reader's questions."""
-    judged, passed = sum(count.judged for count in counts), sum(count.ok + count.review for count in counts)
+    judged, passed = sum(count.judged for count in counts), sum(count.ok for count in counts)
     reasons = [item.reason for item in rejected]
     history = station.store.history
     return [

@@ -45,7 +45,7 @@ def tally(counts: Sequence[YieldCount], asked_for: Word | None) -> Markup:
     if asked_for is not None:
         said = words.tally_of(sum(getattr(count, asked_for) for count in counts), VERDICTS[asked_for][0])
     else:
-        judged, passed = sum(count.judged for count in counts), sum(count.ok + count.review for count in counts)
+        judged, passed = sum(count.judged for count in counts), sum(count.ok for count in counts)
         said = words.tally(judged, passed / judged if judged else None)
     return render("history/tally.html", said=said)
 
@@ -57,7 +57,7 @@ def products(counts: Mapping[str, Mapping[Word, int]]) -> Markup:
     rows = []
     for product, found in list(counts.items())[:MOST_PRODUCTS]:
         judged = sum(found.get(word, 0) for word in ("ok", "review", "defect", "invalid"))
-        passed = found.get("ok", 0) + found.get("review", 0)
+        passed = found.get("ok", 0)
         rows.append((product, words.tally(judged, passed / judged if judged else None)))
     more = max(len(counts) - MOST_PRODUCTS, 0)
     return render("history/products.html", words=words, rows=rows, more=words.more_products(more) if more else "")

@@ -94,7 +94,7 @@ class InspectPage(Page):
         self.exports.connect()
         self.parts.connect()
         self.scale.connect()
-        self.clear.click(self.clear_all, outputs=[*seen, self.asking, self.exports.download], **QUIET)
+        self.clear.click(self.clear_all, outputs=[*seen, self.steps, self.asking, self.exports.download], **QUIET)
 
     # ---- what is shown ------------------------------------------------------------------------------------------
 
@@ -153,10 +153,7 @@ class InspectPage(Page):
         obstacle, updates = view.obstacle(self.station, visitor), self.entry.of_product(visitor)
         inspection = found(visitor)
         if inspection is not None:  # what was said meanwhile on other pages, and by others
-            updates |= {
-                self.steps: first_steps(self.station, visitor, folded=True),
-                self.gallery: self._gallery(inspection),
-            }
+            updates |= {self.steps: "", self.gallery: self._gallery(inspection)}
             return updates | self._chosen(visitor, inspection)
         updates[self.steps] = first_steps(self.station, visitor)
         return updates | (dict.fromkeys((self.gallery, self.part), "") if obstacle else self._nothing())
@@ -200,8 +197,7 @@ class InspectPage(Page):
                 if fresh and inspection.chosen != shown:
                     shown = inspection.chosen
                     # The verdict first: its details take a moment to draw.
-                    steps = first_steps(self.station, visitor, folded=True)
-                    yield self._overview(inspection) | {self.exports.download: "", self.steps: steps}
+                    yield self._overview(inspection) | {self.exports.download: "", self.steps: ""}
                     yield self._chosen(visitor, inspection)
                 elif fresh and monotonic() - shown_at > SHOWN_EVERY_S:
                     shown_at = monotonic()
@@ -221,7 +217,8 @@ class InspectPage(Page):
     def clear_all(self, visitor: Visitor) -> Updates:
         forget(visitor)
         emptied = (self.status, self.counts, self.flips, self.exports.download, self.answers)
-        return {**dict.fromkeys(emptied, ""), **self._nothing(), self.asking: gr.Column(visible=False)}
+        steps = {self.steps: first_steps(self.station, visitor), self.asking: gr.Column(visible=False)}
+        return {**dict.fromkeys(emptied, ""), **self._nothing(), **steps}
 
     # ---- looking closer -----------------------------------------------------------------------------------------
 

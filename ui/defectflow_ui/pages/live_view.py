@@ -14,6 +14,7 @@ from defectflow_ui.markup.render import render
 from defectflow_ui.words import live as words
 
 TAKT_PARTS, TIMED_PICTURES = 50, 100
+SHORTEST_TAKT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +35,22 @@ def figures(counts: Sequence[YieldCount], latest: Sequence[Inspection]) -> Figur
         word: sum(getattr(count, word) for count in counts) for word in ("ok", "review", "defect", "invalid", "error")
     }
     judged = sum(count.judged for count in counts)
-    passed = (by_decision["ok"] + by_decision["review"]) / judged if judged else None
+    passed = by_decision["ok"] / judged if judged else None
     return Figures(by_decision, sum(by_decision.values()), passed, takt_s(latest), slowest_ms(latest))
 
 
 def takt_s(latest: Sequence[Inspection]) -> float | None:
-    """Median time between the first pictures of parts that follow each other; None of fewer than three parts."""
+    """Median time between the first pictures of parts that follow each other.
+
+    None of fewer than three parts, and where they came all at once, as in a drop: that is no line's takt.
+    """
     begun = dict[str, float]()
     for item in latest:  # newest first, so a part's first picture stays
         begun[item.part] = item.at.timestamp()
     times = sorted(begun.values())[-TAKT_PARTS:]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    return median(gaps) if len(gaps) > 1 else None
+    takt = median(gaps) if len(gaps) > 1 else 0.0
+    return takt if takt >= SHORTEST_TAKT_S else None
 
 
 def slowest_ms(latest: Sequence[Inspection]) -> float | None:

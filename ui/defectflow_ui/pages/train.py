@@ -11,8 +11,7 @@ from markupsafe import Markup
 
 from defectflow.bundle import Bundle, Card
 from defectflow.errors import BundleError, DataError, DefectFlowError
-from defectflow.store import Role
-from defectflow.store.versions import FOUND
+from defectflow.store import FOUND, Role
 from defectflow_ui.markup.elements import block, clicks, problem
 from defectflow_ui.pages import train_outcome as made
 from defectflow_ui.pages import train_view as view

@@ -6,7 +6,7 @@ from defectflow_ui.language import say
 
 tab = "Agreement"
 no_model = "No model to judge for"
-nothing = "No double reviews are asked for"
+nothing = "No blind double reviews have been set up"
 done = "You have judged everything"
 done_do = (
     "Thank you. Once others have, too, this makes the report: defectflow study agreement BUNDLE --store STORE "

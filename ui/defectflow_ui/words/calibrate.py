@@ -43,7 +43,7 @@ guarantees = {"expected": "on average", "confident": "with 95% confidence"}
 
 estimate = "Counted on past parts: estimates, which promise nothing"
 estimate_note = (
-    "The intervals (95%) are those of a threshold named beforehand: whoever picks the best-looking one must expect "
+    "The 95% intervals hold for a threshold that was named beforehand. Whoever picks the best-looking one must expect "
     "somewhat worse. Defective parts are those that somebody answered about, which is no fair sample: defects that "
     "nobody noticed are missing, so more may escape; where people mostly contradict wrong verdicts, fewer may."
 )

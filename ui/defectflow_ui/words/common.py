@@ -27,7 +27,7 @@ no_such_route = "there is nothing here."
 request_too_large = "this request is larger than the station accepts."
 no_bundle = "No active model"
 uncalibrated = "uncalibrated"
-estimate = "chosen after looking: an estimate, nothing is promised"
+estimate = "its thresholds were chosen after looking at scores: an estimate, nothing is promised"
 connection = {
     "lost": "The station does not answer. This page waits for it; what was judged is kept.",
     "back": "The station was started again. What was judged is in the history; this page shows what was before.",

@@ -49,7 +49,7 @@ link = "link to it"
 inspected = "inspected with"
 calibration = "thresholds"
 same_thresholds = "List what was judged by these thresholds"
-passed = "share that passed (line above)"
+passed = "share that passed as OK (line above)"
 stretch = {"hour": "hour", "day": "day", "week": "week (by its Monday)", "month": "month"}
 previous = "newer"
 following = "older"
@@ -59,7 +59,7 @@ drift_tip = (
     "always did, the evidence stays low; above the line, they no longer do."
 )
 drift_product = "Whose course is shown"
-drift_check = "Has production moved? Check now"
+drift_check = "Check now whether production has moved"
 drift_do = (
     "Look at what has changed: parts, light, camera, focus. Where good parts are no longer as they were, set the "
     "thresholds anew from audit answers (Review), or train on what the line makes now. Where the cause is put right, "
@@ -80,7 +80,7 @@ keys = (("R", "search again"), ("← →", "newer, older"))
 
 kinds = "Kinds of defect, as people answered"
 kinds_tip = "Parts answered defective, each once, the most frequent kind first; the columns at the right show when."
-no_kind = "(no kind said)"
+no_kind = "(no kind given)"
 
 
 def kinds_share(parts: int, share: float) -> str:
@@ -100,7 +100,7 @@ def tally(parts: int, share: float | None) -> str:
     judged = counted(parts, "part")
     if share is None:
         return say("{parts} judged", parts=judged)
-    return say("{parts} judged, {share:.1%} of them passed", parts=judged, share=share)
+    return say("{parts} judged, {share:.1%} of them passed as OK", parts=judged, share=share)
 
 
 def more_products(number: int) -> str:
@@ -121,7 +121,7 @@ def tally_of(parts: int, verdict: str) -> str:
 
 def chart(every: str, *, passed: bool) -> str:
     if passed:
-        return say("Parts per {stretch}, UTC, by verdict, and the share that passed", stretch=say(stretch[every]))
+        return say("Parts per {stretch}, UTC, by verdict, and the share that passed as OK", stretch=say(stretch[every]))
     return say("Parts per {stretch}, UTC, by verdict", stretch=say(stretch[every]))
 
 
@@ -130,7 +130,7 @@ def bar(start: str, parts: list[tuple[str, int]]) -> str:
 
 
 def bar_passed(share: float) -> str:
-    return say("; {share:.1%} passed", share=share)
+    return say("; {share:.1%} passed as OK", share=share)
 
 
 def part_number(number: int) -> str:

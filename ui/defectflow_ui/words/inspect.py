@@ -147,15 +147,17 @@ def shows(product: str, reason: Reason | None) -> str:
 
 
 def p_value(p: float, good_parts: int, finest: bool) -> str:
-    """The p-value in words. `finest`: no calibration part looks this unusual."""
+    """The p-value in words, which claim no more than the calibration parts show. `finest`: none looks this unusual."""
     if finest:
-        return say(
-            "Fewer than 1 good part in {parts} looks this unusual (none of the {parts} calibration parts does).",
-            parts=good_parts,
-        )
+        return say("None of the {parts} calibration parts looks this unusual.", parts=good_parts)
     if p >= 0.5:
         return say(ordinary)
-    return say("About 1 good part in {parts} looks this unusual.", parts=round(1 / p))
+    return count(
+        "{number} of the {parts} calibration parts looks this unusual or more so.",
+        "{number} of the {parts} calibration parts look this unusual or more so.",
+        max(1, round(p * (good_parts + 1)) - 1),
+        parts=good_parts,
+    )
 
 
 def judging(done: int, expected: int) -> str:
@@ -190,7 +192,11 @@ def more(next_few: int, shown: int, all_pictures: int) -> str:
 
 
 def peak(value: float, limit: float) -> str:
-    return say("{value:.1f} × the limit", value=value / limit) if limit > 0 else say("peak {value:.2f}", value=value)
+    return (
+        say("{value:.1f} × the limit for places", value=value / limit)
+        if limit > 0
+        else say("peak {value:.2f}", value=value)
+    )
 
 
 def place_size(width_px: int, height_px: int, mm_per_px: float | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from defectflow_ui.language import say
 
-title = "How large a pixel is"
+title = "Size of a pixel"
 label = "Millimetres per pixel"
 about = (
     "Of the camera's picture. Marked places are then told in millimetres, too. Kept with the model; verdicts stay as "
@@ -15,7 +15,7 @@ choose_first = "choose one product above; each has a scale of its own"
 
 
 def title_of(product: str) -> str:
-    return say("How large a pixel is: {product}", product=product)
+    return say("Size of a pixel: {product}", product=product)
 
 
 def no_scale(given: float, most: float) -> str:

@@ -37,8 +37,8 @@ nothing_dropped = "Not all pictures arrived, so nothing was checked; drop them o
 
 def nothing_do(bundle: str, store: str) -> str:
     return say(
-        "Master parts are parts that are kept to check the inspection with: some good, some defective. Picture them, "
-        "put the pictures into folders called good and defective, and register them: defectflow golden {bundle} "
+        "Master parts are parts that are kept to check the inspection with: some good, some defective. Take pictures "
+        "of them, put these into folders called good and defective, and register them: defectflow golden {bundle} "
         "PICTURES --register --store {store}",
         bundle=bundle,
         store=store,

@@ -42,7 +42,7 @@ warnings = "What may weaken the promise"
 rows = {
     "made": ("made", ""),
     "bundle_id": ("model number", "Changes with every training: two models with the same number are the same."),
-    "calibration_id": ("thresholds number", "Changes whenever the thresholds are set again."),
+    "calibration_id": ("calibration number", "Changes whenever the thresholds are set again."),
     "parts": (
         "good parts: train / tune / calibration",
         "What it has learned from, what ended the learning, what its thresholds come from. No part does two of them.",
@@ -56,11 +56,11 @@ rows = {
     "escape": ("defective test parts passed", "Escapes, when it was last evaluated with these thresholds."),
     "false_alarms": (
         "rejected at the line, and answered good",
-        "Of the pictures that it rejected and that somebody has answered about.",
+        "Of the parts that it rejected and that somebody has answered about.",
     ),
     "misses": (
-        "passed at the line, and answered defective",
-        "Of the pictures that it passed and that somebody has answered about.",
+        "called OK at the line, and answered defective",
+        "Of the parts that it called OK and that somebody has answered about. Parts for review count in neither.",
     ),
     "size": (
         "input size (px)",

@@ -20,7 +20,7 @@ name_info = "Add somebody, or change who is there already."
 role = "Role"
 roles = {
     "viewer": "viewer: sees everything, changes nothing",
-    "operator": "operator: inspects and answers, too",
+    "operator": "operator: inspects parts and answers reviews, too",
     "engineer": "engineer: trains, calibrates, activates and manages users, too",
 }
 password = "Password"
