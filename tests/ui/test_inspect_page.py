@@ -188,7 +188,7 @@ def test_the_numbers_beside_a_defect_are_the_verdicts(judged: Watched, local: Ru
     assert shown == [
         [
             str(number),
-            f"{one.peak / verdict.pixel_threshold:.1f} × the limit",
+            f"{one.peak / verdict.pixel_threshold:.1f} × the limit for places",
             f"{one.width_px} × {one.height_px} px",
             f"at {one.left_px}, {one.top_px}; {one.area_px:,} px²",
         ]

@@ -23,10 +23,7 @@ keeps_nothing = (
 )
 trial = "Trial: judge, but keep nothing"
 trial_mark = "trial"
-in_production = (
-    "This model is in production: something that it judged was kept. So trial is off for everybody who comes; tick it "
-    "to try something."
-)
+in_production = "The model is in production, so trial is off."
 product = "Product"
 product_info = (
     "Which of the model's products the pictures show; each has limits and a promise of its own. Name it where you "
