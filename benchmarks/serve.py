@@ -109,17 +109,10 @@ def service(bundle: Path, threads: int) -> Iterator[tuple[str, psutil.Process]]:
 
 
 @contextmanager
-def plain_service(bundle: Path, threads: int) -> Iterator[tuple[str, psutil.Process]]:
-    """The same model behind FastAPI alone: see plain_service.py."""
+def plain_service(python: str, model: Path | str, threads: int) -> Iterator[tuple[str, psutil.Process]]:
+    """A model behind FastAPI alone: see plain_service.py. `python`: of the environment that judges with it."""
     script = Path(__file__).with_name("plain_service.py")
-    with _started([sys.executable, str(script), str(bundle / "model.onnx"), str(threads)]) as started:
-        yield started
-
-
-@contextmanager
-def anomalib_service(python: str, model: str) -> Iterator[tuple[str, psutil.Process]]:
-    """Another model behind FastAPI alone, in an environment of its own: see peers/anomalib_service.py."""
-    with _started([python, str(Path(__file__).parent / "peers" / "anomalib_service.py"), model]) as started:
+    with _started([python, str(script), str(model), str(threads)]) as started:
         yield started
 
 
@@ -175,10 +168,10 @@ def main() -> None:
     with ExitStack() as opened:
         peers = {
             "service": opened.enter_context(service(given.bundle, given.threads)),
-            "plain": opened.enter_context(plain_service(given.bundle, given.threads)),
+            "plain": opened.enter_context(plain_service(sys.executable, given.bundle / "model.onnx", given.threads)),
         }
         if given.anomalib is not None:
-            peers["anomalib"] = opened.enter_context(anomalib_service(*given.anomalib))
+            peers["anomalib"] = opened.enter_context(plain_service(*given.anomalib, given.threads))
         for url, process in peers.values():
             over_http(url, process, pictures, 1, 1)  # loads the model
         shares = {}

@@ -1,5 +1,6 @@
 """Bytes -> uint8 RGB; the square on the picture; the graph's resize; large pictures in tiles."""
 
+from defectflow.image.areas import drawn_areas
 from defectflow.image.decode import (
     SUFFIXES,
     pixel_digest,
@@ -33,6 +34,7 @@ __all__ = [
     "PictureForm",
     "Tiling",
     "brightest",
+    "drawn_areas",
     "full_scale_for",
     "is_picture",
     "is_picture_file",

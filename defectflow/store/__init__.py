@@ -29,7 +29,7 @@ at a time), retention. Beside `defectflow.line`; never torch.
 from defectflow.store.agreement import AgreementAnswer, AgreementPart, AgreementStudy, Asked
 from defectflow.store.alarms import Alarms
 from defectflow.store.database import is_sqlite
-from defectflow.store.history import Every, KindCount, Story, YieldCount
+from defectflow.store.history import Every, KindCount, Story, YieldCount, total
 from defectflow.store.in_force import InForce
 from defectflow.store.masters import JudgedMaster, MasterPart, MasterRun, MasterSet, Release
 from defectflow.store.model_changes import ModelChange, ModelChanges
@@ -92,5 +92,6 @@ __all__ = [
     "recalibration",
     "schema",
     "standing_answers",
+    "total",
     "waiting_parts",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, TextIO
@@ -68,21 +68,31 @@ class YieldCount:
     """Parts of one stretch of time, by the decision of their worst picture."""
 
     start: str
-    """UTC: an hour "2026-05-31T14", a day "2026-05-31", a week by its Monday, or a month "2026-05"."""
-    ok: int
-    review: int
-    defect: int
-    invalid: int
-    error: int
+    """UTC: an hour "2026-05-31T14", a day "2026-05-31", a week by its Monday, or a month "2026-05"; "" of all time."""
+    ok: int = 0
+    review: int = 0
+    defect: int = 0
+    invalid: int = 0
+    error: int = 0
+
+    @property
+    def rejected(self) -> int:
+        return self.defect + self.invalid
 
     @property
     def judged(self) -> int:
-        return self.ok + self.review + self.defect + self.invalid
+        return self.ok + self.review + self.rejected
 
     @property
     def yield_share(self) -> float | None:
         """Share of judged parts that are ok, so that they pass unseen by anybody; None where none was judged."""
         return self.ok / self.judged if self.judged else None
+
+
+def total(counts: Iterable[YieldCount]) -> YieldCount:
+    """Of all these stretches together."""
+    listed = list(counts)
+    return YieldCount(start="", **{word: sum(getattr(one, word) for one in listed) for word in _PLACES.values()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +144,12 @@ class History:
                 found[begun][_PLACES[row.rank]] += row.parts
         return [YieldCount(start=start, **counts) for start, counts in sorted(found.items())]
 
-    def by_product(self, query: Query = EVERYTHING) -> dict[str, Counter[Word]]:
+    def by_product(self, query: Query = EVERYTHING) -> dict[str, Counter[str]]:
         """Parts by decision, of each product by name; they count as in `counts`. Other models' parts are in none."""
         parts = _parts(query).subquery()
         wanted = select(parts.c.bundle_id, parts.c.rank, func.count().label("parts"))
         products = {bundle_id: product_in(name) for bundle_id, name in self.models()}
-        found: defaultdict[str, Counter[Word]] = defaultdict(Counter)
+        found: defaultdict[str, Counter[str]] = defaultdict(Counter)
         with self._database.reading() as connection:
             for row in connection.execute(wanted.group_by(parts.c.bundle_id, parts.c.rank)):
                 if product := products.get(row.bundle_id):

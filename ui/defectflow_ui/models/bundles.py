@@ -72,8 +72,9 @@ class Bundles:
     @property
     def active_name(self) -> str | None:
         """The bundle that was activated last; where nothing ever was and only one is calibrated, that one."""
-        if self._versions.active() is not None:
-            return self.activated_name
+        last = self._versions.active()
+        if last is not None:
+            return self._at(last.path)
         usable = self._calibrated()
         return usable[0] if len(usable) == 1 else None
 
@@ -81,8 +82,7 @@ class Bundles:
     def activated_name(self) -> str | None:
         """The bundle that somebody has activated; None where nobody has, though the only one judges, or it is gone."""
         last = self._versions.active()
-        here = [] if last is None else [one.name for one in self.all() if str(one.path.resolve()) == last.path]
-        return here[0] if here else None
+        return None if last is None else self._at(last.path)
 
     def is_activated(self, bundle: Bundle) -> bool:
         """Whether somebody has activated this bundle with the very thresholds that it has now."""
@@ -91,6 +91,9 @@ class Bundles:
             str(bundle.path.resolve()),
             bundle.card.calibration_id,
         )
+
+    def _at(self, path: str) -> str | None:
+        return next((one.name for one in self.all() if str(one.path.resolve()) == path), None)
 
     def _calibrated(self) -> list[str]:
         return [one.name for one in self.all() if one.bundle is not None and one.bundle.card.calibration is not None]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from defectflow.errors import DefectFlowError
 from defectflow.image import jpeg, read_image, shrink
-from defectflow.store import Inspection, MasterRun, Query, YieldCount, product_in
+from defectflow.store import Inspection, MasterRun, Query, YieldCount, product_in, total
 from defectflow.verdict import Reason, Verdict, overlay
 from defectflow_ui.language import number
 from defectflow_ui.markup.render import render, stylesheet
@@ -68,17 +68,17 @@ def _figures(
     station: Station, wanted: Query, counts: Sequence[YieldCount], rejected: Sequence[Inspection]
 ) -> list[tuple[str, str]]:
     """(what, how many) in the order of a reader's questions."""
-    judged, passed = sum(count.judged for count in counts), sum(count.ok for count in counts)
+    whole = total(counts)
     reasons = [item.reason for item in rejected]
     history = station.store.history
     return [
-        (words.judged, number(f"{judged:,}")),
-        (words.passed, words.share(passed, judged)),
-        (words.review, number(f"{sum(count.review for count in counts):,}")),
-        (words.defect, number(f"{sum(count.defect for count in counts):,}")),
+        (words.judged, number(f"{whole.judged:,}")),
+        (words.passed, words.share(whole.ok, whole.judged)),
+        (words.review, number(f"{whole.review:,}")),
+        (words.defect, number(f"{whole.defect:,}")),
         (words.gross, number(f"{reasons.count(Reason.GROSS_DEFECT):,}")),
         (words.wrong, number(f"{reasons.count(Reason.WRONG_PICTURE):,}")),
-        (words.unread, number(f"{sum(count.error for count in counts):,}")),
+        (words.unread, number(f"{whole.error:,}")),
         (words.differently, number(f"{history.count(replace(wanted, answered='differently')):,}")),
     ]
 

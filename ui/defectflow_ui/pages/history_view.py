@@ -9,7 +9,7 @@ from functools import partial
 
 from markupsafe import Markup
 
-from defectflow.store import Every, Inspection, KindCount, Story, YieldCount
+from defectflow.store import Every, Inspection, KindCount, Story, YieldCount, total
 from defectflow.verdict import Word
 from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
@@ -42,23 +42,20 @@ def tally(counts: Sequence[YieldCount], asked_for: Word | None) -> Markup:
     """How many parts, and which share of them passed; where only one verdict was asked for, no share means anything."""
     if not counts:
         return Markup()
+    whole = total(counts)
     if asked_for is not None:
-        said = words.tally_of(sum(getattr(count, asked_for) for count in counts), VERDICTS[asked_for][0])
+        said = words.tally_of(getattr(whole, asked_for), VERDICTS[asked_for][0])
     else:
-        judged, passed = sum(count.judged for count in counts), sum(count.ok for count in counts)
-        said = words.tally(judged, passed / judged if judged else None)
+        said = words.tally(whole.judged, whole.yield_share)
     return render("history/tally.html", said=said)
 
 
-def products(counts: Mapping[str, Mapping[Word, int]]) -> Markup:
+def products(counts: Mapping[str, Mapping[str, int]]) -> Markup:
     """Parts and the share that passed of each product, where what was found is of several."""
     if len(counts) < 2:
         return Markup()
-    rows = []
-    for product, found in list(counts.items())[:MOST_PRODUCTS]:
-        judged = sum(found.get(word, 0) for word in ("ok", "review", "defect", "invalid"))
-        passed = found.get("ok", 0)
-        rows.append((product, words.tally(judged, passed / judged if judged else None)))
+    listed = [(product, YieldCount(start="", **found)) for product, found in list(counts.items())[:MOST_PRODUCTS]]
+    rows = [(product, words.tally(whole.judged, whole.yield_share)) for product, whole in listed]
     more = max(len(counts) - MOST_PRODUCTS, 0)
     return render("history/products.html", words=words, rows=rows, more=words.more_products(more) if more else "")
 

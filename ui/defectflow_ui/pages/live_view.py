@@ -9,7 +9,7 @@ from statistics import median
 
 from markupsafe import Markup
 
-from defectflow.store import Inspection, YieldCount
+from defectflow.store import Inspection, YieldCount, total
 from defectflow_ui.markup.render import render
 from defectflow_ui.words import live as words
 
@@ -21,22 +21,14 @@ SHORTEST_TAKT_S = 0.05
 class Figures:
     """Of a stretch of time; seconds and milliseconds are of the latest pictures."""
 
-    counts: Mapping[str, int]
-    """Parts by decision, of their worst picture."""
-    parts: int
-    passed: float | None
+    counts: YieldCount
     takt_s: float | None
     slowest_ms: float | None
 
 
 def figures(counts: Sequence[YieldCount], latest: Sequence[Inspection]) -> Figures:
     """`latest`: inspections, newest first."""
-    by_decision = {
-        word: sum(getattr(count, word) for count in counts) for word in ("ok", "review", "defect", "invalid", "error")
-    }
-    judged = sum(count.judged for count in counts)
-    passed = by_decision["ok"] / judged if judged else None
-    return Figures(by_decision, sum(by_decision.values()), passed, takt_s(latest), slowest_ms(latest))
+    return Figures(total(counts), takt_s(latest), slowest_ms(latest))
 
 
 def takt_s(latest: Sequence[Inspection]) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import datetime
 
 from markupsafe import Markup
@@ -10,7 +9,7 @@ from markupsafe import Markup
 from defectflow.bundle import Bundle, Card
 from defectflow.errors import DefectFlowError
 from defectflow.line import certificate_file, read_certificate
-from defectflow.store import Answered, Query
+from defectflow.store import Answered, Query, total
 from defectflow_ui.language import number
 from defectflow_ui.markup.elements import empty, problem
 from defectflow_ui.markup.render import element, render
@@ -96,19 +95,11 @@ def _measured(station: Station, bundle: Bundle) -> dict[str, str]:
     for name in ("overkill", "escape"):
         share = found.get(name)
         told[name] = words.share(share["count"], share["of"]) if share else words.not_evaluated
-    good, bad = (_answered(station, bundle, answer) for answer in ANSWERS)
-    rejected = good["defect"] + good["invalid"], bad["defect"] + bad["invalid"]
-    told["false_alarms"] = words.share(rejected[0], sum(rejected))
-    told["misses"] = words.share(bad["ok"], good["ok"] + bad["ok"])
+    asked = (Query(bundle_id=bundle.card.bundle_id, answered=answer) for answer in ANSWERS)
+    good, bad = (total(station.store.history.counts(query)) for query in asked)
+    told["false_alarms"] = words.share(good.rejected, good.rejected + bad.rejected)
+    told["misses"] = words.share(bad.ok, good.ok + bad.ok)
     return told
-
-
-def _answered(station: Station, bundle: Bundle, answered: Answered) -> Counter[str]:
-    """Parts of one answer, by the decision of their worst picture."""
-    found = Counter[str]()
-    for count in station.store.history.counts(Query(bundle_id=bundle.card.bundle_id, answered=answered)):
-        found.update({"ok": count.ok, "review": count.review, "defect": count.defect, "invalid": count.invalid})
-    return found
 
 
 def _address(visitor: Visitor, name: str, bundle: Bundle) -> str:

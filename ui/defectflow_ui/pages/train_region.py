@@ -10,13 +10,11 @@ from typing import Any
 import cv2
 import gradio as gr
 import numpy as np
-import yaml
 from markupsafe import Markup
 
 from defectflow.data import find_pictures
 from defectflow.errors import DataError
 from defectflow.image import read_raw, shrink
-from defectflow.recipe import RegionOfInterest
 from defectflow.store import Role
 from defectflow_ui.markup.elements import block
 from defectflow_ui.markup.render import render
@@ -31,6 +29,7 @@ from defectflow_ui.tasks.recipe_changes import (
     areas_in,
     changed,
     read_changes,
+    rectangle_in,
 )
 from defectflow_ui.tasks.training import Training
 from defectflow_ui.visits.visitors import Visitor
@@ -128,16 +127,6 @@ def _number(said: Any) -> float:
         raise DataError(words.not_drawn) from error
 
 
-def _edges(said: str) -> list[float] | None:
-    """A rectangle among the changes, as it was typed or drawn; None where there is none. Raises DataError."""
-    try:
-        typed = yaml.safe_load(said) if said else None
-        edges = RegionOfInterest(rectangle=typed).rectangle  # by the recipe's own check
-    except (yaml.YAMLError, ValueError) as error:
-        raise DataError(words.no_rectangle(said)) from error
-    return None if edges is None else list(edges)
-
-
 def _canvas(visitor: Visitor, text: str, tool: str) -> Markup:
     address, (width, height) = visitor.tab[ON_SHOW]
     found = read_changes(text)
@@ -152,7 +141,7 @@ def _canvas(visitor: Visitor, text: str, tool: str) -> Markup:
         address=address,
         width=width,
         height=height,
-        rectangle=_edges(found.get(RECTANGLE, "")),
+        rectangle=rectangle_in(found.get(RECTANGLE, "")),
         shapes=shapes,
         tool=tool,
         brushes=BRUSHES,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
-import numpy as np
 import yaml
 
 from defectflow.errors import DataError, SettingsError
+from defectflow.image import drawn_areas
+from defectflow.recipe import Area, RegionOfInterest
 from defectflow_ui.words import train_settings as words
 
 RECTANGLE, OUTLINES, IGNORED, DRAWN_ON = (
@@ -72,6 +72,15 @@ def _width(area: dict[str, Any]) -> dict[str, float]:
     return {} if area.get("width") is None else {"width": float(area["width"])}
 
 
+def rectangle_in(said: str) -> tuple[float, float, float, float] | None:
+    """A rectangle among the changes, as it was typed or drawn; None where there is none. Raises DataError."""
+    try:
+        typed = yaml.safe_load(said) if said else None
+        return RegionOfInterest(rectangle=typed).rectangle  # by the recipe's own check
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(words.no_rectangle(said)) from error
+
+
 SHARE_PX = 500
 """Side of the drawing by which the inspected share of a picture is counted."""
 
@@ -80,28 +89,20 @@ def told(text: str) -> list[str]:
     """Each setting as it stands, and the region in words, with its share of the picture. Raises DataError."""
     found = read_changes(text)
     said = [f"{key}={value}" for key, value in found.items() if key not in (RECTANGLE, OUTLINES, IGNORED, DRAWN_ON)]
-    outlines, ignored = (areas_in(found.get(key, "")) for key in (OUTLINES, IGNORED))
-    if not (outlines or ignored or RECTANGLE in found):
+    rectangle = rectangle_in(found.get(RECTANGLE, ""))
+    outlines, ignored = (_checked(found.get(key, "")) for key in (OUTLINES, IGNORED))
+    if not (outlines or ignored or rectangle):
         return said
-    inside = np.full((SHARE_PX, SHARE_PX), 0 if outlines else 1, np.uint8)
-    for one in outlines:
-        _draw(inside, one, 1)
-    for one in ignored:
-        _draw(inside, one, 0)
-    if RECTANGLE in found:
-        try:
-            left, top, width, height = (float(edge) * SHARE_PX for edge in yaml.safe_load(found[RECTANGLE]))
-        except (yaml.YAMLError, TypeError, ValueError) as error:
-            raise DataError(words.no_areas(found[RECTANGLE])) from error
-        cut = np.zeros_like(inside)
-        cut[round(top) : round(top + height), round(left) : round(left + width)] = 1
-        inside &= cut
-    return [*said, *words.region(RECTANGLE in found, len(outlines), len(ignored), float(inside.mean()))]
+    scored = drawn_areas(outlines, ignored, (SHARE_PX, SHARE_PX))
+    left, top, width, height = rectangle or (0.0, 0.0, 1.0, 1.0)
+    rows, columns = (slice(round(SHARE_PX * a), round(SHARE_PX * (a + b))) for a, b in ((top, height), (left, width)))
+    share = float(scored[rows, columns].sum() / scored.size)
+    return [*said, *words.region(rectangle is not None, len(outlines), len(ignored), share)]
 
 
-def _draw(inside: np.ndarray, area: dict[str, Any], value: int) -> None:
-    points = np.rint(np.array(area["points"]) * SHARE_PX).astype(np.int32)
-    if "width" in area:
-        cv2.polylines(inside, [points], isClosed=False, color=value, thickness=max(1, round(area["width"] * SHARE_PX)))
-    else:
-        cv2.fillPoly(inside, [points], value)
+def _checked(said: str) -> list[Area]:
+    """Areas as the recipe takes them. Raises DataError."""
+    try:
+        return [Area(**one) for one in areas_in(said)]
+    except ValueError as error:
+        raise DataError(words.no_areas(said)) from error
