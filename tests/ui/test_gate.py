@@ -281,7 +281,7 @@ def test_other_machines_need_users(tmp_path: Path) -> None:
     refused = run(DEFECTFLOW, "ui", tmp_path, "--host", "0.0.0.0")
     assert refused.returncode == 2
     assert "defectflow users add" in refused.stderr
-    with pytest.raises(DataError, match="nowhere"):
+    with pytest.raises(DataError, match="there is no such folder, and it cannot be made"):
         open_station(Settings(tmp_path / "nowhere" / "models"))
     with Store.open(str(tmp_path / "inspections.db")) as store:
         store.users.add("anna", Role.ENGINEER, PASSWORD, by="test")
