@@ -15,7 +15,7 @@ choose = "Choose"
 camera = "Camera"
 shoot = "Take a picture (space)"
 formats = "PNG, JPEG, BMP, TIFF or WebP."
-keeps_copies = "Verdicts and a copy of each picture are kept in the history."
+keeps_copies = "Verdicts and copies of the pictures are kept."
 keeps_verdicts = "Verdicts are kept in the history; the pictures are removed when this tab is closed."
 keeps_nothing = (
     "On trial: nothing of it is kept, nor counted in history, audit sample or drift watch. For a new model, until it "
@@ -23,7 +23,7 @@ keeps_nothing = (
 )
 trial = "Trial: judge, but keep nothing"
 trial_mark = "trial"
-in_production = "The model is in production, so trial is off."
+in_production = "The model is in production."
 product = "Product"
 product_info = (
     "Which of the model's products the pictures show; each has limits and a promise of its own. Name it where you "

@@ -16,13 +16,9 @@ head = ("picture", "part")
 none = "none found"
 no_names = "Drop some pictures first: what the expression finds in their names is shown here."
 empty = "type an expression that finds the part's name, like (part\\d+); there is none yet"
-nothing_tells = (
-    "This model was calibrated by part, and nothing tells which part a picture shows: each picture counts as a part, "
-    "and no answer can join the calibration. Say it below, under “How names tell parts”."
-)
+nothing_tells = "Nothing tells which part a picture shows, so no answer can join the calibration. Say it here:"
 ask_an_engineer = (
-    "This model was calibrated by part, and nothing tells which part a picture shows: each picture counts as a part, "
-    "and no answer can join the calibration. An engineer can set this here."
+    "Nothing tells which part a picture shows, so no answer can join the calibration. An engineer can set it here."
 )
 choose_first = "choose one product above; each has a rule of its own"
 
