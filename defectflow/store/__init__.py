@@ -38,7 +38,7 @@ from defectflow.store.query import Query
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
 from defectflow.store.rows import Alarm, Answer, Inspection, PartInspection, Review, Seen, product_in
-from defectflow.store.settings import GoldenSettings, StoreSettings
+from defectflow.store.settings import GoldenSettings, ReviewSettings, StoreSettings
 from defectflow.store.standing import Answered
 from defectflow.store.store import Store
 from defectflow.store.users import Role, User
@@ -76,6 +76,7 @@ __all__ = [
     "Release",
     "RequestKey",
     "Review",
+    "ReviewSettings",
     "Reviews",
     "Role",
     "Seen",

@@ -470,6 +470,22 @@ def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder
     desk.station.close()
 
 
+def test_review_says_what_is_sampled_and_an_engineer_sets_it(desk: Desk, pictures: list[Path]) -> None:
+    """Answers about parts that were not sampled set no thresholds: the page says how many are, and how to change it."""
+    found = desk.call("page-review", "select", False)
+    assert "at 5%, about one part in 20 is" in found["review-drawn"]
+    assert "5% of all parts, drawn at random, appear here" in found["review-part"]
+    assert found["review-sampled"] == pytest.approx(5)
+    assert "At present no part is sampled" in desk.call("review-sample", "click", 0, False)["review-drawn"]
+    with pytest.raises(gr.Error, match="from 0 to 100%"):
+        desk.call("review-sample", "click", None, False)
+    said = desk.call("review-sample", "click", 100, False)["review-drawn"]
+    assert "From now on 100% of the parts are sampled" in said
+    assert desk.station.store.settings.review == ReviewSettings(audit_rate=1)
+    list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:2])))
+    assert "2 parts randomly sampled: 2 unanswered" in desk.call("page-review", "select", False)["review-drawn"]
+
+
 def test_a_new_model_is_on_trial_until_something_is_kept(desk: Desk, pictures: list[Path]) -> None:
     """Nothing of a trial is in history, audit sample or drift watch; what it was is said."""
     said = desk.drop(*pictures[:2])

@@ -40,6 +40,11 @@ class ReviewPage(Page):
                 self.waiting = block(elem_id="review-queue", events=clicks("part"))
         with gr.Accordion(words.thresholds, open=False, elem_id="review-thresholds"):
             gr.Markdown(words.thresholds_about)
+            with gr.Row(visible=False, elem_id="review-sampling") as self.sampling:
+                self.sampled = gr.Number(
+                    label=words.sampled, info=words.sampled_info, minimum=0, maximum=100, elem_id="review-sampled"
+                )
+                self.sample = gr.Button(words.sample, elem_id="review-sample")
             self.drawn = block(elem_id="review-drawn")
             self._lay_out_preview()
             gr.Markdown(f"#### {words.versions}")
@@ -66,12 +71,13 @@ class ReviewPage(Page):
     def connect(self) -> None:
         skipped, shown = self.skipped, [self.part, self.waiting, self.answers, self.drawn]
         whole = [*shown, self.versions, self.preview]
-        self.station.on_open(self.open_page, inputs=skipped, outputs=[*whole, self.rate])
+        self.station.on_open(self.open_page, inputs=skipped, outputs=[*whole, self.rate, self.sampling, self.sampled])
         skipped.input(self.refresh, inputs=skipped, outputs=shown, **QUIET)
         self.part.shot(self.look_at, inputs=skipped, outputs=self.part, trigger_mode="multiple", **QUIET)
         self.waiting.part(self.choose, inputs=skipped, outputs=shown, trigger_mode="multiple", **QUIET)
         self.answers.answer(self.answer, inputs=skipped, outputs=shown, trigger_mode="multiple", **QUIET)
         self.answers.undo(self.take_back, inputs=skipped, outputs=shown, **QUIET)
+        self.sample.click(self.sample_from_now_on, inputs=[self.sampled, skipped], outputs=shown, **QUIET)
         self.since.blur(self.count_from, inputs=self.since, outputs=self.drawn, **QUIET)
         wanted, decided = [self.rate, self.since, self.audit_only], [self.proposed, self.deciding]
         self.preview.click(self.look, inputs=wanted, outputs=decided, **QUIET)
@@ -112,7 +118,7 @@ class ReviewPage(Page):
     def _tally(self, visitor: Visitor, asked: Sequence[PartInspection], bundle: Bundle) -> str:
         since = visitor.tab.get(SINCE)
         counted = [one for one in asked if since is None or one.pictures[0].at >= since]
-        return view.drawn(counted, bundle, self.station.store.settings.review.unanswered)
+        return view.drawn(counted, bundle, self.station.store.settings.review)
 
     def _listed(self, visitor: Visitor) -> Updates:
         """What an answer does not change."""
@@ -132,7 +138,11 @@ class ReviewPage(Page):
     def open_page(self, visitor: Visitor, also_skipped: bool) -> Updates:
         bundle = self.station.bundles.active_or_none()
         percent = None if bundle is None else 100 * bundle.card.rule[0]
-        return self._shown(visitor, also_skipped) | self._listed(visitor) | {self.rate: percent}
+        sampling = {
+            self.sampling: gr.Row(visible=visitor.may(Role.ENGINEER)),
+            self.sampled: 100 * self.station.store.settings.review.audit_rate,
+        }
+        return self._shown(visitor, also_skipped) | self._listed(visitor) | {self.rate: percent} | sampling
 
     @handler(Role.VIEWER)
     def choose(self, visitor: Visitor, also_skipped: bool) -> Updates:
@@ -162,6 +172,16 @@ class ReviewPage(Page):
         return self._shown(visitor, also_skipped, notice(words.undone))
 
     # ---- new thresholds -----------------------------------------------------------------------------------------
+
+    @handler(Role.ENGINEER)
+    def sample_from_now_on(self, visitor: Visitor, percent: float | None, also_skipped: bool) -> Updates:
+        if percent is None:
+            raise StoreError(words.no_share)
+        settings = self.station.store.settings
+        review = settings.review.model_copy(update={"audit_rate": round(percent / 100, 8)})
+        self.station.store.configure(settings.model_copy(update={"review": review}), by=visitor.user)
+        shown = self._shown(visitor, also_skipped)
+        return shown | {self.drawn: notice(words.sampled_now(review.audit_rate)) + str(shown[self.drawn])}
 
     @handler(Role.ENGINEER)
     def count_from(self, visitor: Visitor, day: str) -> Updates:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from defectflow.bundle import Bundle
-from defectflow.store import Answer, Inspection, PartInspection
+from defectflow.store import Answer, Inspection, PartInspection, ReviewSettings
 from defectflow.store.recalibration import Proposal, tally_audit
 from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
@@ -72,7 +72,7 @@ def part(
 ) -> Markup:
     """The part to answer for: one picture large, all of them small, why it is asked about, what was said before."""
     if part is None:
-        nothing, what = words.nothing, words.nothing_do
+        nothing, what = words.nothing, words.nothing_do(station.store.settings.review.audit_rate)
         if skipped:
             nothing, what = words.nothing_skipped, words.nothing_skipped_do
         return empty(nothing, what)
@@ -102,15 +102,14 @@ def revealed(parts: Sequence[PartInspection], answered: Inspection | None) -> Ma
     return render("review/revealed.html", words=words, part=part)
 
 
-def drawn(parts: Sequence[PartInspection], bundle: Bundle, allowed: float) -> Markup:
+def drawn(parts: Sequence[PartInspection], bundle: Bundle, settings: ReviewSettings) -> Markup:
     """What is still missing before the answers may set thresholds. `parts`: all that people are asked about."""
     sample, added = tally_audit([part for part in parts if part.audit], bundle)
-    if not sample.parts:
-        return Markup()
-    needed = sample.wanting(allowed)
+    needed = sample.wanting(settings.unanswered)
+    told = words.drawn(sample, settings.unanswered, needed, len(added))
     return render(
         "review/drawn.html",
-        told=words.drawn(sample, allowed, needed, len(added)),
+        told=told if sample.parts else words.none_drawn(settings.audit_rate),
         enough=not needed and bool(added),
         reasons=sample.reasons(),
         words=words,

@@ -11,7 +11,10 @@ promise = (
 )
 activate = "Activate it: from then on it judges here."
 judge = "Drop pictures here, or use a camera. Untick the trial, so that what is judged is kept."
-answer = "Answer about what was rejected or sampled: good or defective. Enough answers make better thresholds."
+answer = (
+    "Answer whether parts are good or defective: rejected ones here, sampled ones on Review. Answers about sampled "
+    "parts can improve the thresholds."
+)
 report = "Look at the history, and keep a report of a shift."
 done = "done"
 go = "Go there"

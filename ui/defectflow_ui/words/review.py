@@ -10,7 +10,6 @@ tab = "Review"
 skipped = "Show those that were skipped"
 no_bundle = "No model to review for"
 nothing = "Nothing is waiting for you"
-nothing_do = "Parts in the grey band, and a few that are randomly sampled, appear here once they have been inspected."
 nothing_skipped = "Nothing was skipped"
 nothing_skipped_do = "Parts that you skip wait here. Untick the box to continue with the others."
 audit = "randomly sampled"
@@ -37,6 +36,12 @@ thresholds_about = (
     "Parts that were randomly sampled and answered good join the calibration: the promise about good parts then covers "
     "what the line makes now. Look at what would change first; nothing changes until you apply it."
 )
+sampled = "Parts to sample (%)"
+sampled_info = (
+    "Drawn at random, whatever their score, from the parts inspected from now on. 100 while there are few parts a day."
+)
+sample = "Sample this share"
+no_share = "Type the share of parts to sample, from 0 to 100%."
 rate = "Good parts that may be rejected (%)"
 audit_only = "Leave the earlier calibration parts out"
 audit_only_info = "For when production has moved, and the earlier parts are no longer like it."
@@ -52,6 +57,14 @@ no_preview = "Look at a preview first."
 flips = "Past parts whose verdict would change"
 no_flips = "No past verdict would change."
 versions = "Versions"
+
+
+def nothing_do(rate: float) -> str:
+    return say(
+        "Parts in the grey band, and {rate:.3g}% of all parts, drawn at random, appear here once they have been "
+        "inspected. Rejected parts are answered about on Inspect and History.",
+        rate=100 * rate,
+    )
 
 
 def score(value: float, threshold: float | None) -> str:
@@ -89,6 +102,21 @@ def drawn(sample: AuditTally, allowed: float, needed: int, added: int) -> str:
         allowed=allowed,
         more=more,
     )
+
+
+def none_drawn(rate: float) -> str:
+    if not rate:
+        return say("At present no part is sampled, so no answer can set thresholds.")
+    return say(
+        "No part has been sampled yet: at {rate:.3g}%, about one part in {parts} is. Answers about others do not count "
+        "here.",
+        rate=100 * rate,
+        parts=round(1 / rate),
+    )
+
+
+def sampled_now(rate: float) -> str:
+    return say("From now on {rate:.3g}% of the parts are sampled.", rate=100 * rate)
 
 
 def bad_day(text: str) -> str:
