@@ -8,9 +8,8 @@ from typing import Any
 
 import gradio as gr
 from defectflow_ui.pages.inspect_tab import TRIAL
-from defectflow_ui.settings import Settings
+from defectflow_ui.settings import LOCAL_USER, Settings
 from defectflow_ui.start import open_station
-from defectflow_ui.station import LOCAL_USER
 from defectflow_ui.visits.uploads import Arrived
 from defectflow_ui.web.frame import build_frame
 

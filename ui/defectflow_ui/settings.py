@@ -8,6 +8,8 @@ from pathlib import Path
 
 MIB = 2**20
 STORE = "inspections.db"
+LOCAL_USER = "local"
+"""Who works at a station without users: somebody at this machine, who may do everything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from defectflow.store import Role, Store
 from defectflow_ui.language import of_visitor, speaking
 from defectflow_ui.models.bundles import Bundles
 from defectflow_ui.models.drift_watch import DriftWatch
-from defectflow_ui.settings import Settings
+from defectflow_ui.settings import LOCAL_USER, Settings
 from defectflow_ui.tasks.jobs import Jobs
 from defectflow_ui.visits.visitors import Session, Sessions, Visitor
 from defectflow_ui.words import common as words
@@ -27,8 +27,6 @@ from defectflow_ui.words.heard import heard
 
 MESSAGE_S = 20.0
 """How long a refusal stays on the page."""
-LOCAL_USER = "local"
-"""Who works at a station without users: somebody at this machine, who may do everything."""
 
 
 @dataclass(eq=False)

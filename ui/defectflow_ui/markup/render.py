@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from defectflow.gauge import TEMPLATES as CHARTS
 from defectflow_ui.language import date, number, spoken
+from defectflow_ui.settings import LOCAL_USER
+from defectflow_ui.words import common as words
 from defectflow_ui.words.heard import heard
 from defectflow_ui.words.verdicts import VERDICTS
 
@@ -48,6 +50,11 @@ def element(name: str, *values: Any, **options: Any) -> Markup:
     return Markup(getattr(ENVIRONMENT.get_template("elements.html").module, name)(*values, **options))
 
 
+def person(user: str) -> str:
+    """Who did something, for a reader: at a station without users nobody has a name."""
+    return words.somebody_here if user == LOCAL_USER else user
+
+
 def _environment() -> Environment:
     """Templates are part of the program, so whatever one lacks is an error, also a value that was not given."""
     made = Environment(
@@ -56,7 +63,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         extensions=[LineBreaks],
     )
-    made.filters.update(px=_px, utc=_utc, format=_format, plain=_plain, heard=_heard)
+    made.filters.update(px=_px, utc=_utc, format=_format, plain=_plain, heard=_heard, person=person)
     made.globals.update(icons=ICONS, verdicts=VERDICTS, language=spoken)
     # The pieces that all pages share stand in every template.
     for name in ("asks", "badge", "empty", "tip", "moment", "keys_help", "thumbnail"):

@@ -12,11 +12,12 @@ from defectflow.image import jpeg, read_image, shrink
 from defectflow.store import Inspection, MasterRun, Query, YieldCount, product_in, total
 from defectflow.verdict import Reason, Verdict, overlay
 from defectflow_ui.language import number
-from defectflow_ui.markup.render import render, stylesheet
+from defectflow_ui.markup.render import person, render, stylesheet
 from defectflow_ui.pages import history_chart as charts
 from defectflow_ui.pages import history_view as view
 from defectflow_ui.pages.history_search import counts_over_time
-from defectflow_ui.station import LOCAL_USER, Station
+from defectflow_ui.settings import LOCAL_USER
+from defectflow_ui.station import Station
 from defectflow_ui.words import history_report as words
 
 WORST, PICTURE_PX = 8, 420
@@ -108,18 +109,24 @@ def _picture(station: Station, item: Inspection) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels, quality=85)).decode()
 
 
-def _in_force(station: Station, wanted: Query) -> list[tuple[str, str, str, str]]:
-    """(model, version, threshold, what it promises) of every calibration that has judged something in the search."""
-    found = []
+def _in_force(station: Station, wanted: Query) -> list[tuple[str, ...]]:
+    """(model, version, when and by whom it was set, threshold, pictures judged with it, what it promises) of every
+    calibration that has judged something in the search."""
+    found = list[tuple[str, ...]]()
     for bundle_id, model in station.store.history.models():
         if wanted.bundle_id not in (None, bundle_id):
             continue
         for version in station.store.versions.all(bundle_id):
             here = replace(wanted, bundle_id=bundle_id, calibration_id=version.calibration_id)
-            if wanted.calibration_id in (None, version.calibration_id) and station.store.history.count(here):
+            if wanted.calibration_id not in (None, version.calibration_id):
+                continue
+            if judged := station.store.history.count(here):
                 card = version.calibration
                 promised = words.estimate if card.guarantee == "estimate" else words.promise(card.rate, version.parts)
-                found.append((model, version.name, number(f"{card.threshold.value:.4f}"), promised))
+                cut, counted = number(f"{card.threshold.value:.4f}"), number(f"{judged:,}")
+                found.append(
+                    (model, version.name, words.set_by(version.at, person(version.by)), cut, counted, promised)
+                )
     return found
 
 

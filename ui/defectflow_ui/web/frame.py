@@ -17,7 +17,8 @@ from defectflow_ui.markup.elements import block, clicks
 from defectflow_ui.markup.render import render
 from defectflow_ui.pages import PAGES
 from defectflow_ui.pages.page import QUIET
-from defectflow_ui.station import LOCAL_USER, Station, handler
+from defectflow_ui.settings import LOCAL_USER
+from defectflow_ui.station import Station, handler
 from defectflow_ui.visits.visitors import Visitor
 from defectflow_ui.words import common as words
 from defectflow_ui.words import history, models

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from defectflow_ui.language import LANGUAGES, of_visitor, speaking, spoken
 from defectflow_ui.markup.render import render
-from defectflow_ui.station import LOCAL_USER, Station
+from defectflow_ui.settings import LOCAL_USER
+from defectflow_ui.station import Station
 from defectflow_ui.visits.visitors import LASTS_S, Session
 from defectflow_ui.web.policy import policy
 from defectflow_ui.words import common as words

@@ -41,6 +41,7 @@ roles = {"viewer": "viewer", "operator": "operator", "engineer": "engineer"}
 language = "Language"
 problem = "Error"
 to_be_typed = "Please fill this in."
+somebody_here = "somebody at this station"
 
 
 def counted(number: int, what: str) -> str:

@@ -25,14 +25,15 @@ course = "Course"
 worst = "Worst parts"
 none_rejected = "Nothing was rejected."
 not_kept = "The picture is not kept."
-thresholds = "Thresholds in force"
-thresholds_head = ("model", "version", "threshold", "what it promises")
+thresholds = "Thresholds that judged"
+thresholds_head = ("model", "version", "set", "threshold", "pictures judged with it", "what it promises")
 masters = "Checks with master parts"
 masters_head = ("when", "by", "model", "judged as expected", "what was not, and what the charts say")
 no_masters = "No check with master parts falls into this time."
 drift = "Has production moved?"
 no_drift = "Nobody has looked yet, or no model is active."
-promised = "What the active model promises"
+promised = "What the active model promises now"
+promised_before = "Other thresholds judged a part of what is reported here; the table above has them all."
 estimate = "an estimate, chosen after looking: nothing is promised"
 
 
@@ -46,6 +47,10 @@ def share(count: int, of: int) -> str:
 
 def promise(rate: float, parts: int) -> str:
     return say("rejects at most {rate:.3g}% of good parts on average, from {parts} parts", rate=100 * rate, parts=parts)
+
+
+def set_by(at: datetime, by: str) -> str:
+    return f"{_day(at)}, {by}"
 
 
 def right(run: MasterRun) -> str:
