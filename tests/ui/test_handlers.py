@@ -585,6 +585,10 @@ def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: li
     inspector = desk.station.bundles.inspector()
     judged = next(one.decision for one in store.history.search() if one.file == pictures[0].name)
     register_masters(store, inspector, find_pictures(pictures[0]), by="anna", expect={pictures[0].stem: judged})
+    bundle, versions = desk.station.bundles.active(), store.versions
+    moved = versions.add(bundle.card.estimated(9.0, 8.0), name="by hand", reason="test", by="anna", origin="threshold")
+    versions.apply(bundle, moved, by="anna", reason="test")
+    list(desk.call("drop-zone", "dropped", said=desk.drop(pictures[5])))
     link = desk.call("history-report", "click", "all", "", "", "", "", "", "")
     (address,) = re.findall(r'href="/served/([^"]+)"', link)
     item = desk.session.served.take(address)
@@ -596,7 +600,9 @@ def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: li
     assert "pen &lt;b&gt;mark" in text, "what people type is text"
     assert text.count("data:image/jpeg;base64,") == len({one.part for one in rejected})
     assert not re.search(r"(src|href)=\"(?!data:|#)", text), "it loads nothing"
-    assert "rejects at most 5% of good parts on average" in text
+    assert "<td>7</td><td>rejects at most 5% of good parts on average" in text
+    assert ", anna</td><td>9.0000</td><td>1</td><td>an estimate, chosen after looking" in text
+    assert "Other thresholds judged a part of what is reported here" in text
     assert "Checks with master parts" in text and "<td>1 of 1</td><td>nothing</td>" in text
     assert "No sign of drift" in text
 
