@@ -122,6 +122,17 @@ def test_a_search_between_two_dates(page: Any) -> None:
     inside = sum(begins <= moment < ends for moment in moments)
     assert inside >= 10
     expect(page.locator("#history-list")).to_contain_text(f"1 to {inside} of {inside} inspections")
+    ends = first.astimezone(NEW_YORK).replace(second=0) + timedelta(minutes=1)  # between the part's two pictures
+    begins = (ends - timedelta(days=5)).replace(hour=0, minute=0)
+    for name, moment in (("since", begins), ("until", ends)):
+        page.locator(f"[data-date={name}]").fill(f"{moment:%Y-%m-%d}")
+    page.locator("[data-time=until]").fill(f"{ends:%H:%M}")
+    page.keyboard.press("Enter")
+    inside = sum(begins <= moment < ends for moment in moments)
+    assert inside % 2, "one picture of the last part"
+    expect(page.locator("#history-list")).to_contain_text(f"1 to {inside} of {inside} inspections")
+    page.locator("[data-time=until]").fill("")
+    page.locator("[data-date=since]").fill(f"{first:%Y-%m-%d}")
     page.locator("[data-date=until]").fill(f"{first - timedelta(days=9):%Y-%m-%d}")
     page.keyboard.press("Enter")
     expect(page.locator(".toast-body")).to_contain_text(words.backwards)

@@ -497,15 +497,17 @@
       about = now;
     }).observe(element, {childList: true, subtree: true, attributes: true, attributeFilter: ['data-about']});
   };
-  // Two <input type=date data-date=NAME> inside a gr.HTML become the event `name`: the moments, in UTC, at which the days
-  // begin (since) and are over (until) where the browser is.
+  // Two <input type=date data-date=NAME>, each with an <input type=time data-time=NAME>, inside a gr.HTML become the event
+  // `name`: the moments, in UTC. Without a time they are those at which the days begin (since) and are over (until) where
+  // the browser is.
   const dates = (element, trigger, name) => {
     let told = '', waiting;
     const moment = (input) => {
-      if (input.validity.badInput) return 'incomplete';
+      const time = element.querySelector(`[data-time=${input.dataset.date}]`);
+      if (input.validity.badInput || time.validity.badInput || (time.value && !input.value)) return 'incomplete';
       if (!input.value) return '';
-      const at = new Date(`${input.value}T00:00`);
-      if (input.dataset.date === 'until') at.setDate(at.getDate() + 1);
+      const at = new Date(`${input.value}T${time.value || '00:00'}`);
+      if (input.dataset.date === 'until' && !time.value) at.setDate(at.getDate() + 1);
       return at.toISOString();
     };
     const tell = () => {

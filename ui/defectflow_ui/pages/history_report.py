@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from defectflow.errors import DefectFlowError
 from defectflow.image import jpeg, read_image, shrink
-from defectflow.store import Inspection, MasterRun, Query, YieldCount, product_in, total
+from defectflow.store import Answered, Inspection, MasterRun, Query, YieldCount, product_in, total
 from defectflow.verdict import Reason, Verdict, overlay
 from defectflow_ui.language import number
 from defectflow_ui.markup.render import person, render, stylesheet
@@ -21,6 +21,7 @@ from defectflow_ui.station import Station
 from defectflow_ui.words import history_report as words
 
 WORST, PICTURE_PX = 8, 420
+GIVEN: tuple[Answered, ...] = ("good", "defective", "not this part")
 LOOKED_THROUGH = 5000
 """Rejected pictures among which the worst are looked for: the latest of the search."""
 
@@ -80,6 +81,7 @@ def _figures(
         (words.gross, number(f"{reasons.count(Reason.GROSS_DEFECT):,}")),
         (words.wrong, number(f"{reasons.count(Reason.WRONG_PICTURE):,}")),
         (words.unread, number(f"{whole.error:,}")),
+        (words.answered, number(f"{sum(history.count(replace(wanted, answered=one)) for one in GIVEN):,}")),
         (words.differently, number(f"{history.count(replace(wanted, answered='differently')):,}")),
     ]
 

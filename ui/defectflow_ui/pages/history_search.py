@@ -14,7 +14,7 @@ from defectflow_ui.words import history as words
 
 PAGE = 50
 """Inspections that are listed at once."""
-SPANS = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
+SPANS = {"shift": timedelta(hours=8), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 HOURLY = timedelta(days=2)
 """Spans up to this one are counted by the hour."""
 

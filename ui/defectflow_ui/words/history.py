@@ -8,6 +8,7 @@ from defectflow_ui.words.common import counted
 tab = "History"
 period = "When"
 periods = {
+    "shift": "last 8 hours",
     "day": "last 24 hours",
     "week": "last 7 days",
     "month": "last 30 days",
@@ -15,8 +16,10 @@ periods = {
     "dates": "between dates",
 }
 since = "From"
-until = "to, inclusive"
-incomplete = "a date is not complete; type or choose its day, month and year"
+until = "To"
+time = {"since": "From, time of day", "until": "To, time of day"}
+whole_days = "Without a time, whole days."
+incomplete = "a date is not complete; type or choose its day, month and year, or leave its time out, too"
 no_date = "this is not a date; choose one from the calendar"
 backwards = "the search ends before it begins; choose an earlier first day, or a later last one"
 decision = "Verdict"
