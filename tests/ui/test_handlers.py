@@ -19,6 +19,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from defectflow_ui.inspecting.inspection import Inspection
+from defectflow_ui.language import speaking
 from defectflow_ui.models.bundles import evaluation_file
 from defectflow_ui.pages import calibrate, inspect_tab, train_view
 from defectflow_ui.settings import Limits, Settings
@@ -311,8 +312,10 @@ def test_what_is_clicked_twice_counts_twice(desk: Desk) -> None:
 def test_a_verification_is_shown_above_all_pages_at_once(desk: Desk) -> None:
     desk.call("bundles", "bundle", None, said={"bundle": "ring"})
     desk.call("verify", "click")
-    assert "Verify ring" in jobs_html(desk.station)
-    with pytest.raises(gr.Error, match="'Verify ring' is still running"):
+    assert "Verify the model ring" in jobs_html(desk.station)
+    with speaking("de"):
+        assert "Das Modell ring verifizieren" in jobs_html(desk.station), "whoever looks hears it in their language"
+    with pytest.raises(gr.Error, match="'Verify the model ring' is still running"):
         desk.call("verify", "click")
     (job,) = desk.station.jobs.running()
     begun = next(one for one in desk.blocks.fns.values() if one.name == "begin_check")

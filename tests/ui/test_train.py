@@ -144,7 +144,7 @@ def test_what_is_stopped_from_the_page_is_stopped(watch: Watch, station: Running
     page.get_by_role("option", name="swatches", exact=True).click()
     page.locator("#train-check").click()
     expect(page.locator(".task[data-state=running]")).to_be_visible()
-    expect(page.locator("#station-jobs")).to_contain_text("Check swatches")
+    expect(page.locator("#station-jobs")).to_contain_text("Check pictures: swatches")
     page.locator("#train-stop").click()
     expect(page.locator(".task[data-state=cancelled]")).to_be_visible()
     expect(page.locator("#train-state")).to_contain_text("Nothing half-made is left")

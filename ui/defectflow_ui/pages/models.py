@@ -155,9 +155,8 @@ class ModelsPage(Page):
         running = visitor.tab.get(CHECK)
         if isinstance(running, Job) and running.state == "running":
             raise BundleError(words.still_verifying(running.title))
-        title = f"{words.verify} {bundle.name}"
-        work = self.station.jobs.start(title, lambda job: _certify(bundle, job), who=visitor.user)
-        visitor.tab[CHECK] = work
+        title, jobs = words.verification(bundle.name), self.station.jobs
+        visitor.tab[CHECK] = jobs.start(title, lambda job: _certify(bundle, job), who=visitor.user)
         return ""
 
     @handler(Role.OPERATOR)

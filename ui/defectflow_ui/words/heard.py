@@ -184,6 +184,12 @@ sentences = (
     "a pixel shows {mm} mm",
     "its parts are told by the expression {expression} from now on (page Inspect)",
     "rolled back to {version} on the page Review",
+    "Check pictures: {source}",
+    "Train the model {name}",
+    "Verify the model {name}",
+    "uploaded pictures",
+    "(the whole data folder)",
+    "the pictures of {model}, and the answers given since",
     # the disk
     "make room",
     "see that files can be written",

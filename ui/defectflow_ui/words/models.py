@@ -118,8 +118,13 @@ def verifying(stage: str, done: int, total: int) -> str:
     return say("Verifying: {stage}, {done} of {total}", stage=heard(stage), done=done, total=total)
 
 
+def verification(name: str) -> Kept:
+    """A job's title; whoever sees the job hears it."""
+    return keep("Verify the model {name}", name=name)
+
+
 def still_verifying(title: str) -> str:
-    return say("'{title}' is still running; wait for it, or stop it above", title=title)
+    return say("'{title}' is still running; wait for it, or stop it above", title=heard(title))
 
 
 def certified(machine: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from defectflow_ui.language import Kept, count, say
+from defectflow_ui.language import SOURCE, Kept, count, keep, say, speaking
 from defectflow_ui.words.common import counted
+from defectflow_ui.words.heard import heard
 
 tab = "Train"
 
@@ -181,8 +182,10 @@ def called(source: str) -> str:
     return source  # of a task that an earlier station has started
 
 
-def checking(source: str) -> str:
-    return say("Check {source}", source=called(source))
+def checking(source: str) -> Kept:
+    """A job's title; whoever sees the job hears it."""
+    with speaking(SOURCE):
+        return keep("Check pictures: {source}", source=called(source))
 
 
 in_the_form = f"(type it under “{rate}”)"
@@ -289,12 +292,13 @@ def time_left(seconds: float) -> str:
     return say("About {minutes} min left, as the last time.", minutes=round(seconds / 60))
 
 
-def training(name: str) -> str:
-    return say("Train {name}", name=name)
+def training(name: str) -> Kept:
+    """A job's title; whoever sees the job hears it."""
+    return keep("Train the model {name}", name=name)
 
 
 def one_at_a_time(title: str) -> str:
-    return say("'{title}' is still running; wait for it, or stop it first", title=title)
+    return say("'{title}' is still running; wait for it, or stop it first", title=heard(title))
 
 
 def share(figures: dict[str, Any]) -> str:
