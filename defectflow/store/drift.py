@@ -86,7 +86,7 @@ class Drift:
         if not self.points:
             return f"No part has been inspected with this model yet. {promise}"
         if not self.alarms:
-            return f"No sign of drift in {count}. {promise}"
+            return f"No sign of drift in {count}; what is rejected or reviewed is no evidence. {promise}"
         said = f"{len(self.alarms)} alarm(s) in {count}, the last at {self.alarms[-1].words()}"
         if not self.standing and self.looked_into and self.alarms[-1].at <= self.looked_into.at:
             return f"No alarm since {self.looked_into}; before that, {said}. {promise}"

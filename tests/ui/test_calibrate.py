@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,6 +221,20 @@ def test_histogram_and_sliders_share_an_axis_that_no_gross_defect_stretches() ->
     assert f"{low:.1f}</text>" in drawn, "the histogram begins where the sliders do"
     calm = PartScores(good, (), (), (), max(good))
     assert "Beyond" not in histogram(calm, [("cut", 2.9)], axis(calm, 2.9))
+
+
+def test_no_bar_stands_on_both_sides_of_the_threshold() -> None:
+    good = tuple(2 + n / 20 for n in range(20))
+    scores = PartScores(good, (), (), (), 3.0)
+    drawn = histogram(scores, [("cut", 2.72)], (2.0, 3.1, 0.001))
+    (line,) = re.findall(r'<line class="cut" x1="([0-9.]+)"', drawn)
+    bars = [
+        (float(x), float(width))
+        for x, width in re.findall(r'<rect class="good" x="([0-9.]+)"[^>]* width="([0-9.]+)"', drawn)
+    ]
+    assert len(bars) == len(good)
+    assert not [x for x, width in bars if x < float(line) < x + width]
+    assert sum(x > float(line) for x, _ in bars) == sum(score > 2.72 for score in good)
 
 
 def save(page: Any, name: str, reason: str) -> None:

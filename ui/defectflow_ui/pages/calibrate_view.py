@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,6 @@ def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]], on: tuple[f
     Scores beyond the axis are in its last bar, and told.
     """
     low, high, _ = on
-    edges = np.linspace(low, high, BINS + 1)
     beyond = {name: sum(math.isfinite(one) and one > high for one in group) for name, group in scores.groups.items()}
 
     def x(score: float) -> float:
@@ -63,10 +62,10 @@ def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]], on: tuple[f
         axis=HALF,
         bottom=2 * HALF if scores.defective else HALF + 4,
         foot=FOOT,
-        bars=_bars(scores, edges),
+        bars=_bars(scores, _edges(low, high, dict(cuts).get("cut", low)), x),
         cuts=[(name, x(cut)) for name, cut in cuts],
         beyond=words.beyond(high, beyond["good"] + beyond["other"], beyond["defective"]),
-        ticks=[(min(max(x(value), 14), WIDTH - 14), value) for value in edges[::10]],
+        ticks=[(min(max(x(value), 14), WIDTH - 14), value) for value in np.linspace(low, high, BINS // 10 + 1)],
         legend=[
             (name, len(group), sum(math.isinf(score) for score in group))
             for name in words.legend
@@ -75,19 +74,30 @@ def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]], on: tuple[f
     )
 
 
-def _bars(scores: PartScores, edges: np.ndarray) -> list[Bar]:
+def _edges(low: float, high: float, cut: float) -> np.ndarray:
+    """Of bars about equally wide. The threshold is one, so that no bar stands on both of its sides."""
+    left = min(max(round((cut - low) / (high - low) * BINS), 1), BINS - 1)
+    if not low < cut < high:
+        return np.linspace(low, high, BINS + 1)
+    return np.concatenate([np.linspace(low, cut, left + 1), np.linspace(cut, high, BINS - left + 1)[1:]])
+
+
+def _bars(scores: PartScores, edges: np.ndarray, x: Callable[[float], float]) -> list[Bar]:
     """Good parts stand on the axis, those not counted upon them, defective ones hang from it."""
-    low, high = edges[0], edges[-1]
-    counts = {name: np.histogram(np.clip(_finite(group), low, high), edges)[0] for name, group in scores.groups.items()}
+    counts = {
+        name: np.histogram(np.clip(_finite(group), edges[0], edges[-1]), edges)[0]
+        for name, group in scores.groups.items()
+    }
     tallest = max(1, int((counts["good"] + counts["other"]).max()), int(counts["defective"].max()))
-    width, bars = WIDTH / (len(edges) - 1), list[Bar]()
+    bars = list[Bar]()
     for name, count in counts.items():
         heights = count / tallest * TALLEST
         foot = HALF - counts["good"] / tallest * TALLEST if name == "other" else np.full(len(count), float(HALF))
         for index in np.flatnonzero(count):
             top = foot[index] if name == "defective" else foot[index] - heights[index]
-            told = words.bar(int(count[index]), float(edges[index]), float(edges[index + 1]))
-            bars.append(Bar(name, index * width + 0.5, top, width - 1, heights[index], told))
+            low, high = float(edges[index]), float(edges[index + 1])
+            told = words.bar(int(count[index]), low, high)
+            bars.append(Bar(name, x(low) + 0.5, top, x(high) - x(low) - 1, heights[index], told))
     return bars
 
 

@@ -51,7 +51,7 @@ sentences = (
     # drift
     "False alarms come at least {parts} good parts apart on average.",
     "No part has been inspected with this model yet.",
-    "No sign of drift in {parts} parts.",
+    "No sign of drift in {parts} parts; what is rejected or reviewed is no evidence.",
     "No alarm since {who} looked into it on {day} UTC ({reason}); before that, {alarms} alarm(s) in {parts} parts, "
     "the last at part {part} ({at} UTC).",
     "No alarm since the thresholds were set again; before that, {alarms} alarm(s) in {parts} parts, the last at part "
