@@ -79,6 +79,7 @@ class Model:
             from defectflow.evaluation import evaluate, find_test_pictures
         usual = self.inspector.card.part_regex
         found = look_through(Path(data), part_regex=part_regex, usual_part_regex=usual)
+        found = found.showing(self.inspector.bundle.product, Path(data))
         pictures = find_test_pictures(found, Path(data))
         with _progress() as watch:
             return evaluate(self.inspector, pictures, watch=watch)

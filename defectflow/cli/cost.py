@@ -71,6 +71,7 @@ def cost(
     opened = open_bundle(bundle)
     if data is not None:
         found = look_through(data, part_regex=part_regex, usual_part_regex=opened.card.part_regex)
+        found = found.showing(opened.product, data)
         show_found(found)
         with progress_bars() as watch:
             tradeoff, failed = measure_known(Inspector(opened), test_pictures(found.pictures), watch=watch)

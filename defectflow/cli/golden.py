@@ -83,6 +83,7 @@ def golden(
         if pictures is not None:
             inspector = Inspector(opened, providers=[provider], threads=threads, core=core)
             found = look_through(pictures, part_regex=part_regex, usual_part_regex=opened.card.part_regex)
+            found = found.showing(opened.product, pictures)
             show_found(found)
             with progress_bars() as watch:
                 if register:
@@ -132,7 +133,7 @@ def _show(stands: Standing) -> None:
                 f"[green]{one.decision}[/]" if one.right else f"[red]{one.decision or 'not pictured'}[/]",
                 "-" if one.score is None else f"{one.score:.4f}",
                 told,
-                f"[yellow]{one.signal}[/]" if one.signal else "nothing stands out",
+                f"[yellow]{one.signal}[/]" if one.signal else "in control" if " to " in told else "-",
             )
         out.print(table)
     said = stands.release.reason

@@ -338,6 +338,7 @@ def calibrate(
     if good is not None:
         usual = opened.card.part_regex
         found = look_through(good, label="good", part_regex=part_regex, usual_part_regex=usual)
+        found = found.showing(opened.product, good)
         show_found(found)
         more = [picture for picture in found.pictures if picture.label == "good"]
         if not more:

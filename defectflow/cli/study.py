@@ -81,9 +81,12 @@ def detectability(
     where = Regions.parse(regions)
     inspector = Inspector(bundle, providers=[provider], threads=threads, core=core)
     usual = inspector.card.part_regex
-    found = look_through(good, label="good", part_regex=part_regex, usual_part_regex=usual)
+    product = inspector.bundle.product
+    found = look_through(good, label="good", part_regex=part_regex, usual_part_regex=usual).showing(product, good)
     show_found(found)
-    defects = [] if real is None else test_pictures(look_through(real, usual_part_regex=usual).pictures)
+    defects = []
+    if real is not None:
+        defects = test_pictures(look_through(real, usual_part_regex=usual).showing(product, real).pictures)
     with progress_bars() as watch:
         study = study_detectability(
             inspector,
@@ -145,7 +148,8 @@ def agreement(
     from defectflow.gauge import analyse, choose_parts, known_by_answers, write_agreement
     from defectflow.store import Store
 
-    card = open_bundle(bundle).card
+    opened = open_bundle(bundle)
+    card = opened.card
     if begin is None and reference is not None:
         raise typer.BadParameter("--reference belongs to --begin")
     with Store.open(store, create=False) as kept:
@@ -154,7 +158,8 @@ def agreement(
                 known = known_by_answers(kept, card.bundle_id)
             else:
                 usual = card.part_regex
-                known = _states(look_through(reference, part_regex=part_regex, usual_part_regex=usual).pictures)
+                shown = look_through(reference, part_regex=part_regex, usual_part_regex=usual)
+                known = _states(shown.showing(opened.product, reference).pictures)
             threshold = card.require_calibration().threshold.value
             chosen = choose_parts(
                 kept,

@@ -51,6 +51,21 @@ class Found:
         """What a manifest's column `product` names, by name; none where it has no such column."""
         return tuple(sorted({picture.product for picture in self.pictures if picture.product is not None}))
 
+    def showing(self, product: str | None, source: Path) -> Found:
+        """The pictures for a bundle of this product: those of its rows, and those that name no product.
+
+        All of them where the bundle is not one of several (None). Raises DataError where all show other products.
+        """
+        if product is None or not self.products:
+            return self
+        shown = tuple(picture for picture in self.pictures if picture.product in (None, product))
+        if not shown:
+            raise DataError(
+                f"{source}: shows {', '.join(self.products)}, and no picture of {product!r}, which is judged here; give "
+                "pictures of it, or correct the column 'product'"
+            )
+        return replace(self, pictures=shown)
+
     @property
     def folders_taken_for_good(self) -> int:
         """How many folders are taken to hold good parts without saying so; 0 where it is one, or where they say it."""

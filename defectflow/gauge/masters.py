@@ -58,8 +58,9 @@ def register_masters(
 
     A part must be judged as its label says (good: ok, defective: defect or invalid), or as `expect` does; and the same
     from then on. `limits`: of scores.
-    Raises DataError where a picture cannot be read, names clash, nothing says what a part is, or the model judges it
-    otherwise: a set that fails from its first day would only ever stop the line.
+    Raises DataError where a picture cannot be read or was judged before (a line that was not released is not released
+    by registering anew), names clash, nothing says what a part is, or the model judges it otherwise: a set that fails
+    from its first day would only ever stop the line.
     """
     groups = _by_name(pictures)
     expect, limits = dict(expect or {}), dict(limits or {})
@@ -81,6 +82,7 @@ def register_masters(
                 f"say what is right with --expect {one.name}={one.decision}"
             )
         judged.append(replace(one, expected=one.decision))
+    _refuse_old_pictures(store, inspector.card, judged)
     parts = [MasterPart(one.name, one.expected, limits.get(one.name), one.sha256) for one in judged]
     _, run = store.masters.register(inspector.card, parts, judged, baseline=baseline, by=by)
     return run
@@ -110,7 +112,7 @@ def check_masters(
         )
     runs = store.masters.runs(masters)
     judged = _judge(inspector, groups, {part.name: part.expected for part in masters.parts}, watch)
-    _refuse_old_pictures(runs, judged)
+    _refuse_old_pictures(store, card, judged)
     charts = _charts(masters, runs, card, judged)
     judged = [replace(one, signal=chart.signals[-1]) for one, chart in zip(judged, charts, strict=True)]
     return store.masters.record(card, masters, judged, by=by)
@@ -169,7 +171,9 @@ def _judged(name: str, expected: Word, items: Sequence[Verdict | ImageError]) ->
     return JudgedMaster(name, expected, worst, max(scores, default=None), sha256)
 
 
-def _refuse_old_pictures(runs: Sequence[MasterRun], judged: Sequence[JudgedMaster]) -> None:
+def _refuse_old_pictures(store: Store, card: Card, judged: Sequence[JudgedMaster]) -> None:
+    """Of any set of this model: raises DataError."""
+    runs = store.masters.between(None, None, card.bundle_id)
     known = {sha256: run.at for run in runs for one in run.judged for sha256 in one.sha256}
     for one in judged:
         if old := next((known[sha256] for sha256 in one.sha256 if sha256 in known), None):

@@ -97,7 +97,9 @@ class MasterRun:
     def wrong(self) -> list[str]:
         """One half-sentence for each part that was not judged as expected."""
         return [
-            f"{one.name} was {'not pictured' if one.decision is None else one.decision} instead of {one.expected}"
+            f"{one.name} was not pictured"
+            if one.decision is None
+            else f"{one.name} was {one.decision} instead of {one.expected}"
             for one in self.judged
             if not one.right
         ]

@@ -15,7 +15,7 @@ from defectflow.verdict import advised_rate
 from defectflow_ui.markup.elements import problem
 from defectflow_ui.markup.render import render
 from defectflow_ui.models.bundles import evaluation_of
-from defectflow_ui.pictures import file_thumbnail
+from defectflow_ui.pictures import file_picture, file_thumbnail, large
 from defectflow_ui.visits.served import Served
 from defectflow_ui.words import calibrate
 from defectflow_ui.words import train as words
@@ -89,7 +89,8 @@ def _named(said: str, names: dict[str, str]) -> str:
 
 def _tile(file: str, name_of: NameOf, served: Served, **told: Any) -> Tile:
     address = served.put(lambda: file_thumbnail(Path(file)), "image/jpeg")
-    return {"address": address, "name": name_of(file), "where": None, **told}
+    enlarged = served.put(lambda: file_picture(Path(file), large), "image/jpeg")
+    return {"address": address, "large": enlarged, "name": name_of(file), "where": None, **told}
 
 
 def _too_few(card: Card) -> str:

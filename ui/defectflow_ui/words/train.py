@@ -51,7 +51,8 @@ gravity = {"fine": "fine", "note": "note", "look": "look", "stop": "stop"}
 suspects = "Most unusual pictures: are these really good?"
 suspects_note = (
     "Each picture was compared with the other parts only. Take one out only if it is wrong: without good parts that "
-    "merely look unusual, the promise would not hold."
+    "merely look unusual, the promise would not hold. A ring marks the most unusual place; a click shows the picture "
+    "large."
 )
 use_siblings = "Use this expression"
 stands_out = "stands out"
@@ -154,6 +155,10 @@ def no_such_picture(name: str, number: int) -> str:
         name=name,
         more=number - 1,
     )
+
+
+def enlarge(name: str) -> str:
+    return say("{name}, large", name=name)
 
 
 def uploaded(pictures: int) -> str:
