@@ -61,8 +61,8 @@ class Found:
         shown = tuple(picture for picture in self.pictures if picture.product in (None, product))
         if not shown:
             raise DataError(
-                f"{source}: shows {', '.join(self.products)}, and no picture of {product!r}, which is judged here; give "
-                "pictures of it, or correct the column 'product'"
+                f"{source}: shows {', '.join(self.products)}, and no picture of {product!r}, which is judged here; "
+                "give pictures of it, or correct the column 'product'"
             )
         return replace(self, pictures=shown)
 

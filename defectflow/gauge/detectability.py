@@ -122,6 +122,8 @@ class Detectability:
     unreadable: tuple[tuple[str, str], ...]
     fitted: int
     """Good pictures that the model has learned from, or was calibrated with."""
+    painted_regions: bool
+    """Whether a picture said where flaws may lie."""
     not_drawn: int
     """Flaws for which no place was found where black or white leaves enough of their contrast."""
     trials: tuple[Trial, ...]
@@ -137,9 +139,15 @@ class Detectability:
         """What the figures mean, and what they do not."""
         yield (
             "Drawn flaws are not real ones: they have no relief, shadow or gloss, and a real defect of the same size "
-            "may be found more often or less often. Read these sizes as what the inspection can see at best under even "
-            "contrast, compare them between models, cameras and regions, and do not promise them for real defects."
+            "may be found more often or less often. Compare these sizes between models, cameras and regions, and do "
+            "not promise them for real defects."
         )
+        if not self.painted_regions:
+            yield (
+                "The flaws lie anywhere that the model looks at, also on the background beside a part, where they are "
+                "found at other sizes. Where the part does not fill the picture, give --regions a picture in which the "
+                "background is black."
+            )
         counts = "is rejected" if self.plan.rejected_only else "is not called ok"
         yield (
             f"A flaw counts as found where its picture {counts}. {self.clean.count} of {self.clean.of} pictures of "

@@ -72,6 +72,7 @@ def study_detectability(
         parts=len({picture.part for picture in usable}),
         unreadable=tuple(unreadable),
         fitted=_count_fitted(inspector, usable),
+        painted_regions=regions.levels is not None,
         not_drawn=not_drawn,
         trials=tuple(trials),
         real=tuple(judged),

@@ -222,6 +222,28 @@ def test_score_by_the_manifest_s_column(two_products: Path, tmp_path: Path, cli:
     assert refused.code == 2 and "shows product 'green', and these are judged here: red, blue" in refused.err
 
 
+def test_commands_for_one_product_take_its_rows_alone(line: Path, tmp_path: Path, cli: Cli) -> None:
+    """Of a manifest of several products; a product's figures about another one's pictures would say nothing."""
+    rows = list[tuple[str, str, str, str]]()
+    for product in (RED, BLUE):
+        for number in range(8):
+            scratched = number % 2 == 0
+            save(tmp_path / product / f"{number}.png", coloured(product, 300 + number, scratched=scratched))
+            rows.append((f"{product}/{number}.png", product, str(number), "defective" if scratched else "good"))
+    mixed, red = tmp_path / "mixed.csv", line / "products" / RED
+    with mixed.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "product", "part", "label"), *rows])
+    costs = cli("cost", red, "--escape", "20", "--defective-share", "0.1", "--data", mixed)
+    assert costs.code == 0 and " of 4 " in costs.out and " of 8 " not in costs.out, costs
+    calibrated = len(open_bundle(red).card.calibration_parts)
+    assert cli("calibrate", red, "--good", mixed, "--false-reject-rate", "0.4").code == 0
+    assert len(open_bundle(red).card.calibration_parts) == calibrated + 4
+    with mixed.open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "product", "part", "label"), *rows[8:]])
+    refused = cli("calibrate", red, "--good", mixed, "--false-reject-rate", "0.4")
+    assert refused.code == 2 and "shows blue, and no picture of 'red', which is judged here" in refused.err
+
+
 def test_names_are_in_the_file(two_products: Path) -> None:
     """Where any language's ONNX Runtime finds them."""
     family = open_family(two_products / "line")

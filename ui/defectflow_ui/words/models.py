@@ -25,9 +25,7 @@ activate = "Activate"
 link = "link to it"
 verify = "Verify"
 download = "Download the ONNX file"
-download_about = (
-    "It takes raw pixels and gives verdicts. ONNX Runtime alone runs it, from C#, C++ or Python."
-)
+download_about = "It takes raw pixels and gives verdicts. ONNX Runtime alone runs it, from C#, C++ or Python."
 compare = "Compare with"
 compare_nothing = "(nothing)"
 guarantee = "What it promises"
