@@ -59,6 +59,9 @@ class Mqtt:
         client.loop_start()
         self._client = client
 
+    def wants(self, said: Told) -> bool:
+        return True
+
     def tell(self, said: Told) -> None:
         if not self._connected.wait(CONFIRMED_S):
             raise Untold(f"{self._where}: {self._refused or 'the broker cannot be reached'}")

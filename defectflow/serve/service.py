@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -94,6 +95,19 @@ class Service:
             if camera.error is not None:
                 raise CameraError(f"camera {camera.name}: {camera.error}")
         return ", ".join(f"{card.name} (bundle {card.bundle_id}, calibration {card.calibration_id})" for card in cards)
+
+    def notes(self) -> list[str]:
+        """What of telling the plant's systems needs somebody's eyes; inspection goes on. Raises StoreError.
+
+        Without addresses and reasons, which are for the log: whoever asks needs no key.
+        """
+        refused = Counter(one.channel for one in self.store.outbox.refused())
+        notes = [
+            f"{name}: {count} refused messages are set aside; list them: defectflow log refused"
+            for name, count in refused.items()
+        ]
+        failing = [teller.channel.name for teller in self.tellers if teller.error is not None]
+        return notes + [f"{name}: does not confirm what it is told; the log says why" for name in failing]
 
     def close(self) -> None:
         """Answer what was accepted, then end."""

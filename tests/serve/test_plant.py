@@ -123,6 +123,8 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answering)
         self.webhook = Webhook(secret)
         self.refuses = False
+        self.refuses_lot: str | None = None
+        """Messages of this lot are not understood, whenever they come."""
         self.refused = 0
         self.kept: list[dict[str, Any]] = []
 
@@ -145,8 +147,12 @@ class Answering(BaseHTTPRequestHandler):
             except WebhookVerificationError:
                 self.send_response(401)
             else:
-                self.server.kept.append(verified)
-                self.send_response(204)
+                if self.server.refuses_lot is not None and verified["data"]["lot"] == self.server.refuses_lot:
+                    self.server.refused += 1
+                    self.send_response(422)
+                else:
+                    self.server.kept.append(verified)
+                    self.send_response(204)
         self.end_headers()
 
     def log_message(self, format: str, *words: object) -> None:
@@ -200,6 +206,38 @@ def test_a_webhook_is_told_everything_whoever_is_away(serve: Serve, pictures: li
         lines = [json.loads(line) for line in (serving.folder / "log.txt").read_text().splitlines()]
         (failed,) = [line for line in lines if line["level"] == "error"]
         assert failed["message"].startswith("webhook mes: http") and "answers 503" in failed["message"]
+
+
+def test_one_message_that_is_refused_holds_up_no_other(
+    serve: Serve, pictures: list[Path], tmp_path: Path, cli: Cli
+) -> None:
+    """It is set aside, counted and listed, and told once the receiver takes it."""
+    secret = tmp_path / "mes.secret"
+    write_secret(secret)
+    with receiver(secret) as mes:
+        mes.refuses_lot = "L6"
+        serving = serve(webhooks={"mes": {"url": mes.url, "secret": str(secret)}})
+        store = ("--store", serving.folder / "inspections.db")
+        with serving.client() as client:
+            numbers = [client.inspect(pictures[0], lot=lot).inspections[0].id for lot in ("L5", "L6", "L7", "L8")]
+        wait_until(lambda: {one["data"]["lot"] for one in mes.kept} == {"L5", "L7", "L8"})
+        with serving.http("viewer") as http:
+            wait_until(lambda: 'defectflow_refused_messages{channel="webhook mes"} 1.0' in http.get("/metrics").text)
+            wait_until(lambda: 'defectflow_untold_inspections{channel="webhook mes"} 0.0' in http.get("/metrics").text)
+            first, note = http.get("/readyz").text.splitlines()
+            assert first == "ok" and note.startswith("webhook mes: 1 refused messages are set aside")
+            (listed,) = json.loads(cli("log", "refused", *store, "--json").out)
+            assert (listed["channel"], listed["number"], listed["again"]) == ("webhook mes", numbers[1], False)
+            assert f"answers 422 where 2xx would confirm inspection-{numbers[1]}" in listed["why"]
+            refused = mes.refused
+            cli("log", "refused", *store, "--again")
+            wait_until(lambda: mes.refused == refused + 1)
+            wait_until(lambda: not json.loads(cli("log", "refused", *store, "--json").out)[0]["again"])
+            mes.refuses_lot = None
+            assert "waits" in cli("log", "refused", *store, "--again", "--channel", "webhook mes").out
+            wait_until(lambda: mes.kept[-1]["id"] == f"inspection-{numbers[1]}")
+            wait_until(lambda: http.get("/readyz").text == "ok")
+            assert "none" in cli("log", "refused", *store).out
 
 
 def test_a_secret_is_made_once_and_checked(tmp_path: Path, cli: Cli) -> None:

@@ -89,6 +89,9 @@ class OpcUa:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    def wants(self, said: Told) -> bool:
+        return True
+
     def tell(self, said: Told) -> None:
         showing = asyncio.run_coroutine_threadsafe(self._space.tell(said), self._loop)
         try:
