@@ -6,11 +6,13 @@ import asyncio
 import json
 import math
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from asyncua import Client, ua
 from asyncua.crypto.cert_gen import dump_private_key_as_pem, generate_private_key, generate_self_signed_app_certificate
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from serving import Serve, Serving, prepare
 from support import REPOSITORY, Cli, join_products
 from test_plant import rows_of
@@ -29,6 +33,8 @@ from defectflow.bundle import open_bundle
 from defectflow.errors import ImageError, SettingsError
 from defectflow.recipe import validated
 from defectflow.serve import ServeSettings, remove_key
+from defectflow.serve.opcua.server import application_uri
+from defectflow.serve.settings import OpcUaSettings
 from defectflow.store import Seen
 
 ROOT = "VisionSystem"
@@ -341,6 +347,31 @@ def test_check_reads_certificate_and_key_and_opens_no_port(
     assert refused.code == 2 and f"opcua.key: {other} is not the key of {certificate}" in refused.err
     refused = cli("serve", "serve.yaml", "--check", "--set", "opcua.key=none.pem")
     assert refused.code == 2 and "opcua.key: none.pem cannot be read" in refused.err
+    now, uri = datetime.now(UTC), x509.UniformResourceIdentifier("urn:test:line1")
+    for kind, names, days, said in (
+        (generate_private_key(), [x509.DNSName("line1")], 1, "names no ApplicationUri"),
+        (ec.generate_private_key(ec.SECP256R1()), [uri], 1, "has no RSA key"),
+        (generate_private_key(), [uri], -1, "expired on"),
+    ):
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "line1")])
+        build = x509.CertificateBuilder(name, name, kind.public_key(), 1, now - timedelta(2), now + timedelta(days))
+        build = build.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        Path("c.pem").write_bytes(build.sign(kind, SHA256()).public_bytes(Encoding.PEM))
+        refused = cli("serve", "serve.yaml", "--check", "--set", "opcua.certificate=c.pem")
+        assert refused.code == 2 and f"opcua.certificate: c.pem {said}" in refused.err, refused.err
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_documented_certificate(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    """The line of the documentation makes one that the server takes, and names itself by."""
+    monkeypatch.chdir(tmp_path)
+    page = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
+    line = page[page.index("    openssl req") :].split("\n\n")[0].replace("\\\n", " ")
+    subprocess.run(shlex.split(line), check=True, capture_output=True)
+    prepare(tmp_path, models, opcua={"certificate": "opcua.pem", "key": "opcua-key.pem"})
+    assert cli("serve", "serve.yaml", "--check").code == 0
+    settings = validated(OpcUaSettings, {"certificate": "opcua.pem", "key": "opcua-key.pem"}, "serve.yaml")
+    assert application_uri(settings) == "urn:line1:defectflow"
 
 
 def test_the_product_may_be_named(serve: Serve, models: Path, pictures: list[Path], tmp_path: Path) -> None:

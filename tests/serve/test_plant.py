@@ -302,13 +302,13 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     seen: list[dict[str, Any]] = []
-    state: list[bool] = []
+    state: list[dict[str, Any]] = []
     last: dict[str, Any] = {}
 
     def on_message(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
         said = json.loads(message.payload)
         if message.topic == "defectflow/line1/state":
-            state.append(said["online"])
+            state.append(said)
         elif message.topic.endswith("/inspection"):
             seen.append(said)
         else:
@@ -327,7 +327,7 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
     try:
         with broker(tmp_path / "broker", port):
             serving = serve(mqtt={"host": "127.0.0.1", "port": port, "station": "line1"})
-            wait_until(lambda: state[-1:] == [True])
+            wait_until(lambda: bool(state) and state[-1]["online"] and state[-1]["since"] is not None)
             with serving.client() as client:
                 client.inspect(pictures[0], camera="top/#1")
                 wait_until(lambda: len(seen) == 1)
@@ -342,6 +342,6 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
             wait_until(lambda: last.get("defectflow/line1/none/last") == f"inspection-{rows[-1].id}")
             assert "defectflow/line1/top__1/last" in last, "a camera's name makes no level of its own"
             serving.kill()
-            wait_until(lambda: state[-1:] == [False])
+            wait_until(lambda: state[-1:] == [{"online": False, "since": None}])
     finally:
         listening.loop_stop()
