@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -146,6 +147,17 @@ def test_a_plc_triggers_and_listens(serve: Serve, pictures: list[Path], tmp_path
         limits={"picture_megabytes": 1},
     )
 
+    async def documented() -> str:
+        """As the documentation's client reads it."""
+        page = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
+        block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "asyncua" in block)
+        assert "opcua.pem" in block and "client.pem,client-key.pem" in block and "urn:myclient" in block
+        block = block.replace("client.pem,client-key.pem", f"{own[0]},{own[1]}").replace("opcua.pem", str(certificate))
+        world: dict[str, Any] = {}
+        exec(block.replace("urn:myclient", "urn:test:plc").rpartition("print(")[0], world)
+        url = f"opc.tcp://127.0.0.1:{port}/defectflow"
+        return str(await world["last_decision"](url, "operator", serving.keys["operator"]))
+
     async def work() -> None:
         async with connected(port, serving, own) as plc:
             await plc.until(AUTOMATIC, "Ready")
@@ -162,6 +174,8 @@ def test_a_plc_triggers_and_listens(serve: Serve, pictures: list[Path], tmp_path
             by_bytes = await plc.call("InspectPicture", pictures[1].read_bytes(), "b.png", "", "", "strict")
             assert by_camera["score"] == by_path["score"] and by_camera["decision"] == by_path["decision"]
             assert by_bytes["calibration_id"] != by_path["calibration_id"]
+            await plc.until(f"{LAST}.Id", by_bytes["id"])
+            assert await documented() == by_bytes["decision"]
             rows = {row.id: row for row in rows_of(serving)}
             assert set(rows) == {one["id"] for one in (by_camera, by_path, by_bytes)}
             first = rows[by_camera["id"]]

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
+import hmac
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from serving import Serve, Serving, prepare
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from support import DEPLOY, Cli
+from support import DEPLOY, REPOSITORY, Cli
 
 from defectflow.errors import SettingsError
-from defectflow.serve import write_secret
-from defectflow.serve.webhook import read_secret
-from defectflow.store import Inspection, Query
+from defectflow.serve import tell, write_secret
+from defectflow.serve.answers import InspectionAnswer
+from defectflow.serve.webhook import read_secret, signed
+from defectflow.store import Alarm, Inspection, Query
+
+PAGE = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
+PYTHON, JSON = (re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL) for kind in ("python", "json"))
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
@@ -208,6 +218,53 @@ def test_a_webhook_is_told_everything_whoever_is_away(serve: Serve, pictures: li
         assert failed["message"].startswith("webhook mes: http") and "answers 503" in failed["message"]
 
 
+def test_the_documented_receiver(serve: Serve, pictures: list[Path], tmp_path: Path) -> None:
+    """It takes what the service sends, and nothing that is altered, old or not signed."""
+    code = next(block for block in PYTHON if "do_POST" in block)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "receiver.py").write_text(code.replace('"127.0.0.1", 9000', f'"127.0.0.1", {port}'))
+    secret = tmp_path / "mes.secret"
+    write_secret(secret)
+    with subprocess.Popen(
+        [sys.executable, "receiver.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            url = f"http://127.0.0.1:{port}/hook"
+            with serve(webhooks={"mes": {"url": url, "secret": str(secret)}}).client() as client:
+                (made,) = client.inspect(pictures[0]).inspections
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"inspection-{made.id} {made.decision}\n"
+            body, key = b'{"id": "a", "data": {}}', read_secret(secret)
+            good = signed(key, "a", body)
+            old = str(int(time.time()) - 1000)
+            digest = hmac.new(key, f"a.{old}.".encode() + body, hashlib.sha256).digest()
+            replayed = {"webhook-timestamp": old, "webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
+            for headers, sent, status in (
+                (good, body, 204),
+                (good, body.replace(b"a", b"b"), 401),
+                (good | {"webhook-id": "b"}, body, 401),
+                (good | replayed, body, 401),
+                ({}, body, 401),
+            ):
+                assert httpx.post(url, content=sent, headers=headers, trust_env=False).status_code == status
+        finally:
+            process.kill()
+
+
+def test_the_documented_messages_are_those_that_are_sent() -> None:
+    """Field by field; values are of one real run."""
+    inspection, alarm, *states = [json.loads(block) for block in JSON if "inspections" not in block]
+    assert [state["online"] for state in states] == [True, False]
+    when = datetime.fromisoformat(alarm["timestamp"])
+    said = Alarm(**alarm["data"] | {"at": when, "by": "camera side"})
+    assert json.loads(tell.event(said)) == alarm
+    assert list(inspection["data"]) == [name for name in InspectionAnswer.model_fields if name != "images"]
+    data = inspection["data"] | {"regions": []}
+    assert InspectionAnswer(**data).model_dump(mode="json", exclude={"images"}) == data
+
+
 def test_one_message_that_is_refused_holds_up_no_other(
     serve: Serve, pictures: list[Path], tmp_path: Path, cli: Cli
 ) -> None:
@@ -339,6 +396,8 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
             rows = sorted(rows_of(serving), key=lambda row: row.id)
             assert list(dict.fromkeys(one["id"] for one in seen)) == [f"inspection-{row.id}" for row in rows]
             assert seen[0]["data"]["camera"] == "top/#1"
+            documented = next(one for one in map(json.loads, JSON) if one.get("type") == "inspection")
+            assert list(seen[0]) == list(documented) and list(seen[0]["data"]) == list(documented["data"])
             wait_until(lambda: last.get("defectflow/line1/none/last") == f"inspection-{rows[-1].id}")
             assert "defectflow/line1/top__1/last" in last, "a camera's name makes no level of its own"
             serving.kill()
