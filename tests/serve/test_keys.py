@@ -127,7 +127,7 @@ def test_the_commands(tmp_path: Path, cli: Cli, models: Path, monkeypatch: pytes
         (f"models={models}", "none is active; activate one (defectflow versions activate BUNDLE"),
         ("models=nowhere", "nowhere: no such folder"),
         ("provider=abacus", "abacus"),
-        ("keys=gone.yaml", "gone.yaml: no such file"),
+        ("keys=gone.yaml", "gone.yaml: no such file; a first key makes it: defectflow keys add"),
         ("store=gone/a.db", "gone does not exist"),
         ("tls={certificate: c.pem, key: k.pem}", "c.pem"),
     ):

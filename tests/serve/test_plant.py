@@ -282,7 +282,7 @@ def test_one_message_that_is_refused_holds_up_no_other(
             wait_until(lambda: 'defectflow_refused_messages{channel="webhook mes"} 1.0' in http.get("/metrics").text)
             wait_until(lambda: 'defectflow_untold_inspections{channel="webhook mes"} 0.0' in http.get("/metrics").text)
             first, note = http.get("/readyz").text.splitlines()
-            assert first == "ok" and note.startswith("webhook mes: 1 refused messages are set aside")
+            assert first == "ok" and note.startswith("webhook mes: messages refused and set aside: 1;")
             (listed,) = json.loads(cli("log", "refused", *store, "--json").out)
             assert (listed["channel"], listed["number"], listed["again"]) == ("webhook mes", numbers[1], False)
             assert f"answers 422 where 2xx would confirm inspection-{numbers[1]}" in listed["why"]
