@@ -114,7 +114,8 @@ def refused(
     from defectflow.store import Store
 
     with Store.open(store, create=False) as opened:
-        found = [one for one in opened.outbox.refused() if channel in (None, one.channel)]
+        everybodys = opened.outbox.refused()
+        found = [one for one in everybodys if channel in (None, one.channel)]
         if again:
             opened.outbox.tell_again(found)
             found = [replace(one, again=True) for one in found]
@@ -124,7 +125,12 @@ def refused(
     for one in found:
         at = f"{one.at:%Y-%m-%d %H:%M:%S}"
         table.add_row(one.channel, str(one.number), at, "waits" if one.again else "", one.why)
-    out.print(table if found else "none: no receiver refuses anything")
+    if found:
+        out.print(table)
+        return
+    others = ", ".join(sorted({one.channel for one in everybodys}))
+    said = f"none of {channel}; there are some of {others}" if others else "none: no receiver refuses anything"
+    out.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @command(log_app, "drift", "models/bracket --store inspections.db")

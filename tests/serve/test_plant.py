@@ -286,6 +286,7 @@ def test_one_message_that_is_refused_holds_up_no_other(
             (listed,) = json.loads(cli("log", "refused", *store, "--json").out)
             assert (listed["channel"], listed["number"], listed["again"]) == ("webhook mes", numbers[1], False)
             assert f"answers 422 where 2xx would confirm inspection-{numbers[1]}" in listed["why"]
+            assert "there are some of webhook mes" in cli("log", "refused", *store, "--channel", "mes").out
             refused = mes.refused
             cli("log", "refused", *store, "--again")
             wait_until(lambda: mes.refused == refused + 1)
