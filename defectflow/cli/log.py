@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from defectflow.cli.console import BundlePath, command, err, out
+from defectflow.cli.console import BundlePath, Json, command, err, out, print_json
 from defectflow.cli.store_options import By, StoreUrl, me, utc
 
 NOT_AS_WRITTEN = DRIFTED = 1
 
 log_app = typer.Typer(
-    name="log", help="The store of inspections: check, export, settings, retention, drift.", no_args_is_help=True
+    name="log",
+    help="The store of inspections: check, export, settings, retention, drift, what webhooks refused.",
+    no_args_is_help=True,
 )
 
 Since = Annotated[datetime | None, typer.Option(help="From this time on, UTC.")]
@@ -95,6 +99,38 @@ def retain(store: StoreUrl, by: By = None) -> None:
     with Store.open(store, create=False) as opened:
         rows, pictures = opened.retain(by=me(by))
     out.print(f"Removed {rows} rows and {pictures} pictures.")
+
+
+@command(log_app, "refused", "--store inspections.db --again")
+def refused(
+    store: StoreUrl,
+    channel: Annotated[str | None, typer.Option(help="Only this receiver's, e.g. 'webhook mes'.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Have them sent again, by the running service or the next.")
+    ] = False,
+    json: Json = None,
+) -> None:
+    """List what webhooks refused and was set aside: a message refused over and over, while others were accepted."""
+    from defectflow.store import Store
+
+    with Store.open(store, create=False) as opened:
+        everybodys = opened.outbox.refused()
+        found = [one for one in everybodys if channel in (None, one.channel)]
+        if again:
+            opened.outbox.tell_again(found)
+            found = [replace(one, again=True) for one in found]
+    if print_json(json, [asdict(one) | {"at": one.at.isoformat()} for one in found]):
+        return
+    table = Table("channel", "number", "refused", "again", "why")
+    for one in found:
+        at = f"{one.at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(one.channel, str(one.number), at, "waits" if one.again else "", one.why)
+    if found:
+        out.print(table)
+        return
+    others = ", ".join(sorted({one.channel for one in everybodys}))
+    said = f"none of {channel}; there are some of {others}" if others else "none: no receiver refuses anything"
+    out.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @command(log_app, "drift", "models/bracket --store inspections.db")

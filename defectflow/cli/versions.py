@@ -184,6 +184,24 @@ def apply_version(
     _say(f"{bundle} has calibration {saved.card.calibration_id} ({version.name}) now.")
 
 
+@command(versions_app, "activate", "models/bracket --store inspections.db --reason 'first model of the line'")
+def activate_bundle(bundle: BundlePath, store: StoreUrl, reason: Reason, by: By = None) -> None:
+    """Make this bundle, with the thresholds it has, the one that judges. A running service follows at its next request.
+
+    Of a bundle of several products, all are at work from then on. The store is made where there is none yet.
+    """
+    from defectflow.bundle import bundles_of, open_bundle, open_family
+    from defectflow.store import Store
+
+    family = open_family(bundle)
+    usable = [open_bundle(bundle)] if family is None else bundles_of(family)
+    opened = next((one for one in usable if one.card.calibration is not None), usable[0])
+    opened.card.require_calibration()  # before a store is made
+    with Store.open(store) as log:
+        log.versions.activate(opened, by=me(by), reason=reason)
+    _say(f"{bundle} judges from now on (bundle {opened.card.bundle_id}, calibration {opened.card.calibration_id}).")
+
+
 @command(versions_app, "refit-manifest", "models/bracket good/ --store inspections.db --out refit.csv")
 def refit_manifest(
     bundle: BundlePath,

@@ -218,12 +218,15 @@ def _add_operation(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", response_class=PlainTextResponse, responses={503: _PROBLEM})
     def ready() -> str:
-        """Whether requests that name no model can be answered: the store is there, and the active model is loaded."""
+        """Whether requests that name no model can be answered: the store is there, and the active model is loaded.
+
+        The first line is ok. Lines behind it tell of receivers that do not confirm, or refuse messages.
+        """
         try:
             service.check()
+            return "\n".join(["ok", *service.notes()])
         except DefectFlowError as error:
             raise Problem(503, str(error)) from error
-        return "ok"
 
     @app.get("/metrics", dependencies=[Depends(service.guard.needs(Role.VIEWER))], response_class=PlainTextResponse)
     def metrics() -> Response:

@@ -58,6 +58,8 @@ class ClientKeys:
 
     def __init__(self, file: Path) -> None:
         """Raises SettingsError if the file cannot be used, or knows nobody."""
+        if not file.exists():
+            raise SettingsError(f"{file}: no such file; a first key makes it: defectflow keys add NAME --keys {file}")
         self._file = file
         self._lock = Lock()
         self._state = _state(file)

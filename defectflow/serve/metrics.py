@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -65,6 +66,12 @@ class Metrics:
             ["channel"],
             registry=self._registry,
         )
+        self._set_aside = Gauge(
+            "defectflow_refused_messages",
+            "Messages that a channel's receiver refuses, and that were set aside: defectflow log refused.",
+            ["channel"],
+            registry=self._registry,
+        )
         self._courses: dict[str, Course] = {}
         self._up = Gauge(
             "defectflow_camera_up", "1 while a camera gives pictures.", ["camera"], registry=self._registry
@@ -82,8 +89,10 @@ class Metrics:
 
     def text(self) -> bytes:
         """Raises StoreError."""
+        set_aside = Counts(one.channel for one in self._store.outbox.refused())
         for teller in self._tellers:
             self._untold.labels(teller.channel.name).set(teller.behind)
+            self._set_aside.labels(teller.channel.name).set(set_aside[teller.channel.name])
         for name, camera in self._cameras.items():
             self._up.labels(name).set(camera.error is None)
             self._missed.labels(name).set(camera.missed)

@@ -17,6 +17,8 @@ from defectflow.line import Inspector
 from defectflow.serve.settings import ServeSettings
 from defectflow.store import InForce, Store
 
+HOW = "defectflow versions activate BUNDLE --store STORE --reason WHY, or in the station"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -58,12 +60,16 @@ class Models:
         if last is not None:
             found = next((path for path in paths.values() if str(path.resolve()) in _homes(last.path)), None)
             if found is None:
-                raise BundleError(f"{last.path}: is active, but not in {self._folder}; activate one that is there")
+                raise BundleError(
+                    f"{last.path}: is active, but not in {self._folder}; activate one that is there: {HOW}"
+                )
             return found
-        if len(paths) != 1:
+        if not paths:
+            raise BundleError(f"{self._folder}: holds no bundle; put one there: defectflow fit GOOD --out FOLDER/NAME")
+        if len(paths) > 1:
             raise BundleError(
-                f"{self._folder}: {f'holds {len(paths)} bundles and none is active' if paths else 'holds no bundle'}; "
-                "activate one in the station, or name one in each request"
+                f"{self._folder}: holds {len(paths)} bundles and none is active; activate one ({HOW}), or name one in "
+                "each request"
             )
         return next(iter(paths.values()))
 

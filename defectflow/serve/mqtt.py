@@ -1,6 +1,7 @@
 """An inspection -> an MQTT broker, as the plant's other systems read it.
 
-    ROOT/STATION/state                    retained: {"online": true, "since": ...}; the broker says false for us
+    ROOT/STATION/state                    retained: {"online": true, "since": ...}; the broker says false for us, and
+                                          then since is null, for it cannot know when we died
     ROOT/STATION/CAMERA/inspection        every inspection, once confirmed by the broker (QoS 1)
     ROOT/STATION/CAMERA/last              retained: the newest, for whoever comes later
     ROOT/STATION/CAMERA/alarm             retained: the camera has failed, or gives pictures again
@@ -51,13 +52,16 @@ class Mqtt:
                 client.tls_set(None if settings.ca is None else str(settings.ca))
             except OSError as error:
                 raise SettingsError(f"mqtt.ca: {settings.ca} cannot be read ({error}); name a PEM file") from error
-        client.will_set(f"{self._root}/state", _state(online=False), qos=1, retain=True)
+        client.will_set(f"{self._root}/state", _state(online=False, since=None), qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.reconnect_delay_set(1, 5)
         client.connect_async(settings.host, settings.port, KEEP_ALIVE_S)
         client.loop_start()
         self._client = client
+
+    def wants(self, said: Told) -> bool:
+        return True
 
     def tell(self, said: Told) -> None:
         if not self._connected.wait(CONFIRMED_S):
@@ -72,7 +76,9 @@ class Mqtt:
 
     def close(self) -> None:
         if self._connected.is_set():
-            sent = self._client.publish(f"{self._root}/state", _state(online=False), qos=1, retain=True)
+            sent = self._client.publish(
+                f"{self._root}/state", _state(online=False, since=utc_now()), qos=1, retain=True
+            )
             with suppress(ValueError, RuntimeError):
                 sent.wait_for_publish(2)
         self._client.disconnect()
@@ -92,7 +98,7 @@ class Mqtt:
             self._refused = f"the broker refuses us: {reason}"
             return
         self._refused = None
-        client.publish(f"{self._root}/state", _state(online=True), qos=1, retain=True)
+        client.publish(f"{self._root}/state", _state(online=True, since=utc_now()), qos=1, retain=True)
         self._connected.set()
 
     def _on_disconnect(self, client: paho.Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -104,5 +110,5 @@ def level(name: str) -> str:
     return re.sub(r"[/+#\x00-\x1f$]", "_", name)
 
 
-def _state(*, online: bool) -> bytes:
-    return json.dumps({"online": online, "since": utc_now()}).encode()
+def _state(*, online: bool, since: str | None) -> bytes:
+    return json.dumps({"online": online, "since": since}).encode()

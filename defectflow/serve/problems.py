@@ -72,6 +72,9 @@ def problem_of(error: Exception) -> Problem:
             return Problem(422, str(error))
         case RequestValidationError():
             return Problem(422, "; ".join(_explain(one) for one in error.errors()))
+        case HTTPException(status_code=404 | 405):
+            said = "no such path, or not by this method; /docs lists them all"
+            return Problem(error.status_code, said, headers=dict(error.headers or {}))
         case HTTPException():
             return Problem(error.status_code, str(error.detail), headers=dict(error.headers or {}))
         case _:
@@ -94,4 +97,6 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 
 def _explain(problem: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: nothing is called so; /docs says what may be given"
     return f"{place}: {str(problem.get('input'))[:100]!r}: {problem['msg']}"

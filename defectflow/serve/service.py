@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ class Service:
             self.work = Work(settings, self.store, self.models.inspector, self._recorded)
             self.cameras: dict[str, Camera] = {}
             self.metrics = Metrics(self.work, self.models, self.store, self.tellers, self.cameras)
-            for name, seconds, do in self._upkeep(trial):
+            for name, seconds, do in () if trial else self._upkeep():
                 opened.callback(Regularly(name, seconds, do).close)
             opened.callback(self.work.close)
             self.switch = Switch()
@@ -95,6 +96,19 @@ class Service:
                 raise CameraError(f"camera {camera.name}: {camera.error}")
         return ", ".join(f"{card.name} (bundle {card.bundle_id}, calibration {card.calibration_id})" for card in cards)
 
+    def notes(self) -> list[str]:
+        """What of telling the plant's systems needs somebody's eyes; inspection goes on. Raises StoreError.
+
+        Without addresses and reasons, which are for the log: whoever asks needs no key.
+        """
+        refused = Counter(one.channel for one in self.store.outbox.refused())
+        notes = [
+            f"{name}: messages refused and set aside: {count}; list them: defectflow log refused"
+            for name, count in refused.items()
+        ]
+        failing = [teller.channel.name for teller in self.tellers if teller.error is not None]
+        return notes + [f"{name}: does not confirm what it is told; the log says why" for name in failing]
+
     def close(self) -> None:
         """Answer what was accepted, then end."""
         self._opened.close()
@@ -109,10 +123,9 @@ class Service:
             and (self.opcua is None or self.opcua.alive)
         )
 
-    def _upkeep(self, trial: bool) -> Iterator[tuple[str, float, Callable[[], object]]]:
+    def _upkeep(self) -> Iterator[tuple[str, float, Callable[[], object]]]:
         yield "drift", self.settings.drift_s, self.metrics.look
-        if not trial:
-            yield "retention", RETENTION_S, lambda: self.store.retain(by=SOURCE)
+        yield "retention", RETENTION_S, lambda: self.store.retain(by=SOURCE)
 
     def _open_opcua(self, settings: OpcUaSettings, keys: ClientKeys | None) -> OpcUa:
         from defectflow.serve.opcua import Doors, OpcUa  # with the extra `opcua` alone

@@ -2,6 +2,9 @@
 
 A receiver gets every inspection of the service in order, at least once: what is sent again, because no confirmation
 came, bears the same number. Whatever is away, the line goes on, and the store keeps what is still to be told.
+
+One message that a receiver refuses, while it accepts another, is set aside after some tries, or all behind it would
+wait for ever. A receiver that refuses whatever it is sent (its address or key is wrong) is waited for.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ NOTED_S = 1.0
 LOOK_S = 1.0
 """How often another process's inspections are looked for."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
+TRIES = 5
+"""After so many refusals of one message another one is tried: is it the message, or all?"""
 
 
 Told = Inspection | Alarm
@@ -40,13 +45,20 @@ class Untold(Exception):  # noqa: N818  (the state is the message)
     """The receiver has not confirmed; it is tried again."""
 
 
+class Refused(Untold):
+    """The receiver has understood, and says that this message is not to be sent again."""
+
+
 class Channel(Protocol):
     """A receiver. `name` is what the store and the metrics call it."""
 
     name: str
 
+    def wants(self, said: Told) -> bool:
+        """Whether it is to be told this."""
+
     def tell(self, said: Told) -> None:
-        """Returns once the receiver has confirmed. Raises Untold."""
+        """Returns once the receiver has confirmed. Raises Untold, and Refused."""
 
     def close(self) -> None: ...
 
@@ -65,6 +77,8 @@ class Teller:
         self._held_until = 0.0
         self._came_on = False
         """Whether anything was confirmed since the last failure."""
+        self._refusals: tuple[int, int] = (0, 0)
+        """The message that was refused last, and how often in a row."""
         self._hold()
         self._thread = Thread(target=self._tell_on, name=f"tell {channel.name}", daemon=True)
         self._thread.start()
@@ -93,6 +107,7 @@ class Teller:
                 if not self._hold():
                     self._over.wait(HELD_S / 10)
                     continue
+                self._tell_again()
                 rows = self._outbox.waiting(self.channel.name, SOURCE, AT_ONCE)
                 self._tell(rows)
             except (Untold, StoreError) as error:
@@ -117,10 +132,11 @@ class Teller:
         """Tell them in order, and note how far it came, whatever happens."""
         told, noted_at = None, time.monotonic()
         try:
-            for row in rows:
+            for place, row in enumerate(rows):
                 if self._over.is_set() or not self._hold():
                     return
-                self.channel.tell(row)
+                if self.channel.wants(row):
+                    self._tell_one(row, [later for later in rows[place + 1 :] if self.channel.wants(later)])
                 told, self._came_on = row.id, True
                 if time.monotonic() - noted_at > NOTED_S:
                     self._outbox.told(self.channel.name, self._owner, told)
@@ -128,6 +144,46 @@ class Teller:
         finally:
             if told is not None:
                 self._outbox.told(self.channel.name, self._owner, told)
+
+    def _tell_one(self, row: Told, later: Sequence[Told]) -> None:
+        """Confirmed, or set aside. Raises Untold."""
+        try:
+            self.channel.tell(row)
+        except Refused as error:
+            refusals = self._refusals[1] + 1 if self._refusals[0] == row.id else 1
+            self._refusals = row.id, refusals
+            if refusals < TRIES or not self._accepts_one_of(later, refusals - TRIES):
+                raise
+            self._outbox.set_aside(self.channel.name, self._owner, row.id, str(error))
+            log.error(
+                "%s: %s; %d times so, though another is accepted: it is set aside (defectflow log refused)",
+                self.channel.name,
+                error,
+                refusals,
+            )
+
+    def _accepts_one_of(self, later: Sequence[Told], attempt: int) -> bool:
+        """Whether the receiver accepts another message: at each attempt the next one is tried. It will come again."""
+        if not later:
+            return False
+        try:
+            self.channel.tell(later[attempt % len(later)])
+        except Untold:
+            return False
+        return True
+
+    def _tell_again(self) -> None:
+        """What was set aside, and somebody wants to be told after all. Raises Untold."""
+        for row in self._outbox.to_tell_again(self.channel.name, AT_ONCE):
+            if self._over.is_set() or not self._hold():
+                return
+            try:
+                self.channel.tell(row)
+            except Refused as error:
+                self._outbox.set_aside(self.channel.name, self._owner, row.id, str(error))
+                log.error("%s: %s, once more; it stays set aside", self.channel.name, error)
+            else:
+                self._outbox.told_again(self.channel.name, row.id)
 
     def _hold(self) -> bool:
         """Whether this process is the one that tells; asks the store only when half of the time is over."""

@@ -18,7 +18,7 @@ import httpx
 
 from defectflow.errors import SettingsError
 from defectflow.serve.settings import WebhookSettings
-from defectflow.serve.tell import Told, Untold, event, event_id
+from defectflow.serve.tell import Refused, Told, Untold, event, event_id
 from defectflow.store import Inspection
 
 SECRET_BYTES = 32
@@ -26,10 +26,12 @@ PREFIX = "whsec_"
 """How a secret begins, so that it is recognised where it should not be."""
 SHORTEST_BYTES = 24
 """Of a secret, by the specification."""
+COME_AGAIN = (408, 425, 429)
+"""Refusals of now, not of the message."""
 
 
 class Webhook:
-    """A URL that is told. Any answer but 2xx is tried again."""
+    """A URL that is told. Any answer but 2xx is tried again; after a 4xx that is no COME_AGAIN, not for ever."""
 
     def __init__(self, name: str, settings: WebhookSettings) -> None:
         """Raises SettingsError."""
@@ -38,10 +40,11 @@ class Webhook:
         self._secret = read_secret(settings.secret)
         self._http = httpx.Client(timeout=settings.timeout_s, trust_env=False)
 
-    def tell(self, said: Told) -> None:
+    def wants(self, said: Told) -> bool:
         wanted = self._settings.decisions
-        if wanted and isinstance(said, Inspection) and said.decision not in wanted:
-            return
+        return not wanted or not isinstance(said, Inspection) or said.decision in wanted
+
+    def tell(self, said: Told) -> None:
         body = event(said)
         url = self._settings.url
         headers = {"Content-Type": "application/json"} | signed(self._secret, event_id(said), body)
@@ -50,7 +53,9 @@ class Webhook:
         except httpx.HTTPError as error:
             raise Untold(f"{url}: {error or type(error).__name__}") from error
         if not answer.is_success:
-            raise Untold(f"{url}: answers {answer.status_code} where 2xx would confirm {event_id(said)}")
+            refused = answer.is_client_error and answer.status_code not in COME_AGAIN
+            why = f"{url}: answers {answer.status_code} where 2xx would confirm {event_id(said)}"
+            raise Refused(why) if refused else Untold(why)
 
     def close(self) -> None:
         self._http.close()

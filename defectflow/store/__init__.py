@@ -37,7 +37,7 @@ from defectflow.store.outbox import Outbox
 from defectflow.store.query import Query
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
-from defectflow.store.rows import Alarm, Answer, Inspection, PartInspection, Review, Seen, product_in
+from defectflow.store.rows import Alarm, Answer, Inspection, PartInspection, Refused, Review, Seen, product_in
 from defectflow.store.settings import GoldenSettings, ReviewSettings, StoreSettings
 from defectflow.store.standing import Answered
 from defectflow.store.store import Store
@@ -73,6 +73,7 @@ __all__ = [
     "Outbox",
     "PartInspection",
     "Query",
+    "Refused",
     "Release",
     "RequestKey",
     "Review",

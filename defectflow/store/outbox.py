@@ -3,20 +3,23 @@
 The rows themselves are the outbox: a channel only keeps the number of the last one that its receiver has confirmed. So
 nothing is told that is not in the store, a kill or a broken network costs nothing but delay, and what is sent again
 bears the same number. One process at a time tells a channel; where it dies, another takes over.
+
+What a receiver refuses for good, while it accepts others, is set aside: a list by itself, until it is told again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, delete, func, insert, or_, select, update
 
 from defectflow.store import schema
 from defectflow.store.database import Database
-from defectflow.store.rows import Alarm, Inspection, read, stamp
+from defectflow.store.rows import Alarm, Inspection, Refused, read, stamp, stamped_now
 
-_channels, _inspections, _alarms = schema.channels, schema.inspections, schema.alarms
+_channels, _inspections, _alarms, _refused = schema.channels, schema.inspections, schema.alarms, schema.refused
 _TOLD = (_inspections, _alarms)
 """Their rows are numbered together, so one number says how far a channel has been told."""
 
@@ -52,15 +55,51 @@ class Outbox:
         inspections = select(_inspections).where(self._untold(channel, source)).order_by(_inspections.c.id).limit(limit)
         alarms = select(_alarms).where(_alarms.c.id > self._last(channel)).order_by(_alarms.c.id).limit(limit)
         with self._database.reading() as connection:
-            rows: list[Inspection | Alarm] = [
-                read(Inspection, row) for row in connection.execute(inspections).mappings()
-            ]
-            rows += [read(Alarm, row) for row in connection.execute(alarms).mappings()]
-        return sorted(rows, key=lambda row: row.id)[:limit]
+            return _in_order(connection, inspections, alarms)[:limit]
 
     def told(self, channel: str, owner: str, through: int) -> None:
         """The receiver has confirmed everything up to this number."""
         self._set(channel, owner, {"told": through})
+
+    def set_aside(self, channel: str, owner: str, number: int, why: str) -> None:
+        """The receiver refuses this one for good: note it, and go on behind it. Noted again, it keeps one row."""
+        this = and_(_refused.c.channel == channel, _refused.c.number == number)
+        own = and_(_channels.c.name == channel, _channels.c.owner == owner)
+        row = {"channel": channel, "number": number, "at": stamped_now(), "why": why, "again": 0}
+        with self._database.writing() as connection:
+            if connection.execute(update(_channels).where(own, _channels.c.told < number).values(told=number)).rowcount:
+                connection.execute(delete(_refused).where(this))
+                connection.execute(insert(_refused), [row])
+                return
+            connection.execute(update(_refused).where(this).values(row))
+
+    def refused(self) -> list[Refused]:
+        """What was set aside, by channel, oldest first."""
+        wanted = select(_refused).order_by(_refused.c.channel, _refused.c.number)
+        with self._database.reading() as connection:
+            return [read(Refused, row) for row in connection.execute(wanted).mappings()]
+
+    def tell_again(self, refused: Sequence[Refused]) -> None:
+        """Let what was set aside be told once more; a running service does so within a second or two."""
+        with self._database.writing() as connection:
+            for one in refused:
+                this = and_(_refused.c.channel == one.channel, _refused.c.number == one.number)
+                connection.execute(update(_refused).where(this).values(again=1))
+
+    def to_tell_again(self, channel: str, limit: int) -> list[Inspection | Alarm]:
+        """What was set aside and is wanted again, oldest first, at most `limit`; not what retention has removed."""
+        wanted = select(_refused.c.number).where(_refused.c.channel == channel, _refused.c.again == 1)
+        inspections, alarms = (
+            select(table).where(table.c.id.in_(wanted)).order_by(table.c.id).limit(limit) for table in _TOLD
+        )
+        with self._database.reading() as connection:
+            return _in_order(connection, inspections, alarms)[:limit]
+
+    def told_again(self, channel: str, number: int) -> None:
+        """The receiver has confirmed what it had refused."""
+        this = and_(_refused.c.channel == channel, _refused.c.number == number)
+        with self._database.writing() as connection:
+            connection.execute(delete(_refused).where(this))
 
     def behind(self, channel: str, source: str) -> int:
         """How many inspections of this source the channel has not been told."""
@@ -81,3 +120,9 @@ class Outbox:
         own = and_(_channels.c.name == channel, _channels.c.owner == owner)
         with self._database.writing() as connection:
             connection.execute(update(_channels).where(own).values(values))
+
+
+def _in_order(connection: Connection, inspections: Select[Any], alarms: Select[Any]) -> list[Inspection | Alarm]:
+    rows: list[Inspection | Alarm] = [read(Inspection, row) for row in connection.execute(inspections).mappings()]
+    rows += [read(Alarm, row) for row in connection.execute(alarms).mappings()]
+    return sorted(rows, key=lambda row: row.id)

@@ -163,6 +163,20 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """An inspection or an alarm that a receiver has refused, while it accepted others."""
+
+    channel: str
+    number: int
+    """Of the inspection or the alarm."""
+    at: datetime
+    """When it was refused last."""
+    why: str
+    again: bool
+    """Whether it is about to be told again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartInspection:
     """A part as one model saw it: its pictures, and the answer that stands."""
 
@@ -241,7 +255,7 @@ def read(kind: type[_Record], row: Mapping[str, Any] | RowMapping) -> _Record:
         match name:
             case "at":
                 values[name] = datetime.fromisoformat(value)
-            case "part_known" | "audit" | "raised":
+            case "part_known" | "audit" | "raised" | "again":
                 values[name] = bool(value)
             case "regions":
                 values[name] = tuple(Region(**region) for region in json.loads(value or "[]"))

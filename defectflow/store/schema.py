@@ -278,6 +278,17 @@ channels = Table(
 )
 """Not chained: how far each of the plant's systems has been told what was inspected, and which alarms there were."""
 
+refused = Table(
+    "refused",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("number", _number, primary_key=True, autoincrement=False),  # of the inspection or alarm
+    Column("at", Text, nullable=False),  # when it was refused last
+    Column("why", Text, nullable=False),
+    Column("again", SmallInteger, nullable=False),  # 1: it is to be told again
+)
+"""Not chained: what a receiver refuses while it accepts others. A row goes when its receiver has confirmed it."""
+
 CHAINED = (
     *(inspections, reviews, calibrations, activations, users, settings, removals, looked_into),
     *(master_sets, master_runs, agreement_studies, agreement_answers, alarms, model_changes),

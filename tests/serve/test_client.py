@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
 from cryptography import x509
@@ -17,12 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from PIL import Image
+from pydantic import BaseModel
 from serving import Serve, Serving
 from support import REPOSITORY
 
 from defectflow.client import Client
 from defectflow.errors import ServiceError
-from defectflow.serve import load_settings
+from defectflow.serve import ServeSettings, load_settings
 
 PAGE = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
 
@@ -37,7 +40,7 @@ def here(tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_documented_python(shared: Serving, here: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    block, *_ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)  # the others: test_plant.py, test_opcua.py
     block = block.replace("http://127.0.0.1:8100", shared.url).replace("df_...", shared.keys["operator"])
     world: dict[str, object] = {}
     exec(block, world)
@@ -67,8 +70,39 @@ def test_the_documented_settings(here: Path) -> None:
     shown = load_settings(here / "serve.yaml", [])
     assert shown == load_settings(REPOSITORY / "deploy" / "serve.yaml", [])
     assert load_settings(here / "tls.yaml", []).tls is not None
-    for setting in (*shown.limits.model_dump(), *shown.batch.model_dump(), *shown.model_dump()):
-        assert re.search(rf"\b{setting}\b", PAGE), setting
+
+
+def names(kind: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every setting below a class of settings, as the names that lead to it."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield from names(field.annotation, (*before, name))
+        return
+    inner = [one for one in get_args(kind) if any(len(found) > 1 for found in names(one, ("",)))]
+    if not inner:
+        yield before
+    for one in inner:
+        yield from names(one, (*before, "NAME") if get_origin(kind) is dict and before[0] == "webhooks" else before)
+
+
+def test_every_setting_stands_in_a_table() -> None:
+    """By its whole name; those of folders and cameras by their own, in the tables of their chapters."""
+    rows = re.findall(r"^\|.*$", PAGE, re.MULTILINE)
+    chapters = {
+        name: re.findall(r"^\|.*$", PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0], re.MULTILINE)
+        for name, title in (("folders", "Pictures from a folder"), ("cameras", "Pictures from cameras"))
+    }
+    found = list(names(ServeSettings))
+    assert len(found) > 70 and ("mqtt", "ca") in found and ("cameras", "http", "auth") in found
+    for words in found:
+        match words:
+            case ("folders" | "cameras" as chapter, name):
+                there = any(f"`{name}`" in row for row in chapters[chapter])
+            case ("cameras", kind, name):
+                there = any(row.startswith(f"| `{kind}` |") and f"`{name}`" in row for row in chapters["cameras"])
+            case _:
+                there = any(f"`{'.'.join(words)}`" in row for row in rows)
+        assert there, ".".join(words)
 
 
 def test_what_a_client_is_told(shared: Serving, pictures: list[Path]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from serving import Serve, Serving
 from support import Cli
 
+from defectflow.bundle import open_bundle
 from defectflow.errors import SettingsError
 from defectflow.serve import ClientKeys, ServeSettings, add_key, load_settings, read_keys, remove_key
 from defectflow.store import Role
@@ -123,17 +124,29 @@ def test_the_commands(tmp_path: Path, cli: Cli, models: Path, monkeypatch: pytes
     checked = cli("serve", "serve.yaml", "--check")
     assert checked.code == 0 and "ready: swatch" in checked.out
     for change, said in (
-        (f"models={models}", "none is active"),
+        (f"models={models}", "none is active; activate one (defectflow versions activate BUNDLE"),
         ("models=nowhere", "nowhere: no such folder"),
         ("provider=abacus", "abacus"),
-        ("keys=gone.yaml", "gone.yaml: no such file"),
+        ("keys=gone.yaml", "gone.yaml: no such file; a first key makes it: defectflow keys add"),
         ("store=gone/a.db", "gone does not exist"),
         ("tls={certificate: c.pem, key: k.pem}", "c.pem"),
     ):
         refused = cli("serve", "serve.yaml", "--check", "--set", change)
         assert refused.code == 2 and said in refused.err, (change, refused.err)
+    chosen = cli("versions", "activate", models / "strict", "--store", "inspections.db", "--reason", "stricter")
+    assert chosen.code == 0 and "judges from now on" in chosen.out
+    checked = cli("serve", "serve.yaml", "--check", "--set", f"models={models}")
+    strict = open_bundle(models / "strict").card
+    assert checked.code == 0 and f"calibration {strict.calibration_id}) judges" in checked.out
     assert cli("keys", "remove", "line1", "--keys", "keys.yaml").code == 0
     assert "holds no keys" in cli("serve", "serve.yaml", "--check").err
+
+
+def test_no_model_is_activated_that_cannot_judge(tmp_path: Path, cli: Cli, uncalibrated_path: Path) -> None:
+    store = tmp_path / "inspections.db"
+    refused = cli("versions", "activate", uncalibrated_path, "--store", store, "--reason", "a try")
+    assert refused.code == 2 and "is uncalibrated" in refused.err
+    assert not store.exists()
 
 
 def test_the_port_is_taken(serve: Serve) -> None:

@@ -6,11 +6,14 @@ import asyncio
 import json
 import math
 import os
+import re
+import shlex
 import shutil
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ from asyncua import Client, ua
 from asyncua.crypto.cert_gen import dump_private_key_as_pem, generate_private_key, generate_self_signed_app_certificate
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from serving import Serve, Serving, prepare
 from support import REPOSITORY, Cli, join_products
 from test_plant import rows_of
@@ -29,6 +34,8 @@ from defectflow.bundle import open_bundle
 from defectflow.errors import ImageError, SettingsError
 from defectflow.recipe import validated
 from defectflow.serve import ServeSettings, remove_key
+from defectflow.serve.opcua.server import application_uri
+from defectflow.serve.settings import OpcUaSettings
 from defectflow.store import Seen
 
 ROOT = "VisionSystem"
@@ -140,6 +147,17 @@ def test_a_plc_triggers_and_listens(serve: Serve, pictures: list[Path], tmp_path
         limits={"picture_megabytes": 1},
     )
 
+    async def documented() -> str:
+        """As the documentation's client reads it."""
+        page = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
+        block = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "asyncua" in block)
+        assert "opcua.pem" in block and "client.pem,client-key.pem" in block and "urn:myclient" in block
+        block = block.replace("client.pem,client-key.pem", f"{own[0]},{own[1]}").replace("opcua.pem", str(certificate))
+        world: dict[str, Any] = {}
+        exec(block.replace("urn:myclient", "urn:test:plc").rpartition("print(")[0], world)
+        url = f"opc.tcp://127.0.0.1:{port}/defectflow"
+        return str(await world["last_decision"](url, "operator", serving.keys["operator"]))
+
     async def work() -> None:
         async with connected(port, serving, own) as plc:
             await plc.until(AUTOMATIC, "Ready")
@@ -156,6 +174,8 @@ def test_a_plc_triggers_and_listens(serve: Serve, pictures: list[Path], tmp_path
             by_bytes = await plc.call("InspectPicture", pictures[1].read_bytes(), "b.png", "", "", "strict")
             assert by_camera["score"] == by_path["score"] and by_camera["decision"] == by_path["decision"]
             assert by_bytes["calibration_id"] != by_path["calibration_id"]
+            await plc.until(f"{LAST}.Id", by_bytes["id"])
+            assert await documented() == by_bytes["decision"]
             rows = {row.id: row for row in rows_of(serving)}
             assert set(rows) == {one["id"] for one in (by_camera, by_path, by_bytes)}
             first = rows[by_camera["id"]]
@@ -341,6 +361,31 @@ def test_check_reads_certificate_and_key_and_opens_no_port(
     assert refused.code == 2 and f"opcua.key: {other} is not the key of {certificate}" in refused.err
     refused = cli("serve", "serve.yaml", "--check", "--set", "opcua.key=none.pem")
     assert refused.code == 2 and "opcua.key: none.pem cannot be read" in refused.err
+    now, uri = datetime.now(UTC), x509.UniformResourceIdentifier("urn:test:line1")
+    for kind, names, days, said in (
+        (generate_private_key(), [x509.DNSName("line1")], 1, "names no ApplicationUri"),
+        (ec.generate_private_key(ec.SECP256R1()), [uri], 1, "has no RSA key"),
+        (generate_private_key(), [uri], -1, "expired on"),
+    ):
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "line1")])
+        build = x509.CertificateBuilder(name, name, kind.public_key(), 1, now - timedelta(2), now + timedelta(days))
+        build = build.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        Path("c.pem").write_bytes(build.sign(kind, SHA256()).public_bytes(Encoding.PEM))
+        refused = cli("serve", "serve.yaml", "--check", "--set", "opcua.certificate=c.pem")
+        assert refused.code == 2 and f"opcua.certificate: c.pem {said}" in refused.err, refused.err
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_documented_certificate(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    """The line of the documentation makes one that the server takes, and names itself by."""
+    monkeypatch.chdir(tmp_path)
+    page = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
+    line = page[page.index("    openssl req") :].split("\n\n")[0].replace("\\\n", " ")
+    subprocess.run(shlex.split(line), check=True, capture_output=True)
+    prepare(tmp_path, models, opcua={"certificate": "opcua.pem", "key": "opcua-key.pem"})
+    assert cli("serve", "serve.yaml", "--check").code == 0
+    settings = validated(OpcUaSettings, {"certificate": "opcua.pem", "key": "opcua-key.pem"}, "serve.yaml")
+    assert application_uri(settings) == "urn:line1:defectflow"
 
 
 def test_the_product_may_be_named(serve: Serve, models: Path, pictures: list[Path], tmp_path: Path) -> None:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import hashlib
+import hmac
 import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from serving import Serve, Serving, prepare
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from support import DEPLOY, Cli
+from support import DEPLOY, REPOSITORY, Cli
 
 from defectflow.errors import SettingsError
-from defectflow.serve import write_secret
-from defectflow.serve.webhook import read_secret
-from defectflow.store import Inspection, Query
+from defectflow.serve import tell, write_secret
+from defectflow.serve.answers import InspectionAnswer
+from defectflow.serve.webhook import read_secret, signed
+from defectflow.store import Alarm, Inspection, Query
+
+PAGE = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
+PYTHON, JSON = (re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL) for kind in ("python", "json"))
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
@@ -123,6 +133,8 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answering)
         self.webhook = Webhook(secret)
         self.refuses = False
+        self.refuses_lot: str | None = None
+        """Messages of this lot are not understood, whenever they come."""
         self.refused = 0
         self.kept: list[dict[str, Any]] = []
 
@@ -145,8 +157,12 @@ class Answering(BaseHTTPRequestHandler):
             except WebhookVerificationError:
                 self.send_response(401)
             else:
-                self.server.kept.append(verified)
-                self.send_response(204)
+                if self.server.refuses_lot is not None and verified["data"]["lot"] == self.server.refuses_lot:
+                    self.server.refused += 1
+                    self.send_response(422)
+                else:
+                    self.server.kept.append(verified)
+                    self.send_response(204)
         self.end_headers()
 
     def log_message(self, format: str, *words: object) -> None:
@@ -200,6 +216,86 @@ def test_a_webhook_is_told_everything_whoever_is_away(serve: Serve, pictures: li
         lines = [json.loads(line) for line in (serving.folder / "log.txt").read_text().splitlines()]
         (failed,) = [line for line in lines if line["level"] == "error"]
         assert failed["message"].startswith("webhook mes: http") and "answers 503" in failed["message"]
+
+
+def test_the_documented_receiver(serve: Serve, pictures: list[Path], tmp_path: Path) -> None:
+    """It takes what the service sends, and nothing that is altered, old or not signed."""
+    code = next(block for block in PYTHON if "do_POST" in block)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "receiver.py").write_text(code.replace('"127.0.0.1", 9000', f'"127.0.0.1", {port}'))
+    secret = tmp_path / "mes.secret"
+    write_secret(secret)
+    with subprocess.Popen(
+        [sys.executable, "receiver.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            url = f"http://127.0.0.1:{port}/hook"
+            with serve(webhooks={"mes": {"url": url, "secret": str(secret)}}).client() as client:
+                (made,) = client.inspect(pictures[0]).inspections
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"inspection-{made.id} {made.decision}\n"
+            body, key = b'{"id": "a", "data": {}}', read_secret(secret)
+            good = signed(key, "a", body)
+            old = str(int(time.time()) - 1000)
+            digest = hmac.new(key, f"a.{old}.".encode() + body, hashlib.sha256).digest()
+            replayed = {"webhook-timestamp": old, "webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
+            for headers, sent, status in (
+                (good, body, 204),
+                (good, body.replace(b"a", b"b"), 401),
+                (good | {"webhook-id": "b"}, body, 401),
+                (good | replayed, body, 401),
+                ({}, body, 401),
+            ):
+                assert httpx.post(url, content=sent, headers=headers, trust_env=False).status_code == status
+        finally:
+            process.kill()
+
+
+def test_the_documented_messages_are_those_that_are_sent() -> None:
+    """Field by field; values are of one real run."""
+    inspection, alarm, *states = [json.loads(block) for block in JSON if "inspections" not in block]
+    assert [state["online"] for state in states] == [True, False]
+    when = datetime.fromisoformat(alarm["timestamp"])
+    said = Alarm(**alarm["data"] | {"at": when, "by": "camera side"})
+    assert json.loads(tell.event(said)) == alarm
+    assert list(inspection["data"]) == [name for name in InspectionAnswer.model_fields if name != "images"]
+    data = inspection["data"] | {"regions": []}
+    assert InspectionAnswer(**data).model_dump(mode="json", exclude={"images"}) == data
+
+
+def test_one_message_that_is_refused_holds_up_no_other(
+    serve: Serve, pictures: list[Path], tmp_path: Path, cli: Cli
+) -> None:
+    """It is set aside, counted and listed, and told once the receiver takes it."""
+    secret = tmp_path / "mes.secret"
+    write_secret(secret)
+    with receiver(secret) as mes:
+        mes.refuses_lot = "L6"
+        serving = serve(webhooks={"mes": {"url": mes.url, "secret": str(secret)}})
+        store = ("--store", serving.folder / "inspections.db")
+        with serving.client() as client:
+            numbers = [client.inspect(pictures[0], lot=lot).inspections[0].id for lot in ("L5", "L6", "L7", "L8")]
+        wait_until(lambda: {one["data"]["lot"] for one in mes.kept} == {"L5", "L7", "L8"})
+        with serving.http("viewer") as http:
+            wait_until(lambda: 'defectflow_refused_messages{channel="webhook mes"} 1.0' in http.get("/metrics").text)
+            wait_until(lambda: 'defectflow_untold_inspections{channel="webhook mes"} 0.0' in http.get("/metrics").text)
+            first, note = http.get("/readyz").text.splitlines()
+            assert first == "ok" and note.startswith("webhook mes: messages refused and set aside: 1;")
+            (listed,) = json.loads(cli("log", "refused", *store, "--json").out)
+            assert (listed["channel"], listed["number"], listed["again"]) == ("webhook mes", numbers[1], False)
+            assert f"answers 422 where 2xx would confirm inspection-{numbers[1]}" in listed["why"]
+            assert "there are some of webhook mes" in cli("log", "refused", *store, "--channel", "mes").out
+            refused = mes.refused
+            cli("log", "refused", *store, "--again")
+            wait_until(lambda: mes.refused == refused + 1)
+            wait_until(lambda: not json.loads(cli("log", "refused", *store, "--json").out)[0]["again"])
+            mes.refuses_lot = None
+            assert "waits" in cli("log", "refused", *store, "--again", "--channel", "webhook mes").out
+            wait_until(lambda: mes.kept[-1]["id"] == f"inspection-{numbers[1]}")
+            wait_until(lambda: http.get("/readyz").text == "ok")
+            assert "none" in cli("log", "refused", *store).out
 
 
 def test_a_secret_is_made_once_and_checked(tmp_path: Path, cli: Cli) -> None:
@@ -264,13 +360,13 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     seen: list[dict[str, Any]] = []
-    state: list[bool] = []
+    state: list[dict[str, Any]] = []
     last: dict[str, Any] = {}
 
     def on_message(client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
         said = json.loads(message.payload)
         if message.topic == "defectflow/line1/state":
-            state.append(said["online"])
+            state.append(said)
         elif message.topic.endswith("/inspection"):
             seen.append(said)
         else:
@@ -289,7 +385,7 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
     try:
         with broker(tmp_path / "broker", port):
             serving = serve(mqtt={"host": "127.0.0.1", "port": port, "station": "line1"})
-            wait_until(lambda: state[-1:] == [True])
+            wait_until(lambda: bool(state) and state[-1]["online"] and state[-1]["since"] is not None)
             with serving.client() as client:
                 client.inspect(pictures[0], camera="top/#1")
                 wait_until(lambda: len(seen) == 1)
@@ -301,9 +397,11 @@ def test_a_broker_is_told_everything_and_may_be_away(serve: Serve, pictures: lis
             rows = sorted(rows_of(serving), key=lambda row: row.id)
             assert list(dict.fromkeys(one["id"] for one in seen)) == [f"inspection-{row.id}" for row in rows]
             assert seen[0]["data"]["camera"] == "top/#1"
+            documented = next(one for one in map(json.loads, JSON) if one.get("type") == "inspection")
+            assert list(seen[0]) == list(documented) and list(seen[0]["data"]) == list(documented["data"])
             wait_until(lambda: last.get("defectflow/line1/none/last") == f"inspection-{rows[-1].id}")
             assert "defectflow/line1/top__1/last" in last, "a camera's name makes no level of its own"
             serving.kill()
-            wait_until(lambda: state[-1:] == [False])
+            wait_until(lambda: state[-1:] == [{"online": False, "since": None}])
     finally:
         listening.loop_stop()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from serving import Serve
-from support import join_products
+from support import Cli, join_products
 
 from defectflow.bundle import open_bundle
 from defectflow.errors import ServiceError
 
 
-def test_products_over_http(serve: Serve, models: Path, pictures: list[Path]) -> None:
+def test_products_over_http(serve: Serve, models: Path, pictures: list[Path], cli: Cli) -> None:
     serving = serve()
     parts = {"left": models / "bracket", "right": models / "strict"}  # one fit, with other thresholds
     join_products(serving.folder / "models" / "line", parts)
@@ -32,4 +32,8 @@ def test_products_over_http(serve: Serve, models: Path, pictures: list[Path]) ->
     with serving.http() as http:
         (line,) = [model for model in http.get("/v1/models").json() if model["name"] == "line"]
         assert [product["name"] for product in line["products"]] == ["left", "right"]
+        words = ("--store", serving.folder / "inspections.db", "--reason", "all products")
+        assert cli("versions", "activate", serving.folder / "models" / "line", *words).code == 0
+        active = {model["name"]: model["active"] for model in http.get("/v1/models").json()}
+        assert active == {"bracket": False, "line": True, "strict": False}
         assert line["error"] is None and all(product["guarantee"] for product in line["products"])

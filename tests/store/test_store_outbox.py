@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 from test_store_requests import entry
@@ -52,6 +53,9 @@ class Refusing:
     def __init__(self) -> None:
         self.refused, self.confirmed = list[int](), list[int]()
 
+    def wants(self, said: tell.Told) -> bool:
+        return True
+
     def tell(self, said: tell.Told) -> None:
         if said.id not in self.refused:
             self.refused.append(said.id)
@@ -60,6 +64,58 @@ class Refusing:
 
     def close(self) -> None:
         pass
+
+
+class Picky(Refusing):
+    """A receiver that always refuses some messages, or all."""
+
+    def __init__(self, *refuses: int, everything: bool = False) -> None:
+        super().__init__()
+        self.refuses, self.everything = refuses, everything
+
+    def tell(self, said: tell.Told) -> None:
+        if self.everything or said.id in self.refuses:
+            self.refused.append(said.id)
+            raise tell.Refused(f"422 for {said.id}")
+        self.confirmed.append(said.id)
+
+
+def test_who_refuses_some_is_told_the_others_and_who_refuses_all_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two bad messages in a row are set aside; where nothing at all is accepted, nothing is, and the order stays."""
+    monkeypatch.setattr(tell, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(tell, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(tell, "LOOK_S", 0.01)
+
+    def until(true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    store.outbox.hold("mes", "earlier", 60)
+    store.outbox.release("mes", "earlier")
+    numbers = record(store, *"abcdef")
+    receiver = Picky(numbers[1], numbers[2], everything=True)
+    teller = tell.Teller(receiver, store.outbox)
+    until(lambda: len(receiver.refused) > 5 * tell.TRIES)
+    assert store.outbox.refused() == [] and receiver.confirmed == [] and teller.error is not None
+    assert store.outbox.behind("mes", "serve") == 6
+    receiver.everything = False
+    until(lambda: store.outbox.behind("mes", "serve") == 0)
+    assert set(receiver.confirmed) == {numbers[0], *numbers[3:]}
+    assert [(one.channel, one.number, one.again) for one in store.outbox.refused()] == [
+        ("mes", numbers[1], False),
+        ("mes", numbers[2], False),
+    ]
+    receiver.refuses = (numbers[2],)
+    store.outbox.tell_again(store.outbox.refused())
+    until(lambda: [(one.number, one.again) for one in store.outbox.refused()] == [(numbers[2], False)])
+    assert receiver.confirmed[-1] == numbers[1]
+    store.outbox.set_aside("mes", "somebody else", numbers[0], "not mine")
+    assert len(store.outbox.refused()) == 1 and store.verify().passed
+    teller.close()
 
 
 def test_a_receiver_that_refuses_now_and_then_is_told_all(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

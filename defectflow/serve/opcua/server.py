@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from asyncua import Server, ua
 from asyncua.common.callback import CallbackType, ServerItemCallback
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from defectflow import __version__
@@ -38,6 +40,7 @@ LOOK_S = 1.0
 """How often the state is looked at."""
 HEAD_BYTES = 2**16
 """What a message may hold besides a picture."""
+ANOTHER = "make another as docs/serve.md shows under OPC UA"
 _TEXT = ua.VariantType.String
 _WHAT = {
     "part": (_TEXT, "what the picture shows; may be empty"),
@@ -89,6 +92,9 @@ class OpcUa:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
+    def wants(self, said: Told) -> bool:
+        return True
+
     def tell(self, said: Told) -> None:
         showing = asyncio.run_coroutine_threadsafe(self._space.tell(said), self._loop)
         try:
@@ -136,7 +142,7 @@ class OpcUa:
         server.set_server_name("DefectFlow")
         server.product_uri = "urn:defectflow"
         server.application_type = ua.ApplicationType.Server
-        await server.set_application_uri(_application_uri(settings))
+        await server.set_application_uri(application_uri(settings))
         if settings.insecure:
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         else:
@@ -270,10 +276,19 @@ def _bytes(file: Path | None) -> bytes:
 
 
 def check_files(settings: OpcUaSettings) -> None:
-    """Raises SettingsError where certificate or key cannot be read, or the one is not the other's."""
+    """Raises SettingsError where clients would refuse the certificate, or the key cannot be read or is not its own."""
     if settings.certificate is None or settings.key is None:
         return
-    certificate = _certificate(settings.certificate)
+    certificate, named = _certificate(settings.certificate), f"opcua.certificate: {settings.certificate}"
+    if not isinstance(certificate.public_key(), RSAPublicKey):
+        raise SettingsError(f"{named} has no RSA key, which OPC UA's security policies ask for; {ANOTHER}")
+    if certificate.not_valid_after_utc < datetime.now(UTC):
+        raise SettingsError(f"{named} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; {ANOTHER}")
+    if not _uris(certificate):
+        raise SettingsError(
+            f"{named} names no ApplicationUri (a URI among its subjectAltNames), so most clients would refuse it; "
+            f"{ANOTHER}"
+        )
     try:
         key = load_pem_private_key(settings.key.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
@@ -292,14 +307,16 @@ def _certificate(file: Path) -> x509.Certificate:
         raise SettingsError(f"opcua.certificate: {file} cannot be read ({error}); name a PEM file") from error
 
 
-def _application_uri(settings: OpcUaSettings) -> str:
+def application_uri(settings: OpcUaSettings) -> str:
     """As the certificate names it, for clients compare the two."""
     if settings.certificate is not None:
-        try:
-            names = _certificate(settings.certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except x509.ExtensionNotFound:
-            names = None
-        uris = [] if names is None else names.value.get_values_for_type(x509.UniformResourceIdentifier)
-        if uris:
-            return str(uris[0])
+        return _uris(_certificate(settings.certificate))[0]
     return f"urn:{socket.gethostname()}:defectflow"
+
+
+def _uris(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return names.value.get_values_for_type(x509.UniformResourceIdentifier)
