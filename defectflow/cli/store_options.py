@@ -35,7 +35,7 @@ def recorder(url: str | None, inspector: Inspector) -> Iterator[Record | None]:
             part = picture.part if picture.part_known else None
             seen = Seen(name, item, part, picture.path, unread_before=unread_before)
             product = item.product if isinstance(item, Verdict) else picture.product
-            store.record(inspector.card_of(product), [seen], by=me(None), source="score")
+            store.record(inspector.recorded_as(product), [seen], by=me(None), source="score")
 
         yield record
 

@@ -169,6 +169,14 @@ class Inspector:
         """What judges a product's pictures; of a picture that could not be read, the first one's."""
         return next((each.card for each in self.bundles if each.product == product), self.bundles[0].card)
 
+    def recorded_as(self, product: str | None) -> Card:
+        """Under which card a store keeps what came of a product's picture: where the product has no thresholds, that
+        of the first one that has some."""
+        card = self.card_of(product)
+        if card.calibration is not None:
+            return card
+        return next((each.card for each in self.bundles if each.card.calibration is not None), card)
+
     def of(self, product: str | None) -> Inspector:
         """The same session for one of its products, or "auto". Raises UnknownProduct."""
         other = copy.copy(self)
@@ -185,13 +193,23 @@ class Inspector:
     def inspect(self, sources: Iterable[Source]) -> Iterator[Verdict | ImageError]:
         """One verdict per picture, in order; for a picture that cannot be used, the error instead.
 
-        Raises NotCalibrated before the first picture if the bundle has no thresholds.
+        A picture of a product without thresholds cannot be used; the other products are judged. Raises NotCalibrated
+        before the first picture if nothing here has thresholds.
         """
-        calibrations = {each.product: each.card.require_calibration() for each in self.bundles}
-        return (
-            item if isinstance(item, ImageError) else self._judge(item, calibrations[item.bundle.product])
-            for item in self._run(sources, VERDICT_OUTPUTS)
-        )
+        calibrated = [each for each in self.bundles if each.card.calibration is not None] or self.bundles[:1]
+        calibrations = {each.product: each.card.require_calibration() for each in calibrated}
+
+        def judged(item: _Output | ImageError) -> Verdict | ImageError:
+            if isinstance(item, ImageError):
+                return item
+            if (calibration := calibrations.get(item.bundle.product)) is None:
+                return ImageError(
+                    f"{item.picture.name}: shows product {item.bundle.product!r}, which is uncalibrated; give it "
+                    f"thresholds: defectflow calibrate {item.bundle.path} --good DIR"
+                )
+            return self._judge(item, calibration)
+
+        return map(judged, self._run(sources, VERDICT_OUTPUTS))
 
     def measure(self, sources: Iterable[Source]) -> Iterator[Measurement | ImageError]:
         """One measurement per picture, in order, as `inspect` but without thresholds."""

@@ -6,7 +6,7 @@ Drawn and recorded first, so that a row means that everything of its picture was
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from defectflow.bundle import Card
@@ -23,10 +23,11 @@ Record = Callable[[Picture, str, Verdict | ImageError, bool], object]
 this run at the same name found nothing that could be read."""
 
 
-def check_wanted(card: Card, *, scores_only: bool, drawn: bool, recorded: bool) -> None:
-    """Raises NotCalibrated, or SettingsError for what scores without verdicts cannot give."""
+def check_wanted(cards: Sequence[Card], *, scores_only: bool, drawn: bool, recorded: bool) -> None:
+    """Raises NotCalibrated where none has thresholds, or SettingsError for what scores without verdicts cannot give."""
     if not scores_only:
-        card.require_calibration()
+        if all(card.calibration is None for card in cards):
+            cards[0].require_calibration()
     elif drawn:
         raise SettingsError("overlays and masks need thresholds; leave them out, or leave --scores-only out")
     elif recorded:

@@ -68,8 +68,8 @@ def score_folder(
     Raises NotCalibrated, SettingsError where `out` holds other results or another run is at work there, DataError
     where results cannot be written.
     """
-    for each in inspector.bundles:
-        check_wanted(each.card, scores_only=scores_only, drawn=overlays or masks, recorded=record is not None)
+    cards = [each.card for each in inspector.bundles]
+    check_wanted(cards, scores_only=scores_only, drawn=overlays or masks, recorded=record is not None)
     check_products(inspector, pictures, source)
     if table == "parquet":
         check_parquet()

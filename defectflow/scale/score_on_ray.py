@@ -119,7 +119,7 @@ def score_on_ray(
     something does not fit together; later DataError where results cannot be written.
     """
     check_wanted(
-        bundle.card,
+        [bundle.card],
         scores_only=wanted.scores_only,
         drawn=wanted.overlays or wanted.masks,
         recorded=wanted.store is not None,

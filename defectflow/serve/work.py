@@ -79,7 +79,7 @@ class Job:
     def entry(self, inspector: Inspector) -> Entry:
         """As it is recorded."""
         cards = [
-            inspector.card_of(self.product if isinstance(item, ImageError) else item.product) for item in self.items
+            inspector.recorded_as(self.product if isinstance(item, ImageError) else item.product) for item in self.items
         ]
         seen = (
             Seen(

@@ -30,7 +30,7 @@ from support import (
 from defectflow.bundle import Family, open_bundle, open_family
 from defectflow.data import look_through
 from defectflow.embedding.cache import EmbeddingCache
-from defectflow.errors import BundleError, DataError, NotCalibrated, SettingsError, UnknownProduct
+from defectflow.errors import BundleError, DataError, ImageError, NotCalibrated, SettingsError, UnknownProduct
 from defectflow.fitting.fit_products import fit_products
 from defectflow.line import Inspector
 from defectflow.verdict import Measurement, Verdict, decide
@@ -144,12 +144,24 @@ def test_calibrating_one_leaves_the_other(line: Path, cli: Cli) -> None:
     assert json.loads(looked.out)[RED]["calibration"]["rate"] == 0.25
 
 
-def test_an_uncalibrated_product_gives_no_verdict(two_products: Path, tmp_path: Path, uncalibrated_path: Path) -> None:
+def test_an_uncalibrated_product_gives_no_verdict(
+    two_products: Path, tmp_path: Path, uncalibrated_path: Path, cli: Cli
+) -> None:
     """In the graph it is always invalid; the other product's verdicts are there."""
     line = shutil.copytree(two_products / "before", tmp_path / "line")
     join_products(line, {"new": uncalibrated_path})
     with pytest.raises(NotCalibrated):
-        Inspector(line).inspect([])
+        Inspector(line, product="new").inspect([])
+    judged, left = Inspector(line).inspect([(pictures(RED)[0], RED), (pictures(RED)[1], "new")])
+    assert isinstance(judged, Verdict) and judged.product == RED
+    assert isinstance(left, ImageError) and "shows product 'new', which is uncalibrated" in str(left)
+    for number in range(2):
+        save(tmp_path / "in" / f"{number}.png", pictures(RED)[number])
+    mixed = product_manifest(tmp_path / "in", [("0.png", RED, "0"), ("1.png", "new", "1")])
+    scored = cli("score", line, mixed, "--out", tmp_path / "out", "--store", tmp_path / "i.db")
+    assert scored.code == 3 and "products/new --good DIR" in scored.err, scored
+    with (tmp_path / "out" / "results.csv").open(newline="") as file:
+        assert [row["product"] for row in csv.DictReader(file) if not row["error"]] == [RED]
     assert all(isinstance(one, Verdict) for one in Inspector(line, product=RED).inspect(pictures(RED)))
     session = onnxruntime.InferenceSession(str(line / "model.onnx"), providers=["CPUExecutionProvider"])
     given = {"image": np.stack(pictures(RED)), "product": np.array([1])}

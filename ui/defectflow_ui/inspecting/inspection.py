@@ -201,7 +201,7 @@ class Inspection:
                 self.rows.append(fresh[place])
 
     def _seen(self, row: Judged) -> Seen:
-        card = self.inspector.card_of(row.product)
+        card = self.inspector.recorded_as(row.product)
         return Seen(row.name, row.item, part=row.part, picture=row.file, temporary=True, card=card)
 
     def counts(self) -> Counter[str]:
