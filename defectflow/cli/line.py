@@ -32,7 +32,7 @@ from defectflow.cli.sign import sign_bundle
 from defectflow.cli.store_options import me, recorder
 
 if TYPE_CHECKING:
-    from defectflow.bundle import Bundle, Family
+    from defectflow.bundle import Bundle
     from defectflow.line import Inspector
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
@@ -116,7 +116,7 @@ def score(
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
-    from defectflow.bundle import Bundle, bundles_of, open_bundle, open_family
+    from defectflow.bundle import AUTO, Bundle, bundles_of, open_bundle, open_family
     from defectflow.bundle.signature import check_signature
     from defectflow.data import is_url
     from defectflow.errors import SettingsError
@@ -125,8 +125,9 @@ def score(
     opened = open_family(bundle) or open_bundle(bundle)
     if public_key is not None:
         check_signature(opened, public_key)
-    cards = [opened.card] if isinstance(opened, Bundle) else [each.card for each in bundles_of(opened)]
-    if not all(card.parts_known for card in cards) and part_regex is not None:
+    wanted = [opened] if isinstance(opened, Bundle) else bundles_of(opened)
+    wanted = [each for each in wanted if product in (None, AUTO, each.product)] or wanted
+    if not all(each.card.parts_known for each in wanted) and part_regex is not None:
         err.print(BY_PICTURE, markup=False, highlight=False, soft_wrap=True)
     options: dict[str, Any] = {"overlays": overlays, "masks": masks, "scores_only": scores_only}
     if ray is None:
@@ -159,16 +160,17 @@ def score(
         again = "1 picture was" if said.again == 1 else f"{said.again} pictures were"
         err.print(f"{again} judged again: changed since, or not usable before", highlight=False)
     if said.unlike:
-        usual = cards[0].calibration_forms[0].form
+        asked = [each.card for each in wanted]
+        usual = f" (mostly {asked[0].calibration_forms[0].form})" if len(asked) == 1 else " of their product"
         err.print(
             f"note: {said.unlike} of {sum(said.pictures.values())} pictures differ in size, colour or depth from the "
-            f"calibration pictures (mostly {usual}); the first is {said.first_unlike}. The guarantee does not cover "
+            f"calibration pictures{usual}; the first is {said.first_unlike}. The guarantee does not cover "
             "them",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
-    guarantee = [] if scores_only else _promises(opened, product)
+    guarantee = [] if scores_only else _promises(wanted, named=not isinstance(opened, Bundle))
     tree = {
         "results": str(to),
         "pictures": said.pictures,
@@ -192,14 +194,11 @@ def score(
         raise typer.Exit(DEFECTS_FOUND)
 
 
-def _promises(opened: Bundle | Family, product: str | None) -> list[str]:
+def _promises(wanted: Sequence[Bundle], *, named: bool) -> list[str]:
     """What each product that may be judged promises, in words."""
-    from defectflow.bundle import AUTO, Bundle, bundles_of
-
-    if isinstance(opened, Bundle):
-        return opened.card.guarantee()
-    wanted = [each for each in bundles_of(opened) if product in (None, AUTO, each.product)]
-    return [f"{each.product}: {sentence}" for each in wanted for sentence in each.card.guarantee()]
+    return [
+        f"{each.product}: {sentence}" if named else sentence for each in wanted for sentence in each.card.guarantee()
+    ]
 
 
 def _score_here(

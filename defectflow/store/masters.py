@@ -176,7 +176,9 @@ class Masters:
         now = now or datetime.now(UTC)
         run = self.last(card.bundle_id, card.calibration_id) or self.last(card.bundle_id)
         if run is None:
-            return Release(False, f"no master parts of {card.name} were ever judged", None)
+            return Release(
+                False, f"no master parts of {card.name} were ever judged; register some first, with --register", None
+            )
         masters = self.current(card.bundle_id)
         when = f"the check of {run.at:%Y-%m-%d %H:%M} UTC"
         if masters is None or masters.id != run.set_id:

@@ -59,7 +59,7 @@ sentences = (
     "Production has moved: {alarms} alarm(s) in {parts} parts, the last at part {part} ({at} UTC).",
     "an alarm that was looked into needs a reason: say what was found, or what was put right",
     # master parts
-    "no master parts of {model} were ever judged",
+    "no master parts of {model} were ever judged; register some first, with --register",
     "the master parts were registered anew and not judged since",
     "the thresholds are others than at the check of {at} UTC",
     "the check of {at} UTC failed: {why}",
