@@ -50,16 +50,19 @@ def chart_of(
     limits: tuple[float, float] | None = None,
     baseline: int = BASELINE,
     resolution: float = 1e-6,
+    passed: Sequence[bool] | None = None,
 ) -> Chart:
     """`limits`: stated ones; else those of the first `baseline` scores. `resolution`: the smallest sigma, since
-    differences below it are rounding.
+    differences below it are rounding. `passed`: whether each score's check passed; limits are learned from no others,
+    since a line that was not fit for use would widen them. None: all did.
     """
+    passed = [True] * len(scores) if passed is None else passed
     if limits is not None:
         low, high = limits
         centre = (low + high) / 2
         learned = 0
     else:
-        known = [score for score in scores if score is not None]
+        known = [score for score, fit in zip(scores, passed, strict=True) if score is not None and fit]
         learned = baseline
         if len(known) < baseline:
             return Chart(name, tuple(scores), None, None, None, False, baseline, ("",) * len(scores))
@@ -68,12 +71,12 @@ def chart_of(
         centre = float(first.mean())
         low, high = centre - WIDTH * sigma, centre + WIDTH * sigma
     signals, seen, side, run = list[str](), 0, 0, 0
-    for score in scores:
+    for score, fit in zip(scores, passed, strict=True):
         if score is None:
             signals.append("")
             continue
-        seen += 1
-        if seen <= learned:
+        if seen < learned:
+            seen += fit
             signals.append("")
             continue
         now = int(np.sign(score - centre))

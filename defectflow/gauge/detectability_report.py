@@ -83,14 +83,16 @@ def detectability_json(study: Detectability) -> dict[str, Any]:
 
 def _curve_row(group: Group, mm_per_px: float | None) -> dict[str, Any]:
     sizes = {"a50": group.a50_px, "a90": group.a90_px, "a90_95": group.a90_95_px}
+    told = {name: ("", None) if value is None else group.within(value) for name, value in sizes.items()}
     row: dict[str, Any] = {
         "by": group.by,
         "name": group.name,
         "contrast": group.contrast,
         "flaws": len(group.sizes_px),
         "found": int(group.found.sum()),
-        **{f"{name}_px": value for name, value in sizes.items()},
-        **{f"{name}_mm": _scaled(value, mm_per_px) for name, value in sizes.items()},
+        **{f"{name}_px": value for name, (_, value) in told.items()},
+        **{f"{name}_mm": _scaled(value, mm_per_px) for name, (_, value) in told.items()},
+        **{f"{name}_side": side.strip() for name, (side, _) in told.items()},
         "largest_px": float(group.sizes_px.max()) if len(group.sizes_px) else None,
         "intercept": None if group.curve is None else group.curve.intercept,
         "slope": None if group.curve is None else group.curve.slope,

@@ -186,6 +186,7 @@ def _refuse_old_pictures(store: Store, card: Card, judged: Sequence[JudgedMaster
 def _charts(masters: MasterSet, runs: Sequence[MasterRun], card: Card, now: Sequence[JudgedMaster] = ()) -> list[Chart]:
     """Each part's scores of all checks, and of the one that is being made."""
     checks = [*(run.judged for run in runs), *([now] if now else [])]
+    passed = [all(one.right for one in judged) for judged in checks]
     scores: dict[str, list[float | None]] = {part.name: [] for part in masters.parts}
     for judged in checks:
         for one in judged:
@@ -197,6 +198,7 @@ def _charts(masters: MasterSet, runs: Sequence[MasterRun], card: Card, now: Sequ
             limits=part.limits,
             baseline=masters.baseline,
             resolution=TOLERANCE * card.good_spread,
+            passed=passed,
         )
         for part in masters.parts
     ]

@@ -28,6 +28,15 @@ def test_before_there_are_enough_checks_nothing_is_said() -> None:
     assert set(chart.signals) == {""}
 
 
+def test_limits_are_learned_from_checks_that_passed() -> None:
+    """The dim light of a failed check would widen them; what it gives away is told once they are there."""
+    scores = [9.5, 11.5, 30.0, 10.5, 8.5, 30.0]
+    chart = chart_of("m1", scores, baseline=4, passed=[True, True, False, True, True, False])
+    plain = chart_of("m1", [9.5, 11.5, 10.5, 8.5], baseline=4)
+    assert (chart.low, chart.centre, chart.high) == (plain.low, plain.centre, plain.high)
+    assert [bool(signal) for signal in chart.signals] == [False] * 5 + [True]
+
+
 def test_nine_in_a_row_on_one_side() -> None:
     scores = [1.0 + 0.1 * sign for sign in (1, -1) * 5] + [1.02] * RUN + [0.98]
     chart = chart_of("m1", scores, baseline=10)

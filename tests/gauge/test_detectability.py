@@ -13,7 +13,14 @@ from support import Cli
 
 from defectflow.data import find_pictures
 from defectflow.errors import DataError, SettingsError
-from defectflow.gauge import Detectability, Plan, Regions, study_detectability, write_detectability
+from defectflow.gauge import (
+    Detectability,
+    Plan,
+    Regions,
+    detectability_json,
+    study_detectability,
+    write_detectability,
+)
 from defectflow.gauge.logistic import fit_logistic
 from defectflow.line import Inspector
 
@@ -51,6 +58,11 @@ def test_larger_and_stronger_flaws_are_found(study: Detectability) -> None:
         again = fit_logistic([math.log(trial.size_px) for trial in own], [trial.found for trial in own])
         assert group.a50_px == pytest.approx(math.exp(again.x_at(0.5) or 0))
         assert 6 < (group.a50_px or 0) < (group.a90_px or 0) < (group.a90_95_px or math.inf)
+
+    for group, row in zip(study.groups, detectability_json(study)["curves"], strict=True):
+        size, tried = group.a90_95_px, row["largest_px"]  # no size is told beyond those that were tried
+        assert row["a90_95_side"] == (">" if size is not None and size > tried else "")
+        assert row["a90_95_px"] == (None if size is None else min(size, tried))
 
 
 def test_the_same_seed_gives_the_same_study(inspector: Inspector, sample: Path) -> None:
