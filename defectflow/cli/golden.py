@@ -120,20 +120,18 @@ def _show(stands: Standing) -> None:
         ranges = {chart.name: chart for chart in stands.charts}
         for one in run.judged:
             chart = ranges.get(one.name)
-            told = (
-                "-"
-                if chart is None
-                else f"{chart.low:.3f} to {chart.high:.3f}"
-                if chart.low is not None and chart.high is not None
-                else f"after {chart.baseline} checks"
-            )
+            told, calm = "-", "-"
+            if chart is not None and chart.low is not None and chart.high is not None:
+                told, calm = f"{chart.low:.3f} to {chart.high:.3f}", "in control"
+            elif chart is not None:
+                told = f"after {chart.baseline} checks"
             table.add_row(
                 escape(one.name),
                 one.expected,
                 f"[green]{one.decision}[/]" if one.right else f"[red]{one.decision or 'not pictured'}[/]",
                 "-" if one.score is None else f"{one.score:.4f}",
                 told,
-                f"[yellow]{one.signal}[/]" if one.signal else "in control" if " to " in told else "-",
+                f"[yellow]{one.signal}[/]" if one.signal else calm,
             )
         out.print(table)
     said = stands.release.reason

@@ -160,8 +160,7 @@ def score(
         again = "1 picture was" if said.again == 1 else f"{said.again} pictures were"
         err.print(f"{again} judged again: changed since, or not usable before", highlight=False)
     if said.unlike:
-        asked = [each.card for each in wanted]
-        usual = f" (mostly {asked[0].calibration_forms[0].form})" if len(asked) == 1 else " of their product"
+        usual = f" (mostly {wanted[0].card.calibration_forms[0].form})" if len(wanted) == 1 else " of their product"
         err.print(
             f"note: {said.unlike} of {sum(said.pictures.values())} pictures differ in size, colour or depth from the "
             f"calibration pictures{usual}; the first is {said.first_unlike}. The guarantee does not cover "

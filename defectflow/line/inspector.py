@@ -169,13 +169,16 @@ class Inspector:
         """What judges a product's pictures; of a picture that could not be read, the first one's."""
         return next((each.card for each in self.bundles if each.product == product), self.bundles[0].card)
 
+    @property
+    def _calibrated(self) -> Sequence[Bundle]:
+        """Those with thresholds; where there are none, the first, which says so when it is asked for them."""
+        return [each for each in self.bundles if each.card.calibration is not None] or self.bundles[:1]
+
     def recorded_as(self, product: str | None) -> Card:
         """Under which card a store keeps what came of a product's picture: where the product has no thresholds, that
         of the first one that has some."""
         card = self.card_of(product)
-        if card.calibration is not None:
-            return card
-        return next((each.card for each in self.bundles if each.card.calibration is not None), card)
+        return self._calibrated[0].card if card.calibration is None else card
 
     def of(self, product: str | None) -> Inspector:
         """The same session for one of its products, or "auto". Raises UnknownProduct."""
@@ -196,8 +199,7 @@ class Inspector:
         A picture of a product without thresholds cannot be used; the other products are judged. Raises NotCalibrated
         before the first picture if nothing here has thresholds.
         """
-        calibrated = [each for each in self.bundles if each.card.calibration is not None] or self.bundles[:1]
-        calibrations = {each.product: each.card.require_calibration() for each in calibrated}
+        calibrations = {each.product: each.card.require_calibration() for each in self._calibrated}
 
         def judged(item: _Output | ImageError) -> Verdict | ImageError:
             if isinstance(item, ImageError):

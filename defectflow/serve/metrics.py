@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter as Counts
 from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -89,10 +88,10 @@ class Metrics:
 
     def text(self) -> bytes:
         """Raises StoreError."""
-        set_aside = Counts(one.channel for one in self._store.outbox.refused())
+        set_aside = self._store.outbox.refused_counts()
         for teller in self._tellers:
             self._untold.labels(teller.channel.name).set(teller.behind)
-            self._set_aside.labels(teller.channel.name).set(set_aside[teller.channel.name])
+            self._set_aside.labels(teller.channel.name).set(set_aside.get(teller.channel.name, 0))
         for name, camera in self._cameras.items():
             self._up.labels(name).set(camera.error is None)
             self._missed.labels(name).set(camera.missed)

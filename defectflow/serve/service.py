@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -101,10 +100,9 @@ class Service:
 
         Without addresses and reasons, which are for the log: whoever asks needs no key.
         """
-        refused = Counter(one.channel for one in self.store.outbox.refused())
         notes = [
             f"{name}: messages refused and set aside: {count}; list them: defectflow log refused"
-            for name, count in refused.items()
+            for name, count in self.store.outbox.refused_counts().items()
         ]
         failing = [teller.channel.name for teller in self.tellers if teller.error is not None]
         return notes + [f"{name}: does not confirm what it is told; the log says why" for name in failing]

@@ -79,6 +79,12 @@ class Outbox:
         with self._database.reading() as connection:
             return [read(Refused, row) for row in connection.execute(wanted).mappings()]
 
+    def refused_counts(self) -> dict[str, int]:
+        """How many messages were set aside, by channel."""
+        wanted = select(_refused.c.channel, func.count()).group_by(_refused.c.channel).order_by(_refused.c.channel)
+        with self._database.reading() as connection:
+            return dict(connection.execute(wanted).tuples().all())
+
     def tell_again(self, refused: Sequence[Refused]) -> None:
         """Let what was set aside be told once more; a running service does so within a second or two."""
         with self._database.writing() as connection:

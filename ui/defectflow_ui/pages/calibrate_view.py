@@ -76,9 +76,9 @@ def histogram(scores: PartScores, cuts: Sequence[tuple[str, float]], on: tuple[f
 
 def _edges(low: float, high: float, cut: float) -> np.ndarray:
     """Of bars about equally wide. The threshold is one, so that no bar stands on both of its sides."""
-    left = min(max(round((cut - low) / (high - low) * BINS), 1), BINS - 1)
     if not low < cut < high:
         return np.linspace(low, high, BINS + 1)
+    left = min(max(round((cut - low) / (high - low) * BINS), 1), BINS - 1)
     return np.concatenate([np.linspace(low, cut, left + 1), np.linspace(cut, high, BINS - left + 1)[1:]])
 
 

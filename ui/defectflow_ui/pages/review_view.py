@@ -106,10 +106,12 @@ def drawn(parts: Sequence[PartInspection], bundle: Bundle, settings: ReviewSetti
     """What is still missing before the answers may set thresholds. `parts`: all that people are asked about."""
     sample, added = tally_audit([part for part in parts if part.audit], bundle)
     needed = sample.wanting(settings.unanswered)
-    told = words.drawn(sample, settings.unanswered, needed, len(added))
+    told = words.none_drawn(settings.audit_rate)
+    if sample.parts:
+        told = words.drawn(sample, settings.unanswered, needed, len(added))
     return render(
         "review/drawn.html",
-        told=told if sample.parts else words.none_drawn(settings.audit_rate),
+        told=told,
         enough=not needed and bool(added),
         reasons=sample.reasons(),
         words=words,
