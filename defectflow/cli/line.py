@@ -32,7 +32,7 @@ from defectflow.cli.sign import sign_bundle
 from defectflow.cli.store_options import me, recorder
 
 if TYPE_CHECKING:
-    from defectflow.bundle import Bundle
+    from defectflow.bundle import Bundle, Family
     from defectflow.line import Inspector
 
 DEFECTS_FOUND, SOME_FAILED = 1, 3
@@ -116,17 +116,19 @@ def score(
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
-    from defectflow.bundle import AUTO, Bundle, bundles_of, open_bundle, open_family
+    from defectflow.bundle import Bundle, bundles_of, open_bundle, open_family
     from defectflow.bundle.signature import check_signature
     from defectflow.data import is_url
     from defectflow.errors import SettingsError
     from defectflow.line import Inspector
+    from defectflow.line.inspector import chosen_number
 
     opened = open_family(bundle) or open_bundle(bundle)
     if public_key is not None:
         check_signature(opened, public_key)
+    number = chosen_number(opened, product)
     wanted = [opened] if isinstance(opened, Bundle) else bundles_of(opened)
-    wanted = [each for each in wanted if product in (None, AUTO, each.product)] or wanted
+    wanted = wanted if number is None else [wanted[number]]
     if not all(each.card.parts_known for each in wanted) and part_regex is not None:
         err.print(BY_PICTURE, markup=False, highlight=False, soft_wrap=True)
     options: dict[str, Any] = {"overlays": overlays, "masks": masks, "scores_only": scores_only}
@@ -141,20 +143,20 @@ def score(
         source, form = Path(pictures), table or "csv"
         said = _score_here(inspector, source, to, part_regex, store, table=form, resume=resume, **options)
     else:
-        if not isinstance(opened, Bundle) or opened.product is not None:
-            raise SettingsError(f"{bundle}: judges several products, which --ray does not support; leave --ray out")
         if table not in (None, "parquet"):
             raise SettingsError(
                 f"--format {table}: with --ray, results are Parquet; leave --format out, or leave --ray out"
             )
         options |= {
+            "product": product,
             "provider": provider,
             "core": core,
             "threads": threads or 1,
             "workers": workers or 0,
             "store": store,
         }
-        said = _score_on_ray(opened, pictures, to, ray, part_regex, resume, options)
+        regex = part_regex or wanted[0].card.part_regex
+        said = _score_on_ray(opened, pictures, to, ray, regex, resume, options)
     show_failures(list(said.failed), said.failed_count)
     if said.again:
         again = "1 picture was" if said.again == 1 else f"{said.again} pictures were"
@@ -234,13 +236,18 @@ def _score_here(
 
 
 def _score_on_ray(
-    opened: Bundle, pictures: str, to: Path, address: str, part_regex: str | None, resume: bool, options: dict[str, Any]
+    opened: Bundle | Family,
+    pictures: str,
+    to: Path,
+    address: str,
+    part_regex: str | None,
+    resume: bool,
+    options: dict[str, Any],
 ) -> Said:
     from defectflow.scale.score_on_ray import Wanted, score_on_ray
 
     guard_own_ray(address)
-    regex = part_regex or opened.card.part_regex
-    wanted = Wanted(part_regex=regex, by=me(None), **options)
+    wanted = Wanted(part_regex=part_regex, by=me(None), **options)
     with progress_bars() as watch:
         scored = score_on_ray(opened, pictures, to, wanted, address=address, resume=resume, watch=watch)
     for note in scored.notes:

@@ -72,6 +72,19 @@ TILED = ("score", "anomaly_map", "embedding", *TILE_OUTPUTS)
 """What a picture's values are made of where the graph sees tiles."""
 
 
+def chosen_number(bundle: Bundle | Family, product: str | None) -> int | None:
+    """The place of the bundle that judges all pictures; None: each picture's own product does.
+
+    Raises UnknownProduct.
+    """
+    if isinstance(bundle, Family):
+        return None if product in (None, AUTO) else bundle.number(str(product))
+    if product not in (None, AUTO, bundle.product):
+        knows = "one product only" if bundle.product is None else f"{bundle.product} only"
+        raise UnknownProduct(f"product {product!r}: {bundle.path} judges {knows}; leave the product out")
+    return 0
+
+
 class Inspector:
     """A bundle ready to judge. Raises BundleError if the bundle cannot be trusted or run."""
 
@@ -99,7 +112,7 @@ class Inspector:
         """Where the graph judges several products: what holds it."""
         self._bundles = [bundle] if isinstance(bundle, Bundle) else bundles_of(bundle)
         """By product, in the order of their numbers in the graph; or the one bundle there is."""
-        self._only = self._chosen(bundle, product)
+        self._only = chosen_number(bundle, product)
         wanted = find_providers(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or (usable_cores() if are_limited() else 0)
@@ -121,16 +134,6 @@ class Inspector:
         self._core = core
         self.runs_on = ", ".join([*map(short_name, wanted), *(["core"] if core else [])])
         """Its providers, and whether it runs the core alone, in short: 'CPU', 'CUDA, core'."""
-
-    @staticmethod
-    def _chosen(bundle: Bundle | Family, product: str | None) -> int | None:
-        """The place of the bundle that judges all pictures; None: each picture's own product does."""
-        if isinstance(bundle, Family):
-            return None if product in (None, AUTO) else bundle.number(str(product))
-        if product not in (None, AUTO, bundle.product):
-            knows = "one product only" if bundle.product is None else f"{bundle.product} only"
-            raise UnknownProduct(f"product {product!r}: {bundle.path} judges {knows}; leave the product out")
-        return 0
 
     @property
     def bundle(self) -> Bundle:
@@ -184,7 +187,7 @@ class Inspector:
         """The same session for one of its products, or "auto". Raises UnknownProduct."""
         other = copy.copy(self)
         whole = self.family is not None and len(self._bundles) == len(self.family.names)
-        other._only = self._chosen(self.family if whole and self.family is not None else self.bundle, product)
+        other._only = chosen_number(self.family if whole and self.family is not None else self.bundle, product)
         return other
 
     def in_batches_of(self, batch: int) -> Inspector:

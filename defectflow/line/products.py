@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from defectflow.bundle import Bundle
 from defectflow.data import Picture
 from defectflow.errors import DataError
 from defectflow.line.inspector import Inspector
@@ -51,12 +52,16 @@ def in_both(
 
 def check_products(inspector: Inspector, pictures: Sequence[Picture], source: Path) -> None:
     """Raises DataError where pictures show a product that is not judged here."""
-    names = [each.product for each in inspector.bundles]
-    if inspector.family is None:
+    check_known(inspector.bundles, ((one.path.name, one.product) for one in pictures), str(source))
+
+
+def check_known(bundles: Sequence[Bundle], shown: Iterable[tuple[str, str | None]], source: str) -> None:
+    """The same of (picture's name, its product or None). Pictures judged by a bundle of one may show anything."""
+    if bundles[0].family is None:
         return
-    strange = next((one for one in pictures if one.product is not None and one.product not in names), None)
-    if strange is not None:
-        raise DataError(
-            f"{source}: {strange.path.name} shows product {strange.product!r}, and these are judged here: "
-            f"{', '.join(str(name) for name in names)}"
-        )
+    names = [str(each.product) for each in bundles]
+    for picture, product in shown:
+        if product is not None and product not in names:
+            raise DataError(
+                f"{source}: {picture} shows product {product!r}, and these are judged here: {', '.join(names)}"
+            )

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from defectflow.common import write_whole
 from defectflow.errors import DataError
 from defectflow.line.journal import JOURNAL, Part, Row, read_journal
-from defectflow.line.tables import column_of, flatten, part_row, schema_of
+from defectflow.line.tables import PART_COLUMNS, column_of, flatten, part_row, schema_of
 
 MANIFEST, RESULTS, PARTS_OF_SHARDS = "manifest.jsonl", "results", "parts"
 AGAIN = "remove this file, then go on with --resume: its pictures are judged again"
@@ -66,8 +66,7 @@ def parts_to_parquet(parts: Iterable[Part]) -> bytes:
 
     text, number, count = pyarrow.string(), pyarrow.float64(), pyarrow.int64()
     kinds = {"score": number, "p_value": number, "threshold": number, "pictures": count, "errors": count}
-    names = ("part", "decision", "score", "p_value", "threshold", "bundle_id", "calibration_id", "worst_file")
-    schema = pyarrow.schema([(name, kinds.get(name, text)) for name in (*names, "pictures", "errors")])
+    schema = pyarrow.schema([(name, kinds.get(name, text)) for name in PART_COLUMNS])
     return _to_parquet([part_row(part) for part in parts], schema)
 
 

@@ -19,6 +19,9 @@ from defectflow.verdict import Measurement, Verdict
 
 TABLE, PARTS = "results", "parts.csv"
 Format = Literal["csv", "jsonl", "parquet"]
+OF_WORST = ("product", "decision", "reason", "score", "p_value", "threshold", "bundle_id", "calibration_id")
+"""What a part has from its worst picture."""
+PART_COLUMNS = ("part", *OF_WORST, "worst_file", "pictures", "errors")
 
 
 def check_parquet() -> None:
@@ -84,11 +87,9 @@ def write_tables(out: Path, rows: Sequence[Row], table: Format) -> None:
 def part_row(part: Part) -> dict[str, Any]:
     """A part as its worst picture makes it."""
     worst = part.worst
-    copied = ("decision", "reason", "score", "p_value", "threshold", "bundle_id", "calibration_id")
     return {
         "part": part.name,
-        "product": worst.product,
-        **{name: getattr(worst, name) for name in copied},
+        **{name: getattr(worst, name) for name in OF_WORST},
         "worst_file": worst.file,
         "pictures": len(part.rows),
         "errors": sum(row.decision == "error" for row in part.rows),

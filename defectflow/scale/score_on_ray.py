@@ -19,14 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from defectflow.bundle import Bundle
+from defectflow.bundle import Bundle, Family, bundles_of
 from defectflow.common import Progress, Watch, atomic_write, claimed, remedy, unwatched, utc_now, write_whole
 from defectflow.data import MANIFEST as PICTURES_MANIFEST
 from defectflow.data import Archive, Picture, is_test_folder, is_url, look_through, printable
 from defectflow.errors import DataError, SettingsError
 from defectflow.line.drawn import is_drawn
+from defectflow.line.inspector import chosen_number
 from defectflow.line.journal import LOCK, RUN, Run
 from defectflow.line.judge import check_wanted
+from defectflow.line.products import check_known
 from defectflow.line.providers import find_providers, short_name
 from defectflow.line.resume import check_empty, earlier_run
 from defectflow.line.score_folder import absolute, relative_name
@@ -61,6 +63,8 @@ class Wanted:
     scores_only: bool = False
     part_regex: str | None = None
     """Names the parts where nothing else does; a picture in whose name it finds none is a part of its own."""
+    product: str | None = None
+    """Of a bundle of several products: the one that all pictures show; "auto", or None: each picture's own one."""
     provider: str = "cpu"
     core: bool = False
     threads: int = 1
@@ -102,7 +106,7 @@ class Scored:
 
 
 def score_on_ray(
-    bundle: Bundle,
+    bundle: Bundle | Family,
     source: str,
     out: Path,
     wanted: Wanted,
@@ -115,11 +119,14 @@ def score_on_ray(
 
     Rows, parts, drawings and the store's rows are those of `score_folder`; results are Parquet files by shard. To
     resume is to judge what has no row yet, what could not be used, what has changed, and what has arrived since.
-    Raises, before any work, NotCalibrated, SettingsError, ClusterError, BundleError, StoreError and DataError where
-    something does not fit together; later DataError where results cannot be written.
+    Raises, before any work, NotCalibrated, UnknownProduct, SettingsError, ClusterError, BundleError, StoreError and
+    DataError where something does not fit together; later DataError where results cannot be written.
     """
+    number = chosen_number(bundle, wanted.product)
+    bundles = [bundle] if isinstance(bundle, Bundle) else bundles_of(bundle)
+    judging = bundles if number is None else [bundles[number]]
     check_wanted(
-        [bundle.card],
+        [each.card for each in judging],
         scores_only=wanted.scores_only,
         drawn=wanted.overlays or wanted.masks,
         recorded=wanted.store is not None,
@@ -137,10 +144,12 @@ def score_on_ray(
                 if not resume:
                     check_empty(out)
                 scored = Scored(notes=_list(plan, source, wanted.part_regex, watch))
-                run = _begin(bundle, source, out, wanted, plan, workers, resume)
+                check_known(judging, plan.products(), source)
+                run = _begin(bundle if number is None else judging[0], source, out, wanted, plan, workers, resume)
                 job = Job(
                     run,
-                    bundle_files(bundle.path),
+                    bundle_files(judging[0].family or judging[0]),
+                    None if number is None else judging[0].product,
                     wanted.provider,
                     wanted.core,
                     wanted.threads,
@@ -158,7 +167,7 @@ def score_on_ray(
                 write_whole(out / RUN, run.model_dump_json(indent=2))
                 made = False
                 _score(run, shared, out, wanted, plan, workers, scored, watch)
-                known_forms = bool(bundle.card.calibration_forms)
+                known_forms = all(each.card.calibration_forms for each in judging)
                 ended = {"finished": utc_now(), "unlike": scored.unlike if known_forms else None}
                 write_whole(out / RUN, run.model_copy(update=ended).model_dump_json(indent=2))
                 return scored
@@ -356,13 +365,20 @@ def _base(source: str) -> Path:
     return absolute(path if path.is_dir() else path.parent)
 
 
-def _begin(bundle: Bundle, source: str, out: Path, wanted: Wanted, plan: ShardPlan, workers: int, resume: bool) -> Run:
-    """The run's header, not yet written; an earlier run's, where it goes on. Raises SettingsError, DataError."""
+def _begin(
+    bundle: Bundle | Family, source: str, out: Path, wanted: Wanted, plan: ShardPlan, workers: int, resume: bool
+) -> Run:
+    """The run's header, not yet written; an earlier run's, where it goes on. Raises SettingsError, DataError.
+
+    `bundle`: what judges, so several products only where each picture is judged as its own.
+    """
+    cards = {} if isinstance(bundle, Bundle) else {str(each.product): each.card for each in bundles_of(bundle)}
     runs_on = ", ".join([*map(short_name, find_providers([wanted.provider])), *(["core"] if wanted.core else [])])
     run = Run(
         bundle=str(bundle.path.resolve()),
         runs_on=runs_on,
-        card=bundle.card,
+        card=bundle.card if isinstance(bundle, Bundle) else next(iter(cards.values())),
+        products=cards,
         source=source.rstrip("/") if is_url(source) else str(_base(source)),
         started=utc_now(),
         pictures=len(plan),

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import Any
 
 from defectflow.data import Listed, Picture
 from defectflow.errors import DataError
@@ -64,7 +65,7 @@ class ShardPlan:
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
             "CREATE TABLE files (name BLOB, size INTEGER, modified INTEGER);"
             "CREATE TABLE pictures (name TEXT PRIMARY KEY, hash INTEGER, part TEXT, path BLOB, known INTEGER,"
-            " label TEXT, kind TEXT, more TEXT, size INTEGER, modified INTEGER) WITHOUT ROWID;"
+            " label TEXT, kind TEXT, product TEXT, more TEXT, size INTEGER, modified INTEGER) WITHOUT ROWID;"
             "BEGIN"
         )
 
@@ -91,7 +92,7 @@ class ShardPlan:
         stamps = self._database.execute("SELECT name, size, modified FROM files ORDER BY rowid") if listed else None
         rows = (_row(name, picture, stamps) for name, picture in pictures)
         try:
-            self._database.executemany("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._database.executemany("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         except sqlite3.IntegrityError as error:
             raise DataError(
                 "two pictures have the same name in the results, as only bytes that are no Unicode tell them apart; "
@@ -106,6 +107,10 @@ class ShardPlan:
         """How many pictures have no known part, and the first of them; None where all have one."""
         count, first = self._database.execute("SELECT count(*), min(name) FROM pictures WHERE NOT known").fetchone()
         return (count, first) if count else None
+
+    def products(self) -> list[tuple[str, str | None]]:
+        """(the first picture's name, product) of each product that pictures are said to show."""
+        return self._database.execute("SELECT min(name), product FROM pictures GROUP BY product").fetchall()
 
     def columns(self) -> tuple[str, ...]:
         """A manifest's other columns; all its pictures have the same."""
@@ -156,14 +161,15 @@ def _row(name: str, picture: Picture, stamps: Iterator[tuple[bytes, int, int]] |
         int(picture.part_known),
         picture.label,
         picture.kind,
+        picture.product,
         json.dumps(picture.more),
         size,
         modified,
     )
 
 
-def _planned(row: tuple[str, int, str, bytes, int, str | None, str, str, int | None, int | None]) -> Planned:
-    name, _, part, path, known, label, kind, more, size, modified = row
+def _planned(row: tuple[Any, ...]) -> Planned:
+    name, _, part, path, known, label, kind, product, more, size, modified = row
     picture = Picture(
         Path(os.fsdecode(path)),
         part,
@@ -171,6 +177,7 @@ def _planned(row: tuple[str, int, str, bytes, int, str | None, str, str, int | N
         kind,
         part_known=bool(known),
         name=name,
+        product=product,
         more=tuple((column, value) for column, value in json.loads(more)),
     )
     return Planned(name, picture, None if size is None or modified is None else Stamp(size, modified))

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.bundle import CARD, MODEL, open_bundle
+from defectflow.bundle import CARD, MODEL, Bundle, Card, Family
+from defectflow.bundle.family import card_of
 from defectflow.data import Picture, is_url, open_store
 from defectflow.errors import DataError, ImageError
 from defectflow.line import Inspector, Record
@@ -46,7 +47,9 @@ class Job:
 
     run: Run
     files: dict[str, bytes]
-    """The bundle's card and model."""
+    """The bundle's cards and model, by their path below it."""
+    product: str | None
+    """Of a bundle of several products: the one that all pictures show."""
     provider: str
     core: bool
     threads: int
@@ -77,9 +80,10 @@ class Done:
     """Of the worker's process."""
 
 
-def bundle_files(path: Path) -> dict[str, bytes]:
+def bundle_files(home: Bundle | Family) -> dict[str, bytes]:
     """What a worker needs of a bundle."""
-    return {name: (path / name).read_bytes() for name in (CARD, MODEL)}
+    cards = [CARD] if isinstance(home, Bundle) else [CARD, *map(card_of, home.names)]
+    return {name: (home.path / name).read_bytes() for name in (*cards, MODEL)}
 
 
 class Worker:
@@ -89,10 +93,12 @@ class Worker:
         self._run = job.run
         self._folder = tempfile.TemporaryDirectory(prefix="defectflow-")
         bundle = Path(self._folder.name) / Path(job.run.bundle).name
-        bundle.mkdir()
         for name, content in job.files.items():
+            (bundle / name).parent.mkdir(parents=True, exist_ok=True)
             (bundle / name).write_bytes(content)
-        self._inspector = Inspector(open_bundle(bundle), providers=[job.provider], threads=job.threads, core=job.core)
+        self._inspector = Inspector(
+            bundle, product=job.product, providers=[job.provider], threads=job.threads, core=job.core
+        )
         self._store = _open_store(job.store)
         self._by = job.by
         self._objects = open_store(job.run.source) if is_url(job.run.source) else None
@@ -119,8 +125,10 @@ class Worker:
             }
         ordered = [rows[name] for name in sorted(rows)]
         parts = gather_parts(ordered)
-        is_unlike = self._inspector.card.is_unlike
-        unlike = [f"{row.file} ({form})" for row in ordered if (form := row.form) and is_unlike(form)]
+        judged_by = self._inspector.card_of
+        unlike = [
+            f"{row.file} ({form})" for row in ordered if (form := row.form) and judged_by(row.product).is_unlike(form)
+        ]
         failed = [(row.file, reason) for row in ordered if (reason := row.error or row.output_error) is not None]
         new = changed or bool(left)
         return Done(
@@ -216,9 +224,9 @@ class _Recorder:
     def __init__(
         self, store: Store | None, inspector: Inspector, run: Run, by: str, known: dict[str, Row], *, temporary: bool
     ) -> None:
-        self._store, self._card, self._run, self._by = store, inspector.card, run, by
+        self._store, self._inspector, self._run, self._by = store, inspector, run, by
         self._known, self._temporary = dict(known), temporary
-        self._waiting: list[tuple[Seen, str]] = []
+        self._waiting: list[tuple[Card, Seen, str]] = []
 
     def take(self, picture: Picture, name: str, item: Verdict | ImageError, unread_before: bool) -> None:
         from defectflow.store import Seen
@@ -229,7 +237,8 @@ class _Recorder:
         before = "" if earlier is None else earlier.sha256 or earlier.error or ""
         now = str(item.sha256) if isinstance(item, Verdict) else str(item)
         digest = hashlib.sha256("\n".join((name, before, now)).encode("utf-8", "backslashreplace")).hexdigest()
-        self._waiting.append((seen, digest))
+        product = item.product if isinstance(item, Verdict) else picture.product
+        self._waiting.append((self._inspector.recorded_as(product), seen, digest))
         if len(self._waiting) >= RECORDED_AT_ONCE:
             self.write()
 
@@ -240,13 +249,13 @@ class _Recorder:
 
         entries = [
             Entry(
-                card=self._card,
+                card=card,
                 seen=(seen,),
                 by=self._by,
                 source="score",
                 key=RequestKey(f"score {self._run.key}", digest, digest),
             )
-            for seen, digest in self._waiting
+            for card, seen, digest in self._waiting
         ]
         self._store.record_all(entries)
         self._waiting = []

@@ -19,13 +19,13 @@ import pyarrow.dataset
 import pytest
 from postgres import new_schema
 from scale_support import another_node
-from support import DEFECTFLOW, Cli, digests, run, save, swatch, swatches
+from support import BLUE, DEFECTFLOW, RED, Cli, coloured, digests, product_manifest, run, save, swatch, swatches
 
-from defectflow.bundle import CARD, MODEL, open_bundle
+from defectflow.bundle import CARD, MODEL, open_bundle, open_family
 from defectflow.bundle.files import seal
 from defectflow.common import Progress
 from defectflow.data import look_through
-from defectflow.errors import BundleError, ClusterError, NotCalibrated, SettingsError
+from defectflow.errors import BundleError, ClusterError, DataError, NotCalibrated, SettingsError, UnknownProduct
 from defectflow.line import Inspector, score_folder
 from defectflow.line.report import write_report
 from defectflow.scale.cluster import _answers
@@ -55,7 +55,15 @@ def on_ray(cluster: Any, bundle: Path, source: Path | str, out: Path, resume: bo
     watch = wanted.pop("watch", lambda step: None)
     options = Wanted(**{"part_regex": PARTS, **wanted})
     address = cluster if isinstance(cluster, str) else cluster.address
-    return score_on_ray(open_bundle(bundle), str(source), out, options, address=address, resume=resume, watch=watch)
+    return score_on_ray(
+        open_family(bundle) or open_bundle(bundle),
+        str(source),
+        out,
+        options,
+        address=address,
+        resume=resume,
+        watch=watch,
+    )
 
 
 def here(bundle: Path, folder: Path, out: Path, **options: Any) -> None:
@@ -110,8 +118,9 @@ def test_rows_parts_and_drawings_are_those_of_one_machine(
     assert len(parts) == len(lines) == sum(scored.parts.values())
     for line in lines:
         mine = parts[line["part"]]
-        for column in ("decision", "worst_file", "pictures", "errors"):
-            assert str(mine[column]) == line[column], (line["part"], column)
+        assert list(mine) == list(line)
+        for column in ("decision", "reason", "worst_file", "pictures", "errors"):
+            assert str(mine[column] or "") == (line[column] if line[column] != "0" else ""), (line["part"], column)
     assert write_report(tmp_path / "ray").read_text(encoding="utf-8").count("p92 cut.png") >= 1
 
     save(folder / "tray 1" / "p3 c.png", swatch(900, scratched=True))
@@ -125,6 +134,46 @@ def test_rows_parts_and_drawings_are_those_of_one_machine(
     assert (again.judged, again.again) == (5, 3), "two new, one mended, one changed, one still broken"
     with pytest.raises(SettingsError, match="same --part-regex"):
         on_ray(cluster, swatch_bundle, folder, tmp_path / "ray", resume=True, part_regex=r"(p\d)", **drawn)
+
+
+def test_several_products_are_judged_as_on_one_machine(
+    cluster: Any, postgres: str, two_products: Path, tmp_path: Path
+) -> None:
+    """Each picture as the product that the manifest names; where it names none, or there is no manifest, as the one
+    that it resembles most."""
+    rows = list[tuple[str, str, str]]()
+    for number in range(20):
+        for product in (RED, BLUE):
+            name = f"pictures/{product} {number}.png"
+            save(tmp_path / name, coloured(product, 300 + number, scratched=number == 3))
+            rows.append((name, product if number % 2 else "", f"{product}{number // 2}"))
+    manifest, line, store = product_manifest(tmp_path, rows), two_products / "line", new_schema(postgres)
+    wanted = {"part_regex": None, "masks": True, "store": store}
+    scored = on_ray(cluster, line, manifest, tmp_path / "ray", **wanted)
+    assert scored.shards > 1 and scored.parts["defect"] >= 2
+    pictures = look_through(manifest).pictures
+    score_folder(Inspector(line, threads=1), pictures, manifest, tmp_path / "one", table="parquet", masks=True)
+    compared = line / "products" / RED
+    assert_equal_rows(tmp_path / "ray" / "results", tmp_path / "one" / "results.parquet", compared)
+    assert digests(tmp_path / "ray" / "masks") == digests(tmp_path / "one" / "masks")
+    assert {row["product"] for row in table(tmp_path / "ray" / "results").values()} == {RED, BLUE}
+    with Store.open(store) as opened:
+        recorded = opened.history.search(Query(limit=1000))
+        assert len(recorded) == 40
+        assert {one.model for one in recorded} == {f"line/{RED}", f"line/{BLUE}"}
+    again = on_ray(cluster, line, manifest, tmp_path / "ray", resume=True, **wanted)
+    assert again.judged == 0
+    blues = tmp_path / "blues"
+    for file in sorted((tmp_path / "pictures").glob(f"{BLUE} *")):
+        save(blues / file.name, coloured(BLUE, int(file.stem.split()[1])))
+    for product, found in ((None, BLUE), (BLUE, BLUE), (RED, RED)):
+        on_ray(cluster, line, blues, tmp_path / f"as {product}", part_regex=None, product=product)
+        assert {row["product"] for row in table(tmp_path / f"as {product}" / "results").values()} == {found}
+    with pytest.raises(UnknownProduct, match="it has red, blue"):
+        on_ray(cluster, line, blues, tmp_path / "none", product="green")
+    strange = product_manifest(tmp_path, [(rows[0][0], "green", "1")], "green.csv")
+    with pytest.raises(DataError, match="shows product 'green', and these are judged here: red, blue"):
+        on_ray(cluster, line, strange, tmp_path / "none", part_regex=None)
 
 
 @pytest.mark.slow

@@ -40,7 +40,9 @@ def test_parts_stay_together(tmp_path_factory: pytest.TempPathFactory, parts: li
 
 def test_a_picture_comes_back_as_it_was(tmp_path: Path) -> None:
     more = (("lot", "=7"), ("camera", "top"))
-    picture = Picture(Path("/a/b\udcff.png"), "p", "defective", "cut", part_known=True, name="b.png", more=more)
+    picture = Picture(
+        Path("/a/b\udcff.png"), "p", "defective", "cut", part_known=True, product="red", name="b.png", more=more
+    )
     with ShardPlan(tmp_path) as plan:
         plan.add([("b.png", picture)], listed=False)
         (shard,) = plan.shards(7)
@@ -48,6 +50,7 @@ def test_a_picture_comes_back_as_it_was(tmp_path: Path) -> None:
         assert (shard.pictures[0].picture.more, shard.pictures[0].picture.part_known) == (more, True)
         assert shard.number == hash_of("p") * 7 // 2**32
         assert plan.columns() == ("lot", "camera")
+        assert plan.products() == [("b.png", "red")]
         assert plan.part_of(["b.png", "gone.png"]) == {"b.png": "p"}
 
 
