@@ -118,8 +118,8 @@ def sealed(card: dict[str, Any]) -> FamilyCard:
 def several(family: Family) -> BundleError:
     """What is said where one product is needed, and none is named."""
     return BundleError(
-        f"{family.path}: judges several products ({_listed(family.names)}); say which: "
-        f"{family.folder(family.names[0])}, or --product where the command has it"
+        f"{family.path}: judges several products ({_listed(family.names)}), and this is about one of them; give its "
+        f"folder, as in {family.folder(family.names[0])}"
     )
 
 

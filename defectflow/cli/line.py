@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from defectflow.cli.console import (
@@ -54,6 +55,8 @@ class Said:
     parts: dict[str, int]
     reasons: dict[str, int]
     """Why pictures are invalid."""
+    by_product: dict[str, dict[str, int]]
+    """Parts of each product by decision; of a bundle of one, what a manifest names."""
     failed: Sequence[tuple[str, str]]
     """(file, reason); of very many, the first."""
     failed_count: int
@@ -171,18 +174,20 @@ def score(
             highlight=False,
             soft_wrap=True,
         )
-    guarantee = [] if scores_only else _promises(wanted, named=not isinstance(opened, Bundle))
+    judging = [each for each in wanted if len(wanted) == 1 or str(each.product) in said.by_product]
+    guarantee = [] if scores_only else _promises(judging, named=not isinstance(opened, Bundle))
     tree = {
         "results": str(to),
         "pictures": said.pictures,
         "parts": said.parts,
+        "parts_by_product": said.by_product,
         "invalid": said.reasons,
         "unlike_calibration": said.unlike,
         "guarantee": guarantee,
     }
     failed = [{"file": file, "reason": reason} for file, reason in said.failed]
     if not print_json(json, tree | {"failed": failed}):
-        _show_counts(said, scores_only)
+        _show_counts(said, [str(each.product) for each in judging] if len(wanted) > 1 else [], scores_only)
         if said.reasons:
             told = ", ".join(f"{reason} {count}" for reason, count in sorted(said.reasons.items()))
             out.print(f"Too unusual to judge (invalid): {told}.", markup=False, highlight=False)
@@ -227,6 +232,7 @@ def _score_here(
         tally.pictures,
         tally.parts,
         tally.reasons,
+        tally.by_product,
         tally.failed,
         len(tally.failed),
         tally.again,
@@ -258,6 +264,7 @@ def _score_on_ray(
         scored.pictures,
         scored.parts,
         scored.reasons,
+        scored.by_product,
         tuple(scored.failed),
         scored.failed_count,
         scored.again,
@@ -266,13 +273,15 @@ def _score_on_ray(
     )
 
 
-def _show_counts(said: Said, scores_only: bool) -> None:
+def _show_counts(said: Said, products: Sequence[str], scores_only: bool) -> None:
+    """`products`: whose parts are counted apart, too."""
     counts = Table(title="Verdicts")
-    for column in ("decision", "pictures", "parts"):
-        counts.add_column(column, justify="left" if column == "decision" else "right")
+    for column in ("decision", "pictures", "parts", *(f"parts of {escape(product)}" for product in products)):
+        counts.add_column(column, justify="left" if column == "decision" else "right", overflow="fold")
     words = ("not judged", "error") if scores_only else ("ok", "review", "defect", "invalid", "error")
     for decision in words:
-        counts.add_row(decision, str(said.pictures.get(decision, 0)), str(said.parts.get(decision, 0)))
+        of_each = [said.pictures, said.parts, *(said.by_product[product] for product in products)]
+        counts.add_row(decision, *(str(decisions.get(decision, 0)) for decisions in of_each))
     out.print(counts)
 
 

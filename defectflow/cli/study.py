@@ -101,11 +101,18 @@ def detectability(
     page = write_detectability(to, study)
     if not print_json(json, detectability_json(study)):
         out.print(_curves(study))
+        out.print(MEANINGS, markup=False, highlight=False)
         for sentence in study.sentences():
             out.print(sentence, markup=False, highlight=False)
         out.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)
     if real is not None and not study.real:
         err.print("note: none of the --real pictures is defective and has a mask", markup=False)
+
+
+MEANINGS = (
+    "a50, a90: sizes found half of the time, and nine times out of ten. a90/95: with 95% confidence, sizes from there "
+    "on are found at least nine times out of ten."
+)
 
 
 @command(

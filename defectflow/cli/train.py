@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,7 @@ from defectflow.cli.sign import sign_bundle
 if TYPE_CHECKING:
     from defectflow.bundle import Bundle, Family
     from defectflow.evaluation import Evaluation
+    from defectflow.fitting import DataCheck
 
 
 def fit(
@@ -126,9 +128,10 @@ def check_data(
 ) -> None:
     """Check good pictures before a fit: unreadable files, duplicates, suspects, and whether there are enough parts.
 
-    Exits with 1 if a fit would fail.
+    Of several products, each is checked by itself. Exits with 1 if a fit would fail.
     """
     from defectflow.cli.tables import data_tables
+    from defectflow.data import look_through
     from defectflow.recipe import load_recipe
 
     chosen = load_recipe(recipe, settings)
@@ -140,13 +143,22 @@ def check_data(
     from defectflow.fitting import check_data as run_check
 
     embeddings = EmbeddingCache(cache, cache_limit)
+    named = look_through(good, label="good", part_regex=part_regex).products
+    names: Sequence[str | None] = [product] if product is not None or not named else named
+    checks: dict[str | None, DataCheck] = {}
     with watching(progress) as watch:
-        check = run_check(chosen, good, cache=embeddings, part_regex=part_regex, product=product, watch=watch)
-    if not print_json(json, check.to_json()):
-        for table in data_tables(check):
-            out.print(table)
-    show_failures([(str(rejected.path), rejected.reason) for rejected in check.unreadable])
-    if check.fit_fails:
+        for name in names:
+            checks[name] = run_check(chosen, good, cache=embeddings, part_regex=part_regex, product=name, watch=watch)
+    trees = {str(name): check.to_json() for name, check in checks.items()}
+    if not print_json(json, trees if len(checks) > 1 else checks[names[0]].to_json()):
+        for name, check in checks.items():
+            if name is not None:
+                out.print(f"Product {name}", style="bold", markup=False, highlight=False)
+            for table in data_tables(check):
+                out.print(table)
+    for check in checks.values():
+        show_failures([(str(rejected.path), rejected.reason) for rejected in check.unreadable])
+    if any(check.fit_fails for check in checks.values()):
         err.print("[red]A fit would fail.[/red]")
         raise typer.Exit(1)
 

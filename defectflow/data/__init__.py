@@ -2,7 +2,7 @@
 
 from defectflow.data.duplicates import Distinct, Pairs, distinct, near_duplicates
 from defectflow.data.find import MANIFEST, Found, find_pictures, look_through
-from defectflow.data.layouts import is_test_folder
+from defectflow.data.layouts import is_test_folder, label_of_folders
 from defectflow.data.manifest import SUFFIXES, manifest_rows
 from defectflow.data.manifest_pictures import write_manifest
 from defectflow.data.pictures import (
@@ -50,6 +50,7 @@ __all__ = [
     "full_scale_notes",
     "is_test_folder",
     "is_url",
+    "label_of_folders",
     "look_through",
     "manifest_rows",
     "meant_for_fitting",

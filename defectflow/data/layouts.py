@@ -231,6 +231,14 @@ def is_bad_folder(name: str) -> bool:
     return _fold(name) in DEFECTIVE | MASKS
 
 
+def label_of_folders(name: str) -> Label | None:
+    """What a picture's folders call it; None where they say nothing. `name`: its path below the folder given."""
+    folders = Name(name).parts[:-1]
+    if any(_fold(folder) in DEFECTIVE for folder in folders):
+        return "defective"
+    return "good" if any(is_good_folder(folder) for folder in folders) else None
+
+
 def is_mask_folder(name: str) -> bool:
     return _fold(name) in MASKS
 

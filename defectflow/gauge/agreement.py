@@ -172,6 +172,10 @@ class AgreementResult:
         )
         how = "rejects it" if self.rejected_only else "does not call it ok"
         yield f"The system counts as calling a part defective where it {how}. It always says the same about a picture."
+        yield (
+            "Kappas rest on each person's first trial; the kappa within a person compares the first trial and the "
+            "second."
+        )
         if self.unfinished:
             names = ", ".join(f"{name} ({count} of {self.answers_wanted})" for name, count in self.unfinished)
             yield f"Left out, as they have not judged everything: {names}."

@@ -9,7 +9,7 @@ from datetime import datetime
 from defectflow.gauge.control import Chart
 
 WIDTH, HEIGHT = 640, 150
-LEFT, RIGHT, TOP, BOTTOM = 64, WIDTH - 12, 12, HEIGHT - 14
+LEFT, RIGHT, TOP, BOTTOM = 64, WIDTH - 12, 12, HEIGHT - 26
 SHOWN = 90
 """The last checks that are drawn: a month of three shifts."""
 
@@ -33,6 +33,8 @@ class DrawnChart:
     """("low" | "centre" | "high", y)."""
     ticks: tuple[tuple[float, float], ...]
     """(score, y)."""
+    days: tuple[tuple[str, float, str], ...]
+    """(day, x, text-anchor) of the first check that is drawn, and of the last."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -69,4 +71,14 @@ def draw_chart(chart: Chart, moments: Sequence[datetime]) -> DrawnChart:
     names = ("low", "centre", "high")
     lines = [(name, down(value)) for name, value in zip(names, limits, strict=False)]
     ticks = limits or [min(values), max(values)]
-    return DrawnChart(chart, tuple(points), tuple(lines), tuple((value, down(value)) for value in dict.fromkeys(ticks)))
+    days = []
+    if shown:
+        ends = ((points[0], shown[0], "start"), (points[-1], shown[-1], "end"))
+        days = [(f"{moments[place]:%Y-%m-%d}", point.x, anchor) for point, (place, _), anchor in ends]
+    return DrawnChart(
+        chart,
+        tuple(points),
+        tuple(lines),
+        tuple((value, down(value)) for value in dict.fromkeys(ticks)),
+        tuple(days if len(shown) > 1 else days[:1]),
+    )

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from defectflow.bundle import Card
 from defectflow.common import Progress, Watch, unwatched
-from defectflow.data import Picture
+from defectflow.data import Picture, label_of_folders
 from defectflow.errors import DataError, ImageError, SettingsError
 from defectflow.gauge.control import BASELINE, Chart, chart_of
 from defectflow.line import Inspector
@@ -136,7 +136,7 @@ def _by_name(pictures: Iterable[Picture]) -> dict[str, list[Picture]]:
 def _allowed(name: str, pictures: Sequence[Picture], expect: Mapping[str, Word]) -> tuple[Word, ...]:
     if name in expect:
         return (expect[name],)
-    label = pictures[0].label
+    label = pictures[0].label or label_of_folders(pictures[0].name)
     if label is None:
         raise DataError(
             f"{name}: nothing says whether this master part is good or defective; put its pictures into a folder "

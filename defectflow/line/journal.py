@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -79,6 +79,8 @@ class Row(BaseModel):
     kind: str | None = None
     product: str | None = None
     """What judged it, where a bundle has several; else what a manifest says."""
+    product_auto: bool = False
+    """Whether nobody named the product, and it is the one that the picture resembles most."""
     more: dict[str, str] = {}
     """The manifest's other columns."""
 
@@ -216,6 +218,15 @@ def read_run(path: Path) -> Run:
         raise DataError(f"{path}: cannot be read ({error.strerror}); run defectflow score first") from error
     except ValidationError as error:
         raise DataError(f"{path}: does not describe a run of this version: {error}") from error
+
+
+def count_by_product(parts: Iterable[Part]) -> dict[str, dict[str, int]]:
+    """How many parts of each product got each decision; empty where rows name no products."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for part in parts:
+        if part.worst.product is not None:
+            counts[part.worst.product][part.decision or UNJUDGED] += 1
+    return {product: dict(counts[product]) for product in sorted(counts)}
 
 
 def gather_parts(rows: Iterable[Row]) -> list[Part]:

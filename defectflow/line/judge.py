@@ -66,7 +66,8 @@ def judge(
             if earlier is None or not _is_told(earlier, seen):
                 record(picture, name, seen, earlier is not None and earlier.error is not None)
         product = picture.product if isinstance(seen, ImageError) else seen.product
-        yield row_of(name, picture, seen, inspector.card_of(product), stamp, output_error)
+        auto = inspector.is_open and picture.product is None
+        yield row_of(name, picture, seen, inspector.card_of(product), stamp, output_error, auto=auto)
 
 
 def _drawn(

@@ -151,6 +151,13 @@ class Gallery:
     title: str
     why: str
     parts: tuple[Part, ...]
+    """Those that are shown."""
+    of: int
+    """So many there are."""
+
+
+def _first(title: str, why: str, parts: Sequence[Part], most: int) -> Gallery:
+    return Gallery(title, why, tuple(parts[:most]), len(parts))
 
 
 def _galleries(parts: Sequence[Part], card: Card) -> list[Gallery]:
@@ -168,11 +175,11 @@ def _galleries(parts: Sequence[Part], card: Card) -> list[Gallery]:
         above = [part for part in by_score if part.worst.score_or_lowest > value][-BORDERLINE:]
         below = [part for part in by_score if part.worst.score_or_lowest <= value][:BORDERLINE]
     galleries = [
-        Gallery("Escapes", "Defective parts called ok, the lowest scores first.", tuple(escapes[::-1][:ESCAPES])),
-        Gallery("Overkill", "Good parts rejected, the worst first.", tuple(overkill[:OVERKILLS])),
-        Gallery("Worst parts", "The highest scores; invalid parts have their own section.", tuple(by_score[:WORST])),
-        Gallery("Borderline parts", "The closest to the threshold on both sides.", tuple(above + below)),
-        Gallery("Invalid", TOO_UNUSUAL, tuple(invalid[:INVALID])),
+        _first("Escapes", "Defective parts called ok, the lowest scores first.", escapes[::-1], ESCAPES),
+        _first("Overkill", "Good parts rejected, the worst first.", overkill, OVERKILLS),
+        _first("Worst parts", "The highest scores; invalid parts have their own section.", by_score, WORST),
+        _first("Borderline parts", "The closest to the threshold on both sides.", above + below, 2 * BORDERLINE),
+        _first("Invalid", TOO_UNUSUAL, invalid, INVALID),
     ]
     return [gallery for gallery in galleries if gallery.parts]
 

@@ -23,7 +23,18 @@ from defectflow.errors import DataError
 from defectflow.image import PictureForm
 from defectflow.line.drawn import is_drawn
 from defectflow.line.inspector import Inspector
-from defectflow.line.journal import JOURNAL, LOCK, RUN, UNJUDGED, Row, Run, gather_parts, read_journal, write_journal
+from defectflow.line.journal import (
+    JOURNAL,
+    LOCK,
+    RUN,
+    UNJUDGED,
+    Row,
+    Run,
+    count_by_product,
+    gather_parts,
+    read_journal,
+    write_journal,
+)
 from defectflow.line.judge import Record, check_wanted, judge
 from defectflow.line.products import check_products
 from defectflow.line.resume import begin, go_on
@@ -44,6 +55,8 @@ class Tally:
     """Files whose size, colour or depth is that of no calibration picture, as far as the card knows these."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Of the invalid pictures, so many show a gross defect, and so many are wrong pictures."""
+    by_product: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Parts of each product by decision, where rows name products."""
 
 
 def score_folder(
@@ -118,13 +131,15 @@ def score_folder(
             f"{out}: results cannot be written ({error.strerror or error}); what was judged is kept: {remedy(error)}, "
             "then go on with --resume"
         ) from error
+    of_parts = gather_parts(rows)
     return Tally(
         dict(Counter(row.decision or UNJUDGED for row in rows)),
-        dict(Counter(part.decision or UNJUDGED for part in gather_parts(rows))),
+        dict(Counter(part.decision or UNJUDGED for part in of_parts)),
         tuple((row.file, reason) for row in rows if (reason := row.error or row.output_error) is not None),
         again,
         tuple(unlike),
         dict(Counter(row.reason for row in rows if row.reason is not None)),
+        count_by_product(of_parts),
     )
 
 

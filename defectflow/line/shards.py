@@ -44,6 +44,8 @@ class ShardLine(BaseModel):
     of_parts: dict[str, int]
     reasons: dict[str, int]
     """Why pictures are invalid."""
+    by_product: dict[str, dict[str, int]] = {}
+    """Parts of each product by decision, where rows name products."""
     unlike: int
     """Pictures whose size, colour or depth is that of no calibration picture."""
     failed: int

@@ -39,14 +39,18 @@ def row_of(
     card: Card,
     stamp: Stamp | None = None,
     output_error: str | None = None,
+    *,
+    auto: bool = False,
 ) -> Row:
-    """One picture's line of the results. `stamp`: the file's, just before it was read."""
+    """One picture's line of the results. `stamp`: the file's, just before it was read. `auto`: its product was found
+    by likeness."""
     known: dict[str, Any] = {
         "file": name,
         "part": picture.part,
         "label": picture.label,
         "kind": picture.kind or None,
         "product": picture.product if isinstance(item, ImageError) else item.product or picture.product,
+        "product_auto": auto and not isinstance(item, ImageError),
         "more": dict(picture.more),
         "bundle_id": card.bundle_id,
         "calibration_id": card.calibration_id,

@@ -13,7 +13,7 @@ import hashlib
 import io
 import secrets
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +87,8 @@ class Scored:
     parts: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     """Why pictures are invalid."""
+    by_product: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Parts of each product by decision, where rows name products."""
     failed: list[tuple[str, str]] = field(default_factory=list)
     """(file, reason), the first NAMED."""
     failed_count: int = 0
@@ -208,7 +210,7 @@ def _score(
             lost = f", {pool.lost} workers lost" if pool.lost else ""
             note = f"{rate:.1f} pictures/s, {pool.open_workers} of {pool.count} workers{lost}"
             watch(Progress("score", min(seen, total), total, note))
-    scored.pictures, scored.parts, scored.reasons = results.counts()
+    scored.pictures, scored.parts, scored.reasons, scored.by_product = results.counts()
     if (gone := sum(scored.pictures.values()) - total) > 0:
         scored.notes.append(f"{gone} judged earlier and not found any more; what was said of them stays in the results")
     scored.unlike, scored.failed_count = (sum(getattr(line, name) for line in results.lines.values()) for name in _SUMS)
@@ -259,6 +261,7 @@ class Results:
             pictures=done.pictures,
             of_parts=done.of_parts,
             reasons=done.reasons,
+            by_product=done.by_product,
             unlike=done.unlike,
             failed=done.failed,
             finished=utc_now(),
@@ -267,14 +270,17 @@ class Results:
         self._manifest.write(line.model_dump_json() + "\n")
         self._manifest.flush()
 
-    def counts(self) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-        """Pictures and parts by decision, and invalid pictures by reason, over all shards."""
+    def counts(self) -> tuple[dict[str, int], dict[str, int], dict[str, int], dict[str, dict[str, int]]]:
+        """Pictures and parts by decision, invalid pictures by reason, and each product's parts, over all shards."""
         pictures, parts, reasons = Counter[str](), Counter[str](), Counter[str]()
+        by_product = defaultdict[str, Counter[str]](Counter)
         for line in self.lines.values():
             pictures.update(line.pictures)
             parts.update(line.of_parts)
             reasons.update(line.reasons)
-        return dict(pictures), dict(parts), dict(reasons)
+            for product, decisions in line.by_product.items():
+                by_product[product].update(decisions)
+        return dict(pictures), dict(parts), dict(reasons), {name: dict(by_product[name]) for name in sorted(by_product)}
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -23,7 +23,7 @@ from defectflow.bundle.family import card_of
 from defectflow.data import Picture, is_url, open_store
 from defectflow.errors import DataError, ImageError
 from defectflow.line import Inspector, Record
-from defectflow.line.journal import UNJUDGED, Row, Run, gather_parts
+from defectflow.line.journal import UNJUDGED, Row, Run, count_by_product, gather_parts
 from defectflow.line.judge import judge
 from defectflow.line.resume import still_holds
 from defectflow.line.shards import parts_to_parquet, rows_of_parquet, rows_to_parquet
@@ -70,6 +70,7 @@ class Done:
     pictures: dict[str, int]
     of_parts: dict[str, int]
     reasons: dict[str, int]
+    by_product: dict[str, dict[str, int]]
     judged: int
     again: int
     unlike: int
@@ -139,6 +140,7 @@ class Worker:
             pictures=dict(Counter(row.decision or UNJUDGED for row in ordered)),
             of_parts=dict(Counter(part.decision or UNJUDGED for part in parts)),
             reasons=dict(Counter(row.reason for row in ordered if row.reason is not None)),
+            by_product=count_by_product(parts),
             judged=len(left),
             again=again,
             unlike=len(unlike),

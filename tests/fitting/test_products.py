@@ -16,6 +16,7 @@ from support import (
     BLUE,
     RED,
     REPOSITORY,
+    SWATCH_RECIPE,
     Cli,
     Pixels,
     calibrate_product,
@@ -225,6 +226,8 @@ def test_score_by_the_manifest_s_column(two_products: Path, tmp_path: Path, cli:
         found = list(csv.DictReader(file))
     assert [row["product"] for row in found] == [row["file"].split("/")[0] for row in found]
     assert len({row["calibration_id"] for row in found}) == 2
+    assert [row["file"] for row in found if row["product_auto"] == "True"] == [f"{BLUE}/000.png", f"{RED}/000.png"]
+    assert "parts of red" in scored.out and "parts of blue" in scored.out
     with (tmp_path / "results" / "parts.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 6, "part 1 of one product is not part 1 of the other"
     assert cli("report", tmp_path / "results").code == 0
@@ -232,6 +235,29 @@ def test_score_by_the_manifest_s_column(two_products: Path, tmp_path: Path, cli:
     strange = product_manifest(two_products, [(f"{RED}/000.png", "green", "0")], "strange.csv")
     refused = cli("score", two_products / "line", strange, "--out", tmp_path / "other")
     assert refused.code == 2 and "shows product 'green', and these are judged here: red, blue" in refused.err
+
+
+def test_the_end_of_score_is_about_the_products_that_were_seen(two_products: Path, tmp_path: Path, cli: Cli) -> None:
+    scored = cli(
+        "score", two_products / "line", two_products / RED, "--out", tmp_path / "out", "--json", tmp_path / "j.json"
+    )
+    assert scored.code == 0, scored
+    told = json.loads((tmp_path / "j.json").read_text())
+    assert {name: sum(parts.values()) for name, parts in told["parts_by_product"].items()} == {RED: 24}
+    assert told["guarantee"] and all(line.startswith("red: ") for line in told["guarantee"])
+
+
+def test_check_data_looks_at_each_product(two_products: Path, tmp_path: Path, cli: Cli) -> None:
+    """As the fit does; and at one of them where it is named."""
+    settings = [word for setting in SWATCH_RECIPE for word in ("--set", setting)]
+    asked = ("check-data", two_products / "both.csv", "--recipe", "free", *settings)
+    checked = cli(*asked)
+    assert checked.code == 0, checked
+    assert re.findall(r"Product \w+", checked.out) == ["Product blue", "Product red"]
+    assert cli(*asked, "--json", tmp_path / "both.json").code == 0
+    assert cli(*asked, "--product", BLUE, "--json", tmp_path / "blue.json").code == 0
+    both, blue = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("both", "blue"))
+    assert list(both) == [BLUE, RED] and both[BLUE] == blue
 
 
 def test_commands_for_one_product_take_its_rows_alone(line: Path, tmp_path: Path, cli: Cli) -> None:

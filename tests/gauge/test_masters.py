@@ -133,6 +133,16 @@ def test_sets_that_cannot_be(sample: Path, inspector: Inspector, store: Store, t
         check_masters(store, inspector, find_pictures(tmp_path / "plain"), by="anna")
 
 
+@pytest.mark.parametrize(("part", "expected"), [("bad", ("defect", "invalid")), ("m1", ("ok",))])
+def test_one_folder_is_enough_to_say_what_parts_are(
+    sample: Path, inspector: Inspector, store: Store, tmp_path: Path, part: str, expected: tuple[str, ...]
+) -> None:
+    """Named like one of good or of defective parts, without one of the other kind beside it."""
+    alone = find_pictures(shift(tmp_path / "alone", sample, 0, only=(part,)))
+    (judged,) = register_masters(store, inspector, alone, by="anna").judged
+    assert (judged.name, judged.expected in expected) == (part, True)
+
+
 def test_from_the_command_line(cli: Cli, bundle_copy: Path, sample: Path, tmp_path: Path) -> None:
     store, page = tmp_path / "inspections.db", tmp_path / "golden.html"
     first, second, bad = (shift(tmp_path / str(number), sample, number, swapped=number == 2) for number in range(3))

@@ -351,6 +351,11 @@ def test_at_most_24_parts_are_drawn_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert 0 < len(seen) == len(set(seen)) <= 24
 
 
+def test_a_gallery_says_how_many_there_are(tmp_path: Path) -> None:
+    page = Page(write_report(make_run(tmp_path, good=30, defective=20)))
+    assert re.search(r"The highest scores; .* The first 8 of \d+\.", page.text)
+
+
 def test_what_mistakes_cost(tmp_path: Path) -> None:
     results = make_run(tmp_path)
     rows = [row for row in read_journal(results / "results.jsonl")[0] if row.score is not None]

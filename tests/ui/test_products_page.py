@@ -136,6 +136,12 @@ def test_scale_and_part_rule_are_the_product_s_own(desk: Desk) -> None:
         desk.call("scale-keep", "click", 0.5)
 
 
+def test_models_marks_every_product_that_is_at_work(desk: Desk) -> None:
+    """Whichever of them was activated."""
+    listed = str(desk.call("page-models", "select")["bundles"])
+    assert listed.count('class="badge ok') == 2
+
+
 def test_trial_ends_once_every_product_is_in_production(desk: Desk, three: list[Path]) -> None:
     assert choose(desk, AUTO)["inspect-trial"].value
     judge(desk, three[0])

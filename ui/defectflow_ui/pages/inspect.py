@@ -12,7 +12,7 @@ from defectflow.errors import DataError, DefectFlowError
 from defectflow.store import Role, standing_answers
 from defectflow_ui.inspecting.inspection import TILES, Inspection, Order
 from defectflow_ui.markup import elements
-from defectflow_ui.markup.elements import block, clicks
+from defectflow_ui.markup.elements import block, clicks, problem
 from defectflow_ui.pages import answering
 from defectflow_ui.pages import inspect_gallery as pictures
 from defectflow_ui.pages import inspect_view as view
@@ -185,9 +185,10 @@ class InspectPage(Page):
             raise DataError(words.no_longer)
         try:
             inspection = begin(self.station, visitor)
-        except DefectFlowError:
+        except DefectFlowError as error:
             drop.close()  # nobody will judge it, so nothing more of it need be sent
-            raise
+            yield {self.status: problem(str(error))}
+            return
         run = inspection.run(drop, visitor.number("expected") or 1)
         if run is None:
             return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from markupsafe import Markup
 
 from defectflow.bundle import Bundle, Card
-from defectflow.errors import DefectFlowError
+from defectflow.errors import BundleError, DefectFlowError
 from defectflow.line import certificate_file, read_certificate
 from defectflow.store import Answered, Query, total
 from defectflow_ui.language import number
@@ -32,9 +33,18 @@ def bundles(station: Station, chosen: str | None) -> Markup:
         found=[(one, *_state(one)) for one in found],
         place=next((place for place, one in enumerate(found) if one.name == chosen), -1),
         chosen=chosen,
-        active=station.bundles.active_name,
+        active=_active(station, found),
         activated=station.bundles.activated_name,
     )
+
+
+def _active(station: Station, found: Sequence[Found]) -> set[str]:
+    """What is at work, by name: one model, or each product of one that can judge."""
+    try:
+        paths = {bundle.path for bundle in station.bundles.at_work()}
+    except BundleError:
+        return set()
+    return {one.name for one in found if one.path in paths}
 
 
 def _state(found: Found) -> tuple[str, bool]:
