@@ -138,7 +138,7 @@ def test_scale_and_part_rule_are_the_product_s_own(desk: Desk) -> None:
 
 def test_models_marks_every_product_that_is_at_work(desk: Desk) -> None:
     """Whichever of them was activated."""
-    listed = str(desk.call("page-models", "select")["bundles"])
+    listed = str(desk.call("page-models", "select", "")["bundles"])
     assert listed.count('class="badge ok') == 2
 
 
