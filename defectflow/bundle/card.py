@@ -24,6 +24,8 @@ from defectflow.verdict import (
     advised_rate,
     calibrate,
     calibrate_by_hand,
+    meant,
+    told_rate,
 )
 
 FORMAT = 1
@@ -301,8 +303,8 @@ class Card(_Part):
         refused = f", of which the gate refuses {gated}," if gated else ""
         said = [
             f"Uncalibrated: {parts} calibration parts{refused} cannot support a false-reject rate of "
-            f"{self.wanted_rate:g} ({self.wanted_guarantee}). There are scores, but no verdicts.",
-            f"The lowest rate that these parts support is {lowest:g}: "
+            f"{told_rate(self.wanted_rate)} {meant(self.wanted_guarantee)}. There are scores, but no verdicts.",
+            f"The lowest rate that these parts support is {100 * lowest:.4g}%: "
             f"defectflow calibrate BUNDLE --false-reject-rate {lowest:g}",
             "Or add pictures of further good parts: "
             f"defectflow calibrate BUNDLE --good DIR --false-reject-rate {self.wanted_rate:g}",

@@ -126,10 +126,10 @@ def _show_proposal(proposal: Proposal) -> None:
     for part, why in audit.left_out:
         _say(f"  {part}: left out: {why}")
     was, is_now = proposal.bundle.card.require_calibration(), proposal.card.require_calibration()
-    _say(f"{proposal.added} audit parts join; threshold {was.threshold.value:.4f} -> {is_now.threshold.value:.4f}.")
-    table = Table("part", "before", "after", title=f"{len(proposal.flips)} past verdicts would change")
+    _say(f"{proposal.added} sampled parts join; threshold {was.threshold.value:.4f} -> {is_now.threshold.value:.4f}.")
+    table = Table("part", "before", "after", "answered", title=f"{len(proposal.flips)} past verdicts would change")
     for flip in proposal.flips[:SHOWN]:
-        table.add_row(flip.part.part, flip.before, flip.after)
+        table.add_row(flip.part.part, flip.before, flip.after, flip.part.answer or "-")
     out.print(table)
     for sentence in proposal.sentences():
         _say(sentence)
@@ -142,7 +142,10 @@ def _proposal_json(proposal: Proposal, applied: CalibrationVersion | None) -> di
         "audit": {"parts": proposal.audit.parts, **asdict(proposal.audit)},
         "added": proposal.added,
         "threshold": {"before": was.threshold.value, "after": is_now.threshold.value},
-        "flips": [{"part": flip.part.part, "before": flip.before, "after": flip.after} for flip in proposal.flips],
+        "flips": [
+            {"part": flip.part.part, "before": flip.before, "after": flip.after, "answer": flip.part.answer}
+            for flip in proposal.flips
+        ],
         "sentences": proposal.sentences(),
         "applied": None if applied is None else {"name": applied.name, "calibration_id": applied.calibration_id},
     }

@@ -81,7 +81,7 @@ class Drift:
 
     def sentence(self) -> str:
         """What the course says, in words."""
-        promise = f"False alarms come at least {self.run_length:,} good parts apart on average."
+        promise = f"While nothing changes, this watch alarms at most once in {self.run_length:,} good parts on average."
         count = f"{len(self.points):,} parts"
         if not self.points:
             return f"No part has been inspected with this model yet. {promise}"

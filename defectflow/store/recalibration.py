@@ -81,6 +81,11 @@ class Flip:
     before: Word
     after: Word
 
+    @property
+    def lets_pass(self) -> bool:
+        """Whether a part that was answered defective would be called ok, and is not now."""
+        return self.part.answer is Answer.DEFECTIVE and self.after == "ok"
+
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
@@ -102,7 +107,7 @@ class Proposal:
         """Those bounds in words; empty if there are none."""
         bounds = (("from", self.since), ("until", self.until))
         said = [f"{word} {moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" for word, moment in bounds if moment]
-        return f"audit parts first seen {' '.join(said)}" if said else ""
+        return f"sampled parts first seen {' '.join(said)}" if said else ""
 
     @property
     def rate_if_missing_are_unusual(self) -> float:
@@ -114,9 +119,12 @@ class Proposal:
     def sentences(self) -> list[str]:
         """What the new thresholds promise, and what they rest on."""
         said = self.card.guarantee()
+        if lost := sum(flip.lets_pass for flip in self.flips):
+            are = "1 part that was" if lost == 1 else f"{lost} parts that were"
+            said.insert(0, f"{are} answered defective would be called ok.")
         if self.audit.missing:
             said.append(
-                f"{self.audit.missing} of {self.audit.parts} audit parts have no answer; were all of them good and "
+                f"{self.audit.missing} of {self.audit.parts} sampled parts have no answer; were all of them good and "
                 f"more unusual than any other, the average would be at most {self.rate_if_missing_are_unusual:.2%}."
             )
         return said
@@ -159,16 +167,16 @@ def propose(
     limit = store.settings.review.unanswered
     if audit.wanting(limit):
         raise CalibrationError(
-            f"{audit.missing} of {audit.parts} audit parts have no answer ({audit.unanswered} waiting, {audit.skipped} "
-            f"skipped, {audit.unreadable} unreadable, {audit.uncounted} answered good but uncountable): "
-            f"{audit.missing_share:.1%}; at most {limit:.0%} is allowed. The missing ones may be the unusual ones: "
-            "answer them first, inspect unreadable pictures again under the same name, or count only parts first seen "
-            "since a later day."
+            f"{audit.missing} of {audit.parts} sampled parts have no answer ({audit.unanswered} waiting, "
+            f"{audit.skipped} skipped, {audit.unreadable} unreadable, {audit.uncounted} answered good but "
+            f"uncountable): {audit.missing_share:.1%}; at most {limit:.0%} is allowed. The missing ones may be the "
+            "unusual ones: answer them first, inspect unreadable pictures again under the same name, or count only "
+            "parts first seen since a later day."
         )
     if not added:
         why = "".join(f"\n{count}: {reason}" for reason, count in audit.reasons())
         raise CalibrationError(
-            f"no audit part adds evidence: of {audit.parts} that were randomly sampled, {len(audit.left_out)} are "
+            f"no sampled part adds evidence: of {audit.parts} that were randomly sampled, {len(audit.left_out)} are "
             f"answered good, and none of these can be counted; inspect and review more parts{why}"
         )
     rows = tuple(_row(part) for part in added)
@@ -206,7 +214,8 @@ def apply(store: Store, proposal: Proposal, *, name: str, reason: str, by: str) 
 def flips(parts: Sequence[PartInspection], before: Calibration, after: Calibration) -> tuple[Flip, ...]:
     """The parts that two calibrations of one model judge differently, from stored scores."""
     found = (Flip(part, rejudged(part, before), rejudged(part, after)) for part in parts)
-    return tuple(flip for flip in found if flip.before != flip.after)
+    changed = [flip for flip in found if flip.before != flip.after]
+    return tuple(sorted(changed, key=lambda flip: not flip.lets_pass))
 
 
 def rejudged(part: PartInspection, calibration: Calibration) -> Word:

@@ -10,7 +10,9 @@ from defectflow.verdict.calibration import (
     advised_rate,
     calibrate,
     calibrate_by_hand,
+    meant,
     parts_needed,
+    told_rate,
 )
 from defectflow.verdict.intervals import CONFIDENCE, Share, beta_cdf
 from defectflow.verdict.overlay import FULL_HEAT, heat, outlines, overlay
@@ -62,12 +64,14 @@ __all__ = [
     "heat",
     "is_gated",
     "marked_places",
+    "meant",
     "outlines",
     "overlay",
     "parts_needed",
     "rank",
     "reason_of",
     "resembles_in_places",
+    "told_rate",
     "worst_score",
     "worst_word",
 ]

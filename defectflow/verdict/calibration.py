@@ -247,15 +247,15 @@ def _threshold(scores: np.ndarray, rate: float, guarantee: Guarantee) -> Thresho
     if k > n:
         needed = parts_needed(rate, guarantee)
         raise CalibrationError(
-            f"{n} good parts cannot support a false-reject rate of {rate:g} {_meant(guarantee)}; "
+            f"{n} good parts cannot support a false-reject rate of {told_rate(rate)} {meant(guarantee)}; "
             f"add {needed - n} more{_or_accept(n, guarantee)}."
         )
     if not math.isfinite(scores[k - 1]):
         gated = int(np.isinf(scores).sum())
         raise CalibrationError(
             f"{gated} of {n} calibration parts do not look like the training parts (invalid), more than a "
-            f"false-reject rate of {rate:g} ({guarantee}) allows; remove pictures that do not show the part, "
-            f"fit again with parts like these{_or_accept(n, guarantee, gated)}."
+            f"false-reject rate of {told_rate(rate)} {meant(guarantee)} allows; remove pictures that do not show the "
+            f"part, fit again with parts like these{_or_accept(n, guarantee, gated)}."
         )
     return Threshold(
         value=_between(scores, k),
@@ -281,13 +281,19 @@ def _sorted(good_scores: Sequence[float]) -> np.ndarray:
     return scores
 
 
-def _meant(guarantee: Guarantee) -> str:
+def told_rate(rate: float) -> str:
+    """In per cent, as people say it, and as a setting or an option takes it."""
+    return f"{100 * rate:.4g}% ({rate:g})"
+
+
+def meant(guarantee: Guarantee) -> str:
+    """In which sense a rate holds, in words."""
     return "on average" if guarantee == "expected" else f"with {CONFIDENCE:.0%} confidence"
 
 
 def _or_accept(n: int, guarantee: Guarantee, gated: int = 0) -> str:
     advised = advised_rate(n, guarantee, gated=gated)
-    return f", or accept {advised:g}" if advised < 1 else ""
+    return f", or accept {told_rate(advised)}" if advised < 1 else ""
 
 
 def _confident_rate(n: int, k: int) -> float:

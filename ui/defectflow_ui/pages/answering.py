@@ -96,6 +96,8 @@ def take(station: Station, visitor: Visitor) -> tuple[Inspection, str]:
         reviews.answer(about.id, Answer(what), by=by, kind=kind_of or None, comment=comment or None, over=over)
     except AnsweredMeanwhile:
         return about, notice(words.answered_meanwhile)
+    if what == Answer.GOOD and about.decision in ("defect", "invalid"):
+        return about, notice(words.rejected(about.file))
     return about, notice(words.answered(about.file, words.answers[what]))
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from defectflow.errors import DefectFlowError
 from defectflow.image import jpeg, read_image, shrink
-from defectflow.store import Answered, Inspection, MasterRun, Query, YieldCount, product_in, total
-from defectflow.verdict import Reason, Verdict, overlay
+from defectflow.store import Answer, Answered, Inspection, MasterRun, Query, YieldCount, product_in, total
+from defectflow.verdict import Verdict, overlay
 from defectflow_ui.language import number
 from defectflow_ui.markup.render import person, render, stylesheet
 from defectflow_ui.pages import history_chart as charts
@@ -19,6 +19,7 @@ from defectflow_ui.pages.history_search import counts_over_time
 from defectflow_ui.settings import LOCAL_USER
 from defectflow_ui.station import Station
 from defectflow_ui.words import history_report as words
+from defectflow_ui.words import versions
 
 WORST, PICTURE_PX = 8, 420
 GIVEN: tuple[Answered, ...] = ("good", "defective", "not this part")
@@ -33,6 +34,8 @@ class Worst:
     item: Inspection
     picture: str | None
     """As a data URI, with its marks where the model that judged it is at work."""
+    answer: Answer | None
+    """What people say about the part."""
 
 
 def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | None = None) -> bytes:
@@ -40,58 +43,64 @@ def shift_report(station: Station, wanted: Query, *, by: str, now: datetime | No
     history = station.store.history
     counts, every = counts_over_time(station.store, wanted)
     rejected = history.search(replace(wanted, decisions=("defect", "invalid"), limit=LOOKED_THROUGH))
-    latest, apart = history.search(replace(wanted, limit=1)), history.by_product(wanted)
+    apart, in_force = history.by_product(wanted), _in_force(station, wanted)
     return render(
         "history_report/page.html",
         words=words,
         style=stylesheet(),
-        title=words.title(_named(latest[0], apart) if latest else None),
+        title=words.title(_named([model for model, *_ in in_force], apart)),
         made=now or datetime.now(UTC),
         by="" if by == LOCAL_USER else f", {by}",
         asked=words.asked(wanted),
-        figures=_figures(station, wanted, counts, rejected),
+        figures=_figures(station, wanted, counts),
         products=view.products(apart),
         chart=charts.counts_over_time(counts, every, passed=not wanted.decisions),
         kinds=view.kinds(history.kinds(wanted, every=every), every),
         worst=_worst(station, rejected),
-        versions=_in_force(station, wanted),
+        versions=in_force,
         masters=_masters(station, wanted),
         drift=_drift(station, wanted),
         promise=_promise(station, wanted),
     ).encode()
 
 
-def _named(latest: Inspection, products: Mapping[str, object]) -> str:
-    """What the report is about: a model, or one product of it, unless there are several in the search."""
-    return latest.model if len(products) < 2 else latest.model.partition("/")[0]
+def _named(models: Sequence[str], products: Mapping[str, object]) -> str | None:
+    """What the report is about: a model, or one product of it; None where several models judged."""
+    homes = {model.partition("/")[0] for model in models}
+    if len(homes) != 1:
+        return None
+    return homes.pop() if len(products) > 1 else models[0]
 
 
-def _figures(
-    station: Station, wanted: Query, counts: Sequence[YieldCount], rejected: Sequence[Inspection]
-) -> list[tuple[str, str]]:
-    """(what, how many) in the order of a reader's questions."""
-    whole = total(counts)
-    reasons = [item.reason for item in rejected]
-    history = station.store.history
+def _figures(station: Station, wanted: Query, counts: Sequence[YieldCount]) -> list[tuple[str, str]]:
+    """(what, how many parts) in the order of a reader's questions."""
+    whole, history = total(counts), station.store.history
+
+    def answered(how: Answered) -> int:
+        found = total(history.counts(replace(wanted, answered=how)))
+        return found.judged + found.error
+
     return [
         (words.judged, number(f"{whole.judged:,}")),
         (words.passed, words.share(whole.ok, whole.judged)),
         (words.review, number(f"{whole.review:,}")),
         (words.defect, number(f"{whole.defect:,}")),
-        (words.gross, number(f"{reasons.count(Reason.GROSS_DEFECT):,}")),
-        (words.wrong, number(f"{reasons.count(Reason.WRONG_PICTURE):,}")),
+        (words.invalid, number(f"{whole.invalid:,}")),
         (words.unread, number(f"{whole.error:,}")),
-        (words.answered, number(f"{sum(history.count(replace(wanted, answered=one)) for one in GIVEN):,}")),
-        (words.differently, number(f"{history.count(replace(wanted, answered='differently')):,}")),
+        (words.answered, number(f"{sum(answered(one) for one in GIVEN):,}")),
+        (words.differently, number(f"{answered('differently'):,}")),
     ]
 
 
 def _worst(station: Station, rejected: Sequence[Inspection]) -> list[Worst]:
-    """The worst parts, each by its worst picture."""
+    """The worst parts, each by its worst picture; not those that people called good."""
+    said = station.store.reviews.standing_on({item.id for item in rejected})
+    answers = {number: review.answer for number, review in said.items()}
     parts: dict[tuple[str, str], Inspection] = {}
     for item in sorted(rejected, key=lambda item: item.rank, reverse=True):
-        parts.setdefault((item.bundle_id, item.part), item)
-    return [Worst(item, _picture(station, item)) for item in list(parts.values())[:WORST]]
+        if answers.get(item.id) is not Answer.GOOD:
+            parts.setdefault((item.bundle_id, item.part), item)
+    return [Worst(item, _picture(station, item), answers.get(item.id)) for item in list(parts.values())[:WORST]]
 
 
 def _picture(station: Station, item: Inspection) -> str | None:
@@ -124,7 +133,9 @@ def _in_force(station: Station, wanted: Query) -> list[tuple[str, ...]]:
                 continue
             if judged := station.store.history.count(here):
                 card = version.calibration
-                promised = words.estimate if card.guarantee == "estimate" else words.promise(card.rate, version.parts)
+                promised = words.estimate
+                if card.guarantee != "estimate":
+                    promised = versions.promise(card.threshold.expected_rate, version.parts)
                 cut, counted = number(f"{card.threshold.value:.4f}"), number(f"{judged:,}")
                 found.append(
                     (model, version.name, words.set_by(version.at, person(version.by)), cut, counted, promised)

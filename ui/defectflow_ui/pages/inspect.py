@@ -20,7 +20,7 @@ from defectflow_ui.pages.first_steps import first_steps
 from defectflow_ui.pages.inspect_exports import InspectExports
 from defectflow_ui.pages.inspect_parts import InspectParts
 from defectflow_ui.pages.inspect_scale import InspectScale
-from defectflow_ui.pages.inspect_tab import PREFIX, begin, current, forget, found
+from defectflow_ui.pages.inspect_tab import PREFIX, begin, current, forget, found, is_at_work
 from defectflow_ui.pages.inspect_zone import InspectZone
 from defectflow_ui.pages.page import QUIET, Page, Updates, choices
 from defectflow_ui.station import handler
@@ -70,7 +70,7 @@ class InspectPage(Page):
 
     def connect(self) -> None:
         seen = [self.status, self.counts, self.gallery, self.flips, self.part, self.answers]
-        opened = [self.steps, *self.entry.shown, self.gallery, self.part, self.answers]
+        opened = [self.steps, *self.entry.shown, self.status, self.gallery, self.part, self.answers]
         self.station.on_open(self.open_page, outputs=opened)
         self.steps.hide(self.hide_steps, outputs=self.steps, **QUIET)
         of_product = [*self.entry.shown, *self.parts.shown, *self.scale.shown]
@@ -154,6 +154,8 @@ class InspectPage(Page):
         inspection = found(visitor)
         if inspection is not None:  # what was said meanwhile on other pages, and by others
             updates |= {self.steps: "", self.gallery: self._gallery(inspection)}
+            if not is_at_work(self.station, visitor, inspection):
+                updates[self.status] = view.status(inspection) + elements.notice(words.others_at_work)
             return updates | self._chosen(visitor, inspection)
         updates[self.steps] = first_steps(self.station, visitor)
         return updates | (dict.fromkeys((self.gallery, self.part), "") if obstacle else self._nothing())

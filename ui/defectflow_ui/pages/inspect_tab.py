@@ -67,6 +67,14 @@ def chosen(station: Station, visitor: Visitor) -> Bundle | None:
     return bundles[0] if len(bundles) == 1 else None
 
 
+def is_at_work(station: Station, visitor: Visitor, inspection: Inspection) -> bool:
+    """Whether what has judged the tab's pictures judges the next ones, too."""
+    try:
+        return station.bundles.inspector(product(visitor)) is inspection.inspector
+    except DefectFlowError:
+        return False
+
+
 def begin(station: Station, visitor: Visitor) -> Inspection:
     """The tab's inspection, or a new one if there is none or another calibration is active by now.
 

@@ -181,7 +181,7 @@ class ReviewPage(Page):
         review = settings.review.model_copy(update={"audit_rate": round(percent / 100, 8)})
         self.station.store.configure(settings.model_copy(update={"review": review}), by=visitor.user)
         shown = self._shown(visitor, also_skipped)
-        return shown | {self.drawn: notice(words.sampled_now(review.audit_rate)) + str(shown[self.drawn])}
+        return shown | {self.drawn: notice(words.sampled_now(review.audit_rate)) + shown[self.drawn]}
 
     @handler(Role.ENGINEER)
     def count_from(self, visitor: Visitor, day: str) -> Updates:

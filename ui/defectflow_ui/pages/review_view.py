@@ -130,5 +130,6 @@ def proposal(station: Station, visitor: Visitor, made: Proposal) -> Markup:
         left_out=audit.left_out,
         sentences=made.sentences(),
         count=len(made.flips),
+        lost=words.lost(lost) if (lost := sum(flip.lets_pass for flip in made.flips)) else "",
         flips=[(flip, _thumbnail(station, visitor, flip.part.worst)) for flip in made.flips[:MOST_FLIPS]],
     )

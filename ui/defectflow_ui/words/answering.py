@@ -34,7 +34,6 @@ keys = (
     ("K", "write the kind of defect"),
     ("T", "write a comment"),
     ("W", "keep the comment without an answer"),
-    ("Esc", "leave a text field, so that keys answer again"),
 )
 take_back_key = ("U", "take the answer back")
 queue_keys = (("S", "skip it for now"), ("U", "take my last answer back"))
@@ -50,3 +49,7 @@ def standing(answer: str, kind: str | None, by: str) -> str:
 
 def answered(file: str, answer: str) -> str:
     return f"{file}: {answer}."
+
+
+def rejected(file: str) -> str:
+    return say("{file}: good. Such parts pass once answers have set thresholds (Review) or trained (Train).", file=file)

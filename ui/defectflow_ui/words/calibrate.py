@@ -12,7 +12,7 @@ no_bundle_do = "Train one on the page Train; it then appears here."
 engineers_only = "For engineers"
 engineers_only_do = "A threshold decides what the station calls defective, so changing it needs the role 'engineer'."
 legend = {
-    "good": "good: calibration and audit parts",
+    "good": "good: calibration and sampled parts",
     "other": "answered good, but no fair sample (not counted)",
     "defective": "answered defective",
 }

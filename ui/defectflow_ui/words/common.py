@@ -12,6 +12,7 @@ sign_out = "Sign out"
 theme_switch = "Dark or light"
 keys_button = "Keys"
 keys_title = "Keyboard"
+keys = (("?", "show or hide the keys of this page"), ("Shift+D", "dark or light"), ("Esc", "leave a text field"))
 sign_in_again = (
     "The session has ended; what you have saved is kept. Continue with a new one, and sign in again if asked."
 )

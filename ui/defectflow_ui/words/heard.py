@@ -31,13 +31,19 @@ sentences = (
     "defective or invalid.",
     "However they were chosen, with {sure} confidence in this calibration at most {rate} of good pictures are called "
     "defective or invalid.",
-    "{missing} of {parts} audit parts have no answer; were all of them good and more unusual than any other, the "
+    "1 part that was answered defective would be called ok.",
+    "{lost} parts that were answered defective would be called ok.",
+    "{missing} of {parts} sampled parts have no answer; were all of them good and more unusual than any other, the "
     "average would be at most {rate}.",
     "{name} is uncalibrated.",
-    "Uncalibrated: {parts} calibration parts cannot support a false-reject rate of {rate} ({guarantee}). There are "
-    "scores, but no verdicts.",
+    "Uncalibrated: {parts} calibration parts cannot support a false-reject rate of {rate} ({option}) on average. "
+    "There are scores, but no verdicts.",
+    "Uncalibrated: {parts} calibration parts cannot support a false-reject rate of {rate} ({option}) with {sure} "
+    "confidence. There are scores, but no verdicts.",
     "Uncalibrated: {parts} calibration parts, of which the gate refuses {gated}, cannot support a false-reject rate "
-    "of {rate} ({guarantee}). There are scores, but no verdicts.",
+    "of {rate} ({option}) on average. There are scores, but no verdicts.",
+    "Uncalibrated: {parts} calibration parts, of which the gate refuses {gated}, cannot support a false-reject rate "
+    "of {rate} ({option}) with {sure} confidence. There are scores, but no verdicts.",
     "The lowest rate that these parts support is {rate}: {command}",
     "Or add pictures of further good parts: {command}",
     "expected",
@@ -49,7 +55,7 @@ sentences = (
     "{first} and {second} are nearly the same picture, on two sides of the split; if they show one part, give "
     "--part-regex, or the guarantee does not hold",
     # drift
-    "False alarms come at least {parts} good parts apart on average.",
+    "While nothing changes, this watch alarms at most once in {parts} good parts on average.",
     "No part has been inspected with this model yet.",
     "No sign of drift in {parts} parts; what is rejected or reviewed is no evidence.",
     "No alarm since {who} looked into it on {day} UTC ({reason}); before that, {alarms} alarm(s) in {parts} parts, "
@@ -138,7 +144,22 @@ sentences = (
     "later.",
     "Only for {setting}: add parts, or accept {rate} ({settings}).",
     # answers and thresholds
-    "no audit part adds evidence: of {parts} that were randomly sampled, {good} are answered good, and none of these "
+    "the calibration that the bundle had when it was first used",
+    "{parts} good parts cannot support a false-reject rate of {rate} ({option}) on average; add {more} more, or accept "
+    "{accepted} ({accepted_option}).",
+    "{parts} good parts cannot support a false-reject rate of {rate} ({option}) with {sure} confidence; add {more} "
+    "more, or accept {accepted} ({accepted_option}).",
+    "{gated} of {parts} calibration parts do not look like the training parts (invalid), more than a false-reject rate "
+    "of {rate} ({option}) on average allows; remove pictures that do not show the part, fit again with parts like "
+    "these, or accept {accepted} ({accepted_option}).",
+    "{gated} of {parts} calibration parts do not look like the training parts (invalid), more than a false-reject rate "
+    "of {rate} ({option}) with {sure} confidence allows; remove pictures that do not show the part, fit again with "
+    "parts like these, or accept {accepted} ({accepted_option}).",
+    "{missing} of {parts} sampled parts have no answer ({waiting} waiting, {skipped} skipped, {unreadable} unreadable, "
+    "{uncounted} answered good but uncountable): {share}; at most {limit} is allowed. The missing ones may be the "
+    "unusual ones: answer them first, inspect unreadable pictures again under the same name, or count only parts first "
+    "seen since a later day.",
+    "no sampled part adds evidence: of {parts} that were randomly sampled, {good} are answered good, and none of these "
     "can be counted; inspect and review more parts",
     "a calibration needs a name and a reason, so that it can be found and understood later",
     "calibration {name} of {model} exists already; choose another name",

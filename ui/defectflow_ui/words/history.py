@@ -65,7 +65,7 @@ drift_product = "Whose course is shown"
 drift_check = "Check now whether production has moved"
 drift_do = (
     "Look at what has changed: parts, light, camera, focus. Where good parts are no longer as they were, set the "
-    "thresholds anew from audit answers (Review), or train on what the line makes now. Where the cause is put right, "
+    "thresholds anew from answers (Review), or train on what the line makes now. Where the cause is put right, "
     "an engineer writes below what it was. Until then the alarm stands."
 )
 begins = "Production begins now"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from defectflow.store import MasterRun, Query
+from defectflow.store import Answer, MasterRun, Query
 from defectflow_ui.language import date, say
 from defectflow_ui.words import history
+from defectflow_ui.words.answering import answers
 from defectflow_ui.words.verdicts import VERDICTS
 
 make = "Report"
@@ -17,13 +18,13 @@ judged = "parts judged"
 passed = "passed as OK"
 review = "of these, Review"
 defect = "rejected as defective"
-gross = "pictures with a gross defect"
-wrong = "wrong pictures"
+invalid = "too unusual to judge (invalid)"
 unread = "parts with unreadable pictures only"
-answered = "pictures people answered about"
-differently = "pictures whose verdict people contradicted"
+answered = "parts people answered about"
+differently = "parts whose verdict people contradicted"
 course = "Course"
 worst = "Worst parts"
+worst_about = "The highest scores of rejected parts; those that people answered good are left out."
 none_rejected = "Nothing was rejected."
 not_kept = "The picture is not kept."
 thresholds = "Thresholds that judged"
@@ -46,8 +47,8 @@ def share(count: int, of: int) -> str:
     return say("{count:,} ({share:.1%})", count=count, share=count / of) if of else "–"
 
 
-def promise(rate: float, parts: int) -> str:
-    return say("rejects at most {rate:.3g}% of good parts on average, from {parts} parts", rate=100 * rate, parts=parts)
+def answer(given: Answer) -> str:
+    return say("answered {answer}", answer=say(answers[given]))
 
 
 def set_by(at: datetime, by: str) -> str:

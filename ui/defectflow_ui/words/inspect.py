@@ -18,11 +18,15 @@ formats = "PNG, JPEG, BMP, TIFF or WebP."
 keeps_copies = "Verdicts and copies of the pictures are kept."
 keeps_verdicts = "Verdicts are kept in the history; the pictures are removed when this tab is closed."
 keeps_nothing = (
-    "On trial: nothing of it is kept, nor counted in history, audit sample or drift watch. For a new model, until it "
+    "On trial: nothing of it is kept, nor counted in history, random sample or drift watch. For a new model, until it "
     "goes into production."
 )
 trial = "Trial: judge, but keep nothing"
 trial_mark = "trial"
+others_at_work = (
+    "Another model, or other thresholds, are at work by now: these are the verdicts of before, and the next drop "
+    "begins anew."
+)
 in_production = "The model is in production."
 product = "Product"
 product_info = (

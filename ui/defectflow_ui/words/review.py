@@ -38,7 +38,7 @@ thresholds_about = (
 )
 sampled = "Parts to sample (%)"
 sampled_info = (
-    "Drawn at random, whatever their score, from the parts inspected from now on. 100 while there are few parts a day."
+    "Drawn at random, whatever their score, from the parts first seen from now on. 100 while there are few parts a day."
 )
 sample = "Sample this share"
 no_share = "Type the share of parts to sample, from 0 to 100%."
@@ -55,14 +55,16 @@ discard = "Discard"
 discarded = "Discarded; nothing was changed."
 no_preview = "Look at a preview first."
 flips = "Past parts whose verdict would change"
+answered_defective = "answered defective"
 no_flips = "No past verdict would change."
 versions = "Versions"
 
 
 def nothing_do(rate: float) -> str:
     return say(
-        "Parts in the grey band, and {rate:.3g}% of all parts, drawn at random, appear here once they have been "
-        "inspected. Rejected parts are answered about on Inspect and History.",
+        "Parts in the grey band, and {rate:.3g}% of all parts, drawn at random when they are first seen, appear here "
+        "once they have been inspected. Rejected parts are answered about on Inspect and History; the page Train lets "
+        "the model learn from these answers.",
         rate=100 * rate,
     )
 
@@ -155,6 +157,14 @@ def rolled_back(name: str) -> str:
 
 def rolled_back_here(name: str) -> Kept:
     return keep("rolled back to {name} on the page Review", name=name)
+
+
+def lost(parts: int) -> str:
+    return count(
+        "{number} part that was answered defective would pass as OK. Do not apply this unless that is meant.",
+        "{number} parts that were answered defective would pass as OK. Do not apply this unless that is meant.",
+        parts,
+    )
 
 
 def more(count: int) -> str:

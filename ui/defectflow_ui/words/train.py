@@ -231,8 +231,8 @@ def joins(model: str, parts: int, joined: int, missing: int, first: str, unnamed
             model=model,
         ),
         say(
-            "None of the audit sample is among them, and none that calibrates: every part of the first fit stays on "
-            "its side."
+            "None of those randomly sampled is among them, and none that calibrates: every part of the first fit stays "
+            "on its side."
         ),
     ]
     if unnamed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from defectflow_ui.language import say
 
-head = ("version", "made", "basis", "threshold", "reason", "")
+head = ("version", "made", "promise", "threshold", "reason", "")
 none = "No version saved yet. The first one is recorded when this model is first used or changed."
 in_use = "in use"
 use_again = "Use again"
@@ -16,7 +16,7 @@ def ask(name: str) -> str:
 
 
 def promise(rate: float, parts: int) -> str:
-    return say("promise {rate:.4g}%, {parts} parts", rate=100 * rate, parts=parts)
+    return say("rejects at most {rate:.3g}% of good parts on average, from {parts} parts", rate=100 * rate, parts=parts)
 
 
 def other_model(name: str) -> str:
