@@ -8,7 +8,7 @@
 Each has a page of its own: `master_report`, `detectability_report`, `agreement_report`.
 """
 
-from defectflow.gauge.agreement import AgreementResult
+from defectflow.gauge.agreement import USUAL_PARTS, AgreementResult
 from defectflow.gauge.agreement_report import write_agreement
 from defectflow.gauge.analyse_agreement import analyse
 from defectflow.gauge.choose_parts import choose_parts, known_by_answers
@@ -28,6 +28,7 @@ __all__ = [
     "BASELINE",
     "EXPECTABLE",
     "TEMPLATES",
+    "USUAL_PARTS",
     "AgreementResult",
     "Chart",
     "Detectability",

@@ -46,11 +46,14 @@ class Desk:
             return single
         return {one.elem_id: value for each in given for one, value in each.items()}
 
-    def drop(self, *files: Path) -> dict[str, Any]:
-        """Files that have arrived -> what the browser says of them. What is judged of them is kept."""
+    def drop(self, *files: Path, folder: Path | None = None) -> dict[str, Any]:
+        """Files that have arrived -> what the browser says of them. What is judged of them is kept.
+
+        `folder`: was dropped as a whole, so that names tell where in it a file lies.
+        """
         self.session.tab("tab")[TRIAL] = False
         drop = self.session.drops.open(self.station.settings.limits)
         for file in files:
-            drop._add(Arrived(file.name, file))
+            drop._add(Arrived(file.name if folder is None else file.relative_to(folder).as_posix(), file))
         drop.end()
         return {"drop": drop.token, "expected": str(len(files))}

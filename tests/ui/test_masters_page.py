@@ -38,7 +38,7 @@ def masters(folder: Path, sample: Path, *, bad_is_good: bool = False, first_grey
 def test_a_shift_begins(desk: Desk, sample: Path, tmp_path: Path) -> None:
     station = desk.station
     before = desk.call("page-masters", "select")
-    assert "No master parts yet" in before["masters-standing"] and before["masters-drop"] == ""
+    assert "No master parts yet" in before["masters-standing"] and "called good and defective" in before["masters-drop"]
     masters(tmp_path / "0", sample)
     register_masters(station.store, station.bundles.inspector(), find_pictures(tmp_path / "0"), by="anna")
     station.store.configure(StoreSettings(golden=GoldenSettings(hours=8)), by="anna")
@@ -59,3 +59,19 @@ def test_a_shift_begins(desk: Desk, sample: Path, tmp_path: Path) -> None:
     with pytest.raises(gr.Error, match="is no master part"):
         list(desk.call("masters-drop", "dropped", said=desk.drop(stranger)))
     assert not desk.session.drops
+
+
+def test_an_engineer_registers_master_parts_by_dropping_their_folders(desk: Desk, sample: Path, tmp_path: Path) -> None:
+    """What is dropped into a folder called good must be ok, and from then on each as it was judged."""
+    store, card = desk.station.store, desk.station.bundles.active().card
+    first = desk.drop(*masters(tmp_path / "0", sample), folder=tmp_path / "0")
+    *_, updates = desk.call("masters-drop", "dropped", said=first)
+    last = {one.elem_id: value for one, value in updates.items()}
+    assert "2 master parts are registered" in last["masters-said"] and "bad, m1" in last["masters-drop"]
+    assert [part.name for part in store.masters.current(card.bundle_id).parts] == ["bad", "m1"]  # type: ignore[union-attr]
+
+    swapped = masters(tmp_path / "1", sample, bad_is_good=True, first_grey=1)
+    assert "called good and defective" in desk.call("masters-anew", "input", True)["masters-drop"]
+    with pytest.raises(gr.Error, match=r"bad: is judged (ok|review), and should be defect or invalid"):
+        list(desk.call("masters-drop", "dropped", said=desk.drop(*swapped, folder=tmp_path / "1")))
+    assert "bad, m1" in desk.call("masters-anew", "input", False)["masters-drop"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import inspect
 import secrets
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,6 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from defectflow.bundle import Bundle
 from defectflow.errors import DefectFlowError
 from defectflow.store import Role, Store
 from defectflow_ui.language import of_visitor, speaking
@@ -79,15 +77,6 @@ class Station:
         said = event._data if isinstance(event._data, dict) else {}
         name = str(request.session_hash)
         return Visitor(session.user, role, session, name, session.tab(name), said)
-
-    def named_in_commands(self, visitor: Visitor, bundle: Bundle) -> tuple[str, str]:
-        """Bundle and store as a command line takes them. The server's folders are for engineers only, and an address
-        may hold a password.
-        """
-        if not visitor.may(Role.ENGINEER):
-            return "BUNDLE", "STORE"
-        store = self.settings.store
-        return shlex.quote(str(bundle.path)), "STORE" if "://" in store else shlex.quote(store)
 
     def close(self) -> None:
         """Stop jobs, forget sessions, remove what was uploaded."""

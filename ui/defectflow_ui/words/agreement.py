@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from defectflow_ui.language import say
+from defectflow_ui.language import count, say
 
 tab = "Agreement"
 no_model = "No model to judge for"
 nothing = "No blind double reviews have been set up"
 done = "You have judged everything"
-done_do = (
-    "Thank you. Once others have, too, this makes the report: defectflow study agreement BUNDLE --store STORE "
-    "--out FOLDER"
+done_do = "Thank you. The report, for engineers, counts everybody who has judged all parts."
+nothing_do = (
+    "In a study of agreement everybody judges the same parts twice, without seeing any verdict. It shows how far "
+    "people agree with themselves, with each other, and with the system. An engineer begins one here."
 )
+studies = "Studies"
+studies_about = (
+    "A third of the parts are those nearest the threshold; the others are drawn from all that were inspected. Answers "
+    "given on Review, Inspect and History say which of them are defective."
+)
+name = "Name of the new study"
+parts = "Parts"
+begin = "Begin"
+report = "Report on the last study"
+file_name = "agreement.html"
 blind = "Judge by the part alone. No verdict is shown, nor what you or others answered before."
 good = "Good"
 defective = "Defective"
@@ -21,12 +32,21 @@ may_not = "Answering needs the role operator. Ask whoever manages users at your 
 keys = (("G", "it is good"), ("D", "it is defective"), ("+ −", "zoom"))
 
 
-def nothing_do(bundle: str, store: str) -> str:
+def begun(name: str, parts: int, known: int) -> str:
     return say(
-        "An engineer begins a study of agreement with: defectflow study agreement {bundle} --store {store} --begin "
-        "NAME. Its parts then appear here, for everybody to judge twice, without seeing any verdict.",
-        bundle=bundle,
-        store=store,
+        "Study {name} has begun: {parts} parts, of which answers tell the state of {known}. Everybody judges each "
+        "twice, on this page.",
+        name=name,
+        parts=parts,
+        known=known,
+    )
+
+
+def would_sway(left: int) -> str:
+    return count(
+        "{number} judgement of yours is missing, and the report would sway it; judge first.",
+        "{number} judgements of yours are missing, and the report would sway them; judge first.",
+        left,
     )
 
 

@@ -7,6 +7,11 @@ from defectflow_ui.language import count, say
 tab = "Masters"
 no_model = "No model to check"
 nothing = "No master parts yet"
+nothing_do = (
+    "Master parts are parts that are kept to check the inspection with: some good, some defective. An engineer takes "
+    "pictures of them, puts these into folders called good and defective, and drops both folders here. At the start of "
+    "a shift, new pictures of the same parts then show whether the inspection still sees what it saw."
+)
 released = "Released"
 not_released = "Not released"
 asked = "A check holds for {hours:g} hours; without one the service refuses pictures."
@@ -17,6 +22,10 @@ not_asked = (
 drop = "Drop new pictures of the master parts here, or"
 drop_choose = "choose them"
 drop_note = "Each file is called like its master part: {names}. Pictures of an earlier check are refused."
+anew = "Register other master parts"
+register_drop = "Drop two folders here, called good and defective, with a picture of each master part, or"
+register_choose = "choose the folder that holds both"
+register_note = "Each file is called like its part. From then on the part must be judged as it is now."
 last = "The last check"
 columns = (
     ("master part", ""),
@@ -35,22 +44,20 @@ keys = (("O", "choose pictures"),)
 nothing_dropped = "Not all pictures arrived, so nothing was checked; drop them once more."
 
 
-def nothing_do(bundle: str, store: str) -> str:
-    return say(
-        "Master parts are parts that are kept to check the inspection with: some good, some defective. Take pictures "
-        "of them, put these into folders called good and defective, and register them: defectflow golden {bundle} "
-        "PICTURES --register --store {store}",
-        bundle=bundle,
-        store=store,
-    )
-
-
 def learning(checks: int, baseline: int) -> str:
     return say("{checks} checks so far; limits follow from the first {baseline}.", checks=checks, baseline=baseline)
 
 
 def arriving(here: int, files: int) -> str:
     return say("{here} of {files} pictures have arrived.", here=here, files=files)
+
+
+def registered(parts: int) -> str:
+    return count(
+        "{number} master part is registered; this was its first check.",
+        "{number} master parts are registered; this was their first check.",
+        parts,
+    )
 
 
 def checked(passed: bool, signals: int) -> str:
