@@ -306,6 +306,7 @@ def report(
 
     With --escape and --defective-share it also says which threshold would be the cheapest, if there are labels.
     """
+    from defectflow.line.journal import RUN, read_run
     from defectflow.line.report import write_reports
     from defectflow.verdict import Costs
 
@@ -316,6 +317,8 @@ def report(
         costs = Costs(false_reject, escape, defective_share, review)
     for page in write_reports(results, to, costs):
         out.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
+    if read_run(results / RUN).finished is None:
+        err.print("note: the run has not ended; the report is about what it has judged so far", highlight=False)
 
 
 def calibrate(

@@ -6,6 +6,7 @@ from defectflow.data.layouts import is_test_folder, label_of_folders
 from defectflow.data.manifest import SUFFIXES, manifest_rows
 from defectflow.data.manifest_pictures import write_manifest
 from defectflow.data.pictures import (
+    PartNames,
     Picture,
     meant_for_fitting,
     part_of,
@@ -36,6 +37,7 @@ __all__ = [
     "Found",
     "Listed",
     "Pairs",
+    "PartNames",
     "Picture",
     "Rejected",
     "Siblings",

@@ -47,7 +47,8 @@ def find_test_pictures(found: Found, source: Path) -> list[Picture]:
     if not pictures:
         raise DataError(
             f"{source}: none of its {len(found.pictures)} pictures is labelled good or defective and meant for "
-            "testing; give folders that are called good and defective, or a manifest with a column 'label'"
+            "testing; give folders that are called good and defective, a folder called test with good and the kinds "
+            "of defects in it, or a manifest with a column 'label'"
         )
     return pictures
 

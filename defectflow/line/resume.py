@@ -70,16 +70,23 @@ def _check_alike(out: Path, earlier: Run, run: Run) -> None:
         ("calibration", earlier.card.calibration_id, run.card.calibration_id),
         ("products", _ids(earlier), _ids(run)),
         ("provider", earlier.runs_on, run.runs_on),
-        ("choice of --scores-only", earlier.scores_only, run.scores_only),
-        ("choice of --overlays", earlier.overlays, run.overlays),
-        ("choice of --masks", earlier.masks, run.masks),
-        ("choice of --store", run.recorded if earlier.recorded is None else earlier.recorded, run.recorded),
-        ("choice of --ray", earlier.shards is not None, run.shards is not None),
     ):
         if before != now:
             raise SettingsError(
                 f"{out}: holds results of another {what} ({before}, not {now}), and a folder holds one run; choose the "
                 "same again to resume it, or choose another --out"
+            )
+    for option, was_given, is_given in (
+        ("--ray", earlier.shards is not None, run.shards is not None),
+        ("--scores-only", earlier.scores_only, run.scores_only),
+        ("--overlays", earlier.overlays, run.overlays),
+        ("--masks", earlier.masks, run.masks),
+        ("--store", run.recorded if earlier.recorded is None else earlier.recorded, run.recorded),
+    ):
+        if was_given != is_given:
+            began, remedy = ("with", f"add {option}") if was_given else ("without", f"leave {option} out")
+            raise SettingsError(
+                f"{out}: its run was begun {began} {option}; {remedy} to resume it, or choose another --out"
             )
 
 

@@ -17,13 +17,15 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
 from defectflow.data import look_through
-from defectflow.errors import SettingsError
+from defectflow.errors import DataError, SettingsError
 from defectflow.recipe import Recipe, Settings, load, load_recipe
 from defectflow.scale.cluster import Needs
 
@@ -118,6 +120,17 @@ def read_plan(file: Path) -> Plan:
     return plan
 
 
+@contextmanager
+def _named(plan: Path, what: str) -> Iterator[None]:
+    """Errors say which entry of the plan they are about."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{plan}, {what}: {error}") from error
+    except DataError as error:
+        raise DataError(f"{plan}, {what}: {error}") from error
+
+
 def planned_fits(plan: Plan, file: Path) -> list[PlannedFit]:
     """Every bundle to be made, product by product. Raises SettingsError, DataError: of a recipe, or of a folder."""
     fits = []
@@ -126,15 +139,17 @@ def planned_fits(plan: Plan, file: Path) -> list[PlannedFit]:
             None if path is None else (file.parent / path).absolute() for path in (product.good, product.test)
         )
         assert good is not None
-        look_through(good, label="good", part_regex=product.part_regex)
-        if test is not None:
-            from defectflow.evaluation import find_test_pictures  # which needs scipy
+        with _named(file, f"product {product.name}"):
+            look_through(good, label="good", part_regex=product.part_regex)
+            if test is not None:
+                from defectflow.evaluation import find_test_pictures  # which needs scipy
 
-            find_test_pictures(look_through(test, usual_part_regex=product.part_regex), test)
+                find_test_pictures(look_through(test, usual_part_regex=product.part_regex), test)
         for variant in plan.recipes:
             of_file = file.parent / (variant.recipe or variant.name)
             named = str(of_file) if of_file.is_file() else variant.recipe or variant.name
             for seed in plan.seeds:
-                recipe = load_recipe(named, [*variant.set, f"training.seed={seed}"])
+                with _named(file, f"recipe {variant.name}"):
+                    recipe = load_recipe(named, [*variant.set, f"training.seed={seed}"])
                 fits.append(PlannedFit(product.name, variant.name, seed, recipe, good, test, product.part_regex))
     return fits

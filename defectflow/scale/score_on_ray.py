@@ -22,7 +22,7 @@ from typing import Any
 from defectflow.bundle import Bundle, Family, bundles_of
 from defectflow.common import Progress, Watch, atomic_write, claimed, remedy, unwatched, utc_now, write_whole
 from defectflow.data import MANIFEST as PICTURES_MANIFEST
-from defectflow.data import Archive, Picture, is_test_folder, is_url, look_through, printable
+from defectflow.data import Archive, PartNames, Picture, is_test_folder, is_url, look_through, printable
 from defectflow.errors import DataError, SettingsError
 from defectflow.line.drawn import is_drawn
 from defectflow.line.inspector import chosen_number
@@ -134,11 +134,13 @@ def score_on_ray(
         recorded=wanted.store is not None,
     )
     _check_source(source)
+    PartNames.by(wanted.part_regex, strict=False)
     _check_out(out, resume)
     with connected(address) as all_nodes:
         fitting = usable(all_nodes, wanted.needs)
         _check_store(wanted.store, len(all_nodes))
-        workers = wanted.workers or sum(node.room_for(wanted.needs) for node in fitting)
+        room = sum(node.room_for(wanted.needs) for node in fitting)
+        workers = wanted.workers or room
         made = not out.exists()
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -146,6 +148,8 @@ def score_on_ray(
                 if not resume:
                     check_empty(out)
                 scored = Scored(notes=_list(plan, source, wanted.part_regex, watch))
+                if workers > room:
+                    scored.notes.append(f"{workers} workers wanted, and the cluster has room for {room}")
                 check_known(judging, plan.products(), source)
                 run = _begin(bundle if number is None else judging[0], source, out, wanted, plan, workers, resume)
                 job = Job(
@@ -157,6 +161,7 @@ def score_on_ray(
                     wanted.threads,
                     _anywhere(wanted.store),
                     wanted.by,
+                    None if is_url(source) else str(Path(source) if Path(source).is_dir() else Path(source).parent),
                 )
                 watch(Progress("look at nodes", 0, len(fitting)))
                 import ray

@@ -55,6 +55,8 @@ class Job:
     threads: int
     store: str | None
     by: str
+    given: str | None
+    """The folder as it was typed, of which messages name pictures; None for an object store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Worker:
         )
         self._store = _open_store(job.store)
         self._by = job.by
+        self._given = job.given
         self._objects = open_store(job.run.source) if is_url(job.run.source) else None
 
     def bring_up_to_date(self, shard: Shard, known: bytes | None) -> Done:
@@ -161,16 +164,18 @@ class Worker:
         record: Record | None = recorder.take if self._store is not None else None
         stamps = {planned.name: planned.stamp for planned in left}
         pictures = self._fetched(left, folder) if self._objects else ((one.name, one.picture) for one in left)
-        address = self._address if self._objects else None
-        for row in judge(self._inspector, pictures, out, self._run, known, record, address):
+        for row in judge(self._inspector, pictures, out, self._run, known, record, self._address):
             stamp = stamps[row.file]
             listed = {} if stamp is None else {"size_bytes": stamp.size_bytes, "modified_ns": stamp.modified_ns}
             yield row.model_copy(update=listed)
         recorder.write()
 
     def _address(self, picture: Picture) -> str:
-        """Where an object lies of which a copy was judged."""
-        return f"{self._run.source.rstrip('/')}/{picture.name}"
+        """Where messages say that a picture lies: not the copy of an object, and a file as its folder was typed."""
+        if self._given is None:
+            return f"{self._run.source.rstrip('/')}/{picture.name}"
+        inside = picture.path.is_relative_to(self._run.source)
+        return str(Path(self._given) / picture.path.relative_to(self._run.source)) if inside else str(picture.path)
 
     def _fetched(self, left: Sequence[Planned], folder: Path) -> Iterator[tuple[str, Picture]]:
         """Copies of objects, a few of them ahead. One that cannot be fetched is missing, and the Inspector says so."""

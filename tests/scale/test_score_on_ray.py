@@ -264,7 +264,7 @@ def test_the_driver_is_killed_and_resumed(cluster: Any, swatch_bundle: Path, tmp
         assert digests(out / "results")[Path(line["results"]).name] == line["results_sha256"]
     with pytest.raises(SettingsError, match="holds results already"):
         on_ray(cluster, swatch_bundle, tmp_path / "pictures", out)
-    with pytest.raises(SettingsError, match="another choice of --ray"):
+    with pytest.raises(SettingsError, match="its run was begun with --ray; add --ray to resume it"):
         here(swatch_bundle, tmp_path / "pictures", out, resume=True)
 
 
