@@ -74,7 +74,7 @@ class Found:
 
     def summary(self) -> list[str]:
         """What is used, folder by folder with counts, and what is not: lines for people."""
-        uses = Counter((str(PurePosixPath(one.name).parent), _use(one)) for one in self.pictures)
+        uses = Counter((_folder(one.name), _use(one)) for one in self.pictures)
         shown = [f"  {folder}: {count} {use}" for (folder, use), count in sorted(uses.items())]
         more = [f"  and {len(shown) - SHOWN} more"] if len(shown) > SHOWN else []
         guessed = []
@@ -210,6 +210,12 @@ def _layout_picture(root: Path, entry: Entry, parts: PartNames) -> Picture:
     part, known = parts.of(str(entry.name))
     mask = None if entry.mask is None else root / entry.mask
     return Picture(root / entry.name, part, entry.label, entry.kind, mask, entry.split, known, str(entry.name))
+
+
+def _folder(name: str) -> str:
+    """Where a picture lies, for people."""
+    folder = str(PurePosixPath(name).parent)
+    return "(top folder)" if folder == "." else folder
 
 
 def _some(things: Sequence[object], name: str) -> str:

@@ -123,7 +123,9 @@ class HistoryPage(Page):
         history, first = self.station.store.history, int(visitor.tab.get(FIRST, 0))
         total = history.count(wanted)
         first = visitor.tab[FIRST] = min(max(first, 0), max(total - 1, 0) // PAGE * PAGE)
-        return view.table(history.search(replace(wanted, offset=first)), first, total)
+        rows = history.search(replace(wanted, offset=first))
+        answers = self.station.store.reviews.standing_on({row.id for row in rows})
+        return view.table(rows, answers, first, total)
 
     def _found(self, visitor: Visitor, *values: Any) -> Updates:
         wanted = self._query(visitor, *values)

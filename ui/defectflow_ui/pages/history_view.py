@@ -9,7 +9,7 @@ from functools import partial
 
 from markupsafe import Markup
 
-from defectflow.store import Every, Inspection, KindCount, Story, YieldCount, total
+from defectflow.store import Every, Inspection, KindCount, Review, Story, YieldCount, total
 from defectflow.verdict import Word
 from defectflow_ui.markup.elements import empty
 from defectflow_ui.markup.render import render
@@ -26,11 +26,13 @@ MOST_KINDS, MOST_STRETCHES, MOST_PRODUCTS = 12, 60, 20
 COURSE_WIDTH = 120
 
 
-def table(rows: Sequence[Inspection], first: int, total: int) -> Markup:
-    """One page of inspections, newest first; each row is a button to its part's story."""
+def table(rows: Sequence[Inspection], answers: Mapping[int, Review], first: int, total: int) -> Markup:
+    """One page of inspections, newest first; each row is a button to its part's story. `answers`: those that stand."""
     if not rows:
         return empty(words.nothing, words.nothing_do)
-    return render("history/list.html", words=words, rows=rows, first=first, last=first + len(rows), total=total)
+    return render(
+        "history/list.html", words=words, rows=rows, answers=answers, first=first, last=first + len(rows), total=total
+    )
 
 
 def dates() -> Markup:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from defectflow.store import Answer
 from defectflow_ui.language import count, say
+from defectflow_ui.words.answering import answers
 from defectflow_ui.words.common import counted
 
 tab = "History"
@@ -142,3 +144,8 @@ def part_number(number: int) -> str:
 
 def thresholds(model: str, version: str) -> str:
     return f"{model}: {version}"
+
+
+def given(answer: Answer) -> str:
+    """Beside a verdict."""
+    return say(answers[answer])
