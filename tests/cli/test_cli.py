@@ -142,7 +142,7 @@ def test_calibrate_with_further_parts(cli: Cli, uncalibrated_copy: Path, tmp_pat
         (("--false-reject-rate", "0"), "cannot be promised"),
         (("--false-reject-rate", "1"), "cannot be promised"),
         (("--false-reject-rate", "2"), "Invalid value"),
-        (("--false-reject-rate", "0.05"), "add 11 more, or accept 0.1112"),
+        (("--false-reject-rate", "0.05"), "add 11 more, or accept 11.12% (0.1112)"),
         (("--false-reject-rate", "0.2", "--review-rate", "0.1"), "review rate of 0.1 is below"),
         (("--false-reject-rate", "0.2", "--review-rate", "0"), "review rate of 0 cannot be promised"),
         (("--false-reject-rate", "0.2", "--guarantee", "confident"), "add 6 more"),

@@ -106,7 +106,7 @@ def test_too_few_parts_for_the_rate_are_told_what_they_support(uncalibrated_path
     assert card.calibration is None
     assert len(card.calibration_parts) == 8  # a third of 24
     said = " ".join(card.guarantee())
-    assert "8 calibration parts cannot support a false-reject rate of 0.05" in said
+    assert "8 calibration parts cannot support a false-reject rate of 5% (0.05) on average" in said
     assert "--false-reject-rate 0.1112" in said  # 1/9, rounded up
     assert "--good DIR" in said
 

@@ -196,7 +196,7 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
     command("log", "settings", "--store", url, "--set", "review.audit_rate=0")
     command(*score(bundle, not_drawn, tmp_path / "out-b", url)[1:])
     words = ("versions", "from-reviews", bundle, "--store", url, "--false-reject-rate", "0.1", "--review-rate", "0.2")
-    with pytest.raises(CalibrationError, match="40 of 40 audit parts have no answer"):
+    with pytest.raises(CalibrationError, match="40 of 40 sampled parts have no answer"):
         command(*words)
     bundle_id = open_bundle(bundle).card.bundle_id
     with Store.open(url) as store:
@@ -207,10 +207,10 @@ def test_recalibration_by_command_and_back(bundle: Path, tmp_path: Path, swatch_
     assert grey, "or the last assertion would prove nothing"
     with pytest.raises(CalibrationError, match="of 0 that were randomly sampled"):
         command(*words, "--since", "2999-01-01")
-    assert "40 audit parts join" in command(*words, "--since", "2020-01-01", "--until", "2999-01-01")
+    assert "40 sampled parts join" in command(*words, "--since", "2020-01-01", "--until", "2999-01-01")
     preview = command(*words)
     assert "This is a preview: nothing was changed" in preview
-    assert "40 audit parts join" in preview
+    assert "40 sampled parts join" in preview
     proposed = json.loads(command(*words, "--json"))
     assert (proposed["added"], proposed["audit"]["good"], proposed["applied"]) == (40, 40, None)
     assert f"{len(proposed['flips'])} past verdicts would change" in preview

@@ -167,7 +167,7 @@ def test_from_answers_to_thresholds_and_back(log: Store, bundle: Path) -> None:
 def test_without_answers_it_refuses(log: Store, bundle: Path) -> None:
     opened = open_bundle(bundle)
     answer_all(log, opened.card, but=4)
-    with pytest.raises(CalibrationError, match=r"4 of 60 audit parts have no answer \(4 waiting, 0 skipped"):
+    with pytest.raises(CalibrationError, match=r"4 of 60 sampled parts have no answer \(4 waiting, 0 skipped"):
         propose(log, opened)
     (first, *_) = log.reviews.queue(opened.card.bundle_id)
     log.reviews.answer(first.worst.id, Answer.SKIP, by="anna")
@@ -177,7 +177,7 @@ def test_without_answers_it_refuses(log: Store, bundle: Path) -> None:
     proposal = propose(log, opened)
     assert (proposal.audit.missing, proposal.audit.parts) == (3, 60), "exactly 5%"
     said = proposal.sentences()[-1]
-    assert said.startswith("3 of 60 audit parts have no answer")
+    assert said.startswith("3 of 60 sampled parts have no answer")
     n, k = 8 + 57, proposal.card.require_calibration().threshold.rank
     assert f"{(n + 1 - k + 3) / (n + 1 + 3):.2%}" in said
 
@@ -316,7 +316,7 @@ def half_read(log: Store, bundle: Path, tmp_path: Path) -> list[Seen]:
 
 
 def test_a_part_must_not_look_better_for_an_unreadable_picture(log: Store, bundle: Path, half_read: list[Seen]) -> None:
-    with pytest.raises(CalibrationError, match=r"4 of 64 audit parts .*0 waiting, 0 skipped, 4 unreadable"):
+    with pytest.raises(CalibrationError, match=r"4 of 64 sampled parts .*0 waiting, 0 skipped, 4 unreadable"):
         propose(log, open_bundle(bundle))
     card = open_bundle(bundle).card
     for view in half_read:  # another view, even a readable one, does not say what the unreadable one would have scored
@@ -382,14 +382,14 @@ def test_parts_that_cannot_be_answered_any_more_block_no_later_ones(log: Store, 
     for part in log.reviews.parts(opened.card.bundle_id):
         if part.pictures[0].at >= later:
             log.reviews.answer(part.worst.id, Answer.GOOD, by="anna")
-    with pytest.raises(CalibrationError, match=r"60 of 90 audit parts have no answer.* since a later day"):
+    with pytest.raises(CalibrationError, match=r"60 of 90 sampled parts have no answer.* since a later day"):
         propose(log, opened)
     proposal = propose(log, opened, since=later)
     assert (proposal.audit.parts, proposal.audit.missing, proposal.added) == (30, 0, 30)
-    with pytest.raises(CalibrationError, match="60 of 60 audit parts"):
+    with pytest.raises(CalibrationError, match="60 of 60 sampled parts"):
         propose(log, opened, until=later)
     version = apply(log, proposal, name="July", reason="moved", by="anna")
-    said = f"moved (audit parts first seen from {later:%Y-%m-%d %H:%M:%S} UTC)"
+    said = f"moved (sampled parts first seen from {later:%Y-%m-%d %H:%M:%S} UTC)"
     assert version.reason == said, "the time shapes the thresholds"
     with pytest.raises(StoreError, match="needs a name and a reason"):
         apply(log, replace(proposal, bundle=open_bundle(bundle)), name="August", reason=" ", by="anna")
@@ -428,7 +428,7 @@ def test_a_good_part_of_which_nobody_knows_whether_it_is_new_counts_as_missing(
     moved = [replace(seen, picture=None) for seen in real(tmp_path, Inspector(bundle), range(500, 504), named=False)]
     log.record(card, moved, by="a", source="t")
     answer_all(log, card)
-    with pytest.raises(CalibrationError, match=r"4 of 64 audit parts .* 4 answered good but uncountable"):
+    with pytest.raises(CalibrationError, match=r"4 of 64 sampled parts .* 4 answered good but uncountable"):
         propose(log, open_bundle(bundle))
 
 
@@ -484,6 +484,17 @@ def test_stored_scores_are_judged_as_the_graph_would(store: Store) -> None:
     store.record(CARD, [Seen("e.png", verdict(CARD, 0.1), "ok")], by="a", source="t")  # the same view, read now
     assert next(part for part in store.reviews.parts(CARD.bundle_id) if part.part == "ok").decision == "ok"
     assert [(day.ok, day.error) for day in store.history.counts()] == [(1, 1)]
+
+
+def test_parts_answered_defective_that_would_pass_are_named_first(store: Store) -> None:
+    """So that nobody applies thresholds that let pass what was just called defective."""
+    record_parts(store, CARD, {"grey": 0.95, "bad": 9.0, "ok": 0.1})
+    for seen in store.history.search():
+        if seen.part in ("bad", "ok"):
+            store.reviews.answer(seen.id, Answer.DEFECTIVE, by="anna")
+    lenient = card_of(np.linspace(0, 20, 39)).require_calibration()
+    found = flips(store.reviews.parts(CARD.bundle_id), CARD.require_calibration(), lenient)
+    assert [(flip.part.part, flip.lets_pass) for flip in found] == [("bad", True), ("grey", False)]
 
 
 def test_of_answers_over_the_same_one_only_the_first_counts(store: Store) -> None:

@@ -74,7 +74,7 @@ def test_a_rate_a_threshold_and_the_way_back(watch: Watch, station: Running) -> 
     rate = page.locator("#calibrate-rate input")
     rate.fill("1")
     rate.press("Enter")
-    expect(promise).to_contain_text("19 good parts cannot support a false-reject rate of 0.01")
+    expect(promise).to_contain_text("19 good parts cannot support a false-reject rate of 1% (0.01)")
     rate.fill("10")
     rate.press("Enter")
     exact = before.calibrated(before.calibration_parts, 0.1, "expected", 0.1, beforehand=False)

@@ -461,7 +461,7 @@ def test_all_count_the_audit_sample_alike(uncalibrated_path: Path, swatch_folder
         store.reviews.answer(number, Answer.GOOD, by="test")
     said = desk.call("page-review", "select", False)["review-drawn"]
     assert "21 parts randomly sampled: 2 unanswered" in said and "1 more answer is needed" in said
-    with pytest.raises(CalibrationError, match="2 of 21 audit parts have no answer"):
+    with pytest.raises(CalibrationError, match="2 of 21 sampled parts have no answer"):
         propose(store, bundle)
     assert PartScores.of(bundle, store).audit_good == ()
     store.reviews.answer(numbers[1], Answer.GOOD, by="test")
@@ -477,13 +477,13 @@ def test_review_says_what_is_sampled_and_an_engineer_sets_it(desk: Desk, picture
     """Answers about parts that were not sampled set no thresholds: the page says how many are, and how to change it."""
     found = desk.call("page-review", "select", False)
     assert "at 5%, about one part in 20 is" in found["review-drawn"]
-    assert "5% of all parts, drawn at random, appear here" in found["review-part"]
+    assert "5% of all parts, drawn at random when they are first seen, appear here" in found["review-part"]
     assert found["review-sampled"] == pytest.approx(5)
     assert "At present no part is sampled" in desk.call("review-sample", "click", 0, False)["review-drawn"]
     with pytest.raises(gr.Error, match="from 0 to 100%"):
         desk.call("review-sample", "click", None, False)
     said = desk.call("review-sample", "click", 100, False)["review-drawn"]
-    assert "From now on 100% of the parts are sampled" in said
+    assert "From now on 100% of the parts are sampled" in said and "&lt;" not in said, "no markup as text"
     assert desk.station.store.settings.review == ReviewSettings(audit_rate=1)
     list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:2])))
     assert "2 parts randomly sampled: 2 unanswered" in desk.call("page-review", "select", False)["review-drawn"]
@@ -584,7 +584,9 @@ def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: li
     store.configure(StoreSettings(pictures="copy"), by="test")
     list(desk.call("drop-zone", "dropped", said=desk.drop(*pictures[:4], *pictures[14:17])))
     rejected = [one for one in store.history.search() if one.decision in ("defect", "invalid")]
-    store.reviews.answer(rejected[0].id, Answer.DEFECTIVE, by="ben", kind="pen <b>mark")
+    first, other = rejected[0], next(one for one in rejected if one.part != rejected[0].part)
+    store.reviews.answer(first.id, Answer.DEFECTIVE, by="ben", kind="pen <b>mark")
+    store.reviews.answer(other.id, Answer.GOOD, by="ben")
     inspector = desk.station.bundles.inspector()
     judged = next(one.decision for one in store.history.search() if one.file == pictures[0].name)
     register_masters(store, inspector, find_pictures(pictures[0]), by="anna", expect={pictures[0].stem: judged})
@@ -601,7 +603,14 @@ def test_the_report_of_a_search_holds_all_that_it_shows(desk: Desk, pictures: li
     text = page.decode()
     assert text.startswith("<!doctype html>")
     assert "pen &lt;b&gt;mark" in text, "what people type is text"
-    assert text.count("data:image/jpeg;base64,") == len({one.part for one in rejected})
+    worst = len({one.part for one in rejected}) - 1
+    assert text.count("data:image/jpeg;base64,") == worst, "what was answered good is none of the worst parts"
+    assert "· answered defective" in text
+    counted = re.findall(r'class="figure"><b>([\d,]+)[^<]*</b>([^<]+)<', text)
+    figures = {what: int(number) for number, what in counted}
+    whole = figures["passed as OK"] + figures["of these, Review"] + figures["rejected as defective"]
+    assert figures["parts judged"] == whole + figures["too unusual to judge (invalid)"], "the parts add up"
+    assert (figures["parts people answered about"], figures["parts whose verdict people contradicted"]) == (2, 1)
     assert not re.search(r"(src|href)=\"(?!data:|#)", text), "it loads nothing"
     assert "<td>7</td><td>rejects at most 5% of good parts on average" in text
     assert ", anna</td><td>9.0000</td><td>1</td><td>an estimate, chosen after looking" in text

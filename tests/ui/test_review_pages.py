@@ -84,7 +84,7 @@ def test_ten_parts_by_keyboard_then_thresholds_and_back(page: tuple[Watched, Run
     browser.locator("#review-drawn").get_by_text("31 unanswered, 0 skipped. At most 5% may lack").wait_for()
     browser.locator("#review-drawn").get_by_text("29 more answers are needed").wait_for()
     browser.click("#review-preview")
-    browser.get_by_text("31 of 40 audit parts have no answer").wait_for()
+    browser.get_by_text("31 of 40 sampled parts have no answer").wait_for()
     since = browser.get_by_label("Count parts first seen since")
     since.fill("2999-01-01")
     browser.click("#review-preview")

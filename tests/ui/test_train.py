@@ -380,7 +380,7 @@ def test_answers_join_a_re_fit_and_every_part_stays_on_its_side(
     assert (refit.parts, refit.joined) == (24, len(asked))
     said = view.joins(again.source, refit)
     assert f"{len(asked)} parts answered good" in said
-    assert "None of the audit sample" in said
+    assert "None of those randomly sampled" in said
     assert "left out" not in said
     assert "left out: 2. The expression" in view.joins(again.source, replace(refit, unnamed=2))
     found = result(ended(training.check(again, "anna")), CHECK)

@@ -218,7 +218,7 @@ def test_more_gated_parts_than_the_rate_allows(guarantee: Guarantee) -> None:
     scores[: allowed + 1] = np.inf
     with pytest.raises(CalibrationError, match=f"^{allowed + 1} of 99 calibration parts .*invalid.*accept") as refused:
         calibrated(scores, 0.05, guarantee)
-    accepted = float(re.findall(r"accept ([\d.]+)\.$", str(refused.value))[0])
+    accepted = float(re.findall(r"accept [\d.]+% \(([\d.]+)\)\.$", str(refused.value))[0])
     assert calibrated(scores, accepted, guarantee).threshold.value < math.inf
     scores[0] = 0
     most = calibrated(scores, 0.05, guarantee)
@@ -260,7 +260,7 @@ def test_too_few_parts_are_reported_how_many_are_missing(guarantee: Guarantee) -
     for parts in (1, 3, 6, 10, 12, 18):
         with pytest.raises(CalibrationError) as refused:
             calibrated(np.arange(float(parts)), 0.05, guarantee)
-        missing, accepted = re.findall(r"add (\d+) more, or accept ([\d.]+)\.$", str(refused.value))[0]
+        missing, accepted = re.findall(r"add (\d+) more, or accept [\d.]+% \(([\d.]+)\)\.$", str(refused.value))[0]
         assert calibrated(np.arange(float(parts + int(missing))), 0.05, guarantee)
         assert calibrated(np.arange(float(parts)), float(accepted), guarantee), "what is offered must be accepted"
 
