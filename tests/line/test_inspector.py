@@ -354,7 +354,9 @@ def test_card_that_cannot_be_read(bundle_copy: Path, content: bytes | None) -> N
 
 def test_uncalibrated_bundle_measures_but_does_not_judge(uncalibrated_path: Path, swatch_folder: Path) -> None:
     inspector = Inspector(uncalibrated_path, threads=1)
-    with pytest.raises(NotCalibrated, match=r"(?s)is uncalibrated.*lowest rate .* 11\.12%.*defectflow calibrate .* 0\.1112"):
+    with pytest.raises(
+        NotCalibrated, match=r"(?s)is uncalibrated.*lowest rate .* 11\.12%.*defectflow calibrate .* 0\.1112"
+    ):
         inspector.inspect([])
     assert measurements(inspector, sorted(swatch_folder.glob("*.png"))[:2])[0].score < 100
 
