@@ -123,8 +123,7 @@ def score(
     from defectflow.bundle.signature import check_signature
     from defectflow.data import is_url
     from defectflow.errors import SettingsError
-    from defectflow.line import Inspector
-    from defectflow.line.inspector import chosen_number
+    from defectflow.line import Inspector, chosen_number
 
     opened = open_family(bundle) or open_bundle(bundle)
     if public_key is not None:

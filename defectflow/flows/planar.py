@@ -57,9 +57,11 @@ class Planar(Bijection):
 
     def _invertible(self) -> tuple[Tensor, Tensor]:
         """u' = u + (s - 1 - w.u) w / |w|^2 with s = floor + (1 - floor) softplus(w.u + shift), 1 if w.u = 0; and s."""
-        w_dot_u = self.w @ self.u
+        w_dot_u, along = self.w @ self.u, self.w / (self.w @ self.w)
         slope = SMALLEST_SLOPE + (1 - SMALLEST_SLOPE) * F.softplus(w_dot_u + SOFTPLUS_OF_THIS_IS_1)
-        return self.u + (slope - 1 - w_dot_u) * self.w / (self.w @ self.w), slope
+        across = self.u - w_dot_u * along
+        across = across - (self.w @ across) * along  # what rounding left of a long u would drown a small s
+        return across + (slope - 1) * along, slope
 
 
 def _steepness(slope: Tensor, bend: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from defectflow.common import Progress, Watch, atomic_write, claimed, remedy, un
 from defectflow.data import MANIFEST as PICTURES_MANIFEST
 from defectflow.data import Archive, PartNames, Picture, is_test_folder, is_url, look_through, printable
 from defectflow.errors import DataError, SettingsError
+from defectflow.line import chosen_number
 from defectflow.line.drawn import is_drawn
-from defectflow.line.inspector import chosen_number
 from defectflow.line.journal import LOCK, RUN, Run
 from defectflow.line.judge import check_wanted
 from defectflow.line.products import check_known

@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defectflow.bundle import CARD, MODEL, Bundle, Card, Family
-from defectflow.bundle.family import card_of
+from defectflow.bundle import CARD, MODEL, PRODUCTS, Bundle, Card, Family
 from defectflow.data import Picture, is_url, open_store
 from defectflow.errors import DataError, ImageError
 from defectflow.line import Inspector, Record
@@ -85,7 +84,7 @@ class Done:
 
 def bundle_files(home: Bundle | Family) -> dict[str, bytes]:
     """What a worker needs of a bundle."""
-    cards = [CARD] if isinstance(home, Bundle) else [CARD, *map(card_of, home.names)]
+    cards = [CARD] if isinstance(home, Bundle) else [CARD, *(f"{PRODUCTS}/{name}/{CARD}" for name in home.names)]
     return {name: (home.path / name).read_bytes() for name in (*cards, MODEL)}
 
 

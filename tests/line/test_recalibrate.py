@@ -83,7 +83,13 @@ def test_another_rate_on_the_same_parts(bundle_copy: Path, sample: Path) -> None
 
 
 def test_a_rate_that_the_parts_cannot_support(bundle_copy: Path) -> None:
-    refused(bundle_copy, CalibrationError, r"^19 good parts cannot support .* 0\.01 .*add 80 more", [], rate=0.01)
+    refused(
+        bundle_copy,
+        CalibrationError,
+        r"^19 good parts cannot support .* 1% \(0\.01\) on average; add 80 more",
+        [],
+        rate=0.01,
+    )
     before = digests(bundle_copy)
     with pytest.raises(CalibrationError, match="add 40 more"):
         recalibrate(open_bundle(bundle_copy), rate=0.05, guarantee="confident", review_rate=0.1)
