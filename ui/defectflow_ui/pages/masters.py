@@ -12,7 +12,7 @@ from defectflow.data import Picture, label_of_folders, part_of
 from defectflow.errors import DataError, DefectFlowError
 from defectflow.gauge import check_masters, register_masters, standing
 from defectflow.store import MasterSet, Role
-from defectflow_ui.markup.elements import block, empty, note, notice
+from defectflow_ui.markup.elements import block, empty, note, notice, problem
 from defectflow_ui.pages import masters_view as view
 from defectflow_ui.pages.page import QUIET, Page, Updates
 from defectflow_ui.station import handler
@@ -84,11 +84,13 @@ class MastersPage(Page):
                 raise DataError(words.nothing_dropped)
             bundle = self.station.bundles.active()
             pictures = [_picture(one.name, _file_of(one), bundle) for one in here]
-            said = self._judge(visitor, bundle, pictures)
+            said = notice(self._judge(visitor, bundle, pictures))
+        except DefectFlowError as error:  # stays beside what it is about
+            said = problem(str(error))
         finally:
             drops.pop(key, None)
             drop.close()
-        yield self._shown(visitor) | {self.said: notice(said)}
+        yield self._shown(visitor) | {self.said: said}
 
     def _judge(self, visitor: Visitor, bundle: Bundle, pictures: list[Picture]) -> str:
         """Check with these pictures, or make what they show the master parts. -> what came of it."""
