@@ -158,8 +158,9 @@ class AgreementResult:
         """What the figures rest on, and what they do not say."""
         parts = self.study.parts
         defective, good = (sum(part.defective is flag for part in parts) for flag in (True, False))
+        people = "1 person has" if len(self.appraisers) == 1 else f"{len(self.appraisers)} people have"
         yield (
-            f"{len(self.appraisers)} people have judged {len(parts)} parts {self.study.trials} times each, blind: "
+            f"{people} judged {len(parts)} parts {self.study.trials} times each, blind: "
             "nobody saw the verdict, another's answer, or their own earlier one, and everybody had their own order."
         )
         if self.known:

@@ -97,7 +97,7 @@ def take(station: Station, visitor: Visitor) -> tuple[Inspection, str]:
     except AnsweredMeanwhile:
         return about, notice(words.answered_meanwhile)
     if what == Answer.GOOD and about.decision in ("defect", "invalid"):
-        return about, notice(words.rejected(about.file))
+        return about, notice(words.rejected(about.file, sampled=about.audit))
     return about, notice(words.answered(about.file, words.answers[what]))
 
 

@@ -51,5 +51,8 @@ def answered(file: str, answer: str) -> str:
     return f"{file}: {answer}."
 
 
-def rejected(file: str) -> str:
-    return say("{file}: good. Such parts pass once answers have set thresholds (Review) or trained (Train).", file=file)
+def rejected(file: str, *, sampled: bool) -> str:
+    """The next step, which depends on whether the part may set thresholds."""
+    if sampled:
+        return say("{file}: good. It counts for new thresholds: page Review, once enough are answered.", file=file)
+    return say("{file}: good. The model learns from it on page Train: choose its pictures with the answers.", file=file)

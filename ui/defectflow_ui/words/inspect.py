@@ -135,8 +135,6 @@ keys = (
     ("o", "choose pictures"),
     ("c", "camera on or off"),
     ("space", "take a picture, while the camera is on"),
-    ("Shift D", "dark or light"),
-    ("?", "show or hide this"),
 )
 
 
