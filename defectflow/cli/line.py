@@ -119,18 +119,16 @@ def score(
 
     Exit codes: 0 done, 1 defects found (only with --fail-on-defect), 2 wrong use, 3 some files failed.
     """
-    from defectflow.bundle import Bundle, bundles_of, open_bundle, open_family
+    from defectflow.bundle import Bundle, open_bundle, open_family
     from defectflow.bundle.signature import check_signature
     from defectflow.data import is_url
     from defectflow.errors import SettingsError
-    from defectflow.line import Inspector, chosen_number
+    from defectflow.line import Inspector, chosen_bundles
 
     opened = open_family(bundle) or open_bundle(bundle)
     if public_key is not None:
         check_signature(opened, public_key)
-    number = chosen_number(opened, product)
-    wanted = [opened] if isinstance(opened, Bundle) else bundles_of(opened)
-    wanted = wanted if number is None else [wanted[number]]
+    wanted = chosen_bundles(opened, product)
     if not all(each.card.parts_known for each in wanted) and part_regex is not None:
         err.print(BY_PICTURE, markup=False, highlight=False, soft_wrap=True)
     options: dict[str, Any] = {"overlays": overlays, "masks": masks, "scores_only": scores_only}

@@ -31,6 +31,11 @@ if TYPE_CHECKING:  # the runtime imports OpenCV and ONNX Runtime, for which --he
     from defectflow.data import Picture
     from defectflow.gauge import AgreementResult, Detectability, Group, Kappa
 
+MEANINGS = (
+    "a50, a90: sizes found half of the time, and nine times out of ten. a90/95: with 95% confidence, sizes from there "
+    "on are found at least nine times out of ten."
+)
+
 study_app = typer.Typer(
     name="study",
     help="The inspection measured like a gauge: how small a flaw it finds, who agrees.",
@@ -107,12 +112,6 @@ def detectability(
         out.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)
     if real is not None and not study.real:
         err.print("note: none of the --real pictures is defective and has a mask", markup=False)
-
-
-MEANINGS = (
-    "a50, a90: sizes found half of the time, and nine times out of ten. a90/95: with 95% confidence, sizes from there "
-    "on are found at least nine times out of ten."
-)
 
 
 @command(

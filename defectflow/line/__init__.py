@@ -9,7 +9,7 @@ from defectflow.line.comparison import BackendTally, Reference
 from defectflow.line.cost import Weighed, measure_known, weigh
 from defectflow.line.difference import Difference, Judged, difference
 from defectflow.line.golden import NATIVE, read_golden, record_golden
-from defectflow.line.inspector import Inspector, Source, chosen_number
+from defectflow.line.inspector import Inspector, Source, chosen_bundles, chosen_number
 from defectflow.line.journal import RUN
 from defectflow.line.judge import Record
 from defectflow.line.providers import CPU, find_providers
@@ -37,6 +37,7 @@ __all__ = [
     "Weighed",
     "as_csv",
     "certificate_file",
+    "chosen_bundles",
     "chosen_number",
     "difference",
     "drawn",

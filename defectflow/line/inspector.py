@@ -85,6 +85,13 @@ def chosen_number(bundle: Bundle | Family, product: str | None) -> int | None:
     return 0
 
 
+def chosen_bundles(bundle: Bundle | Family, product: str | None) -> list[Bundle]:
+    """Those that may judge a picture: one, or each product's. Raises UnknownProduct, BundleError."""
+    number = chosen_number(bundle, product)
+    bundles = [bundle] if isinstance(bundle, Bundle) else bundles_of(bundle)
+    return bundles if number is None else [bundles[number]]
+
+
 class Inspector:
     """A bundle ready to judge. Raises BundleError if the bundle cannot be trusted or run."""
 

@@ -24,7 +24,7 @@ from defectflow.common import Progress, Watch, atomic_write, claimed, remedy, un
 from defectflow.data import MANIFEST as PICTURES_MANIFEST
 from defectflow.data import Archive, PartNames, Picture, is_test_folder, is_url, look_through, printable
 from defectflow.errors import DataError, SettingsError
-from defectflow.line import chosen_number
+from defectflow.line import chosen_bundles, chosen_number
 from defectflow.line.drawn import is_drawn
 from defectflow.line.journal import LOCK, RUN, Run
 from defectflow.line.judge import check_wanted
@@ -124,9 +124,8 @@ def score_on_ray(
     Raises, before any work, NotCalibrated, UnknownProduct, SettingsError, ClusterError, BundleError, StoreError and
     DataError where something does not fit together; later DataError where results cannot be written.
     """
-    number = chosen_number(bundle, wanted.product)
-    bundles = [bundle] if isinstance(bundle, Bundle) else bundles_of(bundle)
-    judging = bundles if number is None else [bundles[number]]
+    judging = chosen_bundles(bundle, wanted.product)
+    is_open = chosen_number(bundle, wanted.product) is None
     check_wanted(
         [each.card for each in judging],
         scores_only=wanted.scores_only,
@@ -151,11 +150,11 @@ def score_on_ray(
                 if workers > room:
                     scored.notes.append(f"{workers} workers wanted, and the cluster has room for {room}")
                 check_known(judging, plan.products(), source)
-                run = _begin(bundle if number is None else judging[0], source, out, wanted, plan, workers, resume)
+                run = _begin(bundle if is_open else judging[0], source, out, wanted, plan, workers, resume)
                 job = Job(
                     run,
                     bundle_files(judging[0].family or judging[0]),
-                    None if number is None else judging[0].product,
+                    None if is_open else judging[0].product,
                     wanted.provider,
                     wanted.core,
                     wanted.threads,

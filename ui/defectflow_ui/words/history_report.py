@@ -7,7 +7,6 @@ from datetime import datetime
 from defectflow.store import Answer, MasterRun, Query
 from defectflow_ui.language import date, say
 from defectflow_ui.words import history
-from defectflow_ui.words.answering import answers
 from defectflow_ui.words.verdicts import VERDICTS
 
 make = "Report"
@@ -48,7 +47,7 @@ def share(count: int, of: int) -> str:
 
 
 def answer(given: Answer) -> str:
-    return say("answered {answer}", answer=say(answers[given]))
+    return say("answered {answer}", answer=history.given(given))
 
 
 def set_by(at: datetime, by: str) -> str:
