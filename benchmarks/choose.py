@@ -12,7 +12,8 @@ for 5%, averaged over draws of those parts from all good ones that were not lear
 import argparse
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,20 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 from defectflow.common import unwatched
-from defectflow.data import Picture, check_readable, find_pictures, fold_by_part, meant_for_fitting, split_parts
+from defectflow.data import (
+    Picture,
+    Splits,
+    check_readable,
+    find_pictures,
+    fold_by_part,
+    meant_for_fitting,
+    split_parts,
+)
 from defectflow.data import test_pictures as labelled_test_pictures
 from defectflow.density import choose_device, learn_level
 from defectflow.embedding import EmbeddingCache, embedding_key, geometry_of
 from defectflow.evaluation import MAP_SIDE_PX, PixelStore
-from defectflow.fitting import embed_pictures
+from defectflow.fitting import align, embed_pictures
 from defectflow.image import size_px
 from defectflow.recipe import Recipe, load_recipe
 from defectflow.samples import PRODUCTS, draw_product
@@ -68,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     table = {variant: dict[str, Found]() for variant in options.variants}
     for name in options.sets:
-        pictures = find_pictures(_source(name, options.cache))
+        pictures = find_pictures(source_of(name, options.cache))
         for variant in options.variants:
             recipe = load_recipe(options.recipe, variant.split())
             table[variant][name] = find(recipe, pictures, EmbeddingCache(options.cache / "embeddings", 40))
@@ -76,17 +85,52 @@ def main() -> None:
     _show(table, options.sets)
 
 
-@torch.no_grad()
-def find(recipe: Recipe, pictures: list[Picture], cache: EmbeddingCache) -> Found:
-    """Learn from the good pictures meant for it, as `fit` does, and measure the others, without exporting anything."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One variant's scores and maps of pictures that it has not learned from."""
+
+    pictures: list[Picture]
+    scores: np.ndarray
+    """(pictures,)."""
+    maps: np.ndarray
+    """(pictures, h, w)."""
+
+    def score_of(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """(pictures,)."""
+        row_of = {picture.path: row for row, picture in enumerate(self.pictures)}
+        return self.scores[[row_of[picture.path] for picture in pictures]]
+
+
+def divide(recipe: Recipe, pictures: list[Picture], *, calibration_parts: int = CALIBRATION_PARTS) -> Splits:
+    """As a fit divides the good pictures meant for it; at most MOST_TRAINING_PICTURES to learn from."""
     checked = check_readable(meant_for_fitting(pictures), geometry=geometry_of(recipe.image))
-    splits = split_parts(checked.readable, calibration_parts=CALIBRATION_PARTS, tune_share=recipe.splits.tune, seed=0)
-    train, test = splits.train[:MOST_TRAINING_PICTURES], labelled_test_pictures(pictures)
-    everything = [*train, *splits.tune, *splits.calibration, *test]
-    tested = check_readable(test, geometry=geometry_of(recipe.image))
-    digests = [(checked.pixel_digests | tested.pixel_digests)[picture.path] for picture in everything]
+    splits = split_parts(checked.readable, calibration_parts=calibration_parts, tune_share=recipe.splits.tune, seed=0)
+    return replace(splits, train=splits.train[:MOST_TRAINING_PICTURES])
+
+
+def find(recipe: Recipe, pictures: list[Picture], cache: EmbeddingCache) -> Found:
+    """Learn from the good pictures meant for it, and measure the others."""
+    splits, test = divide(recipe, pictures), labelled_test_pictures(pictures)
+    judged = judge(recipe, splits, [*splits.calibration, *test], cache)
+    defective = np.array([picture.label == "defective" for picture in judged.pictures])
+    return Found(
+        float(roc_auc_score([picture.label == "defective" for picture in test], judged.score_of(test))),
+        *_pixels(recipe, test, judged.maps[-len(test) :]),
+        _escapes(judged.scores[~defective], judged.scores[defective]),
+    )
+
+
+@torch.no_grad()
+def judge(recipe: Recipe, splits: Splits, pictures: list[Picture], cache: EmbeddingCache) -> Judged:
+    """Learn from training and tune parts, as `fit` does but without exporting anything, and judge the pictures."""
+    train = splits.train
+    everything = [*train, *splits.tune, *pictures]
+    pixel_digests = check_readable(everything, geometry=geometry_of(recipe.image)).pixel_digests
+    digests = [pixel_digests[picture.path] for picture in everything]
     detector, _ = build_detector(recipe)
-    key, device = embedding_key(recipe, detector.embedding, digests), choose_device(recipe.training)
+    recipe, _ = align(detector.embedding, recipe, splits, unwatched)
+    key = embedding_key(recipe, detector.embedding, digests, aligned_to=digests[: len(train)])
+    device = choose_device(recipe.training)
     paths = [picture.path for picture in everything]
     levels, _ = embed_pictures(detector, recipe.image, paths, cache=cache, key=key, device=device, watch=unwatched)
     detector.cpu()
@@ -109,16 +153,8 @@ def find(recipe: Recipe, pictures: list[Picture], cache: EmbeddingCache) -> Foun
             rows = [torch.from_numpy(row.astype(np.float32))[None] for row in vectors.maps]
             maps.append(torch.cat([density(row) for row in rows]))
     detector.score.fit([level[tune].flatten(1) for level in maps], by_place)
-    anomaly = detector.score.anomaly_map(maps)
-    scores = detector.score.image_score(anomaly)[0].numpy()
-    good_unseen, defective = scores[tune.stop :], np.array([p.label == "defective" for p in everything[tune.stop :]])
-    last = len(everything) - len(test)
-    pixels = _pixels(recipe, test, anomaly[last:].numpy())
-    return Found(
-        float(roc_auc_score([p.label == "defective" for p in test], scores[last:])),
-        *pixels,
-        _escapes(good_unseen[~defective], good_unseen[defective]),
-    )
+    anomaly = detector.score.anomaly_map(maps)[tune.stop :]
+    return Judged(pictures, detector.score.image_score(anomaly)[0].numpy(), anomaly.numpy())
 
 
 def _escapes(good: np.ndarray, defective: np.ndarray) -> float:
@@ -142,7 +178,8 @@ def _pixels(recipe: Recipe, test: list[Picture], maps: np.ndarray) -> tuple[floa
     return (None, None) if figures is None else (figures.aupro_30, figures.aupro_05)
 
 
-def _source(name: str, folder: Path) -> Path:
+def source_of(name: str, folder: Path) -> Path:
+    """A development set; what is drawn lies in the folder."""
     if name in PRODUCTS:
         tree = folder / "products" / name
         return tree if tree.is_dir() else draw_product(name, tree)

@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Grey = NDArray[np.uint8]
+Donor = tuple[Path, Path]
+"""Picture and mask."""
 DONORS = ("pill", "ballscrew", "cookies")
 WITHOUT_SHAPE = ("color", "pill_type", "faulty_imprint")
 """Kinds of pills that are no local change."""
@@ -45,12 +47,7 @@ def make_metal_set(data: Path, out: Path) -> Path:
     tiles = sorted(pictures)
     random.shuffle(tiles)
     tested = tiles[: len(tiles) // 3]
-    donors = [
-        (data / row["path"], data / row["mask"])
-        for name in DONORS
-        for row in _rows(data / f"{name}.csv")
-        if row["label"] == "defective" and row["mask"] and row["kind"] not in WITHOUT_SHAPE
-    ]
+    donors = donors_of(data)
     rows = [(path, "good", "", "", tile, "train") for tile in tiles[len(tested) :] for path in pictures[tile]]
     made = 0
     for number, tile in enumerate(tested):
@@ -77,7 +74,18 @@ def make_metal_set(data: Path, out: Path) -> Path:
     return out / "metal.csv"
 
 
-def transplant(tile: Grey, donors: list[tuple[Path, Path]], random: np.random.Generator) -> tuple[Grey, Grey]:
+def donors_of(data: Path, but: str = "") -> list[Donor]:
+    """Real defects of the development sets, but of one."""
+    return [
+        (data / row["path"], data / row["mask"])
+        for name in DONORS
+        if name != but
+        for row in _rows(data / f"{name}.csv")
+        if row["label"] == "defective" and row["mask"] and row["kind"] not in WITHOUT_SHAPE
+    ]
+
+
+def transplant(tile: Grey, donors: list[Donor], random: np.random.Generator) -> tuple[Grey, Grey]:
     """One connected defect of a donor, added to the tile; 3 to 25% of its side long."""
     height, width = tile.shape
     while True:

@@ -27,7 +27,7 @@ IMPORTS = {
     "defectflow": {"train": "from defectflow.fitting.fit import fit"},
     "base": {"judge": "from defectflow.line import Inspector"},
 }
-PACKAGES = ("defectflow", "ui/defectflow_ui")
+SHIPPED = ("defectflow", "ui/defectflow_ui", "configs")
 GPU_PACKAGES = ("nvidia", "triton", "cuda")
 """Folders that a wheel of torch for CPUs alone would not bring; the wheel itself would be smaller, too."""
 IMPORT_REPEATS = 3
@@ -41,7 +41,7 @@ def make(name: str, folder: Path) -> None:
     """Create the environment, or bring it up to date where pins, requirements or this tree have changed."""
     sources = [PINS, REPOSITORY / "pyproject.toml"]
     if name != "anomalib":
-        sources += sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*") if _ships(path))
+        sources += sorted(path for shipped in SHIPPED for path in (REPOSITORY / shipped).rglob("*") if _ships(path))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     done = folder / "made.txt"
     if done.is_file() and done.read_text(encoding="utf-8") == digest:
@@ -52,8 +52,8 @@ def make(name: str, folder: Path) -> None:
     tree = folder / "tree"  # a copy: building writes into the folder that it builds from
     if name != "anomalib":
         shutil.rmtree(tree, ignore_errors=True)
-        for package in PACKAGES:
-            shutil.copytree(REPOSITORY / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+        for shipped in SHIPPED:
+            shutil.copytree(REPOSITORY / shipped, tree / shipped, ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(REPOSITORY / file, tree)
     wanted = [requirement.format(tree=tree) for requirement in REQUIREMENTS[name]]

@@ -1,14 +1,14 @@
 """DefectFlow and anomalib side by side: one data set, one backbone, one file of weights, one machine, one run.
 
     python benchmarks/peers.py                                    a sample product; makes the environments first (15 GB)
-    DEFECTFLOW_DATA=... python benchmarks/peers.py --real dobot   a real set, by its manifest's name
+    DEFECTFLOW_DATA=... python benchmarks/peers.py --real pill    a real set, by its manifest's name
+    python benchmarks/peers.py --pictures 100                     learn from 100 good pictures alone, taken evenly
     python benchmarks/peers.py --only latency                     time the models of an earlier run again
 
 Each peer runs in its own environment (peer_environments.py) through its own worker (peers/*_worker.py);
-this driver needs nothing but Python. Recipes learn first; then each flow of anomalib gets the wall-clock that `default`
-took (--budget-s gives another), and is judged at its last step. No peer sees a test picture before it is judged. A
-failure is recorded with its message, and the others continue. Everything is kept in results.json after every step, and
-written as tables to results.md.
+this driver needs nothing but Python. A flow of anomalib gets --budget-s of wall-clock, and is judged at its last step.
+No peer sees a test picture before it is judged. A failure is recorded with its message, and the others continue.
+Everything is kept in results.json after every step, and written as tables to results.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ import peer_environments
 from peer_tables import targets, write_tables
 
 HERE = Path(__file__).parent
-WEIGHTS = HERE.parent / "defectflow" / "embedding" / "weights" / "resnet18.safetensors"
+WEIGHTS = "weights.safetensors"
+"""What recipes and peers share, below the cache."""
 STAGES = ("environments", "fit", "latency")
 LIMIT_S = 7200
 """A worker that takes longer has failed."""
@@ -54,9 +55,9 @@ ANOMALIB = ("engine", "torch", "onnx", "openvino")
 PEERS = {
     "fast": Peer("defectflow", ("torch", "onnx")),
     "default": Peer("defectflow", ("torch", "onnx")),
-    "fastflow": Peer("anomalib", ANOMALIB),
-    "cflow": Peer("anomalib", ANOMALIB),
+    "padim": Peer("anomalib", ANOMALIB),
     "patchcore": Peer("anomalib", ANOMALIB),
+    "cflow": Peer("anomalib", ANOMALIB),
 }
 
 
@@ -74,8 +75,14 @@ def main() -> None:
         if "fit" in stages:
             _say(f"{name}: pictures")
             given = {"source": source} if source else {"product": name, "parts": options.parts}
+            given |= {"most": options.pictures} if options.pictures else {}
             made = run.work("defectflow", "defectflow_worker.py", "pictures", name, to=run.cache / name, **given)
+            if run.at("sets", name, "data") != made:
+                run.at("sets").pop(name, None)  # what was fitted on other pictures is not to be compared
             run.keep({"data": made}, "sets", name)
+            written = run.work("defectflow", "defectflow_worker.py", "weights", name, to=run.cache / WEIGHTS)
+            if "failed" in written:
+                sys.exit(f"the shared weights cannot be written: {written['failed']}")
         elif not (run.cache / name / "pictures.json").is_file():
             sys.exit(f"{name}: nothing was fitted on it in {run.cache}; run the stage fit first, or name its --cache")
         for model in options.peer or PEERS:
@@ -139,22 +146,19 @@ class Run:
         return {"failed": f"the process ended with {code} and no figures; see {log.name}"}
 
 
-def fit(run: Run, data: str, name: str, budget_s: float | None) -> None:
+def fit(run: Run, data: str, name: str, budget_s: float) -> None:
     """Fit one peer, judge the test pictures with each of its backends, and count flips against the first."""
     peer = PEERS[name]
     folder = run.cache / data
     model = folder / "models" / name
     listing = json.loads((folder / "pictures.json").read_text(encoding="utf-8"))
-    budget = budget_s or run.at("sets", data, "peers", "default", "fit").get("fit_s")
-    if peer.environment == "anomalib" and budget is None:
-        sys.exit(f"{name}: its budget is the time that `default` took, which was not fitted; give --budget-s")
     _say(f"{data}: fit {name}")
     shutil.rmtree(model, ignore_errors=True)  # what an earlier run left must not be judged as this one's
     for stale in folder.glob(f"{name}_*.npz"):
         stale.unlink()
     source = listing["source"] if peer.environment == "defectflow" else folder
-    given = {"source": source, "weights": WEIGHTS, "kind": name, "model": model}
-    given |= {"budget_s": budget} if peer.environment == "anomalib" else {}
+    given = {"source": source, "kind": name, "model": model}
+    given |= {"budget_s": budget_s, "weights": run.cache / WEIGHTS} if peer.environment == "anomalib" else {}
     fitted = run.work(peer.environment, peer.worker(), "fit", data, **given)
     run.keep({"fit": fitted, "backends": {}}, "sets", data, "peers", name)
     trained = folder / f"{name}_{peer.backends[0]}.npz"
@@ -250,9 +254,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--product", default="fabric", help="the sample product to draw")
     parser.add_argument("--parts", type=int, default=60, help="good parts to draw; a third of them are shot again")
     parser.add_argument("--real", nargs="*", metavar="NAME", help="sets of DEFECTFLOW_DATA instead; none named: all")
-    parser.add_argument(
-        "--budget-s", type=float, help="wall-clock of each of anomalib's flows; by default as `default`"
-    )
+    parser.add_argument("--pictures", type=int, help="good pictures to learn from, at most; by default all")
+    parser.add_argument("--budget-s", type=float, default=150, help="wall-clock that a flow of anomalib learns for")
     parser.add_argument("--repeats", type=int, default=100, help="single pictures timed")
     return parser.parse_args()
 

@@ -2,17 +2,17 @@
 
     python benchmarks/soak.py models/bracket pictures/ --minutes 30 --kill-every 20 --out soak
 
-Clients send small pictures under keys of their own, and send again under the same key until they are answered. Among
-them are slow ones, ones that break off or promise more bytes than they send, and unreadable pictures. Meanwhile the
-service, its PostgreSQL server and an MQTT broker are killed with SIGKILL in turn and started again, and the
-receiver of the webhook refuses or hangs now and then. With `--small-disk`, a folder on a small file system of
-its own (`mount -t tmpfs -o size=32m tmpfs FOLDER`), the disk for arriving pictures and copies is filled to
-the last byte for two seconds between kills.
+Clients send small pictures, one or up to `--pictures-at-once` in a request, under keys of their own, and send again
+under the same key until they are answered. Among them are slow ones, ones that break off or promise more bytes than
+they send, and unreadable pictures. Meanwhile the service, its PostgreSQL server and an MQTT broker are killed with
+SIGKILL in turn and started again, and the receiver of the webhook refuses or hangs now and then. With `--small-disk`, a
+folder on a small file system of its own (`mount -t tmpfs -o size=32m tmpfs FOLDER`), the disk for arriving pictures and
+copies is filled to the last byte for two seconds between kills.
 
 At the end all is quiet, and the store is compared with what the clients were answered and the receivers were told:
-every answered request has exactly its rows, nobody else has any, every row was told under one id, and the log
-verifies. `--spare-service` leaves the service alone, so that its memory and open files can be watched for long; they
-stand in OUT/samples.csv and OUT/memory.svg. The figures of each run are added to OUT/runs.jsonl.
+every answered request has exactly its rows, nobody else has any, every row that the webhook wants (all but OK) was told
+under one id, and the log verifies. `--spare-service` leaves the service alone, so that its memory and open files can be
+watched for long; they stand in OUT/samples.csv and OUT/memory.svg. The figures of each run are added to OUT/runs.jsonl.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ from defectflow.store import Store, schema
 SAMPLE_S = 5.0
 QUIET_S = 300.0
 """How long the receivers may take at the end to be told the rest."""
+TOLD = ["review", "defect", "invalid", "error"]
+"""What the webhook wants; the broker is told everything."""
 KINDS = ("usual", "unreadable", "slow", "broken off", "too short", "no picture")
 WEIGHTS = (940, 20, 10, 10, 10, 10)
 
@@ -178,6 +180,8 @@ class Clients:
 
     url: str
     pictures: list[bytes]
+    at_once: int = 1
+    """Pictures in a request, at most."""
     over: threading.Event = field(default_factory=threading.Event)
     answered: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Key -> ids of its rows."""
@@ -193,14 +197,20 @@ class Clients:
                 if self.over.is_set():
                     return
                 key, kind = f"{number}-{place}-{secrets.token_hex(4)}", chance.choices(KINDS, WEIGHTS)[0]
-                picture = chance.choice(self.pictures)
+                pictures = chance.choices(self.pictures, k=chance.randint(1, self.at_once))
                 if kind in ("broken off", "too short"):
-                    self._lie(key, picture, waits=kind == "too short")
+                    self._lie(key, pictures[0], waits=kind == "too short")
                 else:
-                    self._ask(http, key, kind, picture)
+                    self._ask(http, key, kind, pictures)
 
-    def _ask(self, http: httpx.Client, key: str, kind: str, picture: bytes) -> None:
-        content = {"unreadable": picture[: len(picture) // 2], "no picture": b"\x00" * 200}.get(kind, picture)
+    def _ask(self, http: httpx.Client, key: str, kind: str, pictures: list[bytes]) -> None:
+        first = pictures[0]
+        first = {"unreadable": first[: len(first) // 2], "no picture": b"\x00" * 200}.get(kind, first)
+        headers, content = {"Idempotency-Key": key}, first
+        if len(pictures) > 1:
+            files = [("file", (f"{place}.png", each)) for place, each in enumerate([first, *pictures[1:]])]
+            form = httpx.Request("POST", self.url, files=files)
+            headers, content = headers | {"Content-Type": form.headers["content-type"]}, form.read()
 
         def slowly() -> object:
             for start in range(0, len(content), 1 + len(content) // 4):
@@ -210,7 +220,7 @@ class Clients:
         while True:
             try:
                 body = slowly() if kind == "slow" else content
-                answer = http.post("/v1/inspect", content=body, headers={"Idempotency-Key": key})  # type: ignore[arg-type]
+                answer = http.post("/v1/inspect", content=body, headers=headers)  # type: ignore[arg-type]
             except httpx.TransportError as error:
                 self.statuses[type(error).__name__] += 1
                 time.sleep(0.2)
@@ -259,14 +269,16 @@ def fill(folder: Path) -> None:
     ballast.unlink()
 
 
-def compare(store_url: str, clients: Clients) -> dict[str, int]:
-    """What the store holds against what was answered. Raises SystemExit with the difference."""
+def compare(store_url: str, clients: Clients) -> tuple[dict[str, int], set[str]]:
+    """What the store holds, and what the webhook must be told. Raises SystemExit: something else was answered."""
     with Store.open(store_url, create=False) as store:
         with store.database.reading() as connection:
             spans = {
                 row.key: tuple(range(row.first, row.last + 1)) for row in connection.execute(select(schema.requests))
             }
-            ids = set(connection.execute(select(schema.inspections.c.id)).scalars())
+            found = connection.execute(select(schema.inspections.c.id, schema.inspections.c.decision))
+            decisions = {row.id: row.decision for row in found}
+            ids = set(decisions)
         findings = []
         if wrong := {key for key, rows in clients.answered.items() if spans.get(key) != rows}:
             findings.append(
@@ -282,7 +294,8 @@ def compare(store_url: str, clients: Clients) -> dict[str, int]:
         findings += verified.findings
     if findings:
         raise SystemExit("\n".join(findings))
-    return {"requests": len(spans), "rows": len(ids), "log_rows": verified.rows}
+    wanted = {f"inspection-{number}" for number, decision in decisions.items() if decision in TOLD}
+    return {"requests": len(spans), "rows": len(ids), "log_rows": verified.rows}, wanted
 
 
 def draw(rows: Sequence[tuple[float, int, float, int]], to: Path) -> None:
@@ -311,6 +324,7 @@ def main() -> None:
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--pictures-at-once", type=int, default=1, help="in one request, at most")
     parser.add_argument("--kill-every", type=float, default=20, help="seconds between two kills, on average")
     parser.add_argument("--spare-service", action="store_true", help="kill the database and the broker alone")
     parser.add_argument("--small-disk", type=Path, help="a folder on a small file system that may be filled")
@@ -339,7 +353,9 @@ def main() -> None:
             "without_keys": True,
             "threads": 1,
             "limits": {"requests_per_s": 1e6, "receive_s": 5},
-            "webhooks": {"plant": {"url": receiver.url, "secret": "hook.secret", "timeout_s": 5}},
+            "webhooks": {
+                "plant": {"url": receiver.url, "secret": "hook.secret", "timeout_s": 5, "decisions": TOLD, "at_once": 8}
+            },
             "mqtt": {"host": "127.0.0.1", "port": ports[1], "station": "soak", "tls": False},
         }
         (folder / "serve.yaml").write_text(yaml.safe_dump(settings))
@@ -348,7 +364,8 @@ def main() -> None:
         command = [sys.executable, "-m", "defectflow", "serve", "serve.yaml"]
         service = Victim("service", command, folder, lambda: httpx.get(f"{url}/readyz", timeout=5).raise_for_status())
         opened.callback(service.end)
-        clients, rows, began = Clients(url, pictures), list[tuple[float, int, float, int]](), time.monotonic()
+        clients = Clients(url, pictures, given.pictures_at_once)
+        rows, began = list[tuple[float, int, float, int]](), time.monotonic()
         samples_over = threading.Event()
         threads = [threading.Thread(target=clients.go_on, args=(number,)) for number in range(given.clients)]
         threads.append(threading.Thread(target=sample, args=(service, began, rows, samples_over)))
@@ -369,11 +386,13 @@ def main() -> None:
         sent_s = time.monotonic() - began
         samples_over.set()
         threads[-1].join()
-        found = compare(store_url, clients)
+        found, wanted = compare(store_url, clients)
         until = time.monotonic() + QUIET_S
-        while len(receiver.told) < found["rows"] and time.monotonic() < until:
+        while wanted - set(receiver.told) and time.monotonic() < until:
             time.sleep(1)
         figures = found | {
+            "pictures_at_once": given.pictures_at_once,
+            "for_the_webhook": len(wanted),
             "minutes": round(sent_s / 60, 1),
             "told_by_webhook": len(receiver.told),
             "told_again": sum(receiver.told.values()) - len(receiver.told),
@@ -393,8 +412,11 @@ def main() -> None:
         draw(rows, given.out / "memory.svg")
         shutil.copy(folder / "service.log", given.out / "service.log")
         print(json.dumps(figures, indent=2))
-        if len(receiver.told) != found["rows"]:
-            raise SystemExit(f"{found['rows'] - len(receiver.told)} rows were not told to the webhook")
+        told = {number for number in receiver.told if number.startswith("inspection-")}  # beside alarms
+        if told != wanted:
+            raise SystemExit(
+                f"webhook: {len(wanted - told)} rows were not told, {len(told - wanted)} were told wrongly"
+            )
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ DEPLOY = REPOSITORY / "deploy"
 DEFECTFLOW = Path(sys.executable).with_name("defectflow")
 SAMPLE_RECIPE = (
     "image.size=128",
+    "image.align=never",  # see test_aligned_fit.py
     "embedding.backbone=resnet18",  # its fine levels suffice; those of the default backbone do not
     "embedding.weights=builtin",
     "embedding.levels=[1, 2]",
@@ -43,6 +44,7 @@ SAMPLE_RECIPE = (
 )
 SWATCH_RECIPE = (
     "image.size=64",
+    "image.align=never",  # a weave fits on itself in many places
     "embedding.levels=[1, 2]",
     "embedding.spacing_px=1",
     "flow={family: glow, place: none, layers: 2, hidden: 16}",
@@ -143,6 +145,13 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -27,6 +27,7 @@ import defectflow
 from defectflow.bundle import open_bundle
 from defectflow.cli.main import app
 from defectflow.line import recalibrate
+from defectflow.store import Store
 
 UsageError = BadParameter.__base__ or Exception
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")), *(REPOSITORY / "deploy").rglob("*.md")]
@@ -81,6 +82,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, uncalibrated_path: Path)
             save(folder / shift / "good" / "m1.png", swatch(902) + np.uint8(number))
             save(folder / shift / "defect" / "m2.png", swatch(903, scratched=True) + np.uint8(number))
         swatches(folder / "kept_apart", 12, first_seed=900)
+        with Store.open(str(folder / "inspections.db")) as store:
+            store.outbox.hold("webhook mes", "a service that ran once", seconds=0)
 
     return once(tmp_path_factory, "documented", make)
 

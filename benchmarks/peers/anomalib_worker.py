@@ -2,7 +2,8 @@
 
 Backends: `engine` (the trained model through Engine.predict, which anomalib recommends), `torch` (its TorchInferencer
 on its .pt export), `onnx` (its ONNX export in ONNX Runtime), `openvino` (its OpenVINOInferencer on its IR export).
-The backbone's weights are a local file and no hub is asked; all other settings are anomalib's own defaults.
+The backbone's weights are a local file and no hub is asked, and pictures are scaled as these weights want it; all other
+settings are anomalib's own defaults.
 """
 
 from __future__ import annotations
@@ -18,9 +19,18 @@ from typing import Any
 import numpy as np
 from measure import Judge, Prediction, attempt, one_by_one, peak_mb, run, size_mb
 
-BACKBONE = "resnet18"
-LAYERS = {"fastflow": None, "cflow": ["layer1", "layer2", "layer3"], "patchcore": ["layer2", "layer3"]}
-"""FastFlow has no choice: layers 1 to 3. CFLOW's defaults end with layer 4, which the weights do not have."""
+BACKBONE = "tf_efficientnet_lite0"
+SIZE_PX = 256
+"""anomalib's own; resize and scale come in one transform, so they are given together."""
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+"""What the weights were trained with."""
+FINE, MIDDLE, COARSE = "blocks.1", "blocks.2", "blocks.4"
+"""Strides 4, 8 and 16, as the levels of our recipes, and as anomalib's layer1 to layer3 of a ResNet."""
+LAYERS = {"padim": [FINE, MIDDLE, COARSE], "patchcore": [MIDDLE, COARSE], "cflow": [FINE, MIDDLE, COARSE]}
+"""As its defaults for a ResNet; but CFLOW's are layer2 to layer4, and every model here has the same embedding."""
+PADIM_FEATURES = 100
+"""As its default for resnet18; for this network it has none."""
+WITHOUT_STEPS = "padim", "patchcore"
 VALIDATION_SHARE = 0.2
 """Of the good training pictures; anomalib draws flaws on half of them and sets its threshold there."""
 CHECKPOINT = "model.ckpt"
@@ -52,7 +62,9 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
         num_workers=0,
         seed=0,
     )
-    budget = {} if options.kind == "patchcore" else {"max_time": timedelta(seconds=options.budget_s), "max_epochs": -1}
+    budget = (
+        {} if options.kind in WITHOUT_STEPS else {"max_time": timedelta(seconds=options.budget_s), "max_epochs": -1}
+    )
     engine = Engine(
         default_root_dir=folder / "runs",
         accelerator="cpu",
@@ -85,17 +97,24 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def _build(kind: str) -> Any:
-    from anomalib.models import Cflow, Fastflow, Patchcore
+def _models() -> dict[str, Any]:
+    from anomalib.models import Cflow, Padim, Patchcore
 
-    match kind:
-        case "fastflow":
-            return Fastflow(backbone=BACKBONE, pre_trained=False)
-        case "cflow":
-            return Cflow(backbone=BACKBONE, layers=LAYERS[kind], pre_trained=False)
-        case "patchcore":
-            return Patchcore(backbone=BACKBONE, layers=LAYERS[kind], pre_trained=False)
-    raise ValueError(kind)
+    return {"padim": Padim, "patchcore": Patchcore, "cflow": Cflow}
+
+
+def _pre_processor() -> Any:
+    from anomalib.pre_processing import PreProcessor
+    from torchvision.transforms.v2 import Compose, Normalize, Resize
+
+    return PreProcessor(transform=Compose([Resize((SIZE_PX, SIZE_PX), antialias=True), Normalize(MEAN, STD)]))
+
+
+def _build(kind: str) -> Any:
+    more = {"n_features": PADIM_FEATURES} if kind == "padim" else {}
+    return _models()[kind](
+        backbone=BACKBONE, layers=LAYERS[kind], pre_trained=False, pre_processor=_pre_processor(), **more
+    )
 
 
 def _load_backbone(model: Any, weights: Path) -> list[str]:
@@ -103,7 +122,7 @@ def _load_backbone(model: Any, weights: Path) -> list[str]:
     import safetensors.torch
 
     extractor = model.model.encoder if hasattr(model.model, "encoder") else model.model.feature_extractor
-    network = getattr(extractor, "feature_extractor", extractor)  # two of the three wrap timm's network
+    network = getattr(extractor, "feature_extractor", extractor)  # some wrap timm's network
     stored = {name: tensor.float() for name, tensor in safetensors.torch.load_file(weights).items()}
     missing = [
         name for name in network.load_state_dict(stored, strict=False).missing_keys if "num_batches_tracked" not in name
@@ -145,10 +164,9 @@ def open_backend(model: Path, backend: str) -> Judge:
 
 def _open_engine(folder: Path, checkpoint: Path) -> Judge:
     from anomalib.engine import Engine
-    from anomalib.models import Cflow, Fastflow, Patchcore
 
-    kinds = {"fastflow": Fastflow, "cflow": Cflow, "patchcore": Patchcore}
-    model = kinds[folder.name].load_from_checkpoint(checkpoint, map_location="cpu")
+    # A checkpoint does not hold it, and the default one scales pictures otherwise.
+    model = _models()[folder.name].load_from_checkpoint(checkpoint, map_location="cpu", pre_processor=_pre_processor())
     model.visualizer = None  # it would draw every picture
     engine = Engine(default_root_dir=folder / "runs", accelerator="cpu", devices=1, enable_progress_bar=False)
 

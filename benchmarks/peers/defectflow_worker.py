@@ -7,6 +7,7 @@ Backends: `torch` (the trained detector again: recipe, backbone, flow.safetensor
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import sys
@@ -23,6 +24,8 @@ from defectflow.line import Inspector
 from defectflow.verdict import Decision, Verdict
 
 REJECTED = (Decision.DEFECT, Decision.INVALID)
+BACKBONE = "tf_efficientnet_lite0"
+"""Of the recipes that are compared; see `weights`."""
 TEST_PARTS = 40, 60
 """Good and defective parts of a sample product's test set."""
 
@@ -42,6 +45,8 @@ def pictures(options: argparse.Namespace) -> dict[str, Any]:
             )
     found = find_pictures(source.absolute())
     train = [picture for picture in found if picture.label == "good" and picture.split != "test"]
+    if options.most:  # evenly: files in order may be of one day
+        train = [train[row] for row in np.linspace(0, len(train) - 1, min(options.most, len(train))).astype(int)]
     test = [picture for picture in found if picture.label is not None and picture.split == "test"]
     rows = []
     for folder, chosen in (("good", train), ("test", test)):
@@ -53,7 +58,12 @@ def pictures(options: argparse.Namespace) -> dict[str, Any]:
             if folder == "test":
                 row = asdict(picture) | {"path": str(link), "mask": str(picture.mask) if picture.mask else None}
                 rows.append(row)
-    listing = {"source": str(source.absolute()), "train_pictures": len(train), "test": rows}
+    manifest = to / "train.csv"
+    with manifest.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "label", "part", "split"])
+        writer.writerows([picture.path.absolute(), "good", picture.part, "train"] for picture in train)
+    listing = {"source": str(manifest), "train_pictures": len(train), "test": rows}
     options.pictures.write_text(json.dumps(listing), encoding="utf-8")
     labels = [row["label"] for row in rows]
     return {
@@ -73,8 +83,21 @@ def _size_px(path: Path) -> list[int]:
     return [width, height]
 
 
+def weights(options: argparse.Namespace) -> dict[str, Any]:
+    """The recipes' published weights under timm's names, for the peers."""
+    import safetensors.torch
+    import torch
+
+    from defectflow.embedding.imagenet import imagenet_file, timm_names
+
+    path, published = imagenet_file(BACKBONE)
+    named = timm_names(torch.load(path, map_location="cpu", weights_only=True), published.blocks)
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in named.items()}, options.to)
+    return {"sha256": published.sha256}
+
+
 def fit(options: argparse.Namespace) -> dict[str, Any]:
-    """One recipe with the weights that all peers have, nothing cached.
+    """One recipe as it is, nothing cached.
 
     Too few calibration parts for its rate: the lowest rate that they support.
     """
@@ -88,7 +111,8 @@ def fit(options: argparse.Namespace) -> dict[str, Any]:
     out: Path = options.model
     started, cpu_started = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as empty:
-        recipe = load_recipe(options.kind, ["embedding.backbone=resnet18", f"embedding.weights={options.weights}"])
+        recipe = load_recipe(options.kind, [])
+        assert recipe.embedding.backbone == BACKBONE and recipe.embedding.weights == "imagenet"
         fitted = fit(recipe, options.source, out, cache=EmbeddingCache(Path(empty)))
     fit_s, fit_cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     bundle = fitted.bundle
@@ -136,14 +160,18 @@ def _open_trained(model: Path) -> Judge:
     import torch
 
     from defectflow.bundle import FLOW, open_bundle
+    from defectflow.density import open_heads
     from defectflow.image import read_image
     from defectflow.recipe import parse_recipe
     from defectflow.score import build_detector
 
-    card = open_bundle(model).card
+    bundle = open_bundle(model)
+    card = bundle.card
     detector, _ = build_detector(parse_recipe(card.recipe, source=str(model)))
+    for density, head in zip(detector.densities, open_heads(bundle), strict=True):
+        density.load_state_dict(head.density.state_dict())
     loaded = detector.load_state_dict(safetensors.torch.load_file(model / FLOW), strict=False)
-    absent = [name for name in loaded.missing_keys if not name.startswith("embedding.")]
+    absent = [name for name in loaded.missing_keys if not name.startswith(("embedding.", "densities."))]
     if absent or loaded.unexpected_keys:
         raise ValueError(f"{model / FLOW}: lacks {absent}, and has {loaded.unexpected_keys} too many")
     threshold = card.require_calibration().threshold.value
@@ -179,7 +207,7 @@ def figures(options: argparse.Namespace) -> dict[str, Any]:
     defective = np.array([row["label"] == "defective" for row in rows])
     result: dict[str, Any] = {
         "image_auroc": auroc(score[~defective], score[defective]),
-        "pixel_auroc": _pixel_auroc(rows, maps),
+        **_pixel_figures(rows, maps),
         "good_rejected": int(rejected[~defective].sum()),
         "defective_passed": int((~rejected[defective]).sum()),
         "scores_at_a_limit": int(max((score == score.min()).sum(), (score == score.max()).sum()) - 1),
@@ -193,15 +221,15 @@ def figures(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _pixel_auroc(rows: list[dict[str, Any]], maps: np.ndarray) -> float | None:
-    """By DefectFlow's own definition, for every peer: the square map stretched over the picture."""
+def _pixel_figures(rows: list[dict[str, Any]], maps: np.ndarray) -> dict[str, float]:
+    """By DefectFlow's own definitions, for every peer: the square map stretched over the picture."""
     from defectflow.data import Picture
     from defectflow.evaluation import MAP_SIDE_PX, PixelStore
     from defectflow.image import Geometry, read_image
     from defectflow.verdict import Measurement
 
     if not any(row["mask"] for row in rows):
-        return None
+        return {}
     store = PixelStore(MAP_SIDE_PX)
     for row, anomaly_map in zip(rows, maps, strict=True):
         picture = Picture(**{**row, "path": Path(row["path"]), "mask": Path(row["mask"]) if row["mask"] else None})
@@ -222,8 +250,8 @@ def _pixel_auroc(rows: list[dict[str, Any]], maps: np.ndarray) -> float | None:
             ),
         )
     whole, _ = store.figures()
-    return whole.auroc if whole else None
+    return {} if whole is None else {"pixel_auroc": whole.auroc, "aupro_30": whole.aupro_30}
 
 
 if __name__ == "__main__":
-    run(open_backend, {"pictures": pictures, "fit": fit, "graph": graph, "figures": figures})
+    run(open_backend, {"pictures": pictures, "weights": weights, "fit": fit, "graph": graph, "figures": figures})

@@ -147,6 +147,7 @@ def run(open_backend: OpenBackend, commands: dict[str, Callable[[argparse.Namesp
         parser.add_argument(f"--{name}")
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--parts", type=int)
+    parser.add_argument("--most", type=int)
     parser.add_argument("--budget-s", type=float)
     options = parser.parse_args()
     figures = attempt(lambda: everything[options.command](options))

@@ -40,6 +40,7 @@ from defectflow.bundle.files import (
 from defectflow.bundle.index import fitted_digests, fitted_parts, read_index
 from defectflow.bundle.publish import finish_publishing, partial_of, publish
 from defectflow.bundle.tensors import (
+    ALIGNED,
     ANY_PRODUCT,
     FEATURES,
     PRODUCT,
@@ -52,6 +53,7 @@ from defectflow.bundle.tensors import (
 )
 
 __all__ = [
+    "ALIGNED",
     "ANY_PRODUCT",
     "AUTO",
     "CARD",

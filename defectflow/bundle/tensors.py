@@ -13,8 +13,9 @@ PRODUCT, PRODUCT_INDEX = "product", "product_index"
 """Of a graph of several products. In: each picture's number, or one for all; by default -1, the one that it resembles
 most. Out: by which product's limits each was judged."""
 ANY_PRODUCT = -1
-SQUARE, FEATURES = "square", "features_"
-"""Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; each level's features, with its number."""
+SQUARE, ALIGNED, FEATURES = "square", "aligned", "features_"
+"""Tensors at which a graph may be cut: resized pixels (N, 3, S, S), 0..255; where parts are aligned, the same as the
+backbone meets them; each level's features, with its number."""
 CARD_IN_MODEL = "defectflow.card"
 """Key of the card in the ONNX file's own metadata, where any language's ONNX Runtime finds it."""
 PRODUCT_NAMES = "defectflow.products"

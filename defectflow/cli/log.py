@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ NOT_AS_WRITTEN = DRIFTED = 1
 
 log_app = typer.Typer(
     name="log",
-    help="The store of inspections: check, export, settings, retention, drift, what webhooks refused.",
+    help="The store of inspections: check, export, settings, retention, drift, receivers and what they refused.",
     no_args_is_help=True,
 )
 
@@ -98,7 +99,40 @@ def retain(store: StoreUrl, by: By = None) -> None:
 
     with Store.open(store, create=False) as opened:
         rows, pictures = opened.retain(by=me(by))
+        waiting, where = opened.kept_for_channels(), str(opened.database)
     out.print(f"Removed {rows} rows and {pictures} pictures.")
+    for one in waiting:
+        remedy = shlex.join(["defectflow", "log", "channels", "--store", where, "--forget", one.name])
+        said = f"older rows stay until {one.name} has been told them (inspections behind: {one.behind})"
+        err.print(
+            f"note: {said}. If nothing listens there any more: {remedy}", markup=False, highlight=False, soft_wrap=True
+        )
+
+
+@command(log_app, "channels", "--store inspections.db")
+def channels(
+    store: StoreUrl,
+    forget: Annotated[
+        str | None, typer.Option(help="Drop this one: what it has not been told is never sent. E.g. 'webhook mes'.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """List what a service tells (webhooks, a broker, OPC UA), and how many inspections each is behind."""
+    from defectflow.store import Store
+
+    with Store.open(store, create=False) as opened:
+        if forget is not None:
+            opened.outbox.forget(forget)
+        found = opened.outbox.channels()
+    if print_json(json, [asdict(one) | {"since": one.since and one.since.isoformat()} for one in found]):
+        return
+    table = Table("channel", "inspections behind", "since", "a service tells it")
+    for one in found:
+        since = f"{one.since:%Y-%m-%d %H:%M:%S}" if one.since else ""
+        table.add_row(one.name, str(one.behind), since, "yes" if one.held else "no")
+    if forget is not None:
+        out.print(f"Dropped: {forget}", markup=False, highlight=False, soft_wrap=True)
+    out.print(table if found else "There are no channels: no service has told anybody anything.")
 
 
 @command(log_app, "refused", "--store inspections.db --again")

@@ -18,7 +18,7 @@ import onnx.utils
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from defectflow.bundle import FEATURES, SQUARE
+from defectflow.bundle import ALIGNED, FEATURES, SQUARE
 from defectflow.errors import BundleError, ExportError
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -34,9 +34,14 @@ def with_precision(model: onnx.ModelProto, precision: Precision, train: Squares)
     features = [value.name for value in model.graph.value_info if value.name.startswith(FEATURES)]
     if not features:
         raise BundleError("the graph does not name its backbone's features; fit again with this DefectFlow")
-    backbone = onnx.utils.Extractor(model).extract_model([SQUARE], features)
+    backbone = onnx.utils.Extractor(model).extract_model([_seen_by_backbone(model)], features)
     converted = _in_fp16(backbone) if precision == "fp16" else _in_int8(backbone, train)
     return _put_back(model, backbone, converted)
+
+
+def _seen_by_backbone(model: onnx.ModelProto) -> str:
+    """The tensor that the backbone reads."""
+    return ALIGNED if any(value.name == ALIGNED for value in model.graph.value_info) else SQUARE
 
 
 def level_maps(model: onnx.ModelProto) -> list[str]:
@@ -120,7 +125,7 @@ def _in_int8(backbone: onnx.ModelProto, train: Squares) -> onnx.ModelProto:
 
         def get_next(self) -> dict[str, Any] | None:
             square = next(self.squares, None)
-            return None if square is None else {SQUARE: square[None]}
+            return None if square is None else {backbone.graph.input[0].name: square[None]}
 
     add_pre_process_metadata(backbone)  # or it logs advice to do what the exporter has done
     with tempfile.TemporaryDirectory() as scratch:
@@ -143,9 +148,9 @@ def _in_int8(backbone: onnx.ModelProto, train: Squares) -> onnx.ModelProto:
 
 
 def _put_back(model: onnx.ModelProto, backbone: onnx.ModelProto, converted: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with one backbone exchanged for another; both read SQUARE and write the features."""
+    """The graph with one backbone exchanged for another; both read the same square and write the features."""
     graph = model.graph
-    seams = {SQUARE, *(value.name for value in backbone.graph.output)}
+    seams = {SQUARE, _seen_by_backbone(model), *(value.name for value in backbone.graph.output)}
     _rename(converted.graph, seams)  # the two may share constants, of which one is now of another type
     made = {name for node in backbone.graph.node for name in node.output}
     others = [node for node in graph.node if not made.intersection(node.output)]

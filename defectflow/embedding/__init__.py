@@ -1,6 +1,7 @@
 """A timm backbone, frozen -> levels of embeddings: weights, cache, extraction, adaptation."""
 
 from defectflow.embedding.adapt import adapt, measure_statistics
+from defectflow.embedding.align import Alignment, Lie
 from defectflow.embedding.backbone import Backbone, Weights, builtin_weights
 from defectflow.embedding.cache import EmbeddingCache, EmbeddingKey, Levels
 from defectflow.embedding.embedding import Embedding, build_embedding, geometry_of, tiling_of
@@ -16,11 +17,13 @@ from defectflow.embedding.vectors import Vectors
 
 __all__ = [
     "BATCH_PICTURES",
+    "Alignment",
     "Backbone",
     "Embedding",
     "EmbeddingCache",
     "EmbeddingKey",
     "Levels",
+    "Lie",
     "Vectors",
     "Weights",
     "adapt",

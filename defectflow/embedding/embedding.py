@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from defectflow.embedding.align import Alignment
 from defectflow.embedding.backbone import Backbone, Weights, build_backbone
 from defectflow.errors import SettingsError
 from defectflow.image import PADDING_GREY, PARTS_PER_WHOLE, Geometry, Tiling
@@ -31,13 +32,27 @@ class Embedding(nn.Module):
         self.size_px = size_px
         self.neighbourhood, self.weighting = settings.neighbourhood, settings.weighting
         self.averaged_to_px, self.spacing_px = settings.averaged_to_px, settings.spacing_px
+        self.alignment: Alignment | None = None
+        """What lays a part as training parts lie; None: it is looked at as it lies."""
         with torch.no_grad():
             shapes = [tuple(level.shape[1:]) for level in self.levels(torch.zeros(1, 3, size_px, size_px))]
         self.shapes: list[tuple[int, ...]] = shapes
         """(h_l, w_l, D_l) of each level, fine to coarse."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        return self.levels(self.square(image))
+        return self.look(image)[0]
+
+    def look(self, image: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """The levels, and the motion (N, 3) that has aligned the square, or None; see `Alignment`."""
+        square, motion = self.aligned(self.square(image))
+        return self.levels(square), motion
+
+    def aligned(self, square: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The square as the backbone meets it, and the motion that has aligned it, or None."""
+        if self.alignment is None:
+            return square, None
+        aligned, motion = self.alignment(square)
+        return aligned, motion
 
     def square(self, image: Tensor) -> Tensor:
         """Region of interest, aspect policy, antialiased resize: (N, H, W, 3) uint8 -> (N, 3, S, S), 0..255."""

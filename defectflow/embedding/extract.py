@@ -26,19 +26,26 @@ from defectflow.recipe import Recipe
 BATCH_PICTURES = 8
 TILES_KEPT = 4
 """A tiled picture keeps as many places as this many tiles have, sampled over all its tiles."""
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same settings would give other embeddings than before."""
 
 
 def embedding_key(
-    recipe: Recipe, embedding: Embedding, pixel_digests: Sequence[str], adapted_on: Sequence[str] = ()
+    recipe: Recipe,
+    embedding: Embedding,
+    pixel_digests: Sequence[str],
+    *,
+    adapted_on: Sequence[str] = (),
+    aligned_to: Sequence[str] = (),
 ) -> EmbeddingKey:
     """All that cached embeddings depend on: pixels in their order, settings, weights.
 
-    embedding: before its backbone is adapted, on the pictures of digests `adapted_on`, in their order.
+    embedding: before its backbone is adapted, on the pictures of digests `adapted_on`, in their order. `aligned_to`:
+    those that pictures are aligned to, where they are.
     """
     settings = [recipe.image.model_dump(mode="json"), recipe.embedding.model_dump(mode="json")]
     made_by = [FORMAT, timm.__version__, embedding.backbone.digest(), list(adapted_on)]
+    made_by.append([] if embedding.alignment is None else list(aligned_to))
     text = json.dumps([settings, made_by], sort_keys=True)
     return EmbeddingKey(hashlib.sha256(text.encode()).hexdigest(), tuple(pixel_digests))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,10 @@ def fold_backbone(backbone: Backbone, size_px: int) -> FoldedBackbone:
     Where no single convolution takes the pixels, the scale stays.
     """
     net = copy.deepcopy(backbone.net)
-    whole = FoldedBackbone(backbone.net, backbone.mean, backbone.std)
+    for module in net.modules():
+        if getattr(module, "inplace", False):  # torch 2.15 takes twice as long to export what is done in place
+            cast(Any, module).inplace = False
+    whole = FoldedBackbone(copy.deepcopy(net), backbone.mean, backbone.std)
     square = torch.rand(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(0)).to(backbone.mean) * 255
     takers: list[nn.Conv2d] = []
 

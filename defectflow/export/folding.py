@@ -39,8 +39,8 @@ from defectflow.score import Detector, Standardised
 class FoldedDetector(nn.Module):
     """A detector at its fixed grid of places. Same inputs and outputs, and the seams at which a graph may be cut.
 
-    Shapes: image (N, H, W, 3) -> the detector's outputs; then the square (N, 3, S, S), and for each level the
-    backbone's features (N, D_l, h_l, w_l).
+    Shapes: image (N, H, W, 3) -> the detector's outputs; then the square (N, 3, S, S), where parts are aligned the
+    aligned square, and for each level the backbone's features (N, D_l, h_l, w_l).
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -53,9 +53,9 @@ class FoldedDetector(nn.Module):
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        square, features, levels = _seams(self.detector, self.backbone, image)
+        seams, levels, motion = _seams(self.detector, self.backbone, image)
         maps = [density(level) for density, level in zip(self.densities, levels, strict=True)]
-        return *self.detector.outputs(levels, self.detector.score.joined(maps)), square, *features
+        return *self.detector.outputs(levels, self.detector.score.joined(maps), motion), *seams
 
 
 class FoldedOnTiles(nn.Module):
@@ -73,17 +73,21 @@ class FoldedOnTiles(nn.Module):
         self.densities = copy.deepcopy(detector.score.levels)
 
     def forward(self, image: Tensor, rectangle: Tensor) -> tuple[Tensor, ...]:
-        square, features, levels = _seams(self.detector, self.backbone, image)
+        seams, levels, _ = _seams(self.detector, self.backbone, image)
         nats = [density.on_tiles(level, rectangle) for density, level in zip(self.detector.levels, levels, strict=True)]
         maps = [density(values) for density, values in zip(self.densities, nats, strict=True)]
-        return *self.detector.outputs_on_tiles(levels, self.detector.score.joined(maps)), square, *features
+        return *self.detector.outputs_on_tiles(levels, self.detector.score.joined(maps)), *seams
 
 
-def _seams(detector: Detector, backbone: nn.Module, image: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """The square, the features of a folded backbone, and the vectors of each level's places (N, h_l, w_l, D_l)."""
+def _seams(detector: Detector, backbone: nn.Module, image: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor | None]:
+    """Squares and the features of a folded backbone; the vectors of each level's places (N, h_l, w_l, D_l); and the
+    motion that has aligned the square."""
     square = detector.embedding.square(image)
-    features: list[Tensor] = backbone(square)
-    return square, features, detector.embedding.averaged([values.permute(0, 2, 3, 1) for values in features])
+    seen, motion = detector.embedding.aligned(square)
+    squares = [square] if motion is None else [square, seen]
+    features: list[Tensor] = backbone(seen)
+    levels = detector.embedding.averaged([values.permute(0, 2, 3, 1) for values in features])
+    return [*squares, *features], levels, motion
 
 
 class Density(Standardised):

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from defectflow.bundle import FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
+from defectflow.bundle import ALIGNED, FEATURES, RECTANGLE, SCORING_OUTPUTS, SQUARE, TILE_OUTPUTS
 from defectflow.density import WHOLE, packed
 from defectflow.errors import ExportError
 from defectflow.export.folding import FoldedDetector, FoldedOnTiles
@@ -45,7 +45,8 @@ def export_graph(detector: Detector) -> onnx.ModelProto:
     sizes = {0: count, 1: dim("H", min=16, max=LARGEST_SIDE_PX), 2: dim("W", min=16, max=LARGEST_SIDE_PX)}
     module: torch.nn.Module
     inputs, outputs = {"image": (example, sizes)}, list(SCORING_OUTPUTS)
-    seams = [SQUARE, *(f"{FEATURES}{level}" for level in range(len(detector.levels)))]
+    squares = [SQUARE] if detector.embedding.alignment is None else [SQUARE, ALIGNED]
+    seams = [*squares, *(f"{FEATURES}{level}" for level in range(len(detector.levels)))]
     if detector.tiling is None:
         module = FoldedDetector(detector.cpu().eval())
     else:

@@ -114,7 +114,7 @@ def write_flow(folder: Path, detector: Detector) -> None:
         name: tensor.contiguous()
         for name, tensor in detector.state_dict().items()
         if not name.endswith("whitening.factor")
-        and (not name.startswith("embedding.") or name.endswith((".running_mean", ".running_var")))
+        and (not name.startswith("embedding.backbone.") or name.endswith((".running_mean", ".running_var")))
     }
     # Not save_file, whose files only their owner may read: a bundle is made by one user and run by another.
     (folder / FLOW).write_bytes(safetensors.torch.save(learned))

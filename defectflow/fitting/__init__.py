@@ -1,5 +1,6 @@
 """Check the pictures, fit, publish: from a recipe and a folder of good parts to a bundle."""
 
+from defectflow.fitting.align import align
 from defectflow.fitting.check import check_data
 from defectflow.fitting.embed import embed_pictures
 from defectflow.fitting.findings import DataCheck
@@ -10,6 +11,7 @@ __all__ = [
     "DataCheck",
     "FittedProducts",
     "add_products",
+    "align",
     "check_data",
     "embed_pictures",
     "fit",

@@ -26,8 +26,9 @@ from defectflow.data import (
     near_duplicates,
 )
 from defectflow.density import choose_device
-from defectflow.embedding import EmbeddingCache, embedding_key, extract, geometry_of
+from defectflow.embedding import Embedding, EmbeddingCache, embedding_key, extract, geometry_of
 from defectflow.errors import DataError
+from defectflow.fitting.align import align, laid_back
 from defectflow.fitting.divide import look_at
 from defectflow.fitting.embed import pooled_embeddings
 from defectflow.fitting.findings import DataCheck, Format, Promise, Suspect
@@ -59,7 +60,10 @@ def check_data(
     """
     asked = recipe
     # Pictures that do not belong, duplicates and siblings show on the whole picture, even where defects need tiles.
+    # Neither those nor the products of one bundle are aligned.
     image = recipe.image.model_copy(update={"tiling": TilingSettings()})
+    if recipe.image.tiling.tile is not None or product is not None:
+        image = image.model_copy(update={"align": "never"})
     recipe = recipe.model_copy(update={"image": image})
     watch(Progress("check pictures", 0, 1))
     material = look_at(recipe, source, part_regex, product)
@@ -76,12 +80,18 @@ def check_data(
     except DataError as error:
         failure = str(error)
 
-    siblings, near, suspects = None, Pairs(), list[Suspect]()
-    if failure is None:
+    siblings, near, suspects, lie = None, Pairs(), list[Suspect](), None
+    if failure is None and splits is not None:
         image = image.model_copy(update={"full_scale": full_scale})
         recipe = recipe.model_copy(update={"image": image})  # as a fit will use it, which finds the embeddings then
         detector, _ = build_detector(recipe)
-        key = embedding_key(recipe, detector.embedding, [checked.pixel_digests[picture.path] for picture in good])
+        recipe, lie = align(detector.embedding, recipe, splits, watch)
+        key = embedding_key(
+            recipe,
+            detector.embedding,
+            [checked.pixel_digests[picture.path] for picture in good],
+            aligned_to=[checked.pixel_digests[picture.path] for picture in splits.train],
+        )
         paths = [picture.path for picture in good]
         device = choose_device(recipe.training)
         levels = extract(detector.embedding, paths, full_scale, cache=cache, key=key, device=device, watch=watch)
@@ -93,7 +103,8 @@ def check_data(
             siblings = find_siblings(good, _whitened(detector.gate, pooled))
         watch(Progress("compare", 0, 1))
         folds = fold_by_part([picture.part for picture in good])
-        suspects = list(_suspects(good, cross_fit(detector, levels, pooled, folds), checked, geometry))
+        surprise = cross_fit(detector, levels, pooled, folds)
+        suspects = list(_suspects(good, surprise, checked, geometry, detector.embedding, full_scale))
         watch(Progress("compare", 1, 1))
     given = any(picture.split in ("tune", "calibration") for picture in good)
     return DataCheck(
@@ -114,6 +125,8 @@ def check_data(
         review_rate=recipe.verdict.review_rate,
         promises=tuple(_promises(recipe.verdict.rate, len(parts), splits if given else None)),
         given_splits=given,
+        lie=lie,
+        aligned=recipe.image.is_aligned,
         warnings=(*checked.left_out_notes(), *(splits.warnings if splits is not None else ())),
         full_scale=tuple(full_scale_notes(splits, checked, full_scale)) if splits is not None else (),
         failure=failure,
@@ -130,13 +143,21 @@ def _whitened(gate: Gate, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
     return gate.whitened(embeddings).numpy()
 
 
-def _suspects(good: Sequence[Picture], surprise: Surprise, checked: Checked, geometry: Geometry) -> Iterator[Suspect]:
+def _suspects(
+    good: Sequence[Picture],
+    surprise: Surprise,
+    checked: Checked,
+    geometry: Geometry,
+    embedding: Embedding,
+    full_scale: int | None,
+) -> Iterator[Suspect]:
     """The most unusual pictures, most unusual first."""
     for rank, row in enumerate(np.argsort(-surprise.most, kind="stable")[:SUSPECTS], start=1):
         picture, where = good[row], None
         if surprise.places[row] >= surprise.whole[row] / 2:  # else the worst place would be an arbitrary one
             width, height = checked.sizes_px[picture.path]
-            on_picture = geometry.place(surprise.maps[row], height, width)
+            on_square = laid_back(embedding, surprise.maps[row], picture.path, full_scale)
+            on_picture = geometry.place(on_square, height, width)
             y, x = np.unravel_index(int(on_picture.argmax()), on_picture.shape)
             where = float((x + 0.5) / width), float((y + 0.5) / height)
         unusual = float(surprise.most[row])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from defectflow.data import Rejected, Siblings
+from defectflow.embedding import Lie
 from defectflow.verdict import CONFIDENCE, Guarantee
 
 Gravity = Literal["fine", "note", "look", "stop"]
@@ -96,6 +97,10 @@ class DataCheck:
     review_rate: float
     promises: tuple[Promise, ...]
     given_splits: bool
+    lie: Lie | None
+    """How the parts lie from picture to picture; None where it was not measured."""
+    aligned: bool
+    """Whether a fit would shift and turn them, so that all lie alike."""
     warnings: tuple[str, ...]
     failure: str | None
     """Why a fit would fail, in its own words."""
@@ -125,6 +130,7 @@ class DataCheck:
             self._formats(),
             *self._detail(),
             *self._white(),
+            *self._lie(),
             self._wrong(),
             *self._promises(),
         ]
@@ -223,6 +229,27 @@ class DataCheck:
         if self.full_scale:
             scale, *doubt = self.full_scale
             yield Finding("white", "look" if doubt else "note", scale, " ".join(doubt))
+
+    def _lie(self) -> Iterator[Finding]:
+        if self.lie is None:
+            return
+        apart = f"Parts lie {self.lie.apart:.1%} of the picture's side apart"
+        if self.aligned and self.lie.any_turn:
+            said = "Parts lie turned any way; a fit turns each, so that all lie alike."
+        elif self.aligned:
+            said = f"{apart}; a fit shifts and turns each a little, so that all lie alike."
+        elif self.lie.lies_alike:
+            said = "All parts lie alike."
+        else:
+            said = (
+                "Parts do not lie alike, or differ too much to be laid on each other; a fit looks at them as they lie."
+            )
+        if odd := self.lie.odd_ones:
+            said += f" In no position like the others: {len(odd)} of {self.lie.looked_at}, most of all {odd[0]}."
+        if self.aligned or self.lie.lies_alike:
+            yield Finding("position", "look" if odd else "fine", said, "Are they really good?" if odd else "")
+        else:
+            yield Finding("position", "note", said, "Where parts are alike, place them alike for the camera.")
 
     def _wrong(self) -> Finding:
         out = [suspect for suspect in self.suspects if suspect.stands_out]

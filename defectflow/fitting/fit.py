@@ -1,6 +1,6 @@
 """A recipe and a folder of good pictures -> a bundle. The whole story, in the order in which it happens.
 
-    find -> check -> split by part -> adapt the backbone -> embed once -> learn one density per level
+    find -> check -> split by part -> align parts -> adapt the backbone -> embed once -> learn one density per level
     -> freeze the score and the gate -> export, compare with torch
     -> measure calibration parts for the first time, through the graph -> bundle
 
@@ -34,6 +34,7 @@ from defectflow.density import choose_device, write_sample
 from defectflow.embedding import EmbeddingCache, Weights, geometry_of
 from defectflow.errors import CalibrationError, DataError, ImageError, SettingsError
 from defectflow.export import write_flow, write_golden, write_reference, write_scoring_graph
+from defectflow.fitting.align import align
 from defectflow.fitting.divide import Material, look_at
 from defectflow.fitting.learn import checkpoint_folder, embed_once, freeze_score_and_gate, learn_levels
 from defectflow.flows import BOUND
@@ -132,6 +133,7 @@ def make_bundle(
     detector, weights = build_detector(recipe)
     if detector.tiling is not None:
         _check_tiles(detector.tiling, recipe, splits, checked)
+    recipe, _ = align(detector.embedding, recipe, splits, watch)
     embedded = embed_once(detector, recipe, splits, checked, cache, device, watch)
     checkpoints = checkpoint_folder(out, embedded.key, len(splits.train), recipe, bool(resume))
     resume = checkpoints.is_dir() if resume is None else resume

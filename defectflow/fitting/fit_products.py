@@ -130,6 +130,11 @@ def _check_shared(recipe: Recipe) -> None:
             "embedding.adapt: true measures the network on one product's parts, and several products share it; set it "
             "to false, or fit each product alone"
         )
+    if recipe.image.is_aligned:
+        raise SettingsError(
+            f"image.align: {recipe.image.align} would lay all pictures as one product's parts lie, and several "
+            "products share the graph; set it to auto or never, or fit each product alone"
+        )
     if recipe.image.tiling.tile is not None:
         raise SettingsError(
             "image.tiling.tile: tiles are not supported with several products; set it to null, or fit each product "
@@ -147,7 +152,11 @@ def _fit(
     resume: bool,
     watch: Watch,
 ) -> FittedProducts:
-    """All are read and divided before any is learned, so that what is missing is said at once."""
+    """All are read and divided before any is learned, so that what is missing is said at once.
+
+    None is aligned: the graph, which all share, would lay the others' pictures as one product's parts lie.
+    """
+    recipe = recipe.model_copy(update={"image": recipe.image.model_copy(update={"align": "never"})})
     folder, materials, divided = partial_of(out), dict[str, Material](), {}
     for name in names:
         try:

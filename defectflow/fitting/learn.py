@@ -46,7 +46,13 @@ def embed_once(
     learned_from = [*splits.train, *splits.tune]
     digests = [checked.pixel_digests[picture.path] for picture in learned_from]
     adapted_on = splits.train if recipe.embedding.adapt else ()
-    key = embedding_key(recipe, detector.embedding, digests, digests[: len(adapted_on)])
+    key = embedding_key(
+        recipe,
+        detector.embedding,
+        digests,
+        adapted_on=digests[: len(adapted_on)],
+        aligned_to=digests[: len(splits.train)],
+    )
     adapt(detector.embedding, detector.tiling, recipe.image, [picture.path for picture in adapted_on], device, watch)
     levels, pooled = embed_pictures(
         detector,

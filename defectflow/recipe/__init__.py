@@ -4,6 +4,7 @@ from defectflow.recipe.flow_settings import FlowSettings
 from defectflow.recipe.settings import (
     CONFIGS,
     PRETRAIN,
+    Align,
     Area,
     EmbeddingSettings,
     ImageSettings,
@@ -21,6 +22,7 @@ from defectflow.recipe.tree import Fraction, Settings, load, override, validated
 __all__ = [
     "CONFIGS",
     "PRETRAIN",
+    "Align",
     "Area",
     "EmbeddingSettings",
     "FlowSettings",

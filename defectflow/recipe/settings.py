@@ -22,6 +22,9 @@ PRETRAIN = "pretrain"
 """The recipe that makes a backbone, not a detector."""
 
 
+Align = Literal["auto", "never", "small", "turned"]
+
+
 class Area(Settings):
     """An area drawn on a picture: a filled outline, or a line as a brush leaves it."""
 
@@ -51,6 +54,11 @@ class RegionOfInterest(Settings):
     picture: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] | None = None
     """Width and height in pixels of the picture that `outlines` and `ignored` were drawn on. Of other pictures they
     are the same fractions."""
+
+    @property
+    def is_of_a_part(self) -> bool:
+        """Whether there are areas of the part, which lie as it lies."""
+        return self.is_drawn or self.mask is not None
 
     @model_validator(mode="after")
     def _was_drawn_on_a_picture(self) -> RegionOfInterest:
@@ -100,10 +108,18 @@ class ImageSettings(Settings):
     """Side of the square the backbone sees, in pixels; a multiple of 32."""
     aspect: Literal["stretch", "letterbox", "crop"] = "stretch"
     """How a picture becomes square: stretched, padded with grey, or cut to its centre."""
+    align: Align = "auto"
+    """How parts are laid alike: not, by small shifts and turns, or from any turn; `auto` decides from training and
+    tune parts. Never for tiles."""
     roi: RegionOfInterest = RegionOfInterest()
     tiling: TilingSettings = TilingSettings()
     full_scale: int | None = Field(None, ge=255, le=65535)
     """The 16-bit value that means white, e.g. 4095; null: fixed from the training parts."""
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether parts are laid alike, whatever the pictures show; `auto` does not say so yet."""
+        return self.align in ("small", "turned")
 
     @field_validator("size")
     @classmethod
@@ -118,6 +134,15 @@ class ImageSettings(Settings):
             raise ValueError(
                 f"aspect: {self.aspect} is for pictures that are looked at whole; with tiling.tile use stretch, which "
                 "leaves tiles as they are, and roi.rectangle to cut the picture"
+            )
+        if self.tiling.tile is not None and self.is_aligned:
+            raise ValueError(
+                f"align: {self.align} is for pictures that are looked at whole; with tiling.tile use never, or auto"
+            )
+        if self.roi.is_of_a_part and self.align == "turned":
+            raise ValueError(
+                "align: turned lays parts as one of them lies, and roi's areas were drawn on another; use small or "
+                "never, or roi.rectangle"
             )
         for name in ("mask", "outlines", "ignored"):
             if self.tiling.tile is not None and (said := getattr(self.roi, name)):

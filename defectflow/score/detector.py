@@ -45,14 +45,22 @@ class Detector(nn.Module):
         return cast("list[LevelDensity]", list(self.densities))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        levels = self.embedding(image)
+        levels, motion = self.embedding.look(image)
         maps = [density(level) for density, level in zip(self.levels, levels, strict=True)]
-        return self.outputs(levels, self.score.anomaly_map(maps))
+        return self.outputs(levels, self.score.anomaly_map(maps), motion)
 
-    def outputs(self, levels: list[Tensor], anomaly_map: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """A picture's vectors, by level, and its map -> what `forward` gives."""
+    def outputs(
+        self, levels: list[Tensor], anomaly_map: Tensor, motion: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """A picture's vectors, by level, and its map -> what `forward` gives.
+
+        `motion`: what the picture was aligned by; the map is laid back on the picture.
+        """
         score, top_floor = self.score.image_score(anomaly_map)
         pooled = self.pooled(levels)
+        if motion is not None and self.embedding.alignment is not None:
+            anomaly_map = self.embedding.alignment.laid_back(anomaly_map, motion)
+            top_floor = self.score.top_floor(anomaly_map)  # what is marked is what reaches it on this map
         return score, anomaly_map, pooled, self.gate(pooled), top_floor
 
     def pooled(self, levels: list[Tensor]) -> Tensor:

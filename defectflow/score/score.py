@@ -150,6 +150,10 @@ class Score(nn.Module):
         top = inside.topk(self.top_places, dim=1).values
         return top.mean(1), top[:, -1].clamp_min(FLOOR)
 
+    def top_floor(self, anomaly_map: Tensor) -> Tensor:
+        """The lowest of as many top places of a map that has been laid on its picture, (N, h, w) -> (N,)."""
+        return anomaly_map.flatten(1).topk(self.top_places, dim=1).values[:, -1].clamp_min(FLOOR)
+
     def inside_at(self, height: int, width: int) -> Tensor:
         """The region of interest on a level's own grid, (h_l, w_l)."""
         return F.interpolate(self.inside.float()[None, None], size=(height, width), mode="area")[0, 0] >= 0.5

@@ -37,6 +37,7 @@ class Mqtt:
 
     def __init__(self, settings: MqttSettings) -> None:
         """Connects in the background, and again whenever it was cut off. Raises SettingsError."""
+        self.at_once = 1
         self.name = f"mqtt {settings.host}:{settings.port} {settings.station}"
         self._root = f"{settings.root}/{settings.station}"
         self._where = f"{settings.host}:{settings.port}"

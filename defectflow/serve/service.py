@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -21,13 +22,13 @@ from defectflow.serve.settings import OpcUaSettings, ServeSettings
 from defectflow.serve.switch import Switch
 from defectflow.serve.tell import Channel, Teller
 from defectflow.serve.webhook import Webhook
-from defectflow.serve.work import SOURCE, Work
-from defectflow.store import Inspection, Store
+from defectflow.serve.work import Work
+from defectflow.store import SERVICE, Inspection, Store
 
 if TYPE_CHECKING:
     from defectflow.serve.opcua import OpcUa
 
-
+log = logging.getLogger(__name__)
 RETENTION_S = 3600.0
 
 
@@ -123,7 +124,12 @@ class Service:
 
     def _upkeep(self) -> Iterator[tuple[str, float, Callable[[], object]]]:
         yield "drift", self.settings.drift_s, self.metrics.look
-        yield "retention", RETENTION_S, lambda: self.store.retain(by=SOURCE)
+        yield "retention", RETENTION_S, self._retain
+
+    def _retain(self) -> None:
+        self.store.retain(by=SERVICE)
+        for one in self.store.kept_for_channels():
+            log.warning("%s: older rows stay until it is told them (inspections behind: %d)", one.name, one.behind)
 
     def _open_opcua(self, settings: OpcUaSettings, keys: ClientKeys | None) -> OpcUa:
         from defectflow.serve.opcua import Doors, OpcUa  # with the extra `opcua` alone

@@ -81,6 +81,8 @@ class WebhookSettings(Settings):
     """Only these, e.g. [defect, invalid]; empty: all."""
     timeout_s: float = Field(10, gt=0, le=50)
     """An answer must have come after so many seconds."""
+    at_once: int = Field(1, ge=1, le=32)
+    """So many messages may be on their way; of more than one, a later one may come first."""
 
 
 class MqttSettings(Settings):

@@ -36,6 +36,7 @@ class Webhook:
     def __init__(self, name: str, settings: WebhookSettings) -> None:
         """Raises SettingsError."""
         self.name = f"webhook {name}"
+        self.at_once = settings.at_once
         self._settings = settings
         self._secret = read_secret(settings.secret)
         self._http = httpx.Client(timeout=settings.timeout_s, trust_env=False)

@@ -21,11 +21,10 @@ from defectflow.data import part_of
 from defectflow.errors import DefectFlowError, ImageError, KeyReused, StoreError
 from defectflow.line import Inspector
 from defectflow.serve.settings import ServeSettings
-from defectflow.store import Entry, InForce, Inspection, RequestKey, Seen, Store
+from defectflow.store import SERVICE, Entry, InForce, Inspection, RequestKey, Seen, Store
 from defectflow.verdict import Verdict
 
 log = logging.getLogger(__name__)
-SOURCE = "serve"
 TAKEN = 4
 """Batches that are taken from the queue at once: while one is inferred, the next is decoded."""
 
@@ -74,6 +73,8 @@ class Job:
     """By `time.monotonic`: not begun by then, it is refused."""
     inspector: Inspector | None = None
     """What has judged it."""
+    held: InForce | None = None
+    """What held then."""
     items: list[Verdict | ImageError] = field(default_factory=list)
 
     def entry(self, inspector: Inspector) -> Entry:
@@ -94,7 +95,7 @@ class Job:
             )
             for picture, item, card in zip(self.pictures, self.items, cards, strict=True)
         )
-        return Entry(card=cards[0], seen=tuple(seen), by=self.client, source=SOURCE, key=self.key)
+        return Entry(card=cards[0], seen=tuple(seen), by=self.client, source=SERVICE, key=self.key)
 
     @staticmethod
     def _said(item: Verdict | ImageError, picture: Received) -> Verdict | ImageError:
@@ -256,7 +257,7 @@ class Work:
         items = inspector.inspect(picture.path for job in jobs for picture in job.pictures)
         for job in jobs:
             job.items = [next(items) for _ in job.pictures]
-            job.inspector = inspector
+            job.inspector, job.held = inspector, held
             with self._change:
                 self._judged.append(job)
                 self._change.notify_all()
@@ -275,7 +276,8 @@ class Work:
         """In one transaction; where one of them is at fault, each by itself, so that none fails for another's sake."""
         try:
             entries = [job.entry(job.inspector) for job in jobs if job.inspector is not None]
-            recorded = self._store.record_all(entries)
+            held = jobs[-1].held
+            recorded = self._store.record_all(entries, settings=None if held is None else held.settings)
         except Exception as error:
             if len(jobs) == 1 or (isinstance(error, StoreError) and not isinstance(error, KeyReused)):
                 _fail(jobs, error)  # alone, or the store itself cannot be written

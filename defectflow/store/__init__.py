@@ -37,7 +37,18 @@ from defectflow.store.outbox import Outbox
 from defectflow.store.query import Query
 from defectflow.store.requests import Entry, RequestKey
 from defectflow.store.reviews import LONGEST_COMMENT, LONGEST_KIND, Reviews, standing_answers, waiting_parts
-from defectflow.store.rows import Alarm, Answer, Inspection, PartInspection, Refused, Review, Seen, product_in
+from defectflow.store.rows import (
+    SERVICE,
+    Alarm,
+    Answer,
+    ChannelState,
+    Inspection,
+    PartInspection,
+    Refused,
+    Review,
+    Seen,
+    product_in,
+)
 from defectflow.store.settings import GoldenSettings, ReviewSettings, StoreSettings
 from defectflow.store.standing import Answered
 from defectflow.store.store import Store
@@ -48,6 +59,7 @@ __all__ = [
     "FOUND",
     "LONGEST_COMMENT",
     "LONGEST_KIND",
+    "SERVICE",
     "Activation",
     "AgreementAnswer",
     "AgreementPart",
@@ -58,6 +70,7 @@ __all__ = [
     "Answered",
     "Asked",
     "CalibrationVersion",
+    "ChannelState",
     "Entry",
     "Every",
     "GoldenSettings",

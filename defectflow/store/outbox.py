@@ -15,11 +15,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, and_, delete, func, insert, or_, select, update
 
+from defectflow.errors import StoreError
 from defectflow.store import schema
 from defectflow.store.database import Database
-from defectflow.store.rows import Alarm, Inspection, Refused, read, stamp, stamped_now
+from defectflow.store.rows import SERVICE, Alarm, ChannelState, Inspection, Refused, read, stamp, stamped_now
 
 _channels, _inspections, _alarms, _refused = schema.channels, schema.inspections, schema.alarms, schema.refused
+GIVEN_UP_DAYS = 30
+"""Nothing is kept for a channel that no service has told for so long: it was renamed, or is gone."""
+_UNTOLD = and_(_inspections.c.id > _channels.c.told, _inspections.c.source == SERVICE)
 _TOLD = (_inspections, _alarms)
 """Their rows are numbered together, so one number says how far a channel has been told."""
 
@@ -48,11 +52,11 @@ class Outbox:
 
     def release(self, channel: str, owner: str) -> None:
         """Another process may tell it at once."""
-        self._set(channel, owner, {"owner": None, "held_until": None})
+        self._set(channel, owner, {"owner": None, "held_until": stamped_now()})
 
-    def waiting(self, channel: str, source: str, limit: int) -> list[Inspection | Alarm]:
-        """The oldest inspections of this source, and alarms, that the channel has not been told, at most `limit`."""
-        inspections = select(_inspections).where(self._untold(channel, source)).order_by(_inspections.c.id).limit(limit)
+    def waiting(self, channel: str, limit: int) -> list[Inspection | Alarm]:
+        """The service's oldest inspections, and alarms, that the channel has not been told, at most `limit`."""
+        inspections = select(_inspections).where(self._untold(channel)).order_by(_inspections.c.id).limit(limit)
         alarms = select(_alarms).where(_alarms.c.id > self._last(channel)).order_by(_alarms.c.id).limit(limit)
         with self._database.reading() as connection:
             return _in_order(connection, inspections, alarms)[:limit]
@@ -83,7 +87,7 @@ class Outbox:
         """How many messages were set aside, by channel."""
         wanted = select(_refused.c.channel, func.count()).group_by(_refused.c.channel).order_by(_refused.c.channel)
         with self._database.reading() as connection:
-            return dict(connection.execute(wanted).tuples().all())
+            return {channel: count for channel, count in connection.execute(wanted)}  # noqa: C416
 
     def tell_again(self, refused: Sequence[Refused]) -> None:
         """Let what was set aside be told once more; a running service does so within a second or two."""
@@ -107,15 +111,57 @@ class Outbox:
         with self._database.writing() as connection:
             connection.execute(delete(_refused).where(this))
 
-    def behind(self, channel: str, source: str) -> int:
-        """How many inspections of this source the channel has not been told."""
-        wanted = select(func.count()).select_from(_inspections).where(self._untold(channel, source))
+    def behind(self, channel: str) -> int:
+        """How many of the service's inspections the channel has not been told."""
+        wanted = select(func.count()).select_from(_inspections).where(self._untold(channel))
         with self._database.reading() as connection:
             return int(connection.execute(wanted).scalar_one())
 
+    def channels(self) -> list[ChannelState]:
+        """How far each channel has been told, by name; those of services that do not run, too."""
+        now = stamped_now()
+        held = and_(_channels.c.owner.is_not(None), _channels.c.held_until > now)
+        wanted = (
+            select(
+                _channels.c.name,
+                func.count(_inspections.c.id).label("behind"),
+                func.min(_inspections.c.at).label("since"),
+                held.label("held"),
+            )
+            .outerjoin_from(_channels, _inspections, _UNTOLD)
+            .group_by(_channels.c.name, _channels.c.owner, _channels.c.held_until)
+            .order_by(_channels.c.name)
+        )
+        with self._database.reading() as connection:
+            return [read(ChannelState, row) for row in connection.execute(wanted).mappings()]
+
+    def forget(self, channel: str) -> None:
+        """Never tell this one what it has not been told. Raises StoreError: unknown, or a service tells it."""
+        free = or_(_channels.c.owner.is_(None), _channels.c.held_until < stamped_now())
+        with self._database.writing() as connection:
+            known = connection.execute(select(_channels.c.name).order_by(_channels.c.name)).scalars().all()
+            if channel not in known:
+                raise StoreError(f"there is no channel {channel!r}; known: {', '.join(known) or 'none'}")
+            if not connection.execute(delete(_channels).where(_channels.c.name == channel, free)).rowcount:
+                raise StoreError(
+                    f"channel {channel!r}: a running service tells it; take it out of that service's settings and "
+                    "restart it first. If the service was killed, try again in 15 seconds"
+                )
+            connection.execute(delete(_refused).where(_refused.c.channel == channel))
+
+    @staticmethod
+    def oldest_untold(connection: Connection, now: datetime) -> int | None:
+        """The oldest inspection that a channel has not been told; None: there is none.
+
+        A channel that no service has told for GIVEN_UP_DAYS counts no more.
+        """
+        lately = _channels.c.held_until > stamp(now - timedelta(days=GIVEN_UP_DAYS))
+        wanted = select(func.min(_inspections.c.id)).join_from(_channels, _inspections, _UNTOLD).where(lately)
+        return connection.execute(wanted).scalar()
+
     @classmethod
-    def _untold(cls, channel: str, source: str) -> ColumnElement[bool]:
-        return and_(_inspections.c.id > cls._last(channel), _inspections.c.source == source)
+    def _untold(cls, channel: str) -> ColumnElement[bool]:
+        return and_(_inspections.c.id > cls._last(channel), _inspections.c.source == SERVICE)
 
     @staticmethod
     def _last(channel: str) -> ScalarSelect[Any]:

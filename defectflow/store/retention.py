@@ -1,8 +1,8 @@
 """Retention: old rows and pictures are removed, and pictures beyond a size. Each removal is itself a row.
 
-Rows: inspections and reviews up to a number, all of them older than the limit. Their digests stay in `chain`, so the
-rest still verifies, and a row that comes back can be checked. Copies of pictures: those that no younger inspection
-shows; and where all together are too large, those that were inspected longest ago.
+Rows: inspections and reviews up to a number, all of them older than the limit, and told to the plant's systems. Their
+digests stay in `chain`, so the rest still verifies, and a row that comes back can be checked. Copies of pictures: those
+that no younger inspection shows; and where all together are too large, those that were inspected longest ago.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, select
 
 from defectflow.store import chain, schema
 from defectflow.store.copies import copy_file
 from defectflow.store.database import Database
+from defectflow.store.outbox import Outbox
 from defectflow.store.rows import stamp
 from defectflow.store.settings import StoreSettings
 
@@ -40,7 +41,7 @@ def retain(
     if settings.keep_rows_days is None:
         rows, through = 0, 0
     else:
-        rows, through = _aged(database, stamp(now - timedelta(days=settings.keep_rows_days)))
+        rows, through = _aged(database, stamp(now - timedelta(days=settings.keep_rows_days)), now)
     if rows or pictures:
         with database.writing() as connection:
             row = {"at": stamp(now), "by": by, "through": through, "rows": rows, "pictures": pictures}
@@ -48,16 +49,21 @@ def retain(
             for table in schema.REMOVABLE:
                 connection.execute(delete(table).where(table.c.id <= through))
             connection.execute(delete(schema.requests).where(schema.requests.c.last <= through))
+            kept = select(schema.alarms.c.id)  # numbered with inspections, and not removed
+            gone = and_(schema.refused.c.number <= through, schema.refused.c.number.not_in(kept))
+            connection.execute(delete(schema.refused).where(gone))
     return rows, pictures
 
 
-def _aged(database: Database, before: str) -> tuple[int, int]:
-    """How many rows are older, and the last one's number."""
+def _aged(database: Database, before: str, now: datetime) -> tuple[int, int]:
+    """How many rows are older and told to everybody, and the last one's number."""
     last = select(func.max(_seen.c.id))
     with database.reading() as connection:
         # Not simply the last older one: after a clock was set back, younger rows may come before it.
         younger = connection.execute(select(func.min(_seen.c.id)).where(_seen.c.at >= before)).scalar()
-        through = connection.execute(last if younger is None else last.where(_seen.c.id < younger)).scalar() or 0
+        untold = Outbox.oldest_untold(connection, now)
+        stays = min((number for number in (younger, untold) if number is not None), default=None)
+        through = connection.execute(last if stays is None else last.where(_seen.c.id < stays)).scalar() or 0
         rows = sum(
             connection.execute(select(func.count()).select_from(table).where(table.c.id <= through)).scalar_one()
             for table in schema.REMOVABLE

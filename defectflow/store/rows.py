@@ -18,6 +18,8 @@ from defectflow.errors import ImageError
 from defectflow.image import PICTURE_SUFFIXES
 from defectflow.verdict import Reason, Region, Verdict, Word, rank, reason_of, worst_score
 
+SERVICE = "serve"
+"""The source of the service's inspections: what the plant's systems are told."""
 _Record = TypeVar("_Record")
 
 
@@ -177,6 +179,19 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """How far one of the plant's systems has been told."""
+
+    name: str
+    behind: int
+    """Inspections of the service that it has not been told."""
+    since: datetime | None
+    """When the first of them was inspected."""
+    held: bool
+    """Whether a running service tells it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartInspection:
     """A part as one model saw it: its pictures, and the answer that stands."""
 
@@ -255,7 +270,9 @@ def read(kind: type[_Record], row: Mapping[str, Any] | RowMapping) -> _Record:
         match name:
             case "at":
                 values[name] = datetime.fromisoformat(value)
-            case "part_known" | "audit" | "raised" | "again":
+            case "since":
+                values[name] = None if value is None else datetime.fromisoformat(value)
+            case "part_known" | "audit" | "raised" | "again" | "held":
                 values[name] = bool(value)
             case "regions":
                 values[name] = tuple(Region(**region) for region in json.loads(value or "[]"))

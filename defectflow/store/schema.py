@@ -287,7 +287,8 @@ refused = Table(
     Column("why", Text, nullable=False),
     Column("again", SmallInteger, nullable=False),  # 1: it is to be told again
 )
-"""Not chained: what a receiver refuses while it accepts others. A row goes when its receiver has confirmed it."""
+"""Not chained: what a receiver refuses while it accepts others. A row goes when its receiver has confirmed it,
+or with its inspection."""
 
 CHAINED = (
     *(inspections, reviews, calibrations, activations, users, settings, removals, looked_into),

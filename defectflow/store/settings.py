@@ -49,7 +49,7 @@ class StoreSettings(Settings):
     keep_pictures_gigabytes: float | None = Field(None, gt=0)
     """Copies beyond this, those inspected longest ago, are removed by `retain`; null: never."""
     keep_rows_days: int | None = Field(None, ge=1)
-    """What was inspected and answered longer ago than this is removed by `retain`; null: never."""
+    """What was inspected and answered longer ago than this, and told to all, is removed by `retain`; null: never."""
     review: ReviewSettings = ReviewSettings()
     drift: DriftSettings = DriftSettings()
     golden: GoldenSettings = GoldenSettings()

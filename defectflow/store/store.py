@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,7 +31,7 @@ from defectflow.store.outbox import Outbox
 from defectflow.store.requests import Entry, Requests, write_entries
 from defectflow.store.retention import retain
 from defectflow.store.reviews import Reviews
-from defectflow.store.rows import Inspection, Seen, stamped_now
+from defectflow.store.rows import ChannelState, Inspection, Seen, stamped_now
 from defectflow.store.settings import StoreSettings
 from defectflow.store.users import Users
 from defectflow.store.versions import Versions, digests_of
@@ -106,13 +106,16 @@ class Store:
         (written,) = self.record_all([Entry(card=card, seen=tuple(seen), by=by, source=source)])
         return [inspection.id for inspection in written]
 
-    def record_all(self, entries: Sequence[Entry]) -> list[tuple[Inspection, ...]]:
+    def record_all(
+        self, entries: Sequence[Entry], *, settings: StoreSettings | None = None
+    ) -> list[tuple[Inspection, ...]]:
         """As `record`, for several callers in one transaction: the rows of each, in order.
 
+        `settings`: those in force, where the caller has just read them.
         An entry whose key was recorded already is not written again; its rows are those of then.
         Raises KeyReused where that was another request. Then nothing is written, of no entry.
         """
-        settings = self.settings
+        settings = settings or self.settings
         cards = {id(card): card for entry in entries for item in entry.seen if (card := item.card or entry.card)}
         digests = {key: digests_of(card) for key, card in cards.items()}
         rows = [
@@ -158,6 +161,14 @@ class Store:
         settings = self.settings
         copies = self._copies.folder(settings) if self._copies.has_folder(settings) else None
         return retain(self.database, settings, copies, by=by, now=now or datetime.now(UTC))
+
+    def kept_for_channels(self, *, now: datetime | None = None) -> list[ChannelState]:
+        """Channels for which rows stay that are older than the settings want kept."""
+        days = self.settings.keep_rows_days
+        if days is None:
+            return []
+        before = (now or datetime.now(UTC)) - timedelta(days=days)
+        return [one for one in self.outbox.channels() if one.since is not None and one.since < before]
 
     def _row(self, seen: Seen, settings: StoreSettings) -> dict[str, Any]:
         item = seen.item

@@ -173,5 +173,5 @@ def test_a_fit_measures_train_parts_alone_and_the_bundle_keeps_them(
 def test_cached_embeddings_are_distinguished_by_what_they_were_adapted_on(swatch_folder: Path) -> None:
     recipe = swatch_recipe()
     embedding, digests = detector_of(recipe).embedding, ["a", "b", "c"]
-    keys = {embedding_key(recipe, embedding, digests, digests[:count]) for count in range(4)}
+    keys = {embedding_key(recipe, embedding, digests, adapted_on=digests[:count]) for count in range(4)}
     assert len(keys) == 4

@@ -200,7 +200,7 @@ def test_an_override_opens_a_group_that_was_left_empty(tmp_path: Path) -> None:
         ("imge.size=64", ["imge: no such setting", "did you mean 'image'?", "embedding, flow, training"]),
         (
             "image.sise=64",
-            ["image.sise: no such setting", "did you mean 'size'?", "size, aspect, roi, tiling, full_scale"],
+            ["image.sise: no such setting", "did you mean 'size'?", "size, aspect, align, roi, tiling, full_scale"],
         ),
         (
             "flow.hiden=3",

@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import pytest
 from serving import Serve, prepare
-from support import Cli
-from test_plant import receiver, rows_of, wait_until
+from support import Cli, wait_until
+from test_plant import receiver, rows_of
 
 from defectflow.errors import CameraError, SettingsError
 from defectflow.image import read_image, read_raw

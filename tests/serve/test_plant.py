@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,7 +28,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from serving import Serve, Serving, prepare
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from support import DEPLOY, REPOSITORY, Cli
+from support import DEPLOY, REPOSITORY, Cli, wait_until
 
 from defectflow.errors import SettingsError
 from defectflow.serve import tell, write_secret
@@ -38,13 +38,6 @@ from defectflow.store import Alarm, Inspection, Query
 
 PAGE = (REPOSITORY / "docs" / "serve.md").read_text(encoding="utf-8")
 PYTHON, JSON = (re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL) for kind in ("python", "json"))
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def rows_of(serving: Serving) -> list[Inspection]:
@@ -197,7 +190,7 @@ def test_a_webhook_is_told_everything_whoever_is_away(serve: Serve, pictures: li
                 assert 'defectflow_untold_inspections{channel="webhook mes"} 3.0' in http.get("/metrics").text
         serving.kill()
         mes.refuses = False
-        with serving.store() as store, store.database.writing() as connection:  # as after a minute
+        with serving.store() as store, store.database.writing() as connection:  # as after a while
             connection.exec_driver_sql("UPDATE channels SET held_until = '2000'")
         again = serve()
         with again.client() as client:

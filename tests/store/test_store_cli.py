@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from defectflow.data import find_pictures
 from defectflow.data.splits import split_parts
 from defectflow.errors import CalibrationError, SettingsError, StoreError
 from defectflow.line.recalibrate import recalibrate
-from defectflow.store import Answer, Query, Store, StoreSettings
+from defectflow.store import Answer, Query, Store, StoreSettings, chain, schema
 from defectflow.store.settings import DriftSettings
 
 
@@ -148,6 +149,33 @@ def test_log_commands(bundle: Path, tmp_path: Path, cli: Cli) -> None:
     told = cli("log", "verify", "--store", url)
     assert told.code == 1
     assert "inspections, row 3: was altered" in told.err
+
+
+def test_what_a_channel_has_not_been_told_stays_and_is_said(bundle: Path, tmp_path: Path, cli: Cli) -> None:
+    url = str(tmp_path / "s.db")
+    command("log", "settings", "--store", url, "--set", "keep_rows_days=7")
+    assert "There are no channels" in command("log", "channels", "--store", url)
+    with Store.open(url) as store:
+        store.outbox.hold("webhook mes", "a service", 60)
+        store.outbox.release("webhook mes", "a service")
+        record_parts(store, open_bundle(bundle).card, {"1": 0.1})
+        (item,) = store.history.search()
+        old = {**asdict(item), "source": "serve", "at": "2020-01-01T00:00:00.000000Z", "regions": "[]"}
+        old |= {key: int(old[key]) for key in ("part_known", "audit")}
+        with store.database.writing() as connection:
+            chain.append(connection, schema.inspections, [old])
+    retained = cli("log", "retain", "--store", url)
+    assert "Removed 0 rows" in retained.out
+    assert "older rows stay until webhook mes has been told them (inspections behind: 1)" in retained.err
+    (told,) = json.loads(command("log", "channels", "--store", url, "--json"))
+    assert told == {"name": "webhook mes", "behind": 1, "since": "2020-01-01T00:00:00+00:00", "held": False}
+    listed = command("log", "channels", "--store", url)
+    assert "webhook mes" in listed and "2020-01-01" in listed
+    assert f"--store sqlite:///{url} --forget 'webhook mes'" in retained.err
+    assert "Dropped: webhook mes" in command("log", "channels", "--store", url, "--forget", "webhook mes")
+    with pytest.raises(StoreError, match="there is no channel 'webhook mes'; known: none"):
+        command("log", "channels", "--store", url, "--forget", "webhook mes")
+    assert cli("log", "retain", "--store", url).err == ""
 
 
 def test_drift_ends_with_a_code_of_its_own(bundle: Path, tmp_path: Path) -> None:

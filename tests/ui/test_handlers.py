@@ -625,6 +625,7 @@ def test_the_recipe_is_changed_on_train_and_the_region_drawn(desk: Desk, picture
     source = f"{UPLOADED}{upload.name}"
     text = desk.call("train-size", "input", "embedding.levels=[1, 2]", "448")
     assert text == "embedding.levels=[1, 2]\nimage.size=448"
+    assert desk.call("train-align", "input", text, "never") == f"{text}\nimage.align=never"
     with pytest.raises(gr.Error, match="choose the pictures first"):
         desk.call("train-region", "drawn", text, said={"tool": "rectangle", "points": "0 0 1 1"})
     shown = desk.call("train-region-show", "click", source, text)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import defectflow_ui
@@ -26,6 +27,8 @@ from gradio.context import Context
 from inspecting import activate, wait_for
 from running import Running, Watch
 
+from defectflow.embedding import Lie
+from defectflow.fitting.findings import DataCheck
 from defectflow.image import read_image
 from defectflow.store.drift import Drift, DriftPoint, LookedInto
 from defectflow.verdict import calibrate as calibrated
@@ -259,11 +262,22 @@ def test_what_is_heard_is_what_is_said(tmp_path: Path) -> None:
             read_image(tmp_path / name)
         except Exception as error:
             said.append(str(error).replace(str(tmp_path), ""))
-    assert len(said) >= 15
+    odd = (tmp_path / "lid.png",)
+    for lie, aligned in (
+        (Lie(0.02, 0.1, odd, 60), True),
+        (Lie(0.02, 0.1, odd, 60, any_turn=True), True),
+        (Lie(0.02, 0.1, odd, 20), False),
+        (Lie(0.001, 0.1, (), 20), False),
+    ):
+        for finding in DataCheck._lie(SimpleNamespace(lie=lie, aligned=aligned)):  # type: ignore[arg-type]
+            said.append(f"{finding.said} {finding.remedy}".strip())
+    assert len(said) >= 19
     for code in TRANSLATED:
         with speaking(code):
             told = {one: heard(one) for one in said}
-            left = [one for one, now in told.items() if now == one or re.search(r"\b(the|parts|pictures|is)\b", now)]
+            left = [
+                one for one, now in told.items() if now == one or re.search(r"\b(the|parts|pictures|is|like)\b", now)
+            ]
             assert left == []
     assert [heard(one) for one in said] == said, "whoever speaks English hears what was said"
 

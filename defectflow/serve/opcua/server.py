@@ -67,6 +67,7 @@ class OpcUa:
         drain_s: float,
     ) -> None:
         """`check`: raises DefectFlowError while nothing can be judged. Raises SettingsError."""
+        self.at_once = 1
         self.name = f"opcua {socket.gethostname()}:{settings.port}"
         self.endpoint = f"opc.tcp://{settings.host}:{settings.port}/defectflow"
         self._settings, self._keys, self._doors, self._check = settings, keys, doors, check

@@ -30,12 +30,14 @@ class TrainSettings:
                     choices(words.promises), value="", label=words.promise, elem_id="train-promise"
                 )
                 self.scale = gr.Dropdown(choices(words.scales), value="", label=words.scale, elem_id="train-scale")
+                self.align = gr.Dropdown(choices(words.aligns), value="", label=words.align, elem_id="train-align")
             self.region = TrainRegion(station, training, source, self.text)
 
     def connect(self) -> None:
         self.size.input(self.set_size, [self.text, self.size], self.text, **QUIET)
         self.promise.input(self.set_promise, [self.text, self.promise], self.text, **QUIET)
         self.scale.input(self.set_scale, [self.text, self.scale], self.text, **QUIET)
+        self.align.input(self.set_align, [self.text, self.align], self.text, **QUIET)
         self.region.connect()
 
     @handler(Role.ENGINEER)
@@ -49,3 +51,7 @@ class TrainSettings:
     @handler(Role.ENGINEER)
     def set_scale(self, visitor: Visitor, text: str, value: str) -> str:
         return changed(text, "image.full_scale", value)
+
+    @handler(Role.ENGINEER)
+    def set_align(self, visitor: Visitor, text: str, value: str) -> str:
+        return changed(text, "image.align", value)

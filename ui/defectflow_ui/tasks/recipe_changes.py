@@ -16,6 +16,7 @@ RECTANGLE, OUTLINES, IGNORED, DRAWN_ON = (
 )
 ALLOWED = (
     "image.size",
+    "image.align",
     "image.aspect",
     "image.full_scale",
     RECTANGLE,

@@ -69,6 +69,7 @@ stopped = "Stopped. Nothing half-made is left; press the button again to start o
 kept = "What was learned until then is kept: press 'Resume', or start over."
 stages = {
     "check pictures": "Can every picture be read?",
+    "align": "Do all parts lie alike? Where they do not, they are shifted and turned, if that helps.",
     "adapt": "The network adapts to your pictures.",
     "embed": "Each picture is turned into the numbers that are learned from. Kept, so that it is done only once.",
     "compare": "Each picture against the other parts.",

@@ -22,6 +22,14 @@ scales = {
     "16383": "16383 (14 bits)",
     "65535": "65535 (16 bits)",
 }
+align = "Align the parts"
+aligns = {
+    "": usual,
+    "auto": "where it helps",
+    "never": "never",
+    "small": "by small shifts and turns",
+    "turned": "from any turn",
+}
 show = "Draw where to look on a picture"
 tools = "What to draw"
 each_tool = {
