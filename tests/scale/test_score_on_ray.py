@@ -222,7 +222,7 @@ def test_a_node_is_killed_and_nothing_is_lost_or_doubled(
         def watch(step: Progress) -> None:
             all_are_open = "4 of 4 workers" in step.note
             if step.stage == "score" and not all_are_open and not killed:
-                time.sleep(1)  # let the slower ones open while there are shards left to lose
+                time.sleep(10)  # nothing is given out meanwhile: the slower ones open while there are shards to lose
             elif step.stage == "score" and not killed:
                 killed.append(step.done)
                 workers = psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True)
