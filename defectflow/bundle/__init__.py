@@ -10,6 +10,7 @@ from defectflow.bundle.bundle import (
     read_card,
     read_core,
     save_bundle,
+    write_name,
 )
 from defectflow.bundle.card import (
     CalibrationCard,
@@ -108,4 +109,5 @@ __all__ = [
     "several",
     "signature",
     "verdict_nodes",
+    "write_name",
 ]

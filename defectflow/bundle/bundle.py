@@ -269,6 +269,16 @@ def save_bundle(path: Path, card: Card) -> Bundle:
     return Bundle(path, card)
 
 
+def write_name(path: Path, name: str) -> None:
+    """Write into a bundle what it is called from now on; into one of several products, each product's name, too."""
+    if read_family(path) is not None:
+        from defectflow.bundle.products import rename_products
+
+        rename_products(path, name)
+    else:
+        save_bundle(path, open_bundle(path).card.model_copy(update={"name": name}))
+
+
 def _put_card(model: onnx.ModelProto, card: Card) -> None:
     """The card into the model's metadata, but for the checksums: the model's own cannot stand in the model."""
     import onnx

@@ -44,10 +44,22 @@ def save_products(path: Path, cards: Mapping[str, Card]) -> Family:
 
     Raises BundleError where the bundle is damaged.
     """
+    return _save(path, _opened(path).card, cards)
+
+
+def rename_products(path: Path, name: str) -> Family:
+    """Give the bundle another name, and with it each of its products. Raises BundleError where it is damaged."""
+    family = _opened(path)
+    cards = {each: Card.model_validate_json((path / card_of(each)).read_bytes()) for each in family.names}
+    called = {each: card.model_copy(update={"name": f"{name}/{each}"}) for each, card in cards.items()}
+    return _save(path, family.card.model_copy(update={"name": name}), called)
+
+
+def _opened(path: Path) -> Family:
     family = read_family(path)
     if family is None:
         raise BundleError(f"{path}: is no bundle of several products; copy the bundle again")
-    return _save(path, family.card, cards)
+    return family
 
 
 def _save(path: Path, known: FamilyCard, changed: Mapping[str, Card]) -> Family:

@@ -98,7 +98,7 @@ def export_precision(
     train, tune = ([picture.path for picture in sides[side]] for side in ("train", "tune"))
     watch(Progress(f"convert to {precision}", 0, 1))
     looks = _looks(card, _spread_out(train, RANGE_SQUARES), RANGE_SQUARES)
-    scoring = with_precision(scoring, precision, (look[SQUARE][0] for look in looks))
+    scoring = with_precision(scoring, precision, (look[SQUARE] for look in looks))
     scoring = with_level_constants(scoring, _level_constants(scoring, _looks(card, tune)))
     watch(Progress(f"convert to {precision}", 1, 1))
 

@@ -15,16 +15,18 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 import onnx.utils
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from defectflow.bundle import ALIGNED, FEATURES, SQUARE
 from defectflow.errors import BundleError, ExportError
+from defectflow.line import CPU
 
 Precision = Literal["fp32", "fp16", "int8"]
 Constants = dict[str, NDArray[np.float64]]
 Squares = Iterable[NDArray[np.float32]]
-"""Pictures as the backbone meets them, (3, S, S), 0..255."""
+"""Pictures as the graph resizes them, (1, 3, S, S), 0..255."""
 
 
 def with_precision(model: onnx.ModelProto, precision: Precision, train: Squares) -> onnx.ModelProto:
@@ -35,13 +37,22 @@ def with_precision(model: onnx.ModelProto, precision: Precision, train: Squares)
     if not features:
         raise BundleError("the graph does not name its backbone's features; fit again with this DefectFlow")
     backbone = onnx.utils.Extractor(model).extract_model([_seen_by_backbone(model)], features)
-    converted = _in_fp16(backbone) if precision == "fp16" else _in_int8(backbone, train)
+    converted = _in_fp16(backbone) if precision == "fp16" else _in_int8(backbone, _aligned(model, train))
     return _put_back(model, backbone, converted)
 
 
 def _seen_by_backbone(model: onnx.ModelProto) -> str:
     """The tensor that the backbone reads."""
     return ALIGNED if any(value.name == ALIGNED for value in model.graph.value_info) else SQUARE
+
+
+def _aligned(model: onnx.ModelProto, squares: Squares) -> Squares:
+    """The squares as the backbone meets them, (1, 3, S, S)."""
+    if _seen_by_backbone(model) == SQUARE:
+        return squares
+    alignment = onnx.utils.Extractor(model).extract_model([SQUARE], [ALIGNED])
+    session = onnxruntime.InferenceSession(alignment.SerializeToString(), providers=[CPU])
+    return (session.run([ALIGNED], {SQUARE: square})[0] for square in squares)
 
 
 def level_maps(model: onnx.ModelProto) -> list[str]:
@@ -125,7 +136,7 @@ def _in_int8(backbone: onnx.ModelProto, train: Squares) -> onnx.ModelProto:
 
         def get_next(self) -> dict[str, Any] | None:
             square = next(self.squares, None)
-            return None if square is None else {backbone.graph.input[0].name: square[None]}
+            return None if square is None else {backbone.graph.input[0].name: square}
 
     add_pre_process_metadata(backbone)  # or it logs advice to do what the exporter has done
     with tempfile.TemporaryDirectory() as scratch:

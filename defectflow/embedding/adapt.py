@@ -77,10 +77,11 @@ def _batches(
     device: torch.device,
     watch: Watch,
 ) -> Iterator[Tensor]:
-    """The pictures' squares in equally large batches."""
+    """The pictures' squares, aligned where the embedding aligns, in equally large batches."""
     count, done = -(-len(paths) * image.size**2 // BATCH_PIXELS), 0
     for rows in np.array_split(np.arange(len(paths)), min(count, len(paths))):
-        yield torch.cat([embedding.square(_look(tiling, image, paths, row).to(device)) for row in rows])
+        squares = (embedding.square(_look(tiling, image, paths, row).to(device)) for row in rows)
+        yield torch.cat([embedding.aligned(square)[0] for square in squares])
         done += len(rows)
         watch(Progress("adapt", done, len(paths)))
 

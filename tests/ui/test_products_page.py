@@ -142,6 +142,38 @@ def test_models_marks_every_product_that_is_at_work(desk: Desk) -> None:
     assert listed.count('class="badge ok') == 2
 
 
+def test_products_are_renamed_and_deleted_together(desk: Desk) -> None:
+    """The one at work stays at work, the log tells of each, and what lies beside the model moves along."""
+    station, models = desk.station, desk.station.bundles.folder
+    for name in ("line.evaluation.json", "line.blue.certificate.json"):
+        (models / name).write_text("{}")
+    before = {name: station.bundles.find(f"line/{name}").card for name in (RED, BLUE)}
+    chosen = desk.call("bundles", "bundle", None, said={"bundle": "line/blue"})
+    assert chosen["models-name"].value == "line"
+    assert chosen["models-name"].info == "This goes for all its products: red, blue"
+    shown = desk.call("models-rename", "click", None, "line-2")
+    assert "line/blue is called line-2/blue from now on" in shown["models-said"]
+    assert {one.name for one in station.bundles.all()} == {"line-2/red", "line-2/blue"}
+    assert station.bundles.active_name == "line-2/red"
+    after = {name: station.bundles.find(f"line-2/{name}").card for name in (RED, BLUE)}
+    for name, card in after.items():
+        assert card.name == f"line-2/{name}"
+        assert (card.bundle_id, card.calibration_id) == (before[name].bundle_id, before[name].calibration_id)
+        assert [one.change for one in station.store.model_changes.all(card.bundle_id)] == ["renamed"]
+    beside = sorted(file.name for file in models.glob("*.json"))
+    assert beside == ["line-2.blue.certificate.json", "line-2.evaluation.json"]
+
+    with pytest.raises(gr.Error, match="line-2 is active and judges"):
+        desk.call("models-delete", "click", None, "worn out")
+    shutil.copytree(models / "line-2", models / "other")
+    station.bundles.activate("other/red", by="test", reason="test")
+    shown = desk.call("models-delete", "click", None, "worn out")
+    assert "line-2 is deleted" in shown["models-said"]
+    assert {one.name for one in station.bundles.all()} == {"other/red", "other/blue"}
+    assert not (models / "line-2").exists() and not list(models.glob("*.json"))
+    assert station.store.verify().passed
+
+
 def test_trial_ends_once_every_product_is_in_production(desk: Desk, three: list[Path]) -> None:
     assert choose(desk, AUTO)["inspect-trial"].value
     judge(desk, three[0])

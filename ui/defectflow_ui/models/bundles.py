@@ -11,7 +11,17 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from defectflow.bundle import AUTO, CARD, Bundle, files_state, name_of, open_bundle, open_family, save_bundle
+from defectflow.bundle import (
+    AUTO,
+    CARD,
+    Bundle,
+    files_state,
+    name_of,
+    open_bundle,
+    open_family,
+    save_bundle,
+    write_name,
+)
 from defectflow.errors import BundleError, DataError
 from defectflow.line import Inspector, certificate_file
 from defectflow.store import ModelChanges, Versions
@@ -129,41 +139,47 @@ class Bundles:
         self._changes.write(self.find(name).card, "note", text.strip(), by=by)
 
     def rename(self, name: str, called: str, *, by: str) -> Bundle:
-        """Give a model another name; the active one stays active. Raises BundleError, DataError, StoreError."""
-        bundle, target = self._by_itself(name), self.free(called)
-        active = name == self.active_name
+        """Give a model another name, and with it all its products; the active one stays active.
+
+        Raises BundleError, DataError, StoreError.
+        """
+        chosen, target, active = self.find(name), self.free(called), self.active_name
+        home, together = chosen.home, self.of_model(chosen.home.resolve().name)
+        names = [each.name for each in together]
+        beside = [*map(certificate_file, together), evaluation_file(home)]
         with self._changing:
-            self._changes.write(bundle.card, "renamed", called, by=by)
-            beside = [certificate_file(bundle), evaluation_file(bundle.path)]
-            bundle.path.rename(target)
-            saved = save_bundle(target, bundle.card.model_copy(update={"name": called}))
-            for old, new in zip(beside, (certificate_file(saved), evaluation_file(target)), strict=True):
+            for each in together:
+                self._changes.write(each.card, "renamed", called, by=by)
+            home.rename(target)
+            write_name(target, called)
+            moved = [open_bundle(target / each.path.relative_to(home)) for each in together]
+            for old, new in zip(beside, (*map(certificate_file, moved), evaluation_file(target)), strict=True):
                 with suppress(FileNotFoundError):
                     old.replace(new)
-        if active:
-            self._versions.activate(saved, by=by, reason=words.renamed(name, called))
-        return saved
+        for before, after in zip(names, moved, strict=True):
+            if before == active:
+                self._versions.activate(after, by=by, reason=words.renamed(before, after.name))
+        return moved[together.index(chosen)]
 
-    def delete(self, name: str, why: str, *, by: str) -> None:
-        """Remove a model that is not at work; what it judged stays. Raises BundleError, StoreError."""
-        bundle = self._by_itself(name)
-        if name == self.active_name:
-            raise BundleError(words.active_stays(name))
-        if bundle.path.resolve() == self.folder.resolve():
+    def delete(self, name: str, why: str, *, by: str) -> str:
+        """Remove a model, with all its products, that is not at work; what it judged stays. Returns its name.
+
+        Raises BundleError, StoreError.
+        """
+        home = self.find(name).home
+        together = self.of_model(home.resolve().name)
+        if self.active_name in [each.name for each in together]:
+            raise BundleError(words.active_stays(home.name))
+        if home.resolve() == self.folder.resolve():
             raise BundleError(words.only_one(self.folder))
         with self._changing:
-            self._changes.write(bundle.card, "deleted", why.strip(), by=by)
-            for beside in (certificate_file(bundle), evaluation_file(bundle.path)):
+            for each in together:
+                self._changes.write(each.card, "deleted", why.strip(), by=by)
+            for beside in (*map(certificate_file, together), evaluation_file(home)):
                 beside.unlink(missing_ok=True)
-            (bundle.path / CARD).unlink()  # from here on it is no model any more, whatever happens
-            shutil.rmtree(bundle.path)
-
-    def _by_itself(self, name: str) -> Bundle:
-        """Raises BundleError for one of several products in one model, whose graph holds the others, too."""
-        bundle = self.find(name)
-        if bundle.family is not None:
-            raise BundleError(words.one_of_several(name))
-        return bundle
+            (home / CARD).unlink()  # from here on it is no model any more, whatever happens
+            shutil.rmtree(home)
+        return home.name
 
     def free(self, name: str) -> Path:
         """Where a model of this name would lie. Raises DataError for a bad or taken name, BundleError."""

@@ -104,11 +104,13 @@ class ModelsPage(Page):
 
     def _management(self, visitor: Visitor, chosen: str | None, bundle: Bundle | None) -> Updates:
         note = None if bundle is None else self.station.store.model_changes.note(bundle.card.bundle_id)
+        family = None if bundle is None else bundle.family
+        shared = None if family is None else words.all_products(family.names)
         return {
             self.manage: gr.Accordion(visible=bundle is not None and visitor.may(Role.ENGINEER)),
             self.note: "" if note is None else note.said,
-            self.name: gr.Textbox(chosen or "", info=None),
-            self.why: gr.Textbox("", info=None),
+            self.name: gr.Textbox("" if bundle is None else bundle.home.resolve().name, info=shared),
+            self.why: gr.Textbox("", info=shared),
         }
 
     @handler(Role.VIEWER)
@@ -134,20 +136,19 @@ class ModelsPage(Page):
     @handler(Role.ENGINEER)
     def call(self, visitor: Visitor, other: str | None, called: str) -> Updates:
         """Give the chosen model another name."""
-        name, called = str(visitor.tab.get(CHOSEN)), called.strip()
-        self.station.bundles.rename(name, called, by=visitor.user)
-        visitor.tab[CHOSEN] = called
-        return self._shown(visitor, other) | {self.said: notice(f"{words.renamed(name, called)}.")}
+        name = str(visitor.tab.get(CHOSEN))
+        renamed = self.station.bundles.rename(name, called.strip(), by=visitor.user)
+        visitor.tab[CHOSEN] = renamed.name
+        return self._shown(visitor, other) | {self.said: notice(f"{words.renamed(name, renamed.name)}.")}
 
     @handler(Role.ENGINEER)
     def remove(self, visitor: Visitor, other: str | None, why: str) -> Updates:
         """Delete the chosen model."""
         if missing := wanting({self.why: why}):
             return missing
-        name = str(visitor.tab.get(CHOSEN))
-        self.station.bundles.delete(name, why, by=visitor.user)
+        deleted = self.station.bundles.delete(str(visitor.tab.get(CHOSEN)), why, by=visitor.user)
         visitor.tab.pop(CHOSEN)
-        return self._shown(visitor, other) | {self.said: notice(words.deleted(name))}
+        return self._shown(visitor, other) | {self.said: notice(words.deleted(deleted))}
 
     @handler(Role.OPERATOR)
     def begin_check(self, visitor: Visitor) -> str:

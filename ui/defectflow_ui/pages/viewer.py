@@ -13,6 +13,8 @@ from defectflow_ui.words import inspect as words
 
 OUTLINE_PX = 1000
 """Longer side of the drawing that outlines are traced on."""
+NUMBER_PX = 40
+"""Height of a place's number on that drawing; none is wider."""
 MOST_PLACES = 8
 
 
@@ -25,7 +27,7 @@ class Marks:
     outlines: tuple[str, ...]
     """Closed lines as an SVG polygon's points."""
     numbers: tuple[tuple[float, float], ...]
-    """Where the numbers of the first places stand: at their upper left corners."""
+    """Where the numbers of the first places stand: at their upper left corners, but whole on the picture."""
     dashed: bool
     """No place passed the pixel threshold, so the most unusual ones are shown."""
 
@@ -34,7 +36,10 @@ class Marks:
         scale = OUTLINE_PX / max(verdict.height_px, verdict.width_px)
         height, width = max(1, round(scale * verdict.height_px)), max(1, round(scale * verdict.width_px))
         lines = tuple(" ".join(f"{x},{y}" for x, y in line[:, 0]) for line in outlines(verdict, height, width))
-        corners = tuple((scale * one.left_px, scale * one.top_px) for one in regions[:MOST_PLACES])
+        corners = tuple(
+            (min(scale * one.left_px, width - NUMBER_PX), max(scale * one.top_px, NUMBER_PX))
+            for one in regions[:MOST_PLACES]
+        )
         return cls(width, height, lines, corners, verdict.mask_is_top_fraction)
 
 
@@ -82,6 +87,7 @@ def viewer(
         width_px=width_px,
         height_px=height_px,
         marks=marks,
+        number_px=NUMBER_PX,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from defectflow_ui.language import Kept, keep, say
@@ -164,8 +165,8 @@ def active_stays(name: str) -> str:
     return say("{name} is active and judges; activate another model first, then delete this one", name=name)
 
 
-def one_of_several(name: str) -> str:
-    return say("{name} is one of several products in one model, which keep their names and stay together", name=name)
+def all_products(names: Sequence[str]) -> str:
+    return say("This goes for all its products: {names}", names=", ".join(names))
 
 
 def only_one(folder: Path) -> str:
