@@ -7,12 +7,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+import torch
+from onnx import numpy_helper
 from support import Pixels, product_manifest, save
+from torch import Tensor
+from torch.nn import BatchNorm2d
 
-from defectflow.bundle import Bundle, open_bundle
+from defectflow.bundle import FEATURES, Bundle, fitted_digests, open_bundle
 from defectflow.common.progress import unwatched
 from defectflow.convert.precision import export_precision
+from defectflow.embedding.adapt import adapt
 from defectflow.embedding.cache import EmbeddingCache
 from defectflow.errors import SettingsError
 from defectflow.fitting.align import align
@@ -21,7 +28,8 @@ from defectflow.fitting.divide import look_at
 from defectflow.fitting.findings import Finding
 from defectflow.fitting.fit import fit
 from defectflow.fitting.fit_products import fit_products
-from defectflow.line import Inspector
+from defectflow.image.decode import pixel_digest, read_image, read_raw
+from defectflow.line import CPU, Inspector
 from defectflow.recipe.settings import Recipe, load_recipe
 from defectflow.score.detector import build_detector
 from defectflow.verdict import Verdict
@@ -179,6 +187,43 @@ def test_other_precisions_align_as_finely(apart: Path, aligned: Bundle, tmp_path
     pixels = part((3.0, -2.0), 0.01, 901, spotted=True)
     here, there = (verdict(bundle, pixels).anomaly_map for bundle in (aligned, other))
     assert np.unravel_index(here.argmax(), here.shape) == np.unravel_index(there.argmax(), there.shape)
+
+
+def test_int8_takes_its_ranges_from_aligned_parts(apart: Path, aligned: Bundle, tmp_path: Path) -> None:
+    """Feature by feature, and not those of the parts as they lie."""
+    int8 = onnx.load(export_precision(aligned, "int8", [apart], tmp_path / "int8").bundle.model)
+    fp32 = onnx.load(aligned.model)
+    features = [value.name for value in fp32.graph.value_info if value.name.startswith(FEATURES)]
+    looking = onnx.utils.Extractor(fp32).extract_model(["image"], features)
+    session = onnxruntime.InferenceSession(looking.SerializeToString(), providers=[CPU])
+    sides = fitted_digests(aligned)
+    train = [path for path in apart.iterdir() if sides[pixel_digest(read_raw(path))] == "train"]
+    seen = [session.run(features, {"image": read_image(path)[None]}) for path in train]
+    for name, values in zip(features, zip(*seen, strict=True), strict=True):
+        (scale,) = (value for value in int8.graph.initializer if value.name == f"backbone_{name}_scale")
+        spans = max(0.0, float(np.max(values))) - min(0.0, float(np.min(values)))
+        assert numpy_helper.to_array(scale).item() * 255 == pytest.approx(spans, rel=1e-4)
+
+
+def test_batch_statistics_are_those_of_aligned_parts(apart: Path) -> None:
+    wanted = recipe("image.align=small", "embedding.adapt=true")
+    splits = look_at(wanted, apart, None).divide(wanted)
+    detector, _ = build_detector(wanted)
+    embedding, (first, *_) = (
+        detector.embedding,
+        [module for module in detector.embedding.backbone.modules() if isinstance(module, BatchNorm2d)],
+    )
+    align(embedding, wanted, splits, unwatched)
+    paths = [picture.path for picture in splits.train]
+    seen = list[Tensor]()
+    first.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        squares = [embedding.square(torch.from_numpy(read_image(path))[None]) for path in paths]
+        for square in squares:
+            embedding.backbone(embedding.aligned(square)[0])
+    expected = torch.cat(seen).mean((0, 2, 3))
+    adapt(embedding, None, wanted.image, paths, torch.device("cpu"))
+    torch.testing.assert_close(first.running_mean, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_core_aligns_as_the_whole_graph_does(aligned: Bundle) -> None:
