@@ -1,6 +1,7 @@
 """A folder of good pictures -> what to fix before a fit. No model is kept.
 
-find -> read every picture -> divide as a fit would -> embed once -> duplicates, siblings, pictures that do not belong
+find -> read every picture -> divide as a fit would -> embed once
+-> duplicates, siblings, pictures that do not belong, parts whose look changes with their order
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from defectflow.fitting.align import align, laid_back
 from defectflow.fitting.divide import look_at
 from defectflow.fitting.embed import pooled_embeddings
 from defectflow.fitting.findings import DataCheck, Format, Promise, Suspect
+from defectflow.fitting.order import follow_order
 from defectflow.fitting.suspects import Surprise, cross_fit
 from defectflow.image import Geometry
 from defectflow.recipe import Recipe, TilingSettings
@@ -80,7 +82,7 @@ def check_data(
     except DataError as error:
         failure = str(error)
 
-    siblings, near, suspects, lie = None, Pairs(), list[Suspect](), None
+    siblings, near, suspects, lie, order = None, Pairs(), list[Suspect](), None, None
     if failure is None and splits is not None:
         image = image.model_copy(update={"full_scale": full_scale})
         recipe = recipe.model_copy(update={"image": image})  # as a fit will use it, which finds the embeddings then
@@ -105,6 +107,7 @@ def check_data(
         folds = fold_by_part([picture.part for picture in good])
         surprise = cross_fit(detector, levels, pooled, folds)
         suspects = list(_suspects(good, surprise, checked, geometry, detector.embedding, full_scale))
+        order = follow_order(detector, levels, [picture.part for picture in good], surprise, recipe.verdict.rate)
         watch(Progress("compare", 1, 1))
     given = any(picture.split in ("tune", "calibration") for picture in good)
     return DataCheck(
@@ -127,6 +130,7 @@ def check_data(
         given_splits=given,
         lie=lie,
         aligned=recipe.image.is_aligned,
+        order=order,
         warnings=(*checked.left_out_notes(), *(splits.warnings if splits is not None else ())),
         full_scale=tuple(full_scale_notes(splits, checked, full_scale)) if splits is not None else (),
         failure=failure,

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from defectflow.data import Rejected, Siblings
 from defectflow.embedding import Lie
+from defectflow.fitting.order import Order
 from defectflow.verdict import CONFIDENCE, Guarantee
 
 Gravity = Literal["fine", "note", "look", "stop"]
 """`note`: good to know; `look`: a person should; `stop`: a fit would fail."""
 COARSE_PX = 4
+"""From so many camera pixels on, what a model pixel cannot show is worth a look."""
 NAMED = 5
 """Names of stragglers that are given in full."""
-"""From so many camera pixels on, what a model pixel cannot show is worth a look."""
 HONEST = (
     "Take a picture out only if it is wrong: good parts that merely look unusual are what the promise is about, and "
     "without them it would not hold."
@@ -101,6 +102,8 @@ class DataCheck:
     """How the parts lie from picture to picture; None where it was not measured."""
     aligned: bool
     """Whether a fit would shift and turn them, so that all lie alike."""
+    order: Order | None
+    """What the order of the parts' names tells; None where they are too few, or a fit would fail."""
     warnings: tuple[str, ...]
     failure: str | None
     """Why a fit would fail, in its own words."""
@@ -132,6 +135,7 @@ class DataCheck:
             *self._white(),
             *self._lie(),
             self._wrong(),
+            *self._order(),
             *self._promises(),
         ]
         if self.failure is not None:
@@ -261,6 +265,24 @@ class DataCheck:
         count = "1 picture looks" if len(out) == 1 else f"{len(out)} pictures look"
         said = f"{count} unlike the other parts, the first {out[0].path}."
         return Finding("suspects", "look", said, f"Are they really good? {HONEST}")
+
+    def _order(self) -> Iterator[Finding]:
+        if self.order is None:
+            return
+        if not self.order.matters:
+            yield Finding("order", "fine", "Parts look the same from the first name to the last.")
+            return
+        seen = self.order
+        said = (
+            "The look of the parts changes along their names. A model that has not seen a fifth of them in a row would "
+            f"reject {seen.rejected:.0%} of that fifth, where {_percent(seen.rate)} is promised. From "
+            f"{seen.worst_first} to {seen.worst_last} it would be {seen.worst:.0%}."
+        )
+        remedy = (
+            "If names follow time, take good parts from more days, shifts and batches. The promise holds for "
+            "production that looks like these pictures."
+        )
+        yield Finding("order", "look", said, remedy)
 
     def _promises(self) -> Iterator[Finding]:
         for promise in self.promises:

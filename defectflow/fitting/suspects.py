@@ -29,8 +29,10 @@ Numbers = NDArray[np.float64]
 class Surprise:
     """How unusual each of N pictures looks to densities of the other parts. Higher is more unusual."""
 
+    scores: Numbers
+    """(N,): of its worst places, as a detector scores a picture."""
     places: Numbers
-    """(N,): the picture's worst places, in units of the upper tail (`tail_units`)."""
+    """(N,): the same, in units of the upper tail (`tail_units`)."""
     whole: Numbers
     """(N,): the picture as a whole, in the same units."""
     maps: NDArray[np.float32]
@@ -53,10 +55,7 @@ def cross_fit(detector: Detector, levels: Levels, pooled: NDArray[np.float32], f
 
     Uses the detector's way from level maps to a score, and sets its constants; its flows are not asked.
     """
-    maps = []
-    for level in levels:
-        inside = detector.score.inside_at(level.shape[1], level.shape[2]).flatten()
-        maps.append(_held_out_map(level, folds, inside))
+    maps = held_out_maps(detector, levels, folds)
     detector.score.fit_maps(maps)
     anomaly_maps = detector.score.anomaly_map(maps)
     score, _ = detector.score.image_score(anomaly_maps)
@@ -67,6 +66,7 @@ def cross_fit(detector: Detector, levels: Levels, pooled: NDArray[np.float32], f
         gate.fit(everything[folds != fold])
         distance[folds == fold] = gate(everything[folds == fold])
     return Surprise(
+        scores=score.double().numpy(),
         places=tail_units(score.double().numpy()),
         whole=tail_units(distance.double().numpy()),
         maps=anomaly_maps.numpy(),
@@ -81,6 +81,12 @@ def tail_units(values: Numbers) -> Numbers:
     median, ninth = np.quantile(values, [0.5, 0.9])
     scale = (ninth - median) / math.log(5)
     return np.asarray((values - median) / max(scale, 1e-12))
+
+
+def held_out_maps(detector: Detector, levels: Levels, folds: NDArray[np.int64]) -> list[Tensor]:
+    """Each level's values (N, h_l, w_l) by densities of the other groups; see `cross_fit`."""
+    inside = [detector.score.inside_at(*level.shape[1:3]).flatten() for level in levels]
+    return [_held_out_map(level, folds, within) for level, within in zip(levels, inside, strict=True)]
 
 
 def _held_out_map(level: NDArray[np.float16], folds: NDArray[np.int64], inside: Tensor) -> Tensor:

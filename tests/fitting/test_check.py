@@ -178,7 +178,7 @@ def test_clean_sets_are_rarely_flagged(law: str) -> None:
     flagged = 0
     for _ in range(2000):
         places, whole = (tail_units(draw[law](size=100)) for _ in range(2))
-        surprise = Surprise(places, whole, np.zeros((0, 0, 0), np.float32))
+        surprise = Surprise(places, places, whole, np.zeros((0, 0, 0), np.float32))
         flagged += bool((surprise.most > surprise.limit).any())
     assert flagged / 2000 < 2 * FALSE_FLAGS  # the tail's scale is itself estimated, from 100 values
 

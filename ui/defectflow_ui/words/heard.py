@@ -141,6 +141,12 @@ sentences = (
     "Are they really good?",
     "Take a picture out only if it is wrong: good parts that merely look unusual are what the promise is about, and "
     "without them it would not hold.",
+    "Parts look the same from the first name to the last.",
+    "The look of the parts changes along their names.",
+    "A model that has not seen a fifth of them in a row would reject {share} of that fifth, where {rate} is promised.",
+    "From {first} to {last} it would be {share}.",
+    "If names follow time, take good parts from more days, shifts and batches.",
+    "The promise holds for production that looks like these pictures.",
     "At most {rate} of good parts rejected, on average: there are enough parts.",
     "At most {rate} of good parts rejected, with {sure} confidence: there are enough parts.",
     "At most {rate} of good parts rejected, on average, needs {needed} good parts, there are {parts}; they support "

@@ -1,0 +1,85 @@
+"""What the order of good parts' names tells, and that chance alone tells nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import save, swatch, swatch_recipe
+
+from defectflow.data.splits import fold_by_part
+from defectflow.embedding.cache import EmbeddingCache
+from defectflow.fitting.check import check_data
+from defectflow.fitting.findings import DataCheck
+from defectflow.fitting.order import Order, follow_order
+from defectflow.fitting.suspects import cross_fit
+from defectflow.score.detector import Detector, build_detector
+
+PARTS, SHOTS = 60, 2
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return build_detector(swatch_recipe())[0]
+
+
+def order_of(detector: Detector, seed: int, *, changed: range = range(0)) -> Order | None:
+    """Of drawn embeddings; those of the parts numbered `changed` lie apart from the others."""
+    random = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(PARTS), SHOTS)
+    levels = []
+    for shape in detector.embedding.shapes:
+        drawn = random.normal(0, 1, (len(numbers), *shape)) + random.normal(0, 0.3, (PARTS, 1, 1, 1))[numbers]
+        drawn[np.isin(numbers, changed)] += 1
+        levels.append(drawn.astype(np.float16))
+    names = [f"part {number + 1}" for number in numbers]
+    shuffled = random.permutation(len(numbers))  # pictures come in any order, and part 10 is not between 1 and 2
+    levels, names = [level[shuffled] for level in levels], [names[row] for row in shuffled]
+    surprise = cross_fit(detector, levels, levels[0].mean((1, 2)).astype(np.float32), fold_by_part(names))
+    return follow_order(detector, levels, names, surprise, 0.05)
+
+
+def test_a_stretch_that_looks_different_is_found_and_named(detector: Detector) -> None:
+    order = order_of(detector, 0, changed=range(36, 48))
+    assert order is not None and order.matters
+    assert (order.worst_first, order.worst_last, order.parts) == ("part 37", "part 48", PARTS)
+    assert order.worst > 0.5
+    assert order.rejected == pytest.approx(order.worst / 5, abs=0.06)
+
+
+def test_chance_is_rarely_taken_for_a_change(detector: Detector) -> None:
+    orders = [order_of(detector, seed) for seed in range(40)]
+    rejected = [order.rejected for order in orders if order is not None]
+    assert len(rejected) == 40 and np.mean(rejected) == pytest.approx(0.05, abs=0.02)
+    assert sum(order is not None and order.matters for order in orders) <= 1
+
+
+def check(folder: Path) -> DataCheck:
+    return check_data(swatch_recipe(), folder, cache=EmbeddingCache(folder.parent / "cache"))
+
+
+def said(found: DataCheck) -> list[tuple[str, str]]:
+    return [(one.gravity, one.said) for one in found.findings() if one.topic == "order"]
+
+
+def test_lamps_that_grew_dim_are_told_of_if_the_names_follow_time(tmp_path: Path) -> None:
+    """The same pictures under names that tell nothing are like the others, and that is said, too."""
+    dim = [swatch(number) - (40 if number >= 40 else 0) for number in range(50)]
+    names = np.random.default_rng(3).permutation(50)
+    for number, pixels in enumerate(dim):
+        save(tmp_path / "in-time" / "good" / f"{number + 1}.png", pixels)
+        save(tmp_path / "anyhow" / "good" / f"{names[number]:03}.png", pixels)
+    ((gravity, told),) = said(check(tmp_path / "in-time" / "good"))
+    assert gravity == "look"
+    assert told.startswith("The look of the parts changes along their names.")
+    assert "where 5% is promised. From 41 to 50 it would be 100%." in told
+    assert said(check(tmp_path / "anyhow" / "good")) == [
+        ("fine", "Parts look the same from the first name to the last.")
+    ]
+
+
+def test_few_parts_tell_nothing(tmp_path: Path) -> None:
+    for number in range(12):
+        save(tmp_path / "good" / f"{number:03}.png", swatch(number))
+    assert said(check(tmp_path / "good")) == []
