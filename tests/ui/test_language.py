@@ -8,9 +8,9 @@ import re
 import string
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import defectflow_ui
@@ -26,9 +26,11 @@ from desk import Desk
 from gradio.context import Context
 from inspecting import activate, wait_for
 from running import Running, Watch
+from support import swatch_recipe, swatches
 
-from defectflow.embedding import Lie
-from defectflow.fitting.findings import DataCheck
+from defectflow.embedding import EmbeddingCache, Lie
+from defectflow.fitting import check_data
+from defectflow.fitting.order import Order
 from defectflow.image import read_image
 from defectflow.store.drift import Drift, DriftPoint, LookedInto
 from defectflow.verdict import calibrate as calibrated
@@ -262,16 +264,19 @@ def test_what_is_heard_is_what_is_said(tmp_path: Path) -> None:
             read_image(tmp_path / name)
         except Exception as error:
             said.append(str(error).replace(str(tmp_path), ""))
+    looked = check_data(swatch_recipe(), swatches(tmp_path / "good", 6), cache=EmbeddingCache(tmp_path / "cache"))
     odd = (tmp_path / "lid.png",)
-    for lie, aligned in (
-        (Lie(0.02, 0.1, odd, 60), True),
-        (Lie(0.02, 0.1, odd, 60, any_turn=True), True),
-        (Lie(0.02, 0.1, odd, 20), False),
-        (Lie(0.001, 0.1, (), 20), False),
+    for differing in (
+        {"lie": Lie(0.02, 0.1, odd, 60), "aligned": True},
+        {"lie": Lie(0.02, 0.1, odd, 60, any_turn=True), "aligned": True},
+        {"lie": Lie(0.02, 0.1, odd, 20), "aligned": False},
+        {"lie": Lie(0.001, 0.1, (), 20), "aligned": False},
+        {"order": Order(0.05, 60, 0.06, 0.1, "1", "12")},
+        {"order": Order(0.05, 60, 0.53, 1.0, "part 1", "part 12")},
     ):
-        for finding in DataCheck._lie(SimpleNamespace(lie=lie, aligned=aligned)):  # type: ignore[arg-type]
-            said.append(f"{finding.said} {finding.remedy}".strip())
-    assert len(said) >= 19
+        findings = [one for one in replace(looked, **differing).findings() if one.topic in ("position", "order")]
+        said += [f"{one.said} {one.remedy}".strip() for one in findings]
+    assert len(said) >= 21
     for code in TRANSLATED:
         with speaking(code):
             told = {one: heard(one) for one in said}
