@@ -73,16 +73,25 @@ def main() -> None:
     )
     parser.add_argument("--recipe", default="default")
     parser.add_argument("--sets", nargs="*", default=[*REAL, METAL, *PRODUCTS])
+    parser.add_argument("--first", type=int, help="learn from so many good pictures alone, the first by their names")
     parser.add_argument("--cache", type=Path, required=True, help="folder for embeddings and drawn products")
     options = parser.parse_args()
     table = {variant: dict[str, Found]() for variant in options.variants}
     for name in options.sets:
         pictures = find_pictures(source_of(name, options.cache))
+        if options.first is not None:
+            pictures = without_later(pictures, options.first)
         for variant in options.variants:
             recipe = load_recipe(options.recipe, variant.split())
             table[variant][name] = find(recipe, pictures, EmbeddingCache(options.cache / "embeddings", 40))
             print(f"{name:10} {table[variant][name]}   {variant}", flush=True)
     _show(table, options.sets)
+
+
+def without_later(pictures: list[Picture], count: int) -> list[Picture]:
+    """Of those meant for fitting, the first so many by their names: what is there after a first day at the line."""
+    later = sorted(meant_for_fitting(pictures), key=lambda picture: picture.path.as_posix())[count:]
+    return [picture for picture in pictures if picture not in later]
 
 
 @dataclass(frozen=True, slots=True)
