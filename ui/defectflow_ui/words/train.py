@@ -95,7 +95,7 @@ to_calibrate = "Calibrate it"
 changed_later = "What it promised when it was trained; its thresholds were changed since, see the page Calibrate."
 recipes = {
     "default": "any part, in a minute or two",
-    "accurate": "the best result, slower",
+    "accurate": "tighter marks, slower",
     "fast": "small computers, smaller pictures",
     "large": "small defects in large pictures",
     "object": "parts that always lie alike",
