@@ -40,11 +40,10 @@ def serve(
         finally:
             service.close()
         return
-    if not wanted.local and wanted.tls is None:
-        err.print("note: without tls, keys and pictures cross the network unencrypted", markup=False, highlight=False)
 
     def listening(address: str) -> None:
-        out.print(f"listening on {address}; stop it with Ctrl-C", markup=False, highlight=False, soft_wrap=True)
+        if wanted.log == "text":  # nobody reads JSON lines at a terminal
+            out.print(f"listening on {address}; stop it with Ctrl-C", markup=False, highlight=False, soft_wrap=True)
 
     run(wanted, listening=listening)
 

@@ -43,7 +43,11 @@ def run(settings: ServeSettings, *, listening: Callable[[str], None]) -> None:
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     log.info("serving with %s", settings.model_dump_json(include={"models", "host", "port", "provider", "threads"}))
-    listening(f"{'http' if tls is None else 'https'}://{host}:{bound.getsockname()[1]}")
+    if tls is None and not settings.local:
+        log.warning("without tls, keys and pictures cross the network unencrypted")
+    address = f"{'http' if tls is None else 'https'}://{host}:{bound.getsockname()[1]}"
+    log.info("listening on %s", address)
+    listening(address)
     server = uvicorn.Server(config)
 
     def end(number: int, frame: object) -> None:

@@ -191,6 +191,17 @@ def test_the_units_words_are_those_of_the_command() -> None:
         inner.make_context(name, rest, parent=context)
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_the_unit_is_one_and_confines_the_service(tmp_path: Path) -> None:
+    """By systemd itself: it knows each of the words, and rates what is left to the service (0 is nothing, 10 all)."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/defectflow/bin/defectflow", shutil.which("true") or ""))
+    verified = run("systemd-analyze", "verify", unit)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = run("systemd-analyze", "security", "--offline=true", "--threshold=20", unit)
+    assert rated.returncode == 0, rated.stdout
+
+
 def test_the_context_holds_what_is_copied() -> None:
     allowed = {line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = set[str]()
