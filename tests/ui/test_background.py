@@ -106,7 +106,7 @@ def test_what_is_stopped_leaves_nothing_half_made(swatch_folder: Path, tmp_path:
 
 
 def test_what_was_cut_short_continues_where_it_stopped(swatch_folder: Path, tmp_path: Path) -> None:
-    steps = ("--set", "training.steps=800", "--set", "training.patience=1000")
+    steps = ("--set", "training.steps=400", "--set", "training.patience=1000")
     task, target = begin(tmp_path, swatch_folder, *steps)
     assert not task.resumable, "it runs"
     wait(task, lambda: any(task.work.glob("*.training/*/*.safetensors")))
