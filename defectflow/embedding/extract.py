@@ -26,7 +26,7 @@ from defectflow.recipe import Recipe
 BATCH_PICTURES = 8
 TILES_KEPT = 4
 """A tiled picture keeps as many places as this many tiles have, sampled over all its tiles."""
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the same settings would give other embeddings than before."""
 
 

@@ -107,7 +107,8 @@ def check_data(
         folds = fold_by_part([picture.part for picture in good])
         surprise = cross_fit(detector, levels, pooled, folds)
         suspects = list(_suspects(good, surprise, checked, geometry, detector.embedding, full_scale))
-        order = follow_order(detector, levels, [picture.part for picture in good], surprise, recipe.verdict.rate)
+        if siblings is None:  # else pictures of one part in a row would be taken for parts that look alike
+            order = follow_order(detector, levels, [picture.part for picture in good], surprise, recipe.verdict.rate)
         watch(Progress("compare", 1, 1))
     given = any(picture.split in ("tune", "calibration") for picture in good)
     return DataCheck(

@@ -103,7 +103,7 @@ class DataCheck:
     aligned: bool
     """Whether a fit would shift and turn them, so that all lie alike."""
     order: Order | None
-    """What the order of the parts' names tells; None where they are too few, or a fit would fail."""
+    """What the order of the parts' names tells; None where they are too few, siblings of each other, or no fit is."""
     warnings: tuple[str, ...]
     failure: str | None
     """Why a fit would fail, in its own words."""
@@ -270,13 +270,13 @@ class DataCheck:
         if self.order is None:
             return
         if not self.order.matters:
-            yield Finding("order", "fine", "Parts look the same from the first name to the last.")
+            yield Finding("order", "fine", "The order of the parts' names tells nothing about their look.")
             return
         seen = self.order
         said = (
             "The look of the parts changes along their names. A model that has not seen a fifth of them in a row would "
-            f"reject {seen.rejected:.0%} of that fifth, where {_percent(seen.rate)} is promised. From "
-            f"{seen.worst_first} to {seen.worst_last} it would be {seen.worst:.0%}."
+            f"reject {_percent(seen.rejected)} of that fifth on average, where {_percent(seen.rate)} is promised. From "
+            f"{seen.worst_first} to {seen.worst_last} it would be {_percent(seen.worst)}."
         )
         remedy = (
             "If names follow time, take good parts from more days, shifts and batches. The promise holds for "

@@ -2,8 +2,8 @@
 
 The promise holds for production that looks like the calibration parts, and nothing in the pictures tells what
 production will look like. But names often follow time, and then good parts tell how much their look changes: each fifth
-of them in a row is judged by densities of the others, at the threshold that a few parts pass when they are kept out at
-random. Where the order tells nothing, no more of them pass it.
+of them in a row is judged by densities of the others, at the threshold that a few parts exceed when they are kept out
+at random. Where the order tells nothing, no more of them exceed it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STRETCHES = 5
 FEWEST_PARTS = 20
 """Of fewer, chance alone rejects too many in a row."""
 DEVIATIONS = 3.0
-"""Standard deviations, of as many independent parts, by which the share must pass the rate to count."""
+"""Standard deviations, of as many independent parts, by which the share must exceed the usual one to count."""
 
 Numbers = NDArray[np.float64]
 
@@ -34,19 +34,19 @@ class Order:
     """Shares of parts that would be rejected while their stretch is kept out."""
 
     rate: float
-    """The same of parts that are kept out at random."""
+    """That is promised."""
     parts: int
+    usual: float
+    """The same of parts that are kept out at random: the promised share, rounded up to whole parts."""
     rejected: float
+    """On average over the stretches."""
     worst: float
     """Of the stretch of which most are."""
     worst_first: str
     """Name of its first part."""
     worst_last: str
-
-    @property
-    def matters(self) -> bool:
-        """Whether more are rejected than chance explains."""
-        return self.rejected > self.rate + DEVIATIONS * math.sqrt(self.rate * (1 - self.rate) / self.parts)
+    matters: bool
+    """Whether more are rejected than chance explains."""
 
 
 def follow_order(
@@ -65,12 +65,23 @@ def follow_order(
     places = np.array([place_of[part] for part in parts])
     maps = detector.score.anomaly_map(held_out_maps(detector, levels, stretch[places]))
     scores = detector.score.image_score(maps)[0].double().numpy()
-    limit = np.quantile(_of_parts(surprise.scores, places), 1 - rate)
-    rejected = _of_parts(scores, places) > limit
+    known = _of_parts(surprise.scores, places)
+    limit = np.quantile(known, 1 - rate)
+    rejected, usual = _of_parts(scores, places) > limit, float((known > limit).mean())
+    chance = DEVIATIONS * math.sqrt(usual * (1 - usual) / len(names))
     shares = [float(rejected[stretch == number].mean()) for number in range(STRETCHES)]
     worst = int(np.argmax(shares))
     first, *_, last = np.flatnonzero(stretch == worst)
-    return Order(rate, len(names), float(rejected.mean()), shares[worst], names[first], names[last])
+    return Order(
+        rate=rate,
+        parts=len(names),
+        usual=usual,
+        rejected=float(rejected.mean()),
+        worst=shares[worst],
+        worst_first=names[first],
+        worst_last=names[last],
+        matters=float(rejected.mean()) > usual + chance,
+    )
 
 
 def _of_parts(scores: Numbers, places: NDArray[np.int64]) -> Numbers:
@@ -80,6 +91,7 @@ def _of_parts(scores: Numbers, places: NDArray[np.int64]) -> Numbers:
     return largest
 
 
-def _as_counted(name: str) -> list[tuple[int, str]]:
+def _as_counted(name: str) -> tuple[list[tuple[int, str]], str]:
     """A key by which part 9 comes before part 10."""
-    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"([0-9]+)", name) if piece]
+    pieces = [piece.lstrip("0") if piece.isdecimal() else piece for piece in re.split(r"([0-9]+)", name)]
+    return [(len(piece) if place % 2 else 0, piece) for place, piece in enumerate(pieces)], name

@@ -271,8 +271,8 @@ def test_what_is_heard_is_what_is_said(tmp_path: Path) -> None:
         {"lie": Lie(0.02, 0.1, odd, 60, any_turn=True), "aligned": True},
         {"lie": Lie(0.02, 0.1, odd, 20), "aligned": False},
         {"lie": Lie(0.001, 0.1, (), 20), "aligned": False},
-        {"order": Order(0.05, 60, 0.06, 0.1, "1", "12")},
-        {"order": Order(0.05, 60, 0.53, 1.0, "part 1", "part 12")},
+        {"order": Order(0.05, 60, 0.05, 0.06, 0.1, "1", "12", matters=False)},
+        {"order": Order(0.05, 60, 0.05, 0.53, 1.0, "part 1", "part 12", matters=True)},
     ):
         findings = [one for one in replace(looked, **differing).findings() if one.topic in ("position", "order")]
         said += [f"{one.said} {one.remedy}".strip() for one in findings]

@@ -174,6 +174,19 @@ def test_products_are_renamed_and_deleted_together(desk: Desk) -> None:
     assert station.store.verify().passed
 
 
+def test_a_station_within_a_model_leaves_the_model_alone(two_products: Path, tmp_path: Path) -> None:
+    """Started on one product, it would otherwise delete the others, too."""
+    shutil.copytree(two_products / "line", tmp_path / "models" / "line")
+    for within in ("line", "line/products", "line/products/red"):
+        desk = Desk(tmp_path / "models" / within)
+        desk.call("bundles", "bundle", None, said={"bundle": "line/red"})
+        for button, said in (("models-rename", "line-2"), ("models-delete", "worn out")):
+            with pytest.raises(gr.Error, match="start it with the folder that holds your bundles"):
+                desk.call(button, "click", None, said)
+        desk.station.close()
+    assert open_bundle(tmp_path / "models" / "line" / "products" / "blue").card.name == "line/blue"
+
+
 def test_trial_ends_once_every_product_is_in_production(desk: Desk, three: list[Path]) -> None:
     assert choose(desk, AUTO)["inspect-trial"].value
     judge(desk, three[0])

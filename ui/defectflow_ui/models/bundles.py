@@ -143,8 +143,8 @@ class Bundles:
 
         Raises BundleError, DataError, StoreError.
         """
-        chosen, target, active = self.find(name), self.free(called), self.active_name
-        home, together = chosen.home, self.of_model(chosen.home.resolve().name)
+        together, target, active = self._with_its_products(name), self.free(called), self.active_name
+        home = together[0].home
         names = [each.name for each in together]
         beside = [*map(certificate_file, together), evaluation_file(home)]
         with self._changing:
@@ -159,19 +159,17 @@ class Bundles:
         for before, after in zip(names, moved, strict=True):
             if before == active:
                 self._versions.activate(after, by=by, reason=words.renamed(before, after.name))
-        return moved[together.index(chosen)]
+        return moved[names.index(name)]
 
     def delete(self, name: str, why: str, *, by: str) -> str:
         """Remove a model, with all its products, that is not at work; what it judged stays. Returns its name.
 
         Raises BundleError, StoreError.
         """
-        home = self.find(name).home
-        together = self.of_model(home.resolve().name)
+        together = self._with_its_products(name)
+        home = together[0].home
         if self.active_name in [each.name for each in together]:
             raise BundleError(words.active_stays(home.name))
-        if home.resolve() == self.folder.resolve():
-            raise BundleError(words.only_one(self.folder))
         with self._changing:
             for each in together:
                 self._changes.write(each.card, "deleted", why.strip(), by=by)
@@ -180,6 +178,13 @@ class Bundles:
             (home / CARD).unlink()  # from here on it is no model any more, whatever happens
             shutil.rmtree(home)
         return home.name
+
+    def _with_its_products(self, name: str) -> list[Bundle]:
+        """A model of the station's folder, or each product of the one to which this belongs. Raises BundleError."""
+        home = self.find(name).home
+        if home.parent.resolve() != self.folder.resolve():  # the station was started on this very bundle, or within it
+            raise BundleError(words.one_bundle_only(self.folder))
+        return self.of_model(home.name)
 
     def free(self, name: str) -> Path:
         """Where a model of this name would lie. Raises DataError for a bad or taken name, BundleError."""

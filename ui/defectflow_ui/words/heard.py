@@ -141,9 +141,10 @@ sentences = (
     "Are they really good?",
     "Take a picture out only if it is wrong: good parts that merely look unusual are what the promise is about, and "
     "without them it would not hold.",
-    "Parts look the same from the first name to the last.",
+    "The order of the parts' names tells nothing about their look.",
     "The look of the parts changes along their names.",
-    "A model that has not seen a fifth of them in a row would reject {share} of that fifth, where {rate} is promised.",
+    "A model that has not seen a fifth of them in a row would reject {share} of that fifth on average, where {rate} is "
+    "promised.",
     "From {first} to {last} it would be {share}.",
     "If names follow time, take good parts from more days, shifts and batches.",
     "The promise holds for production that looks like these pictures.",

@@ -169,10 +169,6 @@ def all_products(names: Sequence[str]) -> str:
     return say("This goes for all its products: {names}", names=", ".join(names))
 
 
-def only_one(folder: Path) -> str:
-    return say("the station was started with the single bundle {folder}, which it cannot do without", folder=folder)
-
-
 def share(count: int, of: int) -> str:
     if not of:
         return say("nobody has answered yet")
