@@ -275,8 +275,8 @@ class DataCheck:
         seen = self.order
         said = (
             "The look of the parts changes along their names. A model that has not seen a fifth of them in a row would "
-            f"reject {_percent(seen.rejected)} of that fifth on average, where {_percent(seen.rate)} is promised. From "
-            f"{seen.worst_first} to {seen.worst_last} it would be {_percent(seen.worst)}."
+            f"reject {_about(seen.rejected)} of that fifth on average, where {_percent(seen.rate)} is promised. From "
+            f"{seen.worst_first} to {seen.worst_last} it would be {_about(seen.worst)}."
         )
         remedy = (
             "If names follow time, take good parts from more days, shifts and batches. The promise holds for "
@@ -311,6 +311,11 @@ class DataCheck:
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:.4g}%"
+
+
+def _about(share: float) -> str:
+    """Two digits: more would say more than so many parts can."""
+    return _percent(round(share, 2 if share >= 0.1 else 3))
 
 
 def _plain(value: Any) -> Any:

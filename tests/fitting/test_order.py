@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import save, swatch, swatch_recipe
+from support import save, swatch, swatch_recipe, swatches
 
 from defectflow.data.splits import fold_by_part
 from defectflow.embedding.cache import EmbeddingCache
@@ -99,6 +100,13 @@ def test_siblings_are_not_taken_for_parts_in_a_row(tmp_path: Path) -> None:
             save(tmp_path / "good" / f"p{number:02}{shot}.png", (pixels + (shot == "b")).clip(0, 255).astype(np.uint8))
     found = check(tmp_path / "good")
     assert found.siblings is not None and found.order is None
+
+
+def test_shares_are_told_to_two_digits(tmp_path: Path) -> None:
+    found = check(swatches(tmp_path / "good", 24))
+    order = Order(0.05, 78, 0.051, 0.4744, 0.0878, "a", "b", matters=True)
+    ((_, told),) = said(replace(found, order=order))
+    assert "would reject 47% of that fifth on average, where 5% is promised. From a to b it would be 8.8%." in told
 
 
 def test_few_parts_tell_nothing(tmp_path: Path) -> None:
