@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from defectflow.bundle import open_bundle
 from defectflow.client import Client
 from defectflow.serve import add_key
 from defectflow.store import Role, Store
+
+LISTENING = re.compile(r"listening on (https?://[^\s\";]+)")
 
 
 @dataclass
@@ -66,13 +69,14 @@ def listening(folder: Path, keys: dict[str, str], *words: str) -> Iterator[Servi
     command = [sys.executable, "-m", "defectflow", "serve", "serve.yaml", *words]
     environment = os.environ | {"COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
     with (folder / "log.txt").open("a") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    assert said.startswith("listening on "), (folder / "log.txt").read_text()
-    serving = Serving(process, said.split()[2].rstrip(";"), folder, keys)
+        begun = log.tell()
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while (said := LISTENING.search((folder / "log.txt").read_bytes()[begun:].decode())) is None:
+        assert process.poll() is None and time.monotonic() < deadline, (folder / "log.txt").read_text()
+        time.sleep(0.02)
+    serving = Serving(process, said.group(1), folder, keys)
     with httpx.Client(base_url=serving.url, verify=False, trust_env=False) as http:
-        deadline = time.monotonic() + 60
         while True:
             try:
                 if http.get("/healthz").status_code == 200:
@@ -91,5 +95,4 @@ def listening(folder: Path, keys: dict[str, str], *words: str) -> Iterator[Servi
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        process.stdout.close()
         assert "Traceback" not in (folder / "log.txt").read_text()
