@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defectflow.embedding import Levels
-from defectflow.fitting.suspects import Surprise, held_out_maps
+from defectflow.fitting.suspects import Numbers, Surprise, held_out_maps
 from defectflow.score import Detector
 
 STRETCHES = 5
@@ -25,8 +25,6 @@ FEWEST_PARTS = 20
 """Of fewer, chance alone rejects too many in a row."""
 DEVIATIONS = 3.0
 """Standard deviations, of as many independent parts, by which the share must exceed the usual one to count."""
-
-Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +65,20 @@ def follow_order(
     scores = detector.score.image_score(maps)[0].double().numpy()
     known = _of_parts(surprise.scores, places)
     limit = np.quantile(known, 1 - rate)
-    rejected, usual = _of_parts(scores, places) > limit, float((known > limit).mean())
-    chance = DEVIATIONS * math.sqrt(usual * (1 - usual) / len(names))
-    shares = [float(rejected[stretch == number].mean()) for number in range(STRETCHES)]
+    over, usual = _of_parts(scores, places) > limit, float((known > limit).mean())
+    rejected, chance = float(over.mean()), DEVIATIONS * math.sqrt(usual * (1 - usual) / len(names))
+    shares = [float(over[stretch == number].mean()) for number in range(STRETCHES)]
     worst = int(np.argmax(shares))
     first, *_, last = np.flatnonzero(stretch == worst)
     return Order(
         rate=rate,
         parts=len(names),
         usual=usual,
-        rejected=float(rejected.mean()),
+        rejected=rejected,
         worst=shares[worst],
         worst_first=names[first],
         worst_last=names[last],
-        matters=float(rejected.mean()) > usual + chance,
+        matters=rejected > usual + chance,
     )
 
 
