@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 Place = Literal["none", "spread", "full"]
 FEWEST = 2
 """Vectors that a place needs for its own spread."""
+STRIP = 64
+"""At most so many columns of a factor are multiplied at once; the time is that of reading it from memory."""
 RIDGE = 1e-3
 """Added to the mean covariance, as a share of its mean variance: good parts may be exactly alike in some direction."""
 
@@ -35,6 +38,7 @@ class PlaceWhitening(nn.Module):
         super().__init__()
         self.grid = grid
         self.block = (_divisor(grid[0], block), _divisor(grid[1], block))
+        self.strips = -(-width // STRIP)
         self.register_buffer("mean", torch.zeros(*grid, width))
         self.register_buffer("factor", torch.eye(width).repeat(self.squares, 1, 1))
 
@@ -52,7 +56,10 @@ class PlaceWhitening(nn.Module):
         (rows, columns), (tall, wide), width = self.grid, self.block, x.shape[-1]
         by_block = x.reshape(-1, rows // tall, tall, columns // wide, wide, width)
         by_square = by_block.permute(1, 3, 0, 2, 4, 5).reshape(self.squares, -1, width)  # (squares, N tall wide, D)
-        z = (by_square @ self.factor).reshape(rows // tall, columns // wide, -1, tall, wide, width)
+        # What lies below the diagonal is nothing: of a wide factor, a strip of columns needs the rows down to its end.
+        ends = [width * strip // self.strips for strip in range(1, self.strips + 1)]
+        strips = [by_square[..., :end] @ self.factor[:, :end, start:end] for start, end in pairwise([0, *ends])]
+        z = torch.cat(strips, dim=-1).reshape(rows // tall, columns // wide, -1, tall, wide, width)
         back: Tensor = z.permute(2, 0, 3, 1, 4, 5).reshape(x.shape)
         return back
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from defectflow.density.level import LevelDensity
 from defectflow.density.measure import fit_whitening, whiten
-from defectflow.density.place_whitening import RIDGE, Moments, PlaceWhitening, packed, unpacked
+from defectflow.density.place_whitening import RIDGE, STRIP, Moments, PlaceWhitening, packed, unpacked
 from defectflow.embedding.vectors import Vectors
 from defectflow.recipe.flow_settings import GaussianSettings, GlowSettings
 
@@ -79,6 +79,17 @@ def test_there_and_back_the_map_and_its_places_agree(block: int) -> None:
     torch.testing.assert_close(whitening.back(z, places), x.flatten(1, 2))
     jacobian = torch.autograd.functional.jacobian(lambda v: whitening.at(v, places[5]), x[0].flatten(0, 1)[5])
     assert whitening.log_det(places[5]).item() == pytest.approx(torch.linalg.slogdet(jacobian)[1].item(), abs=1e-9)
+
+
+@pytest.mark.parametrize("width", [STRIP, STRIP + 1, 2 * STRIP + 7])
+def test_wide_factors_are_multiplied_strip_by_strip(width: int) -> None:
+    """Whatever lies below the diagonal is left out, and nothing else."""
+    whitening = PlaceWhitening(width, (HEIGHT, WIDTH), 1).double()
+    random = torch.Generator().manual_seed(0)
+    whitening.factor.copy_(torch.randn(whitening.factor.shape, generator=random).triu())
+    x = torch.randn(3, HEIGHT, WIDTH, width, generator=random, dtype=torch.float64)
+    whole = torch.einsum("nhwd,hwde->nhwe", x, whitening.factor.reshape(HEIGHT, WIDTH, width, width))
+    torch.testing.assert_close(whitening(x), whole)
 
 
 def test_squares_share_a_covariance_around_their_places_own_means() -> None:
