@@ -4,7 +4,7 @@
 
 Machines are noisy, so the ratio is what counts: the graphs take turns, and the median of many turns is shown.
 The resize from large pictures is reported apart: it is the time by which they are slower than pictures that
-already have the model's size.
+already have the model's size. Parts are looked at as they lie, since aligning them is no part of the head.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from defectflow.recipe import load_recipe
 from defectflow.samples import draw_product
 from defectflow.score import build_detector
 
+AS_THEY_LIE = ["image.align=never"]
 LARGE_PX = ((512, 512), (1024, 1024), (2048, 2448))
 
 
@@ -73,7 +74,7 @@ def main() -> None:
 def measure_fit(recipe: str, good: Path, out: Path) -> dict[str, float]:
     """Seconds and peak resident memory of one fit, nothing cached."""
     started = time.perf_counter()
-    fit(load_recipe(recipe), good, out, cache=EmbeddingCache(out.parent / f"{out.name}_cache"))
+    fit(load_recipe(recipe, AS_THEY_LIE), good, out, cache=EmbeddingCache(out.parent / f"{out.name}_cache"))
     seconds = time.perf_counter() - started
     return {"fit_s": seconds, "fit_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
