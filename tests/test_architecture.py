@@ -82,6 +82,8 @@ def test_the_blocker_blocks() -> None:
         ("defectflow", (*HEAVY, "numpy", "cv2", "onnx", "onnxruntime", "pydantic", "yaml", "typer")),
         ("defectflow.errors", (*HEAVY, "numpy", "cv2", "onnxruntime")),
         ("defectflow.cli.main", (*HEAVY, "cv2", "onnxruntime", "onnx", "sqlalchemy", "argon2")),
+        ("defectflow.cli.tables", (*HEAVY, "cv2", "onnxruntime")),
+        ("defectflow.evaluation", ("torch", "torchvision", "timm")),
         ("defectflow.recipe", (*HEAVY, "cv2", "onnxruntime")),
         ("defectflow.image", (*HEAVY, "pydantic", "onnxruntime")),
         ("defectflow.verdict", (*HEAVY, "pydantic", "onnxruntime")),
@@ -105,6 +107,35 @@ def test_the_blocker_blocks() -> None:
 def test_what_an_import_does_not_drag_in(module: str, absent: tuple[str, ...]) -> None:
     loaded = set(python(f"import sys, {module}\nprint(*sys.modules)").split())
     assert not loaded & set(absent)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fit {good} --out {out} --set flow.no=1",
+        "fit {out} --out {out}",
+        "check-data {good} --set flow.no=1",
+        "check-data {out}",
+        "pretrain {out} --set no=1",
+        "fit-many {out} --out {out}",
+    ],
+)
+def test_a_mistake_is_told_before_torch_is_loaded(command: str, swatch_folder: Path, tmp_path: Path) -> None:
+    """Which takes seconds, on a busy machine a quarter of a minute."""
+    words = command.format(good=swatch_folder, out=tmp_path / "none").split()
+    printed = python(
+        f"""
+import sys
+from defectflow.cli.main import main
+
+sys.argv[1:] = {words!r}
+try:
+    main()
+except SystemExit as stopped:
+    print(stopped.code, "torch" in sys.modules)
+"""
+    )
+    assert printed.split()[-2:] == ["2", "False"]
 
 
 def test_the_numbers_of_decisions() -> None:

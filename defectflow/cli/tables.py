@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Column, Table
 
-from defectflow.evaluation import Evaluation, Interval
-from defectflow.fitting import DataCheck
+if TYPE_CHECKING:  # a table needs nothing of what made its figures: no torch, no scipy
+    from defectflow.evaluation import Evaluation, Interval
+    from defectflow.fitting import DataCheck
 
 COLOURS = {"fine": "green", "note": "blue", "look": "yellow", "stop": "red"}
 LISTED = 10

@@ -130,7 +130,6 @@ def check_data(
 
     Of several products, each is checked by itself. Exits with 1 if a fit would fail.
     """
-    from defectflow.cli.tables import data_tables
     from defectflow.data import look_through
     from defectflow.recipe import load_recipe
 
@@ -139,11 +138,12 @@ def check_data(
         review_rate = max(rate, chosen.verdict.review_rate)
         rates = [f"verdict.rate={rate}", f"verdict.review_rate={review_rate}"]
         chosen = load_recipe(recipe, [*(settings or []), *rates])
-    from defectflow.embedding import EmbeddingCache  # what needs torch comes after what can be refused at once
+    named = look_through(good, label="good", part_regex=part_regex).products
+    from defectflow.cli.tables import data_tables  # what needs torch comes after what can be refused at once
+    from defectflow.embedding import EmbeddingCache
     from defectflow.fitting import check_data as run_check
 
     embeddings = EmbeddingCache(cache, cache_limit)
-    named = look_through(good, label="good", part_regex=part_regex).products
     names: Sequence[str | None] = [product] if product is not None or not named else named
     checks: dict[str | None, DataCheck] = {}
     with watching(progress) as watch:
@@ -228,11 +228,12 @@ def pretrain(
 
     Use them with: defectflow fit GOOD --set embedding.weights=OUT --out MODEL
     """
-    from defectflow.density import choose_device
-    from defectflow.pretraining.pretrain import pretrain as run_pretrain
     from defectflow.pretraining.settings import load_pretraining
 
     chosen = load_pretraining(recipe, settings)
+    from defectflow.density import choose_device  # what needs torch comes after what can be refused at once
+    from defectflow.pretraining.pretrain import pretrain as run_pretrain
+
     err.print(f"Training on {choose_device(chosen.training)}. Stop with Ctrl-C; continue with --resume.")
     with progress_bars() as watch:
         made = run_pretrain(chosen, photos, weights, resume=resume, overwrite=overwrite, watch=watch)
