@@ -332,7 +332,7 @@ def test_no_upload_goes_while_it_is_learned_from(data: Path, tmp_path: Path, tra
 
 
 def test_a_training_that_was_stopped_continues(data: Path, tmp_path: Path, trainings: Any) -> None:
-    (data / "long.yaml").write_text(TINY.replace("steps: 30", "steps: 800, patience: 1000"))
+    (data / "long.yaml").write_text(TINY.replace("steps: 30", "steps: 300, patience: 1000"))
     training, asked = trainings(data), Wish(f"{FOLDER}swatches", "long.yaml", "", 0.2)
     with pytest.raises(DataError, match="no training was interrupted"):
         training.resume()
