@@ -68,6 +68,7 @@ class Found:
 
 
 def mean_of(found: Sequence[Found]) -> Found:
+    """Of the same set in several divisions, so that either all of them have pixel figures or none has."""
     figures = [[getattr(one, field.name) for one in found] for field in fields(Found)]
     return Found(*(None if None in values else float(np.mean(values)) for values in figures))
 
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="so many divisions of the good parts, 3 unless told")
     parser.add_argument("--cache", type=Path, required=True, help="folder for embeddings and drawn products")
     options = parser.parse_args()
+    cache = EmbeddingCache(options.cache / "embeddings", 40)
     table = {variant: dict[str, Found]() for variant in options.variants}
     for name in options.sets:
         pictures = find_pictures(source_of(name, options.cache))
@@ -92,7 +94,6 @@ def main() -> None:
             recipes = [
                 load_recipe(options.recipe, [*variant.split(), f"splits.seed={seed}"]) for seed in range(options.seeds)
             ]
-            cache = EmbeddingCache(options.cache / "embeddings", 40)
             table[variant][name] = mean_of([find(recipe, pictures, cache) for recipe in recipes])
             print(f"{name:10} {table[variant][name]}   {variant}", flush=True)
     _show(table, options.sets)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -38,7 +37,6 @@ class PlaceWhitening(nn.Module):
         super().__init__()
         self.grid = grid
         self.block = (_divisor(grid[0], block), _divisor(grid[1], block))
-        self.strips = -(-width // STRIP)
         self.register_buffer("mean", torch.zeros(*grid, width))
         self.register_buffer("factor", torch.eye(width).repeat(self.squares, 1, 1))
 
@@ -57,8 +55,8 @@ class PlaceWhitening(nn.Module):
         by_block = x.reshape(-1, rows // tall, tall, columns // wide, wide, width)
         by_square = by_block.permute(1, 3, 0, 2, 4, 5).reshape(self.squares, -1, width)  # (squares, N tall wide, D)
         # What lies below the diagonal is nothing: of a wide factor, a strip of columns needs the rows down to its end.
-        ends = [width * strip // self.strips for strip in range(1, self.strips + 1)]
-        strips = [by_square[..., :end] @ self.factor[:, :end, start:end] for start, end in pairwise([0, *ends])]
+        spans = [(start, min(start + STRIP, width)) for start in range(0, width, STRIP)]
+        strips = [by_square[..., :end] @ self.factor[:, :end, start:end] for start, end in spans]
         z = torch.cat(strips, dim=-1).reshape(rows // tall, columns // wide, -1, tall, wide, width)
         back: Tensor = z.permute(2, 0, 3, 1, 4, 5).reshape(x.shape)
         return back
