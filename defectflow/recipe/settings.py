@@ -229,9 +229,10 @@ class ScoreSettings(Settings):
     likelihood unlike that of good places, lower or higher."""
     compression: Literal["none", "log"] = "log"
     """`log`: of each level's standardised map v, sign(v) log(1 + |v|), so that no level outweighs the others."""
-    by_place: float = Field(0.5, ge=0, le=1)
-    """Share of each place's own mean and spread, over training parts, in what its likelihood is compared with; the rest
-    is that of all places. Not for tiled parts."""
+    by_place: float = Field(1.0, ge=0, le=1)
+    """Share of each place's own mean and spread, over training parts and its surroundings, in what its likelihood is
+    compared with; the rest is that of all places. Few pictures lower it: 20 by half, 60 by a quarter. Not for tiled
+    parts."""
     smoothing_px: float = Field(4.0, ge=0, le=64)
     """Standard deviation of the Gaussian that smooths the map, in pixels of the square."""
     top_fraction: float = Field(0.01, gt=0, le=1)

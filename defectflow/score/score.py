@@ -17,6 +17,11 @@ Kind = Literal["likelihood", "latent_norm", "typicality"]
 Compression = Literal["none", "log"]
 SMALLEST = 1e-6
 """Of standard deviations: good parts that are all alike would divide by zero."""
+PRIOR_PICTURES = 20
+"""With so many training pictures, what is measured at each place counts half, beside that of all places together."""
+SURROUNDINGS = 0.7
+"""Of 1 picture: the standard deviation of the blur over a place's surroundings, as a share of the map's side. Of m, it
+is smaller by the root of m, so that equally many values are averaged: 5 of 40 places with 30 pictures, 1.8 with 240."""
 
 
 class Standardised(nn.Module):
@@ -52,21 +57,55 @@ class Standardised(nn.Module):
         """Freeze the constants; then v has mean 0 and standard deviation 1 over the tune parts.
 
         tune: nats of tune parts at places inside the region of interest; (n, places), or any shape without by_place.
-        by_place (m, places): of training parts, each measured without its own part. Every place's mean and standard
-        deviation over them have this share beside those of all places together. inside (h, w): the region of interest.
+        by_place (m, places): of training parts, each measured without its own part. From them, every place has a mean
+        and a standard deviation of its own, see `_measure`. inside (h, w): the region of interest.
         """
         self.typical.copy_(tune.mean())
         self.mean.zero_()
         self.std.fill_(1)
         v = self.unusual(tune)
         if by_place is not None and share > 0:
-            seen = self.unusual(by_place)
-            mean = (1 - share) * seen.mean() + share * seen.mean(0)
-            std = ((1 - share) * seen.std() + share * seen.std(0)).clamp_min(SMALLEST)
+            mean, std = self._measure(self.unusual(by_place), inside, share)
             v = (v - mean) / std
             self.mean[inside], self.std[inside] = mean, std
         self.mean.add_(self.std * v.mean())
         self.std.mul_(v.std().clamp_min(SMALLEST))
+
+    def _measure(self, seen: Tensor, inside: Tensor, share: float) -> tuple[Tensor, Tensor]:
+        """Each place's mean and standard deviation over training parts (m, places): (places,) each.
+
+        Few pictures say little about one place: the fewer, the more of its surroundings count with it, and the more
+        do all places together. A place's mean counts only where it is above that of all: what looks better there than
+        elsewhere in a few pictures need not look so in the next.
+        """
+        count = len(seen)
+        around = Blur(self.grid, SURROUNDINGS / math.sqrt(count) * self.grid[0])
+        share = share * count / (count + PRIOR_PICTURES)
+        mean = torch.maximum(around.within(seen.mean(0), inside), seen.mean())
+        std = around.within(seen.var(0), inside).sqrt()
+        return seen.mean().lerp(mean, share), seen.std().lerp(std, share).clamp_min(SMALLEST)
+
+
+class Blur(nn.Module):
+    """Gaussian, edges repeated: (..., h, w) -> same. By matrices, since engines pad a convolution's channel to 16."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, grid: tuple[int, int], places: float) -> None:
+        """places: the standard deviation."""
+        super().__init__()
+        kernel = _gaussian(places)
+        self.register_buffer("rows", _blur_matrix(grid[0], kernel).T.contiguous(), persistent=False)
+        self.register_buffer("columns", _blur_matrix(grid[1], kernel), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.rows @ maps @ self.columns
+
+    def within(self, values: Tensor, inside: Tensor) -> Tensor:
+        """Values at the places inside the region of interest (h, w), blurred over these alone: (places,) -> same."""
+        on_grid = torch.zeros(inside.shape).masked_scatter(inside, values)
+        return (self.forward(on_grid) / self.forward(inside.float()))[inside]
 
 
 class Score(nn.Module):
@@ -79,8 +118,6 @@ class Score(nn.Module):
 
     inside: Tensor
     places: Tensor
-    blur_rows: Tensor
-    blur_columns: Tensor
     blurred_inside: Tensor
 
     def __init__(
@@ -102,10 +139,8 @@ class Score(nn.Module):
         self.levels = nn.ModuleList(Standardised(grid, kind, compression) for grid in grids)
         self.register_buffer("inside", inside)
         self.register_buffer("places", inside.flatten().nonzero()[:, 0])  # indices, since a graph needs fixed shapes
-        kernel = _gaussian(smoothing_places)
-        self.register_buffer("blur_rows", _blur_matrix(self.grid[0], kernel).T.contiguous(), persistent=False)
-        self.register_buffer("blur_columns", _blur_matrix(self.grid[1], kernel), persistent=False)
-        self.register_buffer("blurred_inside", self._blur(inside.float()[None])[0])
+        self.blur = Blur(self.grid, smoothing_places)
+        self.register_buffer("blurred_inside", self.blur(inside.float()))
         self.everywhere = bool(inside.all())
         self.top_places = max(1, round(top_fraction * int(inside.sum())))
 
@@ -136,10 +171,10 @@ class Score(nn.Module):
         on_grid = [values if values.shape[1:] == self.grid else self._to_grid(values) for values in standard_maps]
         total = functools.reduce(torch.add, on_grid)
         if self.everywhere:
-            return self._blur(total)
+            return self.blur.forward(total)
         # Dividing by the blurred mask keeps what lies outside from leaking in at the region's edge.
         nothing = torch.zeros_like(total)
-        smooth = self._blur(torch.where(self.inside, total, nothing)) / self.blurred_inside.clamp_min(1e-6)
+        smooth = self.blur(torch.where(self.inside, total, nothing)) / self.blurred_inside.clamp_min(1e-6)
         return torch.where(self.inside, smooth, nothing)
 
     def image_score(self, anomaly_map: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,10 +204,6 @@ class Score(nn.Module):
         sums = F.interpolate((level_map * inside)[:, None], size=self.grid, mode="bilinear")[:, 0]
         shares = F.interpolate(inside[None, None], size=self.grid, mode="bilinear")[0, 0]
         return sums / shares.clamp_min(1e-6)
-
-    def _blur(self, maps: Tensor) -> Tensor:
-        """(N, h, w) -> (N, h, w), edges repeated; by matrices, since engines pad a convolution's one channel to 16."""
-        return self.blur_rows @ maps @ self.blur_columns
 
 
 def compressed(values: Tensor, compression: Compression) -> Tensor:

@@ -329,22 +329,6 @@ def test_levels_are_standardised_by_tune_parts_and_summed() -> None:
     np.testing.assert_allclose(ours.anomaly_map([fine, coarse]).numpy(), standard[0] + grown, atol=1e-3)
 
 
-def test_a_place_where_good_parts_vary_more_weighs_less() -> None:
-    spread = torch.linspace(0.5, 4, 16 * 12).reshape(16, 12)
-    train, tune = (level_map(seed, pictures=400) * spread for seed in (5, 6))
-    ours = Score([(16, 12)], 0.0, 0.1, torch.ones(16, 12, dtype=torch.bool), by_place=0.25)
-    ours.fit([tune.flatten(1)], [train.flatten(1)])
-    seen = train.numpy()
-    mean, std = (0.75 * all_places(seen) + 0.25 * all_places(seen, axis=0) for all_places in (np.mean, ddof_1_std))
-    v = (tune.numpy() - mean) / std
-    expected = (v[:3] - v.mean()) / v.std()
-    np.testing.assert_allclose(ours.anomaly_map([tune[:3]]).numpy(), expected, atol=1e-3)
-
-
-def ddof_1_std(values: np.ndarray, axis: int | None = None) -> np.ndarray:
-    return np.std(values, axis=axis, ddof=1)
-
-
 def test_typicality_counts_what_is_too_likely_as_unusual() -> None:
     tune = level_map(1, pictures=200)
     ours = Score([(16, 12)], 0.0, 0.1, torch.ones(16, 12, dtype=torch.bool), kind="typicality")

@@ -41,7 +41,7 @@ from defectflow.store import Answer, Role, Seen, Store
 
 TINY = """
 image: {size: 64}
-embedding: {levels: [1, 2]}
+embedding: {backbone: resnet18, weights: builtin, levels: [1, 2]}
 flow: {family: glow, place: none, layers: 2, hidden: 16}
 training: {steps: 30, batch: 256, check_every: 10}
 """
