@@ -32,6 +32,10 @@ FORMAT = 1
 """Raised whenever a bundle written now could not be read by an older release."""
 BUNDLE_ID = r"^[0-9a-f]{12}$"
 """What a bundle's id looks like: it goes into pages, rows and names of files."""
+MOST_UNUSUAL = 3
+"""Calibration parts that are named as those to look at."""
+NARROW = 0.1
+"""Of a review band, in standard deviations of the good scores."""
 INT8_TOLERANCE = 0.02
 """Where values are rounded to whole steps, the last bit of one that lies between two steps becomes a step."""
 
@@ -127,6 +131,8 @@ class CalibrationCard(_Part):
     pixel_threshold: float
     peak_share: float = 0.0
     """0 in calibrations of releases that marked every place above the pixel threshold."""
+    review_guarantee: Literal["estimate"] | None = None
+    """None: as `guarantee`. `estimate`: the review rate alone was chosen after looking at scores."""
 
 
 class Card(_Part):
@@ -198,7 +204,7 @@ class Card(_Part):
         if self.calibration is None:
             return None
         numbers = [part.model_dump_json() for part in self.calibration_parts]
-        numbers.append(self.calibration.model_dump_json())
+        numbers.append(self.calibration.model_dump_json(exclude_none=True))
         return hashlib.sha256("\n".join(numbers).encode()).hexdigest()[:12]
 
     @property
@@ -233,6 +239,7 @@ class Card(_Part):
             peak_share=self.calibration.peak_share,
             parts_known=self.parts_known,
             pictures=sum(part.pictures for part in self.calibration_parts),
+            review_guarantee=self.calibration.review_guarantee,
         )
 
     def calibrated(
@@ -246,7 +253,8 @@ class Card(_Part):
     ) -> Card:
         """A card with thresholds from these parts. Raises CalibrationError if they are too few.
 
-        Without `beforehand` the rates were chosen after looking at scores: then they are an estimate, and no promise.
+        Without `beforehand`, rates other than those of `fixed_beforehand` were chosen after looking at scores: they
+        are an estimate, and no promise. A review rate that was chosen so leaves the other rate's promise as it is.
         """
         result = calibrate(
             [part.calibrated_score for part in parts],
@@ -254,7 +262,11 @@ class Card(_Part):
             guarantee=guarantee,
             review_rate=review_rate,
         )
-        return self._with(parts, result if beforehand else replace(result, guarantee="estimate"))
+        if not (beforehand or self.fixed_beforehand(rate, guarantee)):
+            result = replace(result, guarantee="estimate")
+        elif not (beforehand or self.review_fixed_beforehand(review_rate, rate)):
+            result = replace(result, review_guarantee="estimate")
+        return self._with(parts, result)
 
     def estimated(self, threshold: float, review_threshold: float) -> Card:
         """A card with thresholds that a person has chosen, and no promise. Raises CalibrationError."""
@@ -274,6 +286,7 @@ class Card(_Part):
             review=ThresholdCard(**asdict(result.review)),
             pixel_threshold=result.pixel_threshold,
             peak_share=result.peak_share,
+            review_guarantee=result.review_guarantee,
         )
         return self.model_copy(
             update={
@@ -283,15 +296,43 @@ class Card(_Part):
             }
         )
 
-    def fixed_beforehand(self, rate: float, guarantee: Guarantee, review_rate: float) -> bool:
-        """Whether rates follow from what was fixed before any score was seen: the recipe's, those promised now, or the
+    def hints(self) -> list[str]:
+        """What deserves a look once thresholds are set: the parts that set them, and a review band that is narrow."""
+        if self.calibration is None:
+            return []
+        calibration = self.require_calibration()
+        worst = sorted(self.calibration_parts, key=lambda part: -part.calibrated_score)[:MOST_UNUSUAL]
+        named = ", ".join(f"{part.part} ({part.calibrated_score:.2f})" for part in worst)
+        unit = "parts" if self.parts_known else "pictures"
+        said = [
+            f"the most unusual of {calibration.parts} calibration {unit} are {named}; the threshold is "
+            f"{calibration.threshold.value:.2f}. Look at them. A defective one among them lets defects pass: put it "
+            "aside and fit again. A good one stays, however odd it looks"
+        ]
+        if calibration.threshold.value - calibration.review.value < NARROW * calibration.spread:
+            wider = min(0.5, 2 * max(calibration.review_rate, calibration.rate))
+            said.append(
+                f"the review band is narrow, from {calibration.review.value:.4f} to {calibration.threshold.value:.4f}: "
+                "hardly any part will go to review. To have more parts looked at, and fewer defects called ok: "
+                f"defectflow calibrate BUNDLE --false-reject-rate {calibration.rate:g} --review-rate {wider:g}"
+            )
+        return said
+
+    def fixed_beforehand(self, rate: float, guarantee: Guarantee) -> bool:
+        """Whether a rate follows from what was fixed before any score was seen: the recipe's, that promised now, or the
         lowest that so many parts support, whatever they score."""
-        now, parts = self.rule, len(self.calibration_parts)
-        rates = {(self.wanted_rate, self.wanted_guarantee), now[:2]}
+        parts = len(self.calibration_parts)
+        rates = {(self.wanted_rate, self.wanted_guarantee), self.rule[:2]}
         if self.calibration is None and parts:
             rates.add((advised_rate(parts, guarantee), guarantee))
-        reviewed = {max(usual, rate) for usual in (self.wanted_review_rate, now[2])}
-        return (rate, guarantee) in rates and review_rate in reviewed
+        return (rate, guarantee) in rates
+
+    def review_fixed_beforehand(self, review_rate: float, rate: float) -> bool:
+        """The same of a review rate: the recipe's or that promised now, raised to the rate where it is lower."""
+        usual = {self.wanted_review_rate}
+        if self.calibration is not None and self.calibration.review_guarantee is None:
+            usual.add(self.rule[2])
+        return review_rate in {max(each, rate) for each in usual}
 
     def guarantee(self) -> list[str]:
         """What the bundle promises, in words; for an uncalibrated one, what is missing and how to finish."""

@@ -42,8 +42,8 @@ BY_PICTURE = (
     "pictures of a part more good parts are rejected than it says; calibrate with the same --part-regex"
 )
 NOT_BEFOREHAND = (
-    "note: these are not the recipe's rates. A rate chosen after seeing scores gives an estimate, not a guarantee, and "
-    "the bundle will say so. If the rates were fixed before, add --fixed-beforehand"
+    "note: a rate other than the recipe's, chosen after seeing scores, gives an estimate, not a guarantee. If it was "
+    "fixed before, run this again with --fixed-beforehand"
 )
 
 
@@ -320,7 +320,12 @@ def report(
 
 def calibrate(
     bundle: BundlePath,
-    false_reject_rate: Annotated[float, typer.Option(min=0, max=1, help="Share of good parts that may be rejected.")],
+    false_reject_rate: Annotated[
+        float,
+        typer.Option(
+            "--false-reject-rate", "--rate", min=0, max=1, help="Share of good parts that may be rejected: 0.05 is 5%."
+        ),
+    ],
     good: Annotated[
         Path | None, typer.Option(help="Pictures of further good parts, none of them used in the fit.")
     ] = None,
@@ -340,7 +345,8 @@ def calibrate(
     """Set new thresholds for a bundle, without training again.
 
     The recipe's rates are guaranteed, and so is the lowest rate that too few parts support. Other rates are guaranteed
-    only if they were --fixed-beforehand; rates chosen after seeing scores give an estimate.
+    only if they were --fixed-beforehand; rates chosen after seeing scores give an estimate. Another --review-rate
+    leaves the guarantee about rejected parts as it is. The earlier rates bring back the earlier thresholds.
     """
     from defectflow.bundle import SIGNATURE, open_bundle
     from defectflow.data import Picture, check_readable, look_through
@@ -364,31 +370,25 @@ def calibrate(
         more = list(checked.whole)
         if not more:
             raise DataError(f"{good}: of no part all pictures can be read; put them right, or give other good parts")
-    if review_rate is None and false_reject_rate >= opened.card.wanted_review_rate:
-        err.print(
-            f"note: no review band is left at this rate; give a --review-rate above {false_reject_rate:g} for one"
-        )
-    rule = (
-        false_reject_rate,
-        guarantee or opened.card.wanted_guarantee,
-        max(opened.card.wanted_review_rate, false_reject_rate) if review_rate is None else review_rate,
-    )
-    promised = beforehand or opened.card.fixed_beforehand(*rule)
-    if not promised:
-        err.print(NOT_BEFOREHAND, markup=False, highlight=False)
+    if review_rate is None:
+        review_rate = max(opened.card.wanted_review_rate, false_reject_rate)
     with progress_bars() as watch:
         calibrated = recalibrate(
             opened,
-            rate=rule[0],
-            guarantee=rule[1],
-            review_rate=rule[2],
+            rate=false_reject_rate,
+            guarantee=guarantee or opened.card.wanted_guarantee,
+            review_rate=review_rate,
             more_good=more,
-            beforehand=promised,
+            beforehand=beforehand,
             watch=watch,
         )
     for sentence in calibrated.card.guarantee():
         out.print(sentence, markup=False, highlight=False)
     before, after = opened.card.calibration, calibrated.card.require_calibration()
+    if "estimate" in (after.guarantee, after.review_guarantee):
+        err.print(NOT_BEFOREHAND, markup=False, highlight=False)
+    for hint in calibrated.card.hints():
+        err.print(f"note: {hint}", markup=False, highlight=False)
     was = "" if before is None else f"; it was {before.threshold.value:.4f} (calibration {opened.card.calibration_id})"
     now = f"{after.threshold.value:.4f} (calibration {calibrated.card.calibration_id})"
     out.print(

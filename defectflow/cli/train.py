@@ -100,6 +100,8 @@ def fit(
             err.print(f"[yellow]note:[/yellow] {escape(of + warning)}", highlight=False)
         for sentence in bundle.card.guarantee():
             out.print(f"{of}{sentence}", markup=False, highlight=False)
+        for hint in bundle.card.hints():
+            err.print(f"[yellow]note:[/yellow] {escape(of + hint)}", highlight=False)
     if key is not None:
         sign_bundle(made, key)
     out.print(f"Bundle: {made.path}", markup=False, highlight=False, soft_wrap=True)

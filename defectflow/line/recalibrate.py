@@ -47,8 +47,8 @@ def recalibrate(
 ) -> Bundle:
     """New thresholds from the parts already measured and `more_good`, saved in the bundle.
 
-    `beforehand`: whether the rates were fixed before anybody saw scores of these parts. If not, nothing is promised,
-    and the thresholds are marked as an estimate.
+    `beforehand`: whether the rates were fixed before anybody saw scores of these parts. If not, those of the recipe and
+    those promised now are promised, and others are marked as an estimate, see `Card.calibrated`.
     Raises CalibrationError if the parts do not suffice, if a new picture was already used, in the fit or for
     calibration, or if it is not counted as the others, by part or by picture: then it would be no evidence. Nothing
     is changed in that case.

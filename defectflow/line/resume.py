@@ -14,7 +14,10 @@ from defectflow.line.journal import JOURNAL, RUN, Row, Run, Stamp, read_journal,
 def check_empty(out: Path) -> None:
     """Raises SettingsError where `out` holds results."""
     if (out / RUN).exists():
-        raise SettingsError(f"{out}: holds results already; continue with --resume, or choose another --out")
+        raise SettingsError(
+            f"{out}: holds results already; continue with --resume and the options that it was begun with, or choose "
+            "another --out"
+        )
 
 
 def begin(out: Path, run: Run) -> Run:

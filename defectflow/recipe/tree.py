@@ -14,6 +14,19 @@ from defectflow.errors import SettingsError
 
 _Tree = TypeVar("_Tree", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+KINDS = {
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list, such as [1, 2]",
+    "tuple_type": "a list, such as [1, 2]",
+}
+"""What a value should have been, by what the settings' library calls the problem."""
 
 
 class Settings(BaseModel):
@@ -154,6 +167,8 @@ def _explain(model: type[BaseModel], tree: dict[str, Any], problem: Any) -> str:
         return f"  {path}: {value!r} is not one of {', '.join(expected)}{_nearest(str(value), expected)}"
     if kind in ("model_type", "model_attributes_type"):
         return f"  {path!r}: {value!r} is a value, not a group of settings; write {path}: {{...}}"
+    if kind in KINDS:
+        return f"  {path}: {value!r} is not {KINDS[kind]}"
     said = problem["msg"].removeprefix("Value error, ")
     if isinstance(value, dict):  # a group names its own
         return f"  {path}: {said}" if path else f"  {said}"

@@ -187,7 +187,7 @@ def propose(
     proposed = card.calibrated(
         (*card.calibration_parts, *rows) if keep_earlier else rows,
         *rule,
-        beforehand=beforehand or card.fixed_beforehand(*rule),
+        beforehand=beforehand,
     )
     digests = [str(picture.pixel_sha256) for part in added for picture in part.judged]
     proposed = proposed.model_copy(update={"added_digests": tuple(dict.fromkeys([*card.added_digests, *digests]))})

@@ -72,6 +72,8 @@ class Calibration:
     parts_known: bool
     """False where every picture was counted as a separate part."""
     pictures: int
+    review_guarantee: Literal["estimate"] | None = None
+    """None: as `guarantee`. `estimate`: the review rate alone was chosen after looking at scores."""
 
     @property
     def parts(self) -> int:
@@ -113,7 +115,10 @@ class Calibration:
             f"Calibrated on {self.parts} good {unit}.",
             f"On average at most {self.threshold.expected_rate:.2%} of good {unit} are called defective or invalid.",
             f"With {CONFIDENCE:.0%} confidence in this calibration it is at most {self.threshold.confident_rate:.2%}.",
-            f"On average at most {self.review.expected_rate:.2%} of good {unit} are not called ok.",
+            f"On average at most {self.review.expected_rate:.2%} of good {unit} are called anything but ok."
+            if self.review_guarantee is None
+            else "The review rate was chosen after looking at scores: it is an estimate. "
+            f"Of {self.parts} good {unit} of the calibration, {self.review.rank} are called ok.",
             LIMITS,
         ]
         if self.parts_known:

@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 from support import digests, save, swatch, swatches
 
-from defectflow.bundle import Bundle, fitted_parts, open_bundle
+from defectflow.bundle import Bundle, Card, fitted_parts, open_bundle
 from defectflow.data import Picture
 from defectflow.errors import BundleError, CalibrationError, DataError, ImageError
 from defectflow.line import Inspector
@@ -215,20 +215,53 @@ def test_parts_cannot_join_pictures(uncalibrated_copy: Path, tmp_path: Path) -> 
 
 def test_a_rate_chosen_after_looking_is_an_estimate(bundle_copy: Path) -> None:
     card = open_bundle(bundle_copy).card
-    assert card.fixed_beforehand(*card.rule)
-    assert not card.fixed_beforehand(0.2, "expected", 0.4)
-    promised = recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4).card
+    assert card.fixed_beforehand(*card.rule[:2])
+    assert not card.fixed_beforehand(0.2, "expected")
     looked = recalibrate(
         open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4, beforehand=False
     ).card
+    promised = recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4).card
     assert looked.calibration is not None and promised.calibration is not None
     assert looked.calibration.threshold.value == promised.calibration.threshold.value
     assert looked.promised is None and promised.promised is not None
     assert "chosen after looking at scores: they are an estimate, and no rate is promised" in looked.guarantee()[0]
     assert "at most" in looked.guarantee()[1]
-    assert promised.fixed_beforehand(0.2, "expected", 0.4), "what is promised now was fixed before"
-    assert promised.fixed_beforehand(*card.rule), "and so was the recipe's"
-    assert not looked.fixed_beforehand(0.2, "expected", 0.4)
+    assert promised.fixed_beforehand(0.2, "expected"), "what is promised now was fixed before"
+    assert promised.fixed_beforehand(*card.rule[:2]), "and so was the recipe's"
+    assert not looked.fixed_beforehand(0.2, "expected")
+
+
+def test_a_review_rate_chosen_after_looking_leaves_the_promise_about_rejected_parts(bundle_copy: Path) -> None:
+    before = open_bundle(bundle_copy).card
+    rate, guarantee, review_rate = before.rule
+
+    def with_review_rate(wanted: float) -> Card:
+        return recalibrate(
+            open_bundle(bundle_copy), rate=rate, guarantee=guarantee, review_rate=wanted, beforehand=False
+        ).card
+
+    looked = with_review_rate(0.6)
+    assert before.calibration is not None and looked.calibration is not None
+    assert looked.promised == before.promised
+    assert looked.calibration.review.value < before.calibration.review.value
+    assert looked.guarantee()[:3] == before.guarantee()[:3]
+    assert "review rate was chosen after looking at scores: it is an estimate" in looked.guarantee()[3]
+    assert f"{looked.calibration.review.rank} are called ok" in looked.guarantee()[3]
+    assert "anything but ok" in before.guarantee()[3]
+    assert not looked.review_fixed_beforehand(0.6, rate), "saying it twice makes no promise of it"
+    again = with_review_rate(review_rate)
+    assert (again.guarantee(), again.calibration_id) == (before.guarantee(), before.calibration_id)
+
+
+def test_the_most_unusual_calibration_parts_are_named_and_a_narrow_review_band_is_said(bundle_copy: Path) -> None:
+    bundle = open_bundle(bundle_copy)
+    rows = sorted(bundle.card.calibration_parts, key=lambda part: part.calibrated_score)
+    wide = recalibrate(bundle, rate=0.2, guarantee="expected", review_rate=0.6).card
+    (named,) = wide.hints()
+    assert ", ".join(f"{part.part} ({part.score:.2f})" for part in rows[:-4:-1]) in named
+    narrow = recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.2).card
+    assert "the review band is narrow" in narrow.hints()[1]
+    assert "--false-reject-rate 0.2 --review-rate 0.4" in narrow.hints()[1]
 
 
 def test_a_kill_between_model_and_card_is_completed(bundle_copy: Path) -> None:

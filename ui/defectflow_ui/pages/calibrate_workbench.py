@@ -48,7 +48,7 @@ class Workbench:
         kept: Guarantee = "confident" if asked[2] == "confident" else "expected"
         rule = share, kept, max(round(asked[1] / 100, 8), share)
         self.asked, self.draft, self.axis = asked, None, None
-        self.draft = card.calibrated(card.calibration_parts, *rule, beforehand=card.fixed_beforehand(*rule))
+        self.draft = card.calibrated(card.calibration_parts, *rule, beforehand=False)
         self.origin = "rate"
         return self.draft
 

@@ -15,8 +15,12 @@ sentences = (
     "On average at most {rate} of good parts are called defective or invalid.",
     "On average at most {rate} of good pictures are called defective or invalid.",
     "With {sure} confidence in this calibration it is at most {rate}.",
-    "On average at most {rate} of good parts are not called ok.",
-    "On average at most {rate} of good pictures are not called ok.",
+    "On average at most {rate} of good parts are called anything but ok.",
+    "On average at most {rate} of good pictures are called anything but ok.",
+    "The review rate was chosen after looking at scores: it is an estimate. Of {n} good parts of the calibration, {ok} "
+    "are called ok.",
+    "The review rate was chosen after looking at scores: it is an estimate. Of {n} good pictures of the calibration, "
+    "{ok} are called ok.",
     "It covers good parts made and pictured like the calibration parts; it says nothing about defects that are missed.",
     "The estimate is for good parts made and pictured like the calibration parts; it says nothing about defects that "
     "are missed.",
