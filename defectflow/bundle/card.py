@@ -307,7 +307,7 @@ class Card(_Part):
         said = [
             f"the most unusual of {calibration.parts} calibration {unit} are {named}; the threshold is "
             f"{calibration.threshold.value:.2f}. Look at them. A defective one among them lets defects pass: put it "
-            "aside and fit again. A good one stays, however odd it looks"
+            "aside and fit again. A good one stays, however odd it looks."
         ]
         if calibration.threshold.value - calibration.review.value < NARROW * calibration.spread:
             wider = min(0.5, 2 * max(calibration.review_rate, calibration.rate))
