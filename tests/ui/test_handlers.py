@@ -173,7 +173,10 @@ def test_a_rate_typed_after_looking_at_scores_is_an_estimate(desk: Desk) -> None
     desk.call("page-calibrate", "select")
     fixed = desk.call("calibrate-rate", "submit", 5.0, 10.0, "expected")["calibrate-promise"]
     assert "On average at most 5.00% of good" in fixed and "estimate" not in fixed
-    for asked in ((10.0, 20.0, "expected"), (5.0, 15.0, "expected"), (20.0, 20.0, "confident")):
+    wider = desk.call("calibrate-rate", "submit", 5.0, 15.0, "expected")["calibrate-promise"]
+    assert "On average at most 5.00% of good" in wider and "Chosen after looking: an estimate" not in wider
+    assert "review rate was chosen after looking at scores: it is an estimate" in wider
+    for asked in ((10.0, 20.0, "expected"), (20.0, 20.0, "confident")):
         looked = desk.call("calibrate-rate", "submit", *asked)["calibrate-promise"]
         assert "Chosen after looking: an estimate" in looked and "no rate is promised" in looked
         assert "However they were chosen, with 95% confidence in this calibration at most" in looked
