@@ -309,12 +309,15 @@ class Card(_Part):
             f"{calibration.threshold.value:.2f}. Look at them. A defective one among them lets defects pass: put it "
             "aside and fit again. A good one stays, however odd it looks."
         ]
-        if calibration.threshold.value - calibration.review.value < NARROW * calibration.spread:
-            wider = min(0.5, 2 * max(calibration.review_rate, calibration.rate))
+        wider = min(0.5, 2 * calibration.review_rate)
+        narrow = calibration.threshold.value - calibration.review.value < NARROW * calibration.spread
+        if narrow and wider > calibration.review_rate:
+            other = calibration.guarantee not in (self.wanted_guarantee, "estimate")
+            kept = f" --guarantee {calibration.guarantee}" if other else ""
             said.append(
                 f"the review band is narrow, from {calibration.review.value:.4f} to {calibration.threshold.value:.4f}: "
                 "hardly any part will go to review. To have more parts looked at, and fewer defects called ok: "
-                f"defectflow calibrate BUNDLE --false-reject-rate {calibration.rate:g} --review-rate {wider:g}"
+                f"defectflow calibrate BUNDLE --false-reject-rate {calibration.rate} --review-rate {wider:g}{kept}"
             )
         return said
 

@@ -264,6 +264,16 @@ def test_the_most_unusual_calibration_parts_are_named_and_a_narrow_review_band_i
     assert "--false-reject-rate 0.2 --review-rate 0.4" in narrow.hints()[1]
 
 
+def test_the_advised_command_keeps_what_is_promised(bundle_copy: Path) -> None:
+    """Its rate to the last digit, since another one would make an estimate, and its guarantee."""
+    rate = 0.2123456789
+    confident = recalibrate(open_bundle(bundle_copy), rate=0.45, guarantee="confident", review_rate=0.45).card
+    assert "--false-reject-rate 0.45 --review-rate 0.5 --guarantee confident" in confident.hints()[1]
+    exact = recalibrate(open_bundle(bundle_copy), rate=rate, guarantee="expected", review_rate=rate).card
+    assert f"--false-reject-rate {rate} " in exact.hints()[1]
+    assert exact.fixed_beforehand(float(exact.hints()[1].split("--false-reject-rate ")[1].split()[0]), "expected")
+
+
 def test_a_kill_between_model_and_card_is_completed(bundle_copy: Path) -> None:
     old_card = (bundle_copy / "card.json").read_bytes()
     recalibrate(open_bundle(bundle_copy), rate=0.2, guarantee="expected", review_rate=0.4)
